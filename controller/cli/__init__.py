@@ -1,0 +1,1 @@
+"""The command line `cloison`: a client of the gRPC API, nothing more. Imports only the contract."""

@@ -1,0 +1,63 @@
+"""All tables together, for the three things that have flows: the bridge itself, a network on it, a port on it.
+
+The flows of a host are the union of the flows of its units, and no unit looks at another: so the work for
+a change is the units it touches, and the incremental answer is the full one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.compiler.cookies import STATIC
+from controller.compiler.pipeline import TABLES
+from controller.compiler.tables import addressing, admission, forward, nd_guard, output
+from controller.compiler.view import HostView, NetworkView, PortView
+from controller.flows import Flow, FlowKey, match
+
+
+def static_flows() -> tuple[Flow, ...]:
+    """Flows of a bridge that carries nothing yet. Each table's miss is an explicit drop, so that it counts."""
+    misses = (table.flow(0, match(), cookie=STATIC) for table in TABLES)
+    return (
+        *misses,
+        *nd_guard.static_flows(),
+        *addressing.static_flows(),
+        *output.static_flows(),
+    )
+
+
+def network_flows(network: NetworkView) -> tuple[Flow, ...]:
+    """Flows of a network that is present on the host; their number does not depend on its size."""
+    return (
+        *admission.network_flows(network),
+        *addressing.network_flows(network),
+        *forward.network_flows(network),
+    )
+
+
+def port_flows(port: PortView) -> tuple[Flow, ...]:
+    """Flows of a port plugged on the host."""
+    return (
+        *admission.port_flows(port),
+        *nd_guard.port_flows(port),
+        *forward.port_flows(port),
+    )
+
+
+def host_flows(host: HostView) -> Iterator[Flow]:
+    """Every flow of a host."""
+    yield from static_flows()
+    for network in host.networks.values():
+        yield from network_flows(network)
+    for port in host.ports.values():
+        yield from port_flows(port)
+
+
+def compile_host(host: HostView) -> dict[FlowKey, Flow]:
+    """Return the flow table of a host. Raises ValueError when two objects claim one key: a bug, or bad intent."""
+    table: dict[FlowKey, Flow] = {}
+    for flow in host_flows(host):
+        other = table.setdefault(flow.key, flow)
+        if other is not flow:
+            raise ValueError(f"{flow} and {other} have one key")
+    return table

@@ -1,0 +1,39 @@
+"""Numbers of protocol headers that several tables match on, with their sources."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Network
+
+from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
+
+# EtherTypes (IEEE 802 numbers).
+ETH_IPV4 = 0x0800
+ETH_ARP = 0x0806
+ETH_IPV6 = 0x86DD
+
+# OFPVID_NONE (OpenFlow 1.4.1, table 12): the frame has no VLAN tag, of any kind and any number.
+UNTAGGED = 0
+
+# RFC 826.
+ARP_REQUEST = 1
+ARP_REPLY = 2
+
+# RFC 4443 and RFC 4861, section 4.
+IP_PROTO_ICMPV6 = 58
+ROUTER_ADVERTISEMENT = 134
+NEIGHBOUR_SOLICITATION = 135
+NEIGHBOUR_ADVERTISEMENT = 136
+REDIRECT = 137
+# RFC 4861, section 7.1: a neighbour discovery message that a router has forwarded is not to be believed.
+ND_HOP_LIMIT = 255
+
+LINK_LOCAL_6 = IPv6Network("fe80::/10")
+
+MULTICAST_MAC = (1 << 40, 1 << 40)
+WIRE4_RANGE = (WIRE4_PREFIX << 32, 0xFFFF << 32)
+WIRE6_RANGE = (WIRE6_PREFIX << 32, 0xFFFF << 32)
+
+
+def prefix(network: IpNetwork) -> tuple[int, int]:
+    """Return (value, mask) that match every address of network."""
+    return int(network.network_address), int(network.netmask)

@@ -1,0 +1,63 @@
+"""FORWARD (20): where the frame goes.
+
+A wire or real MAC of a port plugged here: its real MAC is put back and its ofport chosen. For IPv6 the
+whole address is compared, since a wire MAC holds only its low 32 bits. Anything else that a local port
+sent goes to the network's VXLAN device, whose forwarding database knows the host or drops it; what came
+out of the overlay never goes back into it.
+
+The ARP request at its owner's host: eth_dst 0a:f0:0a:00:00:06 -> the guest's own MAC -> OUTPUT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cloison.addresses import wire_mac
+from controller.compiler.headers import ETH_IPV6, IP_PROTO_ICMPV6, NEIGHBOUR_SOLICITATION
+from controller.compiler.pipeline import FORWARD, OUTPUT
+from controller.compiler.registers import NETWORK, ORIGIN, ORIGIN_LOCAL, TO_PORT
+from controller.compiler.view import NetworkView, PortView
+from controller.flows import Flow, Match, SetField, field, match
+
+SOLICITED = 120
+BY_ADDRESS = 110
+BY_MAC = 100
+OVERLAY = 10
+
+_ETH_DST = field("eth_dst")
+
+
+def port_flows(port: PortView) -> Iterator[Flow]:
+    """Every way a frame can be meant for this port."""
+    here = {NETWORK.field.name: port.vni}
+    for address in port.addresses4:
+        yield _deliver(port, BY_ADDRESS, match(**here, eth_dst=wire_mac(address)))
+    for address6 in port.addresses6:
+        to_wire = {**here, "eth_dst": wire_mac(address6), "eth_type": ETH_IPV6}
+        yield _deliver(port, BY_ADDRESS, match(**to_wire, ipv6_dst=int(address6)))
+        solicited = match(
+            **to_wire,
+            ip_proto=IP_PROTO_ICMPV6,
+            icmpv6_type=NEIGHBOUR_SOLICITATION,
+            ipv6_nd_target=int(address6),
+        )
+        yield _deliver(port, SOLICITED, solicited)
+    yield _deliver(port, BY_MAC, match(**here, eth_dst=port.mac))
+
+
+def network_flows(network: NetworkView) -> Iterator[Flow]:
+    """What no local port is meant by goes out to the other hosts, once."""
+    if network.tunnel_ofport is None:
+        return
+    yield FORWARD.flow(
+        OVERLAY,
+        match(**{NETWORK.field.name: network.vni, ORIGIN.field.name: (ORIGIN_LOCAL, ORIGIN_LOCAL)}),
+        TO_PORT.load(network.tunnel_ofport),
+        goto=OUTPUT,
+        cookie=network.cookie,
+    )
+
+
+def _deliver(port: PortView, priority: int, matched: Match) -> Flow:
+    actions = (SetField(_ETH_DST, port.mac), TO_PORT.load(port.ofport))
+    return FORWARD.flow(priority, matched, *actions, goto=OUTPUT, cookie=port.cookie)

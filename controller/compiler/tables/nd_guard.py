@@ -1,0 +1,59 @@
+"""ND_GUARD (5): neighbour discovery from a local port may speak only for its own addresses.
+
+A solicitation names the sender's own MAC as source link-layer address, or none; an advertisement is for
+one of its addresses and names its own MAC, or none. Hop limit 255, code 0. Router advertisements and
+redirects never. All other IPv6 passes: its source was checked in ADMISSION.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from controller.compiler.cookies import STATIC
+from controller.compiler.headers import (
+    ETH_IPV6,
+    IP_PROTO_ICMPV6,
+    ND_HOP_LIMIT,
+    NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
+    REDIRECT,
+    ROUTER_ADVERTISEMENT,
+)
+from controller.compiler.pipeline import ADDRESSING, ND_GUARD
+from controller.compiler.registers import FROM_PORT
+from controller.compiler.view import PortView
+from controller.flows import Flow, Match, match
+
+OWN = 200
+REFUSE = 100
+PASS = 10
+
+# Open vSwitch shows an absent link-layer address option as zero (ovs-fields(7), nd_sll and nd_tll).
+NO_OPTION = 0
+
+
+def static_flows() -> Iterator[Flow]:
+    """Refuse what no guest may say; let through what is not neighbour discovery."""
+    anonymous = _nd(NEIGHBOUR_SOLICITATION, icmpv6_code=0, ip_ttl=ND_HOP_LIMIT, ipv6_nd_sll=NO_OPTION)
+    yield ND_GUARD.flow(OWN, anonymous, goto=ADDRESSING, cookie=STATIC)
+    for kind in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
+        yield ND_GUARD.flow(REFUSE, _nd(kind), cookie=STATIC)
+    yield ND_GUARD.flow(PASS, match(eth_type=ETH_IPV6), goto=ADDRESSING, cookie=STATIC)
+
+
+def port_flows(port: PortView) -> Iterator[Flow]:
+    """What this port may solicit and advertise."""
+    if not port.addresses6:
+        return
+    own = {FROM_PORT.field.name: port.port_number, "icmpv6_code": 0, "ip_ttl": ND_HOP_LIMIT}
+    solicit = _nd(NEIGHBOUR_SOLICITATION, ipv6_nd_sll=port.mac, **own)
+    yield ND_GUARD.flow(OWN, solicit, goto=ADDRESSING, cookie=port.cookie)
+    for address in port.addresses6:
+        for mac in (port.mac, NO_OPTION):
+            advertise = _nd(NEIGHBOUR_ADVERTISEMENT, ipv6_nd_target=int(address), ipv6_nd_tll=mac, **own)
+            yield ND_GUARD.flow(OWN, advertise, goto=ADDRESSING, cookie=port.cookie)
+
+
+def _nd(kind: int, **terms: Any) -> Match:
+    return match(eth_type=ETH_IPV6, ip_proto=IP_PROTO_ICMPV6, icmpv6_type=kind, **terms)

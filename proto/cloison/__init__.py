@@ -1,0 +1,1 @@
+"""The contract: what controller, agent and command line share. Imports nothing else of ours."""

@@ -1,0 +1,55 @@
+"""MAC addresses and wire MACs. Pure.
+
+A MAC is a 48-bit int inside the project (`Mac`), text only at the borders.
+
+The wire MAC is what a frame carries as its destination inside the overlay, computed from the address it
+is meant for: 0a:f0 + the IPv4 address, or 0a:f6 + the low 32 bits of the IPv6 address (or of the target,
+for a neighbour solicitation). It makes "whose address is this" a forwarding-table look-up.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NewType
+
+Mac = NewType("Mac", int)
+IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
+
+WIRE4_PREFIX = 0x0AF0
+WIRE6_PREFIX = 0x0AF6
+MULTICAST_BIT = 1 << 40
+
+_MAC_TEXT = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
+
+
+def parse_mac(text: str) -> Mac:
+    """Return the 48-bit number of 'aa:bb:cc:dd:ee:ff'; raises ValueError on any other form."""
+    if not _MAC_TEXT.fullmatch(text):
+        raise ValueError("six pairs of hexadecimal digits joined by ':'")
+    return Mac(int(text.replace(":", ""), 16))
+
+
+def format_mac(mac: int) -> str:
+    """Return 'aa:bb:cc:dd:ee:ff' of a 48-bit number."""
+    return ":".join(f"{mac:012x}"[i : i + 2] for i in range(0, 12, 2))
+
+
+def is_wire_mac(mac: int) -> bool:
+    """Tell whether mac lies in one of the two ranges that are kept for wire MACs."""
+    return mac >> 32 in (WIRE4_PREFIX, WIRE6_PREFIX)
+
+
+def wire_mac(address: IpAddress) -> Mac:
+    """Return the MAC under which a frame for this address travels in the overlay."""
+    if isinstance(address, IPv4Address):
+        return Mac(WIRE4_PREFIX << 32 | int(address))
+    return Mac(WIRE6_PREFIX << 32 | (int(address) & 0xFFFFFFFF))
+
+
+def link_local(mac: int) -> IPv6Address:
+    """Return the EUI-64 link-local address of a MAC (RFC 4291, appendix A)."""
+    high, low = mac >> 24, mac & 0xFFFFFF
+    interface_id = ((high ^ 0x020000) << 40) | 0xFFFE << 24 | low
+    return IPv6Address(0xFE80 << 112 | interface_id)

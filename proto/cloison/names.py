@@ -1,0 +1,138 @@
+"""Resource names as typed values: tenants/{t}/networks/{n}/subnets/{s}, .../ports/{p}, hosts/{h}.
+
+Pure. `str(name)` is the resource name, `X.parse(text)` its inverse; names are hashable and are the keys
+of every index.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from cloison.errors import InvalidIntent
+
+ID_PATTERN = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+ID_EXPECTED = "1 to 63 characters of a-z, 0-9 and '-', beginning with a letter, not ending with '-'"
+
+
+def check_id(value: str, field: str) -> str:
+    """Return value if it is a valid resource id (RFC 1035 label in lower case), else raise InvalidIntent."""
+    if not ID_PATTERN.fullmatch(value):
+        raise InvalidIntent.of(field, value, ID_EXPECTED)
+    return value
+
+
+def _ids(text: str, field: str, shape: str) -> tuple[str, ...]:
+    """Take the ids out of text, which must have the form of shape, e.g. 'tenants/{tenant}'."""
+    parts, wanted = text.split("/") if len(text) <= 512 else [], shape.split("/")
+    if len(parts) != len(wanted):
+        raise InvalidIntent.of(field, text, f"a name of the form {shape}")
+    ids = []
+    for part, want in zip(parts, wanted, strict=True):
+        if want.startswith("{"):
+            if not ID_PATTERN.fullmatch(part):
+                raise InvalidIntent.of(field, text, f"a name of the form {shape}, each id {ID_EXPECTED}")
+            ids.append(part)
+        elif part != want:
+            raise InvalidIntent.of(field, text, f"a name of the form {shape}")
+    return tuple(ids)
+
+
+class TenantName(NamedTuple):
+    """tenants/{tenant}"""
+
+    tenant: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}"
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> TenantName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}"))
+
+
+class NetworkName(NamedTuple):
+    """tenants/{tenant}/networks/{network}"""
+
+    tenant: str
+    network: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/networks/{self.network}"
+
+    @property
+    def parent(self) -> TenantName:
+        return TenantName(self.tenant)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> NetworkName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/networks/{network}"))
+
+
+class SubnetName(NamedTuple):
+    """tenants/{tenant}/networks/{network}/subnets/{subnet}"""
+
+    tenant: str
+    network: str
+    subnet: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/networks/{self.network}/subnets/{self.subnet}"
+
+    @property
+    def parent(self) -> NetworkName:
+        return NetworkName(self.tenant, self.network)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> SubnetName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/networks/{network}/subnets/{subnet}"))
+
+
+class PortName(NamedTuple):
+    """tenants/{tenant}/networks/{network}/ports/{port}"""
+
+    tenant: str
+    network: str
+    port: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/networks/{self.network}/ports/{self.port}"
+
+    @property
+    def parent(self) -> NetworkName:
+        return NetworkName(self.tenant, self.network)
+
+    @property
+    def binding(self) -> str:
+        """Resource name of the port's binding."""
+        return f"{self}/binding"
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> PortName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/networks/{network}/ports/{port}"))
+
+    @classmethod
+    def parse_binding(cls, text: str, field: str = "name") -> PortName:
+        """The port of a binding's name (.../ports/{port}/binding)."""
+        return cls(*_ids(text, field, "tenants/{tenant}/networks/{network}/ports/{port}/binding"))
+
+
+class HostName(NamedTuple):
+    """hosts/{host}"""
+
+    host: str
+
+    def __str__(self) -> str:
+        return f"hosts/{self.host}"
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> HostName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "hosts/{host}"))
+
+
+ResourceName = TenantName | NetworkName | SubnetName | PortName | HostName

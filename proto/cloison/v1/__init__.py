@@ -1,0 +1,1 @@
+"""The contract: wire forms and nouns that controller and agent share. Imports nothing of ours."""

@@ -1,0 +1,189 @@
+from cloison.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AgentMessage(_message.Message):
+    __slots__ = ("hello", "inventory", "ack", "drift")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    INVENTORY_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    inventory: Inventory
+    ack: Ack
+    drift: Drift
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ...) -> None: ...
+
+class ControllerMessage(_message.Message):
+    __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    BARRIER_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    delta: PlanDelta
+    snapshot_complete: SnapshotComplete
+    verdicts: InterfaceVerdicts
+    barrier: Barrier
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("host_id", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "labels", "epoch", "revision")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    HOST_ID_FIELD_NUMBER: _ClassVar[int]
+    VTEP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DATAPATH_ID_FIELD_NUMBER: _ClassVar[int]
+    UNDERLAY_MTU_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DATAPATH_TYPE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    host_id: str
+    vtep_address: str
+    datapath_id: int
+    underlay_mtu: int
+    agent_version: str
+    datapath_type: str
+    labels: _containers.ScalarMap[str, str]
+    epoch: int
+    revision: int
+    def __init__(self, host_id: _Optional[str] = ..., vtep_address: _Optional[str] = ..., datapath_id: _Optional[int] = ..., underlay_mtu: _Optional[int] = ..., agent_version: _Optional[str] = ..., datapath_type: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class Inventory(_message.Message):
+    __slots__ = ("complete", "interfaces", "tunnel_ports", "removed_interfaces", "removed_tunnel_ports")
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    TUNNEL_PORTS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_INTERFACES_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_TUNNEL_PORTS_FIELD_NUMBER: _ClassVar[int]
+    complete: bool
+    interfaces: _containers.RepeatedCompositeFieldContainer[Interface]
+    tunnel_ports: _containers.RepeatedCompositeFieldContainer[TunnelPort]
+    removed_interfaces: _containers.RepeatedScalarFieldContainer[str]
+    removed_tunnel_ports: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, complete: _Optional[bool] = ..., interfaces: _Optional[_Iterable[_Union[Interface, _Mapping]]] = ..., tunnel_ports: _Optional[_Iterable[_Union[TunnelPort, _Mapping]]] = ..., removed_interfaces: _Optional[_Iterable[str]] = ..., removed_tunnel_ports: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Interface(_message.Message):
+    __slots__ = ("name", "iface_id", "ofport")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IFACE_ID_FIELD_NUMBER: _ClassVar[int]
+    OFPORT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    iface_id: str
+    ofport: int
+    def __init__(self, name: _Optional[str] = ..., iface_id: _Optional[str] = ..., ofport: _Optional[int] = ...) -> None: ...
+
+class TunnelPort(_message.Message):
+    __slots__ = ("vni", "ofport")
+    VNI_FIELD_NUMBER: _ClassVar[int]
+    OFPORT_FIELD_NUMBER: _ClassVar[int]
+    vni: int
+    ofport: int
+    def __init__(self, vni: _Optional[int] = ..., ofport: _Optional[int] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("revision", "digest", "errors")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    digest: bytes
+    errors: _containers.RepeatedCompositeFieldContainer[_common_pb2.Condition]
+    def __init__(self, revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ...) -> None: ...
+
+class Drift(_message.Message):
+    __slots__ = ("revision", "kind", "details", "repair_s")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_S_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    kind: str
+    details: _containers.RepeatedScalarFieldContainer[str]
+    repair_s: float
+    def __init__(self, revision: _Optional[int] = ..., kind: _Optional[str] = ..., details: _Optional[_Iterable[str]] = ..., repair_s: _Optional[float] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("controller_id", "epoch", "openflow_target")
+    CONTROLLER_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    OPENFLOW_TARGET_FIELD_NUMBER: _ClassVar[int]
+    controller_id: str
+    epoch: int
+    openflow_target: str
+    def __init__(self, controller_id: _Optional[str] = ..., epoch: _Optional[int] = ..., openflow_target: _Optional[str] = ...) -> None: ...
+
+class PlanDelta(_message.Message):
+    __slots__ = ("revision", "networks", "removed_vnis")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_VNIS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    networks: _containers.RepeatedCompositeFieldContainer[NetworkDelta]
+    removed_vnis: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, revision: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., removed_vnis: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class NetworkDelta(_message.Message):
+    __slots__ = ("vni", "mtu", "upserted", "removed_macs")
+    VNI_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
+    UPSERTED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_MACS_FIELD_NUMBER: _ClassVar[int]
+    vni: int
+    mtu: int
+    upserted: _containers.RepeatedCompositeFieldContainer[FdbEntry]
+    removed_macs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, vni: _Optional[int] = ..., mtu: _Optional[int] = ..., upserted: _Optional[_Iterable[_Union[FdbEntry, _Mapping]]] = ..., removed_macs: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class FdbEntry(_message.Message):
+    __slots__ = ("mac", "vtep")
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    VTEP_FIELD_NUMBER: _ClassVar[int]
+    mac: int
+    vtep: bytes
+    def __init__(self, mac: _Optional[int] = ..., vtep: _Optional[bytes] = ...) -> None: ...
+
+class SnapshotComplete(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class Barrier(_message.Message):
+    __slots__ = ("revision", "revalidate")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVALIDATE_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    revalidate: bool
+    def __init__(self, revision: _Optional[int] = ..., revalidate: _Optional[bool] = ...) -> None: ...
+
+class InterfaceVerdicts(_message.Message):
+    __slots__ = ("verdicts",)
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    verdicts: _containers.RepeatedCompositeFieldContainer[InterfaceVerdict]
+    def __init__(self, verdicts: _Optional[_Iterable[_Union[InterfaceVerdict, _Mapping]]] = ...) -> None: ...
+
+class InterfaceVerdict(_message.Message):
+    __slots__ = ("interface", "iface_id", "bound", "condition")
+    INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    IFACE_ID_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    interface: str
+    iface_id: str
+    bound: bool
+    condition: _common_pb2.Condition
+    def __init__(self, interface: _Optional[str] = ..., iface_id: _Optional[str] = ..., bound: _Optional[bool] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""Tests of Cloison; see docs for which need root (`system`) and which a lab (`lab`)."""
