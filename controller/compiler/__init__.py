@@ -7,4 +7,12 @@ session, no clock. Tables do not know each other: they meet in pipeline.py and r
 from controller.compiler.compile import compile_host, network_flows, port_flows, static_flows
 from controller.compiler.view import HostView, NetworkView, PortView
 
-__all__ = ["HostView", "NetworkView", "PortView", "compile_host", "network_flows", "port_flows", "static_flows"]
+__all__ = [
+    "HostView",
+    "NetworkView",
+    "PortView",
+    "compile_host",
+    "network_flows",
+    "port_flows",
+    "static_flows",
+]

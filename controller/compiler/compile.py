@@ -1,4 +1,4 @@
-"""All tables together, for the three things that have flows: the bridge itself, a network on it, a port on it.
+"""All tables together, for the three things that have flows: the bridge, a network on it, a port on it.
 
 The flows of a host are the union of the flows of its units, and no unit looks at another: so the work for
 a change is the units it touches, and the incremental answer is the full one.
@@ -16,7 +16,7 @@ from controller.flows import Flow, FlowKey, match
 
 
 def static_flows() -> tuple[Flow, ...]:
-    """Flows of a bridge that carries nothing yet. Each table's miss is an explicit drop, so that it counts."""
+    """Flows of a bridge that carries nothing yet. A table's miss is an explicit drop, so that it counts."""
     misses = (table.flow(0, match(), cookie=STATIC) for table in TABLES)
     return (
         *misses,
@@ -54,7 +54,10 @@ def host_flows(host: HostView) -> Iterator[Flow]:
 
 
 def compile_host(host: HostView) -> dict[FlowKey, Flow]:
-    """Return the flow table of a host. Raises ValueError when two objects claim one key: a bug, or bad intent."""
+    """Return the flow table of a host.
+
+    Raises ValueError when two objects claim one key: a bug, or bad intent.
+    """
     table: dict[FlowKey, Flow] = {}
     for flow in host_flows(host):
         other = table.setdefault(flow.key, flow)

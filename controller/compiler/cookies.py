@@ -1,9 +1,9 @@
 """Cookies: which object a flow serves. 64 bits, so that one masked match finds all flows of a tenant.
 
-    63..60  kind     1 static, 2 network, 3 port
-    59..40  tenant   the tenant's number, 0 for static flows
-    39..8   object   VNI of the network, or number of the port
-     7..0   0        kept for the feature that needs to tell flows of one object apart
+63..60  kind     1 static, 2 network, 3 port
+59..40  tenant   the tenant's number, 0 for static flows
+39..8   object   VNI of the network, or number of the port
+ 7..0   0        kept for the feature that needs to tell flows of one object apart
 """
 
 from __future__ import annotations

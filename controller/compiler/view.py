@@ -23,14 +23,17 @@ class NetworkView:
 
     @property
     def cookie(self) -> int:
+        """Cookie of the network's flows."""
         return Cookie(CookieKind.NETWORK, self.tenant_number, self.vni).pack()
 
     @property
     def subnets4(self) -> tuple[IPv4Network, ...]:
+        """Its IPv4 subnets."""
         return tuple(s for s in self.subnets if isinstance(s, IPv4Network))
 
     @property
     def subnets6(self) -> tuple[IPv6Network, ...]:
+        """Its IPv6 subnets."""
         return tuple(s for s in self.subnets if isinstance(s, IPv6Network))
 
 
@@ -47,10 +50,12 @@ class PortView:
 
     @property
     def cookie(self) -> int:
+        """Cookie of the port's flows."""
         return Cookie(CookieKind.PORT, self.tenant_number, self.port_number).pack()
 
     @property
     def addresses4(self) -> tuple[IPv4Address, ...]:
+        """Its IPv4 addresses."""
         return tuple(a for a in self.addresses if isinstance(a, IPv4Address))
 
     @property

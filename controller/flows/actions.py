@@ -1,4 +1,4 @@
-"""The actions the pipeline uses, as values. Order matters within a flow; goto is not one of them (flow.py)."""
+"""The actions the pipeline uses, as values. Order matters in a flow; goto is not one of them (flow.py)."""
 
 from __future__ import annotations
 

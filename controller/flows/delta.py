@@ -15,8 +15,8 @@ from controller.flows.flow import Flow, FlowKey
 class ForeignFlow:
     """A flow that is in a switch and that this project cannot have put there.
 
-    Its match or actions are outside the language of controller.flows, or it has a timeout, flags or an importance.
-    match is the flow's ofp_match as the switch sent it: enough to delete exactly this flow.
+    Its match or actions are outside the language of controller.flows, or it has a timeout, flags or an
+    importance. match is the flow's ofp_match as the switch sent it: enough to delete exactly this flow.
     """
 
     table: int
@@ -46,8 +46,9 @@ class InstalledFlows:
 class FlowDelta:
     """The changes of one switch.
 
-    add: flows whose key is not there; modify: flows whose key is there with another cookie, actions or goto (they
-    keep their counters); delete: keys; purge: foreign flows. Deletions come first, so a purged flow may be replaced.
+    add: flows whose key is not there; modify: flows whose key is there with another cookie, actions or goto
+    (they keep their counters); delete: keys; purge: foreign flows. Deletions come first, so a purged flow
+    may be replaced.
     """
 
     add: tuple[Flow, ...] = ()
@@ -67,7 +68,9 @@ def flow_delta(
     actual: Mapping[FlowKey, Flow] | InstalledFlows,
     foreign: Iterable[ForeignFlow] = (),
 ) -> FlowDelta:
-    """Return what turns actual (what was read, or the last desired state) into desired. Equal flows are left alone."""
+    """Return what turns actual (what was read, or the last desired state) into desired. Equal flows are left
+    alone.
+    """
     if isinstance(actual, InstalledFlows):
         foreign = (*actual.foreign, *foreign)
         actual = {key: installed.flow for key, installed in actual.flows.items()}

@@ -1,4 +1,4 @@
-"""A flow: table, priority, match, actions, next table, cookie. Two flows of one key cannot stand side by side."""
+"""A flow: table, priority, match, actions, next table, cookie. Two flows of one key cannot coexist."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def match(**terms: int | tuple[int, int]) -> Match:
         field = FIELDS[name]
         value, mask = term if isinstance(term, tuple) else (term, field.all_ones)
         if value & ~mask or mask & ~field.all_ones or value < 0 or mask < 0:
-            raise ValueError(f"{name}={value:#x}/{mask:#x}: bits outside the mask or the field's {field.width}")
+            raise ValueError(
+                f"{name}={value:#x}/{mask:#x}: bits outside the mask or the field's {field.width}"
+            )
         if mask != field.all_ones and not field.maskable:
             raise ValueError(f"{name} takes no mask, got {mask:#x}")
         if mask:
@@ -60,4 +62,5 @@ class Flow:
 
     @property
     def key(self) -> FlowKey:
+        """What OpenFlow tells it apart by."""
         return FlowKey(self.table, self.priority, self.match)

@@ -98,6 +98,6 @@ def flow_text(flow: Flow, table_names: Mapping[int, str] | None = None) -> str:
 
 
 def flows_text(flows: Iterable[Flow], table_names: Mapping[int, str] | None = None) -> str:
-    """Flows, one a line, in the order of table, priority (highest first), match: the same set, the same text."""
+    """Flows, one a line, by table, priority (highest first), match: the same set, the same text."""
     ordered = sorted(flows, key=lambda f: (f.table, -f.priority, match_text(f.match)))
     return "".join(flow_text(f, table_names) + "\n" for f in ordered)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Network
 from typing import Any
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
+from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
     ARP_REPLY,

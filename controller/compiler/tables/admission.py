@@ -5,7 +5,8 @@ IPv4 address, the ARP sender's MAC and IPv4 address, or the IPv6 address. Then i
 sender's number. A tagged frame, an address that is not its own, any other EtherType: no flow, so dropped.
 From the network's VXLAN device: the device decides the network, nothing in the frame does.
 
-A guest at 10.0.0.5 asks for 10.0.0.6: the ARP flow matches (sender MAC and address are its own) -> ADDRESSING.
+A guest at 10.0.0.5 asks for 10.0.0.6: its ARP flow matches (sender MAC and address are its own) and
+sends the request on to ADDRESSING.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ The ARP request at its owner's host: eth_dst 0a:f0:0a:00:00:06 -> the guest's ow
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from cloison.addresses import wire_mac
 from controller.compiler.headers import ETH_IPV6, IP_PROTO_ICMPV6, NEIGHBOUR_SOLICITATION
@@ -29,11 +30,11 @@ _ETH_DST = field("eth_dst")
 
 def port_flows(port: PortView) -> Iterator[Flow]:
     """Every way a frame can be meant for this port."""
-    here = {NETWORK.field.name: port.vni}
+    here: dict[str, Any] = {NETWORK.field.name: port.vni}
     for address in port.addresses4:
         yield _deliver(port, BY_ADDRESS, match(**here, eth_dst=wire_mac(address)))
     for address6 in port.addresses6:
-        to_wire = {**here, "eth_dst": wire_mac(address6), "eth_type": ETH_IPV6}
+        to_wire: dict[str, Any] = {**here, "eth_dst": wire_mac(address6), "eth_type": ETH_IPV6}
         yield _deliver(port, BY_ADDRESS, match(**to_wire, ipv6_dst=int(address6)))
         solicited = match(
             **to_wire,

@@ -1,0 +1,178 @@
+"""The controller process: knows every part, decides nothing. Starts them in order, ends them in reverse.
+
+Order matters for safety: the store is complete before anything is compiled, everything is compiled before
+any host may connect, and only then is the API open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+import structlog
+
+from cloison.errors import CloisonError, InvalidIntent
+from controller.api.host_sync import HostSyncServicer
+from controller.api.server import ApiServer, Config, Tls
+from controller.logs import LEVELS, configure
+from controller.openflow.server import SwitchServer, TlsFiles
+from controller.reconcile.reconciler import Reconciler
+from controller.store.etcd import Tls as EtcdTls
+from controller.store.etcd_store import EtcdStore
+
+_log = structlog.get_logger("controller")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says."""
+
+    name: str
+    etcd: tuple[str, ...]
+    etcd_tls: EtcdTls | None
+    grpc_listen: tuple[str, ...]
+    openflow_listen: tuple[str, int]
+    openflow_advertise: str
+    tls: TlsFiles | None
+
+
+def package_version() -> str:
+    """Return the version that is installed, or 'unknown' when run from a bare tree."""
+    try:
+        return version("cloison")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+async def serve(options: Options, stop: asyncio.Event) -> None:
+    """Run until stop is set. Raises CloisonError or OSError if a part cannot start."""
+    async with AsyncExitStack() as stack:
+        store = EtcdStore(options.etcd, options.etcd_tls)
+        await store.start()
+        stack.push_async_callback(store.stop)
+        epoch = await store.next_epoch(options.name)
+        reconciler = Reconciler(store, options.name, epoch)
+        await reconciler.start()
+        stack.push_async_callback(reconciler.stop)
+        switches = SwitchServer(
+            options.openflow_listen,
+            options.tls,
+            reconciler.may_connect,
+            reconciler.switch_connected,
+            reconciler.switch_gone,
+            insecure=options.tls is None,
+        )
+        await switches.start()
+        stack.push_async_callback(switches.stop)
+        tls = options.tls
+        config = Config(
+            listen=options.grpc_listen,
+            tls=Tls.read(tls.ca, tls.cert, tls.key) if tls else None,
+            version=package_version(),
+        )
+        sync = HostSyncServicer(reconciler, options.openflow_advertise)
+        api = ApiServer(config, store, reconciler.tracker, sync)
+        await api.start()
+        stack.push_async_callback(api.stop)
+        _log.info("ready", controller=options.name, epoch=epoch, api=api.addresses, openflow=switches.address)
+        await stop.wait()
+        _log.info("stopping")
+
+
+def _address(text: str, option: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InvalidIntent.of(option, text, "ADDR:PORT")
+    return host.strip("[]"), int(port)
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--name", default="c1", help="Name of this controller.")
+@click.option("--etcd", required=True, help="etcd endpoints, https://HOST:PORT[,...].")
+@click.option("--etcd-ca", type=_FILE)
+@click.option("--etcd-cert", type=_FILE)
+@click.option("--etcd-key", type=_FILE)
+@click.option("--etcd-server-name", default="", help="Name to expect in etcd's certificate.")
+@click.option("--grpc-listen", multiple=True, required=True, help="ADDR:PORT or unix:PATH; repeatable.")
+@click.option("--openflow-listen", required=True, help="ADDR:PORT that switches dial.")
+@click.option("--openflow-advertise", required=True, help="What switches are told to dial, ssl:ADDR:PORT.")
+@click.option("--ca", type=_FILE, help="Authority of all certificates.")
+@click.option("--cert", type=_FILE, help="This controller's certificate.")
+@click.option("--key", type=_FILE)
+@click.option("--insecure", is_flag=True, help="No TLS and no authentication. For nothing but trials.")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info")
+@click.option("--log-format", type=click.Choice(["console", "json"]), default="console")
+def main(
+    name: str,
+    etcd: str,
+    etcd_ca: Path | None,
+    etcd_cert: Path | None,
+    etcd_key: Path | None,
+    etcd_server_name: str,
+    grpc_listen: tuple[str, ...],
+    openflow_listen: str,
+    openflow_advertise: str,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    insecure: bool,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the Cloison controller."""
+    configure(log_level, log_format)
+    try:
+        options = Options(
+            name=name,
+            etcd=tuple(etcd.split(",")),
+            etcd_tls=_etcd_tls(etcd_ca, etcd_cert, etcd_key, etcd_server_name),
+            grpc_listen=grpc_listen,
+            openflow_listen=_address(openflow_listen, "--openflow-listen"),
+            openflow_advertise=openflow_advertise,
+            tls=_tls(ca, cert, key, insecure=insecure),
+        )
+        asyncio.run(_run(options))
+    except (CloisonError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _tls(ca: Path | None, cert: Path | None, key: Path | None, *, insecure: bool) -> TlsFiles | None:
+    if insecure:
+        return None
+    if ca is None or cert is None or key is None:
+        raise InvalidIntent.of(
+            "--ca, --cert, --key",
+            "not all given",
+            "three files (`cloison pki issue controller/c1`), or --insecure",
+        )
+    return TlsFiles(key=key, cert=cert, ca=ca)
+
+
+def _etcd_tls(ca: Path | None, cert: Path | None, key: Path | None, server_name: str) -> EtcdTls | None:
+    if ca is None and cert is None and key is None:
+        return None
+    if ca is None or cert is None or key is None:
+        raise InvalidIntent.of(
+            "--etcd-ca, --etcd-cert, --etcd-key", "not all given", "all three files or none"
+        )
+    return EtcdTls(ca, cert, key, server_name)
+
+
+async def _run(options: Options) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(options, stop)
+
+
+if __name__ == "__main__":
+    main()

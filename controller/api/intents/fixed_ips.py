@@ -1,0 +1,209 @@
+"""The addresses of a port: from what was asked for to addresses of subnets. Pure.
+
+Three steps: `parse` looks at the fields alone, `check` at the state, `resolve` allocates what was left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from cloison.addresses import IpAddress, Mac, link_local
+from cloison.errors import Exhausted
+from cloison.model import FixedIp, Subnet
+from cloison.names import NetworkName, SubnetName
+from cloison.v1 import port_pb2
+from controller.api import allocate, validate
+from controller.api.intents import common, release
+from controller.store import keys
+from controller.store.state import State
+
+FIXED_IPS_MAX = 16
+_SHOWN_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One entry of fixed_ips: a subnet, an address, or both; family stands for any subnet of that family."""
+
+    subnet: SubnetName | None = None
+    address: IpAddress | None = None
+    family: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A wish that the state allows: the subnets it may come from, and the address if that was chosen."""
+
+    subnets: tuple[Subnet, ...]
+    address: IpAddress | None = None
+
+
+def parse(check: validate.Checker, entries: Sequence[port_pb2.FixedIp]) -> tuple[Wanted, ...]:
+    """Check each entry by itself."""
+    wanted: list[Wanted] = []
+    for i, entry in enumerate(entries):
+        field = f"port.fixed_ips[{i}]"
+        if i >= FIXED_IPS_MAX:
+            check.wrong("port.fixed_ips", f"{len(entries)} addresses", f"at most {FIXED_IPS_MAX} addresses")
+            break
+        if not entry.subnet and not entry.ip_address:
+            check.wrong(field, "", "a subnet, an ip_address, or both")
+            continue
+        subnet = address = None
+        if entry.subnet:
+            subnet = check.take(lambda e=entry, f=field: SubnetName.parse(e.subnet, f"{f}.subnet"))  # type: ignore[misc]
+        if entry.ip_address:
+            address = check.take(lambda e=entry, f=field: validate.address(e.ip_address, f"{f}.ip_address"))  # type: ignore[misc]
+            check.that(
+                address is None or all(address != other.address for other in wanted),
+                f"{field}.ip_address",
+                entry.ip_address,
+                "each address once",
+            )
+        wanted.append(Wanted(subnet, address))
+    return tuple(wanted)
+
+
+def one_of_each_family(state: State, network: NetworkName) -> tuple[Wanted, ...]:
+    """Return the wishes of a port that names no address."""
+    families = {subnet.cidr.version for subnet in state.subnets_of(network)}
+    return tuple(Wanted(family=family) for family in sorted(families))
+
+
+def keep(wanted: Iterable[Wanted], current: Iterable[FixedIp]) -> tuple[Wanted, ...]:
+    """Return the wishes with addresses left open taken from those that the port has in that subnet."""
+    wishes = list(wanted)
+    named = {wish.address for wish in wishes}
+    spare = [fixed_ip for fixed_ip in current if fixed_ip.address not in named]
+    for i, wish in enumerate(wishes):
+        if wish.address is None:
+            match = next((f for f in spare if f.subnet == wish.subnet), None)
+            if match is not None:
+                spare.remove(match)
+                wishes[i] = Wanted(match.subnet, match.address)
+    return tuple(wishes)
+
+
+def clash(address: IPv6Address, owner: str) -> str:
+    """Say why two IPv6 addresses cannot be in one network."""
+    kind = "link-local address" if address.is_link_local else "address"
+    return (
+        f"its {kind} {address} ends in the same 32 bits as an address (or link-local address) of {owner}; "
+        "the low 32 bits of IPv6 addresses must differ in a network: frames are forwarded by them (wire MAC)"
+    )
+
+
+def check(
+    check: validate.Checker,
+    state: State,
+    network: NetworkName,
+    wanted: Sequence[Wanted],
+    uid: str,
+) -> tuple[Chosen, ...]:
+    """Check each wish against the state; uid is that of the port, whose own addresses are free to it."""
+    chosen = []
+    subnets = sorted(state.subnets_of(network), key=lambda s: s.name)
+    for i, wish in enumerate(wanted):
+        field = f"port.fixed_ips[{i}]"
+        candidates = _candidates(check, subnets, network, wish, field)
+        if wish.address is not None and candidates:
+            _check_address(check, state, candidates[0], wish.address, uid, f"{field}.ip_address")
+        chosen.append(Chosen(tuple(candidates), wish.address))
+    return tuple(chosen)
+
+
+def _candidates(
+    check: validate.Checker, subnets: Sequence[Subnet], network: NetworkName, wish: Wanted, field: str
+) -> list[Subnet]:
+    """Return the subnets that a wish may be met from; notes a violation if there is none."""
+    shown = ", ".join(f"{s.name.subnet} ({s.cidr})" for s in subnets[:_SHOWN_MAX]) or "none yet"
+    if wish.subnet is not None:
+        named = [s for s in subnets if s.name == wish.subnet]
+        check.that(bool(named), f"{field}.subnet", wish.subnet, f"a subnet of {network}; it has {shown}")
+        return named
+    if wish.address is not None:
+        address = wish.address
+        holding = [s for s in subnets if address.version == s.cidr.version and address in s.cidr]
+        check.that(
+            bool(holding),
+            f"{field}.ip_address",
+            address,
+            f"an address of a subnet of {network}; it has {shown}",
+        )
+        return holding
+    return [s for s in subnets if s.cidr.version == wish.family]
+
+
+def _check_address(
+    check: validate.Checker, state: State, subnet: Subnet, address: IpAddress, uid: str, field: str
+) -> None:
+    first, last = validate.usable(subnet.cidr)
+    make = type(subnet.cidr.network_address)
+    if address.version != subnet.cidr.version or not first <= int(address) <= last:
+        check.wrong(
+            field, address, f"an address of {subnet.name} ({subnet.cidr}): {make(first)} to {make(last)}"
+        )
+        return
+    if address == subnet.gateway_ip:
+        check.wrong(field, address, f"another address: this one is the gateway of {subnet.name}")
+        return
+    network = subnet.name.parent
+    held = state.reservations.get(keys.ip(network, address))
+    if held is not None and held.owner_uid != uid:
+        release.refuse_released(held, field, address)
+        check.wrong(
+            field, address, f"an address that is free{_example(state, subnet)}: {held.owner} has this one"
+        )
+        return
+    if isinstance(address, IPv6Address):
+        wire = state.reservations.get(keys.wire6(network, address))
+        if wire is not None and wire.owner_uid != uid:
+            release.refuse_released(wire, field, address)
+            check.wrong(
+                field, address, f"another address{_example(state, subnet)}: {clash(address, wire.owner)}"
+            )
+
+
+def _example(state: State, subnet: Subnet) -> str:
+    """Return ', such as 10.0.0.7', if an address is free."""
+    try:
+        return f", such as {allocate.address(state, subnet, common.Stamp(0, 'example'))}"
+    except Exhausted:
+        return ""
+
+
+def wires(network: NetworkName, chosen: Iterable[Chosen]) -> frozenset[str]:
+    """Return the wire MAC keys of the addresses that were chosen by the caller."""
+    return frozenset(
+        keys.wire6(network, choice.address) for choice in chosen if isinstance(choice.address, IPv6Address)
+    )
+
+
+def resolve(
+    state: State, network: NetworkName, mac: Mac, chosen: Sequence[Chosen], stamp: common.Stamp
+) -> tuple[FixedIp, ...]:
+    """Return the addresses of the port, those left open allocated. Raises Exhausted."""
+    avoid = {keys.wire6(network, link_local(mac))} | wires(network, chosen)
+    avoid.update(keys.ip(network, choice.address) for choice in chosen if choice.address is not None)
+    addresses = []
+    for choice in chosen:
+        fixed_ip = _allocated(state, choice, stamp, avoid)
+        addresses.append(fixed_ip)
+        avoid.add(keys.ip(network, fixed_ip.address))
+        if isinstance(fixed_ip.address, IPv6Address):
+            avoid.add(keys.wire6(network, fixed_ip.address))
+    return tuple(addresses)
+
+
+def _allocated(state: State, choice: Chosen, stamp: common.Stamp, avoid: Iterable[str]) -> FixedIp:
+    if choice.address is not None:
+        return FixedIp(choice.subnets[0].name, choice.address)
+    failure: Exhausted | None = None
+    for subnet in choice.subnets:
+        try:
+            return FixedIp(subnet.name, allocate.address(state, subnet, stamp, avoid))
+        except Exhausted as error:
+            failure = failure or error
+    raise failure or Exhausted("no subnet to take an address from")

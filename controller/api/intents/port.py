@@ -1,0 +1,288 @@
+"""Ports: what creating, changing and deleting one stores. Pure.
+
+What a port holds is one set of reservation keys (`identifiers`): creating reserves it, deleting releases
+it, changing does both with the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv6Address
+
+from cloison.addresses import Mac, format_mac, link_local
+from cloison.errors import PermissionDenied
+from cloison.model import FixedIp, Network, Port
+from cloison.names import HostName, NetworkName, PortName, SubnetName
+from cloison.v1 import port_pb2
+from controller.api import allocate, masks, validate
+from controller.api.intents import common, fixed_ips, release
+from controller.store import keys
+from controller.store.state import State
+from controller.store.txn import Txn
+
+REQUESTED_HOSTS_MAX = 16
+_HOSTS_SHOWN_MAX = 10
+
+
+def address_keys(network: NetworkName, mac: Mac, addresses: Iterable[FixedIp]) -> frozenset[str]:
+    """Return the reservation keys of a MAC and addresses, wire MACs of the IPv6 ones included."""
+    taken = {keys.mac(network, mac), keys.wire6(network, link_local(mac))}
+    for fixed_ip in addresses:
+        taken.add(keys.ip(network, fixed_ip.address))
+        if isinstance(fixed_ip.address, IPv6Address):
+            taken.add(keys.wire6(network, fixed_ip.address))
+    return frozenset(taken)
+
+
+def identifiers(port: Port) -> frozenset[str]:
+    """Return the reservation keys of everything a port holds that hosts may have in flows or entries."""
+    numbers = {keys.port_number(port.number)}
+    return address_keys(port.name.parent, port.mac, port.fixed_ips) | numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a request says about a port, each field well-formed by itself."""
+
+    mac: Mac | None
+    fixed_ips: tuple[fixed_ips.Wanted, ...]
+    hosts: tuple[HostName, ...]
+    iface_id: str
+
+
+def _parse(check: validate.Checker, message: port_pb2.Port, fields: frozenset[str]) -> _Wanted:
+    """Check the named fields by themselves."""
+    common.check_meta(check, message, "port")
+    mac = None
+    if "mac_address" in fields and message.mac_address:
+        mac = check.take(lambda: validate.mac(message.mac_address, "port.mac_address"))
+    wanted = fixed_ips.parse(check, message.fixed_ips) if "fixed_ips" in fields else ()
+    hosts = _parse_hosts(check, message.requested_hosts) if "requested_hosts" in fields else ()
+    iface_id = ""
+    if "iface_id" in fields and message.iface_id:
+        iface_id = check.take(lambda: validate.iface_id(message.iface_id, "port.iface_id")) or ""
+    return _Wanted(mac, wanted, hosts, iface_id)
+
+
+def _parse_hosts(check: validate.Checker, texts: Iterable[str]) -> tuple[HostName, ...]:
+    names: list[HostName] = []
+    for i, text in enumerate(texts):
+        if i >= REQUESTED_HOSTS_MAX:
+            check.wrong("port.requested_hosts", f"{i + 1} or more", f"at most {REQUESTED_HOSTS_MAX} hosts")
+            break
+        field = f"port.requested_hosts[{i}]"
+        name = check.take(lambda text=text, field=field: HostName.parse(text, field))  # type: ignore[misc]
+        if name is not None and check.that(name not in names, field, text, "each host once"):
+            names.append(name)
+    return tuple(names)
+
+
+def _check_hosts(check: validate.Checker, state: State, hosts: Iterable[HostName]) -> None:
+    for i, host in enumerate(hosts):
+        if host not in state.hosts:
+            known = ", ".join(map(str, sorted(state.hosts)[:_HOSTS_SHOWN_MAX])) or "none yet"
+            check.wrong(f"port.requested_hosts[{i}]", host, f"a host that exists, such as: {known}")
+
+
+def _check_mac(check: validate.Checker, state: State, network: NetworkName, mac: Mac, uid: str) -> None:
+    field, text = "port.mac_address", format_mac(mac)
+    held = state.reservations.get(keys.mac(network, mac))
+    if held is not None and held.owner_uid != uid:
+        release.refuse_released(held, field, text)
+        check.wrong(field, text, f"a MAC that no other port of the network has: {held.owner} has it")
+        return
+    wire = state.reservations.get(keys.wire6(network, link_local(mac)))
+    if wire is not None and wire.owner_uid != uid:
+        release.refuse_released(wire, field, text)
+        check.wrong(field, text, f"another MAC: {fixed_ips.clash(link_local(mac), wire.owner)}")
+
+
+def _check_iface(check: validate.Checker, state: State, name: PortName, iface_id: str) -> None:
+    held = state.reservations.get(keys.iface(iface_id))
+    if held is None:
+        return
+    release.refuse_released(held, "port.iface_id", iface_id)
+    # iface-ids are one space for all tenants; whose it is, is not another tenant's to know.
+    own = held.owner.startswith(f"{name.parent.parent}/")
+    check.wrong(
+        "port.iface_id", iface_id, f"an iface-id that is free: {held.owner if own else 'another port'} has it"
+    )
+
+
+def _refuse_schedule(stamp: common.Stamp, message: port_pb2.Port) -> None:
+    if message.requested_hosts and not stamp.operator:
+        raise PermissionDenied("only operators may set port.requested_hosts; leave it empty")
+
+
+def create(state: State, request: port_pb2.CreatePortRequest, stamp: common.Stamp) -> tuple[Txn, Port]:
+    """Return the transaction that makes the port with all it holds; an empty one for a repeated request."""
+    check, message = validate.Checker(), request.port
+    _refuse_schedule(stamp, message)
+    parent = check.take(lambda: NetworkName.parse(request.parent, "parent"))
+    validate.check_resource_id(check, request.port_id, "port_id")
+    validate.check_request_id(check, request.request_id)
+    wanted = _parse(check, message, frozenset(masks.writable_fields(message.DESCRIPTOR)))
+    check.done()
+    assert parent is not None
+    common.found(state.tenants, parent.parent)
+    common.found(state.networks, parent)
+    name = PortName(parent.tenant, parent.network, request.port_id)
+    existing = common.repeated(state.ports.get(name), request)
+    if existing is not None:
+        return Txn(), existing
+    port = _new_port(check, state, name, wanted, message, request, stamp)
+    txn = Txn()
+    txn.create(port)
+    for key in sorted(identifiers(port) | {keys.iface(port.iface_id)}):
+        txn.reserve(key, name, stamp.uid)
+    _refer(txn, state, None, port)
+    return txn, port
+
+
+def _new_port(
+    check: validate.Checker,
+    state: State,
+    name: PortName,
+    wanted: _Wanted,
+    message: port_pb2.Port,
+    request: port_pb2.CreatePortRequest,
+    stamp: common.Stamp,
+) -> Port:
+    network = name.parent
+    _check_hosts(check, state, wanted.hosts)
+    if wanted.mac is not None:
+        _check_mac(check, state, network, wanted.mac, stamp.uid)
+    iface_id = wanted.iface_id or stamp.uid
+    _check_iface(check, state, name, iface_id)
+    wishes = wanted.fixed_ips or fixed_ips.one_of_each_family(state, network)
+    chosen = fixed_ips.check(check, state, network, wishes, stamp.uid)
+    check.done()
+    mac = wanted.mac or allocate.mac(state, network, stamp, fixed_ips.wires(network, chosen))
+    addresses = fixed_ips.resolve(state, network, mac, chosen, stamp)
+    return Port(
+        name=name,
+        meta=common.new_meta(message, request, stamp),
+        number=allocate.port_number(state, stamp),
+        mac=mac,
+        fixed_ips=addresses,
+        requested_hosts=wanted.hosts,
+        disabled=message.disabled,
+        iface_id=iface_id,
+    )
+
+
+def _refer(txn: Txn, state: State, old: Port | None, new: Port | None) -> None:
+    """Add and drop references so that those of old become those of new."""
+    before = _referred(old) if old else set()
+    after = _referred(new) if new else set()
+    owner = new or old
+    assert owner is not None
+    for referred in sorted(after - before, key=str):
+        txn.add_reference(referred, owner.name)
+        # Not only there: as it was read, so that the address fits the range at the moment of the commit.
+        if not isinstance(referred, HostName):
+            txn.require(state.subnets[referred])
+    for referred in sorted(before - after, key=str):
+        txn.drop_reference(referred, owner.name)
+
+
+def _referred(port: Port) -> set[SubnetName | HostName]:
+    return {*port.requested_hosts, *(fixed_ip.subnet for fixed_ip in port.fixed_ips)}
+
+
+def update(state: State, request: port_pb2.UpdatePortRequest, stamp: common.Stamp) -> tuple[Txn, Port]:
+    """Return the transaction that changes a port; identifiers it no longer holds wait for the hosts."""
+    message = request.port
+    name = PortName.parse(message.name, "port.name")
+    fields = masks.fields_to_update(message, request.update_mask, "port")
+    if not stamp.operator:
+        if "requested_hosts" in fields and "*" not in request.update_mask.paths:
+            raise PermissionDenied("only operators may change port.requested_hosts; leave it out")
+        _refuse_schedule(stamp, message)
+        fields -= {"requested_hosts"}
+    check = validate.Checker()
+    wanted = _parse(check, message, fields)
+    check.done()
+    old = common.found(state.ports, name)
+    common.check_etag(old, message.etag)
+    if "iface_id" in fields:
+        common.check_immutable("port.iface_id", message.iface_id, old.iface_id)
+    everything = "*" in request.update_mask.paths
+    new = _changed_port(check, state, old, wanted, message, fields, stamp, everything)
+    txn, new = common.changed(old, new, stamp)
+    if txn:
+        _exchange(txn, state, old, new)
+    return txn, new
+
+
+def _changed_port(
+    check: validate.Checker,
+    state: State,
+    old: Port,
+    wanted: _Wanted,
+    message: port_pb2.Port,
+    fields: frozenset[str],
+    stamp: common.Stamp,
+    everything: bool,
+) -> Port:
+    network, uid = old.name.parent, old.meta.uid
+    if "mac_address" in fields and wanted.mac is None and not everything:
+        check.wrong(
+            "port.mac_address", "", f"a MAC; to keep {format_mac(old.mac)}, leave the field out of the mask"
+        )
+    mac = wanted.mac or old.mac
+    if mac != old.mac:
+        _check_mac(check, state, network, mac, uid)
+    hosts = wanted.hosts if "requested_hosts" in fields else old.requested_hosts
+    _check_hosts(check, state, hosts)
+    addresses = old.fixed_ips
+    chosen: tuple[fixed_ips.Chosen, ...] = ()
+    if "fixed_ips" in fields:
+        wishes = fixed_ips.keep(wanted.fixed_ips, old.fixed_ips)
+        chosen = fixed_ips.check(check, state, network, wishes, uid)
+    check.done()
+    if "fixed_ips" in fields:
+        addresses = fixed_ips.resolve(state, network, mac, chosen, stamp)
+    return replace(
+        old,
+        meta=common.changed_meta(old.meta, message, fields),
+        mac=mac,
+        fixed_ips=addresses,
+        requested_hosts=hosts,
+        disabled=message.disabled if "disabled" in fields else old.disabled,
+    )
+
+
+def _exchange(txn: Txn, state: State, old: Port, new: Port) -> None:
+    """Reserve what the new form of a port needs, release what it needs no longer."""
+    before, after = identifiers(old), identifiers(new)
+    for key in sorted(after - before):
+        txn.reserve(key, new.name, new.meta.uid)
+    hosts = release.holders(state, _network_of(state, old))
+    release.release(txn, state, before - after, old.meta.uid, hosts)
+    _refer(txn, state, old, new)
+
+
+def _network_of(state: State, port: Port) -> Network:
+    return common.found(state.networks, port.name.parent)
+
+
+def delete(state: State, request: port_pb2.DeletePortRequest) -> tuple[Txn, Port]:
+    """Return the transaction that removes a port; its bindings go with it.
+
+    What it held goes to nobody else before every host that may have it in a flow or forwarding entry has
+    confirmed; its iface-id, which is in neither, is free at once.
+    """
+    name = PortName.parse(request.name)
+    port = common.found(state.ports, name)
+    common.check_etag(port, request.etag)
+    txn = Txn()
+    txn.delete(port)
+    _refer(txn, state, port, None)
+    # Also where it is plugged without counting (disabled, or no longer scheduled): flows may still be there.
+    bound = (binding.host for binding in state.bindings_of(name))
+    hosts = {*release.holders(state, _network_of(state, port)), *bound}
+    release.release(txn, state, identifiers(port), port.meta.uid, tuple(sorted(hosts)))
+    release.release(txn, state, [keys.iface(port.iface_id)], port.meta.uid, ())
+    return txn, port

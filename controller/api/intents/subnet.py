@@ -1,0 +1,247 @@
+"""Subnets: what creating, changing and deleting one stores. Pure.
+
+The gateway's address is reserved like a port's, so that no port can get it, whoever comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cloison.addresses import IpAddress, IpNetwork
+from cloison.codec import resource_to_proto
+from cloison.errors import InvalidIntent
+from cloison.model import AllocationPool, Network, Subnet
+from cloison.names import NetworkName, SubnetName
+from cloison.v1 import subnet_pb2
+from controller.api import masks, validate
+from controller.api.intents import common, release
+from controller.store import keys
+from controller.store.state import State
+from controller.store.txn import Txn
+
+POOLS_MAX = 32
+
+
+def _gateway(check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwork) -> IpAddress | None:
+    first, last = validate.usable(cidr)
+    make = type(cidr.network_address)
+    if message.no_gateway:
+        check.that(
+            not message.gateway_ip,
+            "subnet.gateway_ip",
+            message.gateway_ip,
+            "nothing, since no_gateway is set",
+        )
+        return None
+    if not message.gateway_ip:
+        return make(first)
+    gateway = check.take(lambda: validate.address(message.gateway_ip, "subnet.gateway_ip"))
+    if gateway is not None:
+        check.that(
+            gateway.version == cidr.version and first <= int(gateway) <= last,
+            "subnet.gateway_ip",
+            message.gateway_ip,
+            f"an address of {cidr} that an interface can have: {make(first)} to {make(last)}",
+        )
+    return gateway
+
+
+def _pool(
+    check: validate.Checker, message: subnet_pb2.AllocationPool, cidr: IpNetwork, field: str
+) -> AllocationPool | None:
+    first, last = validate.usable(cidr)
+    make = type(cidr.network_address)
+    ends = []
+    for end, text in (("start", message.start), ("end", message.end)):
+        address = check.take(lambda text=text, end=end: validate.address(text, f"{field}.{end}"))  # type: ignore[misc]
+        if address is None:
+            continue
+        if check.that(
+            address.version == cidr.version and first <= int(address) <= last,
+            f"{field}.{end}",
+            text,
+            f"an address of {cidr} that an interface can have: {make(first)} to {make(last)}",
+        ):
+            ends.append(address)
+    if len(ends) < 2:
+        return None
+    check.that(
+        int(ends[0]) <= int(ends[1]), field, f"{ends[0]}-{ends[1]}", "start not after end: swap the two"
+    )
+    return AllocationPool(ends[0], ends[1])
+
+
+def _default_pools(cidr: IpNetwork, gateway: IpAddress | None) -> tuple[AllocationPool, ...]:
+    """Return all usable addresses but the gateway."""
+    first, last = validate.usable(cidr)
+    make = type(cidr.network_address)
+    if gateway is None or not first <= int(gateway) <= last:
+        ranges = [(first, last)]
+    else:
+        ranges = [(first, int(gateway) - 1), (int(gateway) + 1, last)]
+    return tuple(AllocationPool(make(low), make(high)) for low, high in ranges if low <= high)
+
+
+def _check_pools(check: validate.Checker, pools: Sequence[AllocationPool], gateway: IpAddress | None) -> None:
+    for i, pool in enumerate(pools):
+        field, text = f"subnet.allocation_pools[{i}]", f"{pool.start}-{pool.end}"
+        if gateway is not None and int(pool.start) <= int(gateway) <= int(pool.end):
+            check.wrong(
+                "subnet.gateway_ip",
+                gateway,
+                f"an address outside the allocation pools: it is in {field} ({text}), leave it out there",
+            )
+        for j, other in enumerate(pools[:i]):
+            check.that(
+                int(pool.end) < int(other.start) or int(other.end) < int(pool.start),
+                field,
+                text,
+                f"a range apart from allocation_pools[{j}] ({other.start}-{other.end})",
+            )
+
+
+def _pools(
+    check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwork, gateway: IpAddress | None
+) -> tuple[AllocationPool, ...]:
+    if not message.allocation_pools:
+        return _default_pools(cidr, gateway)
+    count = len(message.allocation_pools)
+    if not check.that(
+        count <= POOLS_MAX, "subnet.allocation_pools", f"{count} pools", f"at most {POOLS_MAX} pools"
+    ):
+        return ()
+    parsed = [
+        _pool(check, pool, cidr, f"subnet.allocation_pools[{i}]")
+        for i, pool in enumerate(message.allocation_pools)
+    ]
+    pools = tuple(pool for pool in parsed if pool is not None)
+    if len(pools) == count:
+        _check_pools(check, pools, gateway)
+    return pools
+
+
+def _check_overlap(state: State, network: NetworkName, cidr: IpNetwork) -> None:
+    for other in state.subnets_of(network):
+        if other.cidr.version == cidr.version and other.cidr.overlaps(cidr):
+            raise InvalidIntent.of(
+                "subnet.cidr", cidr, f"a range that does not overlap {other.cidr} of {other.name}"
+            )
+
+
+def _reserve_gateway(txn: Txn, state: State, subnet: Subnet) -> None:
+    if subnet.gateway_ip is None:
+        return
+    key = keys.ip(subnet.name.parent, subnet.gateway_ip)
+    held = state.reservations.get(key)
+    release.refuse_taken(
+        held,
+        "subnet.gateway_ip",
+        subnet.gateway_ip,
+        f"an address that is not taken: {held.owner if held else 'nobody'} has it",
+    )
+    txn.reserve(key, subnet.name, subnet.meta.uid)
+
+
+def create(state: State, request: subnet_pb2.CreateSubnetRequest, stamp: common.Stamp) -> tuple[Txn, Subnet]:
+    """Return the transaction that makes the subnet; an empty one for a repeated request."""
+    check, message = validate.Checker(), request.subnet
+    parent = check.take(lambda: NetworkName.parse(request.parent, "parent"))
+    validate.check_resource_id(check, request.subnet_id, "subnet_id")
+    validate.check_request_id(check, request.request_id)
+    common.check_meta(check, message, "subnet")
+    cidr = check.take(lambda: validate.cidr(message.cidr, "subnet.cidr"))
+    gateway = _gateway(check, message, cidr) if cidr else None
+    pools = _pools(check, message, cidr, gateway) if cidr else ()
+    check.done()
+    assert parent is not None
+    assert cidr is not None
+    network = _network(state, parent)
+    name = SubnetName(parent.tenant, parent.network, request.subnet_id)
+    existing = common.repeated(state.subnets.get(name), request)
+    if existing is not None:
+        return Txn(), existing
+    _check_overlap(state, parent, cidr)
+    subnet = Subnet(
+        name=name,
+        meta=common.new_meta(message, request, stamp),
+        cidr=cidr,
+        gateway_ip=gateway,
+        allocation_pools=pools,
+    )
+    txn = Txn()
+    txn.create(subnet)
+    # Of two overlapping subnets made at one moment, the second then loses the race for the network and is
+    # judged again, with the first in view.
+    txn.update(network, common.touched(network, stamp))
+    _reserve_gateway(txn, state, subnet)
+    return txn, subnet
+
+
+def _network(state: State, parent: NetworkName) -> Network:
+    common.found(state.tenants, parent.parent)
+    return common.found(state.networks, parent)
+
+
+def _merged(old: Subnet, message: subnet_pb2.Subnet, fields: frozenset[str]) -> subnet_pb2.Subnet:
+    """Return the stored subnet as a message, with the named fields taken from the request."""
+    merged = resource_to_proto(old)
+    for field in fields:
+        merged.ClearField(field)
+    chosen = subnet_pb2.Subnet()
+    chosen.CopyFrom(message)
+    for field in {f.name for f in message.DESCRIPTOR.fields} - fields:
+        chosen.ClearField(field)
+    merged.MergeFrom(chosen)
+    # One of the two fields says it all when the other was not named.
+    if "gateway_ip" in fields and "no_gateway" not in fields:
+        merged.no_gateway = False
+    if "no_gateway" in fields and merged.no_gateway and "gateway_ip" not in fields:
+        merged.gateway_ip = ""
+    return merged
+
+
+def update(state: State, request: subnet_pb2.UpdateSubnetRequest, stamp: common.Stamp) -> tuple[Txn, Subnet]:
+    """Return the transaction that changes gateway, pools, display name or labels."""
+    name = SubnetName.parse(request.subnet.name, "subnet.name")
+    fields = masks.fields_to_update(request.subnet, request.update_mask, "subnet")
+    old = common.found(state.subnets, name)
+    common.check_etag(old, request.subnet.etag)
+    if "cidr" in fields:
+        common.check_immutable("subnet.cidr", request.subnet.cidr, str(old.cidr))
+    merged = _merged(old, request.subnet, fields - {"cidr"})
+    check = validate.Checker()
+    common.check_meta(check, merged, "subnet")
+    gateway = _gateway(check, merged, old.cidr)
+    pools = _pools(check, merged, old.cidr, gateway)
+    check.done()
+    new = replace(
+        old, meta=common.changed_meta(old.meta, merged, fields), gateway_ip=gateway, allocation_pools=pools
+    )
+    txn, new = common.changed(old, new, stamp)
+    if new.gateway_ip != old.gateway_ip:
+        _release_gateway(txn, state, old)
+        _reserve_gateway(txn, state, new)
+    return txn, new
+
+
+def _release_gateway(txn: Txn, state: State, subnet: Subnet) -> None:
+    network = state.networks.get(subnet.name.parent)
+    hosts = release.holders(state, network) if network else ()
+    if subnet.gateway_ip is not None:
+        key = keys.ip(subnet.name.parent, subnet.gateway_ip)
+        release.release(txn, state, [key], subnet.meta.uid, hosts)
+
+
+def delete(state: State, request: subnet_pb2.DeleteSubnetRequest) -> tuple[Txn, Subnet]:
+    """Return the transaction that removes a subnet; raises Precondition while ports have addresses of it."""
+    name = SubnetName.parse(request.name)
+    subnet = common.found(state.subnets, name)
+    common.check_etag(subnet, request.etag)
+    common.refuse_if_referenced(
+        name, (p.name for p in state.ports_using(name)), "still has ports with addresses"
+    )
+    txn = Txn()
+    txn.delete(subnet)
+    _release_gateway(txn, state, subnet)
+    return txn, subnet

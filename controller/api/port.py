@@ -1,0 +1,53 @@
+"""Ports over gRPC: the standard methods of PortService. intents/port.py says what they store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from cloison.model import Port
+from cloison.names import PortName
+from cloison.v1 import port_pb2, port_pb2_grpc
+from controller.api.intents import port as intents
+from controller.api.standard import Api, Kind, Standard
+
+KIND: Kind[Port] = Kind(
+    plural="ports",
+    parse=PortName.parse,
+    table=lambda state: state.ports,
+    under=lambda state, name: state.ports_of(name),
+    collection=("tenants", "networks"),
+    list_response=port_pb2.ListPortsResponse,
+    create=intents.create,
+    update=intents.update,
+    delete=intents.delete,
+)
+
+
+class PortService(port_pb2_grpc.PortServiceServicer):
+    """See port.proto."""
+
+    def __init__(self, api: Api) -> None:
+        self._standard = Standard(api, KIND)
+
+    async def CreatePort(self, request: port_pb2.CreatePortRequest, context: Any) -> port_pb2.Port:
+        """Create, or return what the same request created before."""
+        return await self._standard.create(request)  # type: ignore[no-any-return]
+
+    async def GetPort(self, request: port_pb2.GetPortRequest, context: Any) -> port_pb2.Port:
+        """Return one."""
+        return self._standard.get(request)  # type: ignore[no-any-return]
+
+    async def ListPorts(self, request: port_pb2.ListPortsRequest, context: Any) -> port_pb2.ListPortsResponse:
+        """Return one page."""
+        return self._standard.list(request)  # type: ignore[no-any-return]
+
+    async def UpdatePort(self, request: port_pb2.UpdatePortRequest, context: Any) -> port_pb2.Port:
+        """Change the fields that the mask names."""
+        return await self._standard.update(request)  # type: ignore[no-any-return]
+
+    async def DeletePort(self, request: port_pb2.DeletePortRequest, context: Any) -> Empty:
+        """Remove one that nothing depends on."""
+        await self._standard.delete(request)
+        return Empty()

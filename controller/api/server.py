@@ -1,0 +1,248 @@
+"""The gRPC server: where it listens, with which certificates, and what it serves.
+
+TCP and Unix sockets alike take TLS with client certificates; --insecure takes neither, and then everybody
+is an operator, which is said loudly. Serves no request before `start`, none after `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # not in the stubs
+from grpc_reflection.v1alpha import reflection
+
+from cloison.errors import InvalidIntent
+from cloison.v1 import (
+    host_pb2,
+    host_pb2_grpc,
+    host_sync_pb2,
+    host_sync_pb2_grpc,
+    network_pb2,
+    network_pb2_grpc,
+    port_binding_pb2,
+    port_binding_pb2_grpc,
+    port_pb2,
+    port_pb2_grpc,
+    subnet_pb2,
+    subnet_pb2_grpc,
+    tenant_pb2,
+    tenant_pb2_grpc,
+    watch_pb2,
+    watch_pb2_grpc,
+)
+from controller.api import auth
+from controller.api.host import HostService
+from controller.api.interceptor import Gate
+from controller.api.network import NetworkService
+from controller.api.port import PortService
+from controller.api.port_binding import PortBindingService
+from controller.api.standard import Api
+from controller.api.state_service import StateService
+from controller.api.subnet import SubnetService
+from controller.api.tenant import TenantService
+from controller.api.tokens import PageTokens
+from controller.api.views import Views
+from controller.reconcile.tracker import Tracker
+from controller.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+HEALTH_POLL_S = 0.25
+SERVICES = tuple(
+    service.full_name
+    for module in (
+        tenant_pb2,
+        network_pb2,
+        subnet_pb2,
+        port_pb2,
+        port_binding_pb2,
+        host_pb2,
+        watch_pb2,
+        host_sync_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    # By default two controllers can share a TCP port without noticing (grpc/grpc#16920).
+    ("grpc.so_reuseport", 0),
+    # A larger message ends in RESOURCE_EXHAUSTED, said by gRPC itself, with both sizes.
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # Agents and watchers are silent for long: notice a dead peer in 15 s, and let clients ask as often.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_connection_age_grace_ms", 5_000),
+)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM bytes: the authority that clients' certificates come from, and the server's own pair."""
+
+    ca: bytes
+    cert: bytes
+    key: bytes
+
+    @classmethod
+    def read(cls, ca: Path, cert: Path, key: Path) -> Tls:
+        """Read the three files; raises OSError."""
+        return cls(ca.read_bytes(), cert.read_bytes(), key.read_bytes())
+
+    @property
+    def page_token_key(self) -> bytes:
+        """A key that all replicas of a cluster share, restarts included.
+
+        Anyone who has the authority's certificate could make it: it guards against tokens that are garbled
+        or of another list. It need not do more, since every page is authorised like the first one.
+        """
+        return sha256(b"cloison page tokens" + self.ca).digest()
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where and how to serve. listen: ADDR:PORT (port 0: any) or unix:PATH; tls None means --insecure."""
+
+    listen: Sequence[str]
+    tls: Tls | None
+    version: str = ""
+    # For tests: who calls, in place of the certificate.
+    authenticate: auth.Authenticator | None = None
+
+
+class ApiServer:
+    """All services of the API on one gRPC server."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        tracker: Tracker,
+        host_sync: host_sync_pb2_grpc.HostSyncServicer | None = None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        tls = config.tls
+        default = auth.caller_by_certificate if tls else auth.caller_insecure
+        self._server = grpc.aio.server(
+            interceptors=[Gate(config.authenticate or default)], options=list(_OPTIONS)
+        )
+        tokens = PageTokens(tls.page_token_key if tls else sha256(b"cloison insecure").digest())
+        api = Api(store, Views(store.state, tracker), tokens, time.time_ns)
+        self._health = health.HealthServicer()
+        self._serve(api, tracker, host_sync)
+        self._health_task: asyncio.Task[None] | None = None
+        self.addresses: tuple[str, ...] = ()
+
+    def _serve(
+        self, api: Api, tracker: Tracker, host_sync: host_sync_pb2_grpc.HostSyncServicer | None
+    ) -> None:
+        server = self._server
+        tenant_pb2_grpc.add_TenantServiceServicer_to_server(TenantService(api), server)
+        network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkService(api), server)
+        subnet_pb2_grpc.add_SubnetServiceServicer_to_server(SubnetService(api), server)
+        port_pb2_grpc.add_PortServiceServicer_to_server(PortService(api), server)
+        host_pb2_grpc.add_HostServiceServicer_to_server(HostService(api, tracker), server)
+        port_binding_pb2_grpc.add_PortBindingServiceServicer_to_server(PortBindingService(api), server)
+        state = StateService(api, tracker, self._config.version)
+        watch_pb2_grpc.add_StateServiceServicer_to_server(state, server)
+        host_sync_pb2_grpc.add_HostSyncServicer_to_server(
+            host_sync or host_sync_pb2_grpc.HostSyncServicer(), server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection((*SERVICES, health_name, reflection.SERVICE_NAME), server)
+
+    async def start(self) -> None:
+        """Listen and serve; `addresses` then has what clients dial. Raises OSError if one is taken."""
+        self.addresses = tuple([self._bind(address) for address in self._config.listen])
+        await self._set_health(self._store.healthy)
+        await self._server.start()
+        if self._config.tls is None:
+            self._protect_sockets()
+            log.warning(
+                "INSECURE: no TLS and no authentication, everybody who can connect is an operator",
+                addresses=self.addresses,
+            )
+        self._health_task = asyncio.create_task(self._follow_health())
+        log.info("api is serving", addresses=self.addresses)
+
+    async def stop(self, grace_s: float = 2.0) -> None:
+        """Say so to health watchers, let running calls finish for grace_s seconds, then end them."""
+        if self._health_task is not None:
+            self._health_task.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    def _bind(self, address: str) -> str:
+        unix = address.startswith("unix:")
+        if unix:
+            _clear_stale_socket(Path(address.removeprefix("unix:")))
+        elif not address.rpartition(":")[2].isdecimal():
+            raise InvalidIntent.of("--grpc-listen", address, "ADDR:PORT, [ADDR]:PORT or unix:PATH")
+        try:
+            port = self._add_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        if unix:
+            return address
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    def _add_port(self, address: str) -> int:
+        tls = self._config.tls
+        if tls is None:
+            return int(self._server.add_insecure_port(address))
+        credentials = grpc.ssl_server_credentials([(tls.key, tls.cert)], tls.ca, require_client_auth=True)
+        return int(self._server.add_secure_port(address, credentials))
+
+    def _protect_sockets(self) -> None:
+        """Without certificates the file system decides who may connect to a Unix socket: its owner."""
+        for address in self.addresses:
+            if address.startswith("unix:"):
+                os.chmod(address.removeprefix("unix:"), stat.S_IRUSR | stat.S_IWUSR)
+
+    async def _follow_health(self) -> None:
+        healthy = self._store.healthy
+        while True:
+            await asyncio.sleep(HEALTH_POLL_S)
+            if self._store.healthy != healthy:
+                healthy = self._store.healthy
+                log.info("health changed", serving=healthy)
+                await self._set_health(healthy)
+
+    async def _set_health(self, healthy: bool) -> None:
+        serving = health_pb2.HealthCheckResponse.SERVING
+        status = serving if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+
+def _clear_stale_socket(path: Path) -> None:
+    """Remove a socket that nobody listens on; raises OSError if somebody does, or if it is something else.
+
+    gRPC would replace any socket, and take the clients of a running controller.
+    """
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise OSError(f"{path} exists and is no socket; choose another path")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(f"another process serves on {path}; stop it, or choose another path")

@@ -1,0 +1,131 @@
+"""The events of a watch: a snapshot, then the changes of each revision together. No I/O.
+
+What a caller may not see is left out here, object by object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cloison.model import (
+    Host,
+    Network,
+    Port,
+    PortBinding,
+    Reservation,
+    Resource,
+    Stored,
+    Subnet,
+    Tenant,
+    TunnelPort,
+)
+from cloison.names import NetworkName, PortName
+from cloison.v1 import host_pb2, network_pb2, port_binding_pb2, port_pb2, subnet_pb2, tenant_pb2, watch_pb2
+from controller.api.views import Views
+from controller.store.changes import RevisionChanges
+from controller.store.state import State
+
+_FIELDS: dict[type, tuple[str, type[Any]]] = {
+    Tenant: ("tenant", tenant_pb2.Tenant),
+    Network: ("network", network_pb2.Network),
+    Subnet: ("subnet", subnet_pb2.Subnet),
+    Port: ("port", port_pb2.Port),
+    PortBinding: ("port_binding", port_binding_pb2.PortBinding),
+    Host: ("host", host_pb2.Host),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a watcher sees: one tenant or everything; for a tenant's people without the operator's side."""
+
+    tenant: str | None
+    tenant_view: bool
+
+    def includes(self, stored: Stored) -> bool:
+        """Tell whether an object is to be sent at all."""
+        if isinstance(stored, Reservation | TunnelPort):
+            return False
+        if isinstance(stored, PortBinding):
+            return not self.tenant_view and self.includes_tenant(stored.port.tenant)
+        if isinstance(stored, Host):
+            return self.tenant is None
+        return self.includes_tenant(stored.name.tenant)
+
+    def includes_tenant(self, tenant: str) -> bool:
+        """Tell whether things of that tenant are to be sent."""
+        return self.tenant is None or self.tenant == tenant
+
+
+class Events:
+    """Makes the events of one watch."""
+
+    def __init__(self, state: State, views: Views, scope: Scope) -> None:
+        self._state = state
+        self._views = views
+        self._scope = scope
+
+    def upsert(self, stored: Resource | PortBinding, revision: int) -> watch_pb2.WatchEvent:
+        """Return the event that shows an object."""
+        event = watch_pb2.WatchEvent(kind=watch_pb2.WatchEvent.UPSERT, revision=revision)
+        field, _ = _FIELDS[type(stored)]
+        if isinstance(stored, PortBinding):
+            message: Any = self._views.binding(stored)
+        else:
+            message = self._views.resource(stored, tenant_view=self._scope.tenant_view)
+        getattr(event, field).CopyFrom(message)
+        return event
+
+    def _delete(self, stored: Resource | PortBinding, revision: int) -> watch_pb2.WatchEvent:
+        event = watch_pb2.WatchEvent(kind=watch_pb2.WatchEvent.DELETE, revision=revision)
+        field, kind = _FIELDS[type(stored)]
+        name = stored.port.binding if isinstance(stored, PortBinding) else str(stored.name)
+        getattr(event, field).CopyFrom(kind(name=name))
+        return event
+
+    def mark(self, kind: watch_pb2.WatchEvent.Kind, revision: int) -> watch_pb2.WatchEvent:
+        """Return an event without an object."""
+        return watch_pb2.WatchEvent(kind=kind, revision=revision)
+
+    def snapshot_objects(self) -> list[Resource | PortBinding]:
+        """Return what there is now, parents before children. Values never change, so it stays a snapshot."""
+        state, scope = self._state, self._scope
+        tables: tuple[Any, ...] = (
+            state.tenants,
+            state.hosts,
+            state.networks,
+            state.subnets,
+            state.ports,
+            state.bindings,
+        )
+        return [stored for table in tables for stored in table.values() if scope.includes(stored)]
+
+    def of_revision(self, changes: RevisionChanges) -> Iterator[watch_pb2.WatchEvent]:
+        """Yield the events of one revision and its end; nothing if nothing of it is to be seen."""
+        revision, sent = changes.revision, False
+        moved: dict[NetworkName, None] = {}
+        for change in changes.changes:
+            stored = change.stored
+            if isinstance(stored, PortBinding) and self._scope.includes_tenant(stored.port.tenant):
+                moved[stored.port.parent] = None
+            if not self._scope.includes(stored):
+                continue
+            assert not isinstance(stored, Reservation | TunnelPort)
+            yield self.upsert(stored, revision) if change.new is not None else self._delete(stored, revision)
+            sent = True
+        # A network's hosts and MTU follow from where its ports are plugged.
+        for name in moved:
+            network = self._state.networks.get(name)
+            if network is not None:
+                yield self.upsert(network, revision)
+                sent = True
+        if sent:
+            yield self.mark(watch_pb2.WatchEvent.REVISION_COMPLETE, revision)
+
+    def of_status(self, name: PortName) -> Iterator[watch_pb2.WatchEvent]:
+        """Yield a port whose status changed, if it is still there and to be seen."""
+        port = self._state.ports.get(name)
+        if port is not None and self._scope.includes(port):
+            yield self.upsert(port, self._state.revision)

@@ -1,0 +1,93 @@
+"""The seam: a switch as the rest of the controller sees it. No bytes, no threads.
+
+`Switch` has two implementations that pass one test suite: a session with Open vSwitch (server.py) and
+`FakeSwitch` (fake.py). What is applied is a whole delta or nothing; what is read is what the switch holds,
+not what we sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from cloison.errors import Unavailable
+from controller.flows import FlowKey
+from controller.flows.delta import FlowDelta, InstalledFlows
+from controller.openflow import wire
+
+DRIFT_KEYS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Somebody else changed the flows named by keys; and unless complete, perhaps others: read everything."""
+
+    keys: frozenset[FlowKey]
+    complete: bool
+
+
+class Switch(Protocol):
+    """One bridge. Calls are carried out one after the other; each raises Unavailable once the switch is
+    gone.
+    """
+
+    dpid: int
+    host_id: str | None
+
+    async def read_flows(
+        self, *, table: int = wire.ALL_TABLES, cookie: int = 0, cookie_mask: int = 0
+    ) -> InstalledFlows:
+        """Every flow with its counters, or those of one table or with cookie & cookie_mask as given."""
+
+    async def apply(self, delta: FlowDelta) -> None:
+        """Carry out all of it, and return when it is in force in the flow tables (not yet in the datapath's
+        caches).
+
+        Raises SwitchRefused, with the flow that each error is about: then nothing was changed. Raises
+        Unavailable if the switch is lost meanwhile: then everything or nothing was changed, read to know.
+        """
+
+    def watch_drift(self) -> AsyncIterator[Drift]:
+        """What others change, from the moment of the connection on; own changes are left out. For one reader.
+
+        Changes that are not fetched yet are merged. Raises Unavailable when the switch is gone.
+        """
+
+
+class DriftBuffer:
+    """Merges drift until somebody asks. Belongs to the event loop."""
+
+    def __init__(self, dpid: int) -> None:
+        self._dpid = dpid
+        self._keys: set[FlowKey] = set()
+        self._complete = True
+        self._ended = False
+        self._news = asyncio.Event()
+
+    def add(self, keys: set[FlowKey], complete: bool) -> None:
+        """Note what changed."""
+        self._keys |= keys
+        self._complete &= complete
+        if len(self._keys) > DRIFT_KEYS_MAX:
+            self._keys.clear()
+            self._complete = False
+        self._news.set()
+
+    def end(self) -> None:
+        """The switch is gone."""
+        self._ended = True
+        self._news.set()
+
+    async def watch(self) -> AsyncIterator[Drift]:
+        """See Switch.watch_drift."""
+        while True:
+            await self._news.wait()
+            if self._ended:
+                raise Unavailable(f"the switch {self._dpid:#018x} is not connected")
+            self._news.clear()
+            drift = Drift(frozenset(self._keys), self._complete)
+            self._keys.clear()
+            self._complete = True
+            yield drift

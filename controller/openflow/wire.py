@@ -1,0 +1,134 @@
+"""Numbers and layouts of OpenFlow 1.4 and of the Nicira extensions that this project speaks. Pure, no logic.
+
+Sources: OpenFlow Switch Specification 1.4.1 (section numbers below) and ovs-actions(7), ovs-fields(7). What
+is not used is not here.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+VERSION = 0x05  # 1.4 on the wire (7.1.1)
+
+# Message types (7.1.1)
+HELLO = 0
+ERROR = 1
+ECHO_REQUEST = 2
+ECHO_REPLY = 3
+FEATURES_REPLY = 6
+FLOW_MOD = 14
+MULTIPART_REQUEST = 18
+MULTIPART_REPLY = 19
+BARRIER_REQUEST = 20
+BARRIER_REPLY = 21
+BUNDLE_CONTROL = 33
+BUNDLE_ADD_MESSAGE = 34
+
+# Commands of a flow-mod (7.3.4.1)
+ADD = 0
+DELETE_STRICT = 4
+
+# Multipart types and flags (7.3.5)
+MP_FLOW = 1
+MP_FLOW_MONITOR = 16
+MP_MORE = 1
+
+# Bundles (7.3.9)
+BUNDLE_OPEN_REQUEST = 0
+BUNDLE_CLOSE_REQUEST = 2
+BUNDLE_CLOSE_REPLY = 3
+BUNDLE_COMMIT_REQUEST = 4
+BUNDLE_COMMIT_REPLY = 5
+BUNDLE_DISCARD_REQUEST = 6
+BUNDLE_ATOMIC_ORDERED = 3
+
+# Flow monitors (7.3.5.17)
+MONITOR_ADD = 0
+MONITOR_FLAGS_ADD_REMOVED_MODIFY = 0b1110
+EVENT_INITIAL = 0
+EVENT_ADDED = 1
+EVENT_REMOVED = 2
+EVENT_MODIFIED = 3
+EVENT_ABBREV = 4
+EVENT_PAUSED = 5
+EVENT_RESUMED = 6
+
+# The errors that are looked at (7.5.4)
+ERROR_BUNDLE_FAILED = 17
+BUNDLE_MSG_FAILED = 13
+
+PORT_MAX = 0xFFFFFF00  # above are the reserved ports
+ANY = 0xFFFFFFFF  # OFPP_ANY, OFPG_ANY, OFP_NO_BUFFER
+ALL_TABLES = 0xFF
+
+MATCH_OXM = 1
+INSTRUCTION_GOTO_TABLE = 1
+INSTRUCTION_APPLY_ACTIONS = 4
+ACTION_OUTPUT = 0
+ACTION_SET_FIELD = 25
+ACTION_EXPERIMENTER = 0xFFFF
+NICIRA = 0x00002320
+NXAST_REG_MOVE = 6
+NXAST_REG_LOAD = 7
+NXAST_OUTPUT_REG = 15
+
+HEADER = Struct(">BBHI")  # version, type, length, xid
+ERROR_BODY = Struct(">HH")  # type, code
+# Header, cookie, cookie mask, table, command, idle, hard, priority, buffer, out port, out group, flags,
+# importance
+FLOW_MOD_HEAD = Struct(">BBHIQQBBHHHIIIHH")
+BUNDLE_ADD_SIZE = 16  # header, bundle, pad, flags
+BUNDLED_FLOW_MOD = Struct(">BBHIIHHBBHIQQBBHHHIIIHH")
+MULTIPART = Struct(">HH4x")  # type, flags
+BUNDLE_BODY = Struct(">IHH")  # bundle, type, flags; of an add: bundle, pad, flags
+# After the multipart header: table, out port, out group, cookie, cookie mask
+FLOW_STATS_REQUEST = Struct(">B3xII4xQQ")
+# Length, table, [duration 2x4], priority, idle, hard, flags, importance, [pad], cookie, packets, bytes
+# (7.3.5.2)
+FLOW_STATS = Struct(">HBx8xHHHHH2xQQQ")
+# Monitor, out port, out group, flags, table, command (7.3.5.17)
+MONITOR_REQUEST = Struct(">IIIHBB")
+UPDATE_HEADER = Struct(">HH")  # length, event
+# Length, event, table, reason, idle, hard, priority, [zeros], cookie
+UPDATE_FULL = Struct(">HHBBHHH4xQ")
+EMPTY_MATCH = bytes((0, MATCH_OXM, 0, 4, 0, 0, 0, 0))
+GOTO_TABLE = Struct(">HHB3x")
+INSTRUCTION_ACTIONS = Struct(">HH4x")
+TYPE_LENGTH = Struct(">HH")
+OUTPUT_ACTION = Struct(">HHIH6x")
+# Type, length, vendor, subtype, offset << 6 | bits - 1, field, value
+REG_LOAD = Struct(">HHIHHIQ")
+# Type, length, vendor, subtype, bits, source offset, destination offset, source, destination
+REG_MOVE = Struct(">HHIHHHHII")
+# Type, length, vendor, subtype, offset << 6 | bits - 1, field, max length
+OUTPUT_REG = Struct(">HHIHHIH6x")
+
+# Fields that have an older name in the classes NXM_OF (0) and NXM_NX (1) of the same width: class and number
+# (ovs-fields(7)). OVS writes these names in Nicira actions.
+NXM_NAMES = {
+    "eth_dst": (0, 1),
+    "eth_src": (0, 2),
+    "eth_type": (0, 3),
+    "ip_proto": (0, 6),
+    "ipv4_src": (0, 7),
+    "ipv4_dst": (0, 8),
+    "tcp_src": (0, 9),
+    "tcp_dst": (0, 10),
+    "udp_src": (0, 11),
+    "udp_dst": (0, 12),
+    "icmpv4_type": (0, 13),
+    "icmpv4_code": (0, 14),
+    "arp_op": (0, 15),
+    "arp_spa": (0, 16),
+    "arp_tpa": (0, 17),
+    "tunnel_id": (1, 16),
+    "arp_sha": (1, 17),
+    "arp_tha": (1, 18),
+    "ipv6_src": (1, 19),
+    "ipv6_dst": (1, 20),
+    "icmpv6_type": (1, 21),
+    "icmpv6_code": (1, 22),
+    "ipv6_nd_target": (1, 23),
+    "ipv6_nd_sll": (1, 24),
+    "ipv6_nd_tll": (1, 25),
+}

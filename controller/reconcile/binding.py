@@ -1,0 +1,123 @@
+"""Who may be plugged where: from what an agent reports to bindings and refusals. Pure.
+
+An interface binds the port whose iface-id it carries, if that port is scheduled to the host and lives
+nowhere else. Everything else is refused, with a reason that a person can act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cloison.model import Port, PortBinding
+from cloison.names import HostName
+from controller.reconcile.views import live_binding
+from controller.store.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An interface on br-int that carries an iface-id, as the agent reports it."""
+
+    name: str
+    iface_id: str
+    ofport: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an interface binds no port: stable reason, sentence, and the resources concerned."""
+
+    reason: str
+    message: str
+    subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one reported interface: a binding or a refusal."""
+
+    interface: Interface
+    binding: PortBinding | None = None
+    refusal: Refusal | None = None
+
+
+def judge(state: State, host: HostName, interfaces: Iterable[Interface]) -> list[Verdict]:
+    """Judge all interfaces of one host that carry one iface-id: the lowest ofport wins."""
+    verdicts = []
+    winner: Interface | None = None
+    for interface in sorted(interfaces, key=lambda i: (i.ofport, i.name)):
+        port = state.port_by_iface(interface.iface_id)
+        refusal = _refusal(state, host, port, interface, winner)
+        if refusal is not None or port is None:
+            verdicts.append(Verdict(interface, refusal=refusal))
+            continue
+        winner = interface
+        binding = PortBinding(
+            port=port.name,
+            port_uid=port.meta.uid,
+            host=host,
+            interface=interface.name,
+            ofport=interface.ofport,
+        )
+        verdicts.append(Verdict(interface, binding=binding))
+    return verdicts
+
+
+def _refusal(
+    state: State, host: HostName, port: Port | None, interface: Interface, winner: Interface | None
+) -> Refusal | None:
+    if port is None:
+        return Refusal(
+            "UNKNOWN_IFACE_ID",
+            f"no port has iface-id {interface.iface_id!r}; create the port, or set external_ids:iface-id to "
+            "the iface_id of one",
+        )
+    name = str(port.name)
+    if host not in port.requested_hosts:
+        wanted = ", ".join(map(str, port.requested_hosts)) or "no host"
+        return Refusal(
+            "NOT_SCHEDULED_HERE",
+            f"{name} is scheduled to {wanted}, not to {host}; set requested_hosts",
+            (name,),
+        )
+    if winner is not None:
+        return Refusal(
+            "DUPLICATE_IFACE_ID",
+            f"{name} is plugged as {winner.name} already; unplug one of the two",
+            (name,),
+        )
+    live = live_binding(state, port)
+    if live is not None and live.host != host:
+        return Refusal(
+            "BOUND_ELSEWHERE",
+            f"{name} is plugged on {live.host} already; unplug it there first",
+            (name, str(live.host)),
+        )
+    return None
+
+
+def binding_changes(
+    state: State, host: HostName, inventory: Mapping[str, Interface], iface_ids: Iterable[str]
+) -> tuple[list[PortBinding], list[PortBinding], list[Verdict]]:
+    """Return bindings to store, bindings to delete, and the verdicts, for the given iface-ids on one host."""
+    by_iface: dict[str, list[Interface]] = {iface_id: [] for iface_id in iface_ids}
+    for interface in inventory.values():
+        if interface.iface_id in by_iface:
+            by_iface[interface.iface_id].append(interface)
+    store, delete, verdicts = [], [], []
+    for iface_id, interfaces in by_iface.items():
+        judged = judge(state, host, interfaces)
+        verdicts += judged
+        wanted = next((v.binding for v in judged if v.binding), None)
+        port = state.port_by_iface(iface_id)
+        current = state.bindings.get((port.name, host)) if port else None
+        if wanted is not None and (current is None or not _same(wanted, current)):
+            store.append(wanted)
+        elif wanted is None and current is not None:
+            delete.append(current)
+    return store, delete, verdicts
+
+
+def _same(a: PortBinding, b: PortBinding) -> bool:
+    return (a.port_uid, a.interface, a.ofport) == (b.port_uid, b.interface, b.ofport)

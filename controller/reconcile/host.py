@@ -1,0 +1,268 @@
+"""One host: what it should carry, what it confirmed, and the loop that closes the gap.
+
+Owns the desired flows and the receipts of its host. Never decides what the flows are. Whatever the cause
+(a change, a reconnect, drift) the same loop reads, compares and sends one bundle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from cloison.errors import CloisonError, Unavailable
+from cloison.names import HostName
+from controller.flows import Flow
+from controller.flows.delta import FlowDelta
+from controller.openflow.refusal import SwitchRefused
+from controller.openflow.switch import Switch
+from controller.reconcile.flowset import FlowConflict, FlowSet, Unit
+from controller.reconcile.progress import Progress
+from controller.reconcile.session import AgentSession
+from controller.reconcile.tunnels import PlanChange
+
+_log = structlog.get_logger(__name__)
+
+RETRY_DELAY_S = 1.0
+
+
+class HostActor:
+    """Desired state and receipts of one host, with the sessions of its switch and its agent."""
+
+    def __init__(
+        self,
+        name: HostName,
+        latest: Callable[[], int],
+        on_progress: Callable[[HostActor], None],
+        snapshot: Callable[[HostName], PlanChange],
+    ) -> None:
+        self.name = name
+        self.flows = FlowSet()
+        self.flows_progress = Progress()
+        self.plan_progress = Progress()
+        self.switch: Switch | None = None
+        self.agent: AgentSession | None = None
+        self.drift_count = 0
+        # Units that get no flows, and why.
+        self.blocked: dict[Unit, str] = {}
+        # What the agent said it could not do, until its next clean receipt.
+        self.agent_errors: tuple[str, ...] = ()
+        self._latest = latest
+        self._on_progress = on_progress
+        self._snapshot = snapshot
+        self._revalidate = False
+        self._barrier_sent = -1
+        self._must_read = False
+        # The first read of a session finds what a restart left, which is no drift.
+        self._read_before = False
+        self._wake = asyncio.Event()
+        self._drift_task: asyncio.Task[None] | None = None
+        self._log = _log.bind(host=name.host)
+
+    # --- desired state ------------------------------------------------------------------------------
+
+    def change(
+        self, revision: int, units: Mapping[Unit, tuple[Flow, ...]], plan: PlanChange | None = None
+    ) -> None:
+        """The state asks for other flows of some units, or another plan, from this revision on."""
+        for unit in units:
+            self.blocked.pop(unit, None)
+        for conflict in self.flows.set_units(units):
+            self._block(conflict)
+        if self.flows.dirty:
+            self.flows_progress.require(revision)
+            self._wake.set()
+        if plan is not None:
+            self.plan_progress.require(revision)
+            self._revalidate |= plan.takes_away
+            if self.agent is not None and self.agent.ready:
+                self.agent.send_plan(revision, plan)
+        self.send_barrier()
+
+    def holds(self, revision: int) -> bool:
+        """Tell whether the host enforces everything up to revision that concerns it."""
+        return self.flows_progress.holds(revision) and self.plan_progress.holds(revision)
+
+    @property
+    def realized_revision(self) -> int:
+        """The newest revision of which the host is known to enforce everything."""
+        pending = [
+            p for p in (self.flows_progress.outstanding, self.plan_progress.outstanding) if p is not None
+        ]
+        return max(0, min(pending) - 1) if pending else self._latest()
+
+    def _block(self, conflict: FlowConflict) -> None:
+        self.blocked[conflict.unit] = str(conflict)
+        self._log.error(
+            "flow conflict: unit gets no flows", unit=str(conflict.unit), other=str(conflict.other)
+        )
+
+    # --- agent --------------------------------------------------------------------------------------
+
+    def agent_connected(self, session: AgentSession) -> None:
+        """A session became ready (Hello and whole inventory are in): bring it to the newest plan."""
+        if self.agent is not None and self.agent is not session:
+            self.agent.close("another session of the same host took over")
+        self.agent = session
+        revision = self._latest()
+        session.send_snapshot(revision, self._snapshot(self.name))
+        self._revalidate = True
+        self._barrier_sent = -1
+        self.send_barrier(force=True)
+        self._log.info("agent connected", revision=revision)
+
+    def agent_gone(self, session: AgentSession) -> None:
+        """A session ended; the host goes on with what it has."""
+        if self.agent is session:
+            self.agent = None
+            self._log.warning("agent disconnected")
+            self._on_progress(self)
+
+    def acked(self, revision: int, errors: tuple[str, ...]) -> None:
+        """The agent holds the plan of this revision, or says what it could not do."""
+        self.agent_errors = errors
+        if errors:
+            self._log.warning("agent could not carry out its plan", revision=revision, errors=errors)
+        else:
+            self.plan_progress.confirm(revision)
+        self._on_progress(self)
+
+    def send_barrier(self, *, force: bool = False) -> None:
+        """Ask the agent for its receipt, up to the newest revision whose flows are committed."""
+        if self.agent is None or not self.agent.ready:
+            return
+        pending = self.flows_progress.outstanding
+        through = self._latest() if pending is None else pending - 1
+        wanted = force or not self.plan_progress.holds(through)
+        if through > self._barrier_sent and through >= 0 and wanted:
+            self.agent.send_barrier(through, revalidate=self._revalidate)
+            self._barrier_sent, self._revalidate = through, False
+
+    # --- switch -------------------------------------------------------------------------------------
+
+    def switch_connected(self, switch: Switch) -> None:
+        """The bridge dialled in: read it before anything is sent."""
+        self.switch = switch
+        self._must_read = True
+        self._read_before = False
+        self.flows_progress.reset()
+        self._wake.set()
+        self._stop_drift_watch()
+        self._drift_task = asyncio.create_task(self._watch_drift(switch), name=f"drift-{self.name.host}")
+        self._log.info("switch connected", datapath_id=f"{switch.dpid:016x}")
+
+    def switch_gone(self, dpid: int) -> None:
+        """The session ended; flows stay in the bridge (fail_mode=secure)."""
+        if self.switch is not None and self.switch.dpid == dpid:
+            self.switch = None
+            self._stop_drift_watch()
+            self._log.warning("switch disconnected")
+            self._on_progress(self)
+
+    async def _watch_drift(self, switch: Switch) -> None:
+        try:
+            async for _ in switch.watch_drift():
+                self._must_read = True
+                self._wake.set()
+        except Unavailable:
+            return  # switch_gone says so too
+
+    def _stop_drift_watch(self) -> None:
+        if self._drift_task is not None:
+            self._drift_task.cancel()
+            self._drift_task = None
+
+    async def run(self) -> None:
+        """Close the gap for ever. Ends only by being cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._settle()
+            except Unavailable as error:
+                self._log.warning("switch did not take the change, will retry", error=str(error))
+                self._must_read = True
+                if self.switch is not None:
+                    asyncio.get_running_loop().call_later(RETRY_DELAY_S, self._wake.set)
+            except Exception:  # noqa: BLE001 - one host's loop must outlive any bug
+                self._log.exception("reconciling failed, will retry")
+                self._must_read = True
+                asyncio.get_running_loop().call_later(RETRY_DELAY_S, self._wake.set)
+
+    async def _settle(self) -> None:
+        """Read if need be, then send what differs until nothing does."""
+        switch = self.switch
+        if switch is None:
+            return
+        if self._must_read:
+            self._must_read = False
+            await self._read(switch)
+        while self.switch is switch:
+            revision = self._latest()
+            delta = self.flows.take()
+            if delta and not await self._push(switch, delta, revision):
+                continue
+            if self.flows.dirty:
+                continue
+            self.flows_progress.confirm(revision)
+            self.send_barrier()
+            self._on_progress(self)
+            return
+
+    async def _read(self, switch: Switch) -> None:
+        """Compare the whole table with what it should be; what differs is sent next."""
+        quiet = self._read_before and not self.flows.dirty and self.flows_progress.outstanding is None
+        delta = self.flows.observed(await switch.read_flows())
+        self._read_before = True
+        if delta and quiet:
+            self.drift_count += 1
+            self._log.warning(
+                "drift: the bridge was changed behind our back, repairing",
+                missing=len(delta.add),
+                altered=len(delta.modify),
+                foreign=len(delta.delete) + len(delta.purge),
+            )
+
+    async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
+        """Send one bundle; return False if units had to be left out and the rest must be sent again."""
+        if delta.delete or delta.modify:
+            self.plan_progress.require(revision)
+            self._revalidate = True
+        try:
+            await switch.apply(delta)
+        except SwitchRefused as refused:
+            self.flows.failed(delta)
+            self._leave_out(refused)
+            return False
+        except CloisonError:
+            self.flows.failed(delta)
+            raise
+        self.flows.applied(delta)
+        self._log.debug(
+            "flows committed",
+            revision=revision,
+            added=len(delta.add),
+            modified=len(delta.modify),
+            deleted=len(delta.delete),
+        )
+        return True
+
+    def _leave_out(self, refused: SwitchRefused) -> None:
+        """A unit whose flow the switch refuses gets none at all; everybody else goes on."""
+        units: dict[Unit, tuple[Flow, ...]] = {}
+        for error in refused.errors:
+            unit = self.flows.owner(error.change.key) if isinstance(error.change, Flow) else None
+            if unit is not None:
+                units[unit] = ()
+                self.blocked[unit] = error.text
+        if not units:
+            raise Unavailable(
+                f"the switch refused a bundle and named no flow of ours: {refused}"
+            ) from refused
+        self._log.error("switch refused flows", units=[str(u) for u in units], errors=str(refused))
+        self.flows.set_units(units)
+
+    def stop(self) -> None:
+        """End the tasks this host owns; nothing is taken off the switch."""
+        self._stop_drift_watch()

@@ -1,0 +1,43 @@
+"""Receipts of one kind from one host: revisions that asked something of it, and those it confirmed. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Progress:
+    """Revisions required and confirmed, both only ever growing.
+
+    A new Progress has confirmed nothing: a host we know nothing about counts as behind from the start.
+    """
+
+    __slots__ = ("_required", "confirmed")
+
+    def __init__(self) -> None:
+        self._required: deque[int] = deque([0])
+        self.confirmed = -1
+
+    def require(self, revision: int) -> None:
+        """The host must do something for this revision."""
+        if revision > self.confirmed and (not self._required or self._required[-1] < revision):
+            self._required.append(revision)
+
+    def confirm(self, revision: int) -> None:
+        """Everything required up to revision is done."""
+        self.confirmed = max(self.confirmed, revision)
+        while self._required and self._required[0] <= self.confirmed:
+            self._required.popleft()
+
+    def reset(self) -> None:
+        """Forget what was confirmed: the host may have lost it (a switch that came up empty)."""
+        self._required.appendleft(0)
+        self.confirmed = -1
+
+    @property
+    def outstanding(self) -> int | None:
+        """The oldest revision still to be confirmed, None if there is none."""
+        return self._required[0] if self._required else None
+
+    def holds(self, revision: int) -> bool:
+        """Tell whether everything required up to revision is confirmed."""
+        return not self._required or self._required[0] > revision

@@ -1,0 +1,289 @@
+"""What is realized: the receipts of all hosts, read as the status of ports and hosts. Implements Tracker.
+
+A port is ACTIVE when its flows are committed on its host, and on every host of its network's span the
+forwarding entries for it are in the kernel and the network's VXLAN device has its flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from cloison.model import Port
+from cloison.names import HostName, NetworkName, PortName, ResourceName, TenantName
+from cloison.v1 import port_pb2
+from controller.reconcile.binding import Verdict
+from controller.reconcile.host import HostActor
+from controller.reconcile.tracker import Condition, HostStatus, RefusedInterface
+from controller.reconcile.views import live_binding
+from controller.store.state import State
+
+PortState = tuple[int, tuple[Condition, ...], HostName | None]
+
+
+class Pulse:
+    """Lets any number of waiters look again whenever something was confirmed."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def beat(self) -> None:
+        """Wake whoever waits now."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        """Return at the next beat."""
+        await self._event.wait()
+
+
+class StatusFeed:
+    """Names of ports whose status changed, each once, oldest first."""
+
+    def __init__(self, on_close: Callable[[StatusFeed], None]) -> None:
+        self._names: dict[PortName, None] = {}
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._on_close = on_close
+
+    def add(self, name: PortName) -> None:
+        """The status of this port changed."""
+        self._names[name] = None
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._closed = True
+        self._wake.set()
+        self._on_close(self)
+
+    def __aiter__(self) -> StatusFeed:
+        return self
+
+    async def __anext__(self) -> PortName:
+        while not self._names and not self._closed:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._closed:
+            raise StopAsyncIteration
+        name = next(iter(self._names))
+        del self._names[name]
+        return name
+
+
+class RealizedTracker:
+    """Answers from the state, the hosts' receipts and the last revision that touched each port."""
+
+    def __init__(self, controller_id: str, epoch: int, state: Callable[[], State]) -> None:
+        self.controller_id = controller_id
+        self.epoch = epoch
+        self.hosts: dict[HostName, HostActor] = {}
+        # Interfaces by host and name that bind nothing.
+        self.refused: dict[HostName, dict[str, Verdict]] = {}
+        self._state = state
+        self._effect: dict[PortName, int] = {}
+        self._last: dict[PortName, int] = {}
+        self._unsettled: set[PortName] = set()
+        self._feeds: list[StatusFeed] = []
+        self._pulse = Pulse()
+        self._revision = 0
+
+    # --- what happened ------------------------------------------------------------------------------
+
+    def touched(self, ports: set[PortName], revision: int) -> None:
+        """These ports are affected by this revision; the revision is compiled."""
+        self._revision = revision
+        for name in ports:
+            if name in self._state().ports:
+                self._effect[name] = revision
+                self._unsettled.add(name)
+            else:
+                self._effect.pop(name, None)
+                self._last.pop(name, None)
+                self._unsettled.discard(name)
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Some receipt came in, or some session came or went."""
+        self._pulse.beat()
+        if self._feeds:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Tell the subscribers; only ports that were touched or still wait for a receipt can have changed."""
+        state = self._state()
+        for name in list(self._unsettled):
+            port = state.ports.get(name)
+            now = self.port_state(port)[0] if port else port_pb2.Port.STATE_UNSPECIFIED
+            if now != port_pb2.Port.BUILDING:
+                self._unsettled.discard(name)
+            if port is not None and now != self._last.get(name):
+                self._last[name] = now
+                for feed in self._feeds:
+                    feed.add(name)
+
+    # --- ports --------------------------------------------------------------------------------------
+
+    def port_state(self, port: Port) -> PortState:
+        """Return (state, why it is not ACTIVE, host where it is plugged)."""
+        state = self._state()
+        if port.disabled:
+            return port_pb2.Port.DOWN, (Condition("DISABLED", f"{port.name} is disabled"),), None
+        binding = live_binding(state, port)
+        if binding is None:
+            return port_pb2.Port.DOWN, (self._why_unplugged(port),), None
+        actor = self.hosts.get(binding.host)
+        blocked = actor.blocked.get(("port", port.name)) if actor else None
+        if blocked is not None:
+            refused = Condition("REFUSED_BY_SWITCH", blocked, (str(binding.host),))
+            return port_pb2.Port.ERROR, (refused,), binding.host
+        missing = self._missing(port, binding.host)
+        if missing:
+            return port_pb2.Port.BUILDING, tuple(missing), binding.host
+        return port_pb2.Port.ACTIVE, (), binding.host
+
+    def _why_unplugged(self, port: Port) -> Condition:
+        if not port.requested_hosts:
+            return Condition("NOT_SCHEDULED", f"{port.name} is scheduled to no host; set requested_hosts")
+        for refused in self.refused.values():
+            for verdict in refused.values():
+                if verdict.interface.iface_id == port.iface_id and verdict.refusal is not None:
+                    refusal = verdict.refusal
+                    return Condition(refusal.reason, refusal.message, refusal.subjects)
+        hosts = tuple(map(str, port.requested_hosts))
+        absent = [str(h) for h in port.requested_hosts if not self._agent_connected(h)]
+        if absent:
+            text = f"{port.name} is not plugged, and no agent is connected on {', '.join(absent)}"
+            return Condition("HOST_UNREACHABLE", text, hosts)
+        text = f"no interface with iface-id {port.iface_id} is on br-int of {', '.join(hosts)}"
+        return Condition("NOT_PLUGGED", text, hosts)
+
+    def _missing(self, port: Port, host: HostName) -> list[Condition]:
+        """Hosts that have not confirmed what this port needs of them."""
+        state = self._state()
+        network = state.networks.get(port.name.parent)
+        if network is None:
+            return [Condition("NETWORK_GONE", f"{port.name.parent} does not exist")]
+        effect = self._effect.get(port.name, self._revision)
+        span = state.bound_hosts(port.name.parent)
+        conditions = []
+        for member in sorted(span | {host}):
+            actor = self.hosts.get(member)
+            tunnel = state.tunnel_ports.get((member, network.vni))
+            if actor is None or not actor.plan_progress.holds(effect):
+                conditions.append(self._pending(member, "FDB_PENDING", "forwarding entries"))
+            elif len(span) > 1 and tunnel is None:
+                conditions.append(self._pending(member, "TUNNEL_PENDING", "VXLAN device"))
+            else:
+                needed = max(effect if member == host else 0, tunnel.revision if tunnel else 0)
+                if not actor.flows_progress.holds(needed):
+                    conditions.append(self._pending(member, "FLOWS_PENDING", "flows"))
+        return conditions
+
+    def _pending(self, host: HostName, reason: str, what: str) -> Condition:
+        actor = self.hosts.get(host)
+        if actor is None or actor.agent is None or actor.switch is None:
+            part = "agent" if actor is None or actor.agent is None else "switch"
+            return Condition("HOST_UNREACHABLE", f"the {part} of {host} is not connected", (str(host),))
+        return Condition(reason, f"{host} has not confirmed the {what} yet", (str(host),))
+
+    def _agent_connected(self, host: HostName) -> bool:
+        actor = self.hosts.get(host)
+        return actor is not None and actor.agent is not None
+
+    # --- hosts --------------------------------------------------------------------------------------
+
+    def host_status(self, host: HostName) -> HostStatus:
+        """Return what the sessions of a host say."""
+        actor = self.hosts.get(host)
+        if actor is None:
+            return HostStatus()
+        conditions = [
+            Condition("REFUSED_BY_SWITCH", text, tuple(str(part) for part in _subjects(unit)))
+            for unit, text in actor.blocked.items()
+        ]
+        conditions += [Condition("AGENT_ERROR", text, (str(host),)) for text in actor.agent_errors]
+        return HostStatus(
+            agent_connected=actor.agent is not None,
+            switch_connected=actor.switch is not None,
+            realized_revision=actor.realized_revision,
+            drift_count=actor.drift_count,
+            conditions=tuple(conditions),
+            refused_interfaces=tuple(_refused(v) for v in self.refused.get(host, {}).values()),
+        )
+
+    def realized_revision(self) -> int:
+        """Return the highest revision that every connected host enforces."""
+        connected = [a.realized_revision for a in self.hosts.values() if a.agent and a.switch]
+        return min(connected, default=self._revision)
+
+    # --- waiting ------------------------------------------------------------------------------------
+
+    async def wait_realized(
+        self, name: ResourceName | None, revision: int, timeout_s: float
+    ) -> tuple[bool, int, tuple[Condition, ...]]:
+        """Wait until revision is enforced wherever it concerns name (None: everywhere)."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while missing := self._missing_for(name, revision):
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                return False, revision, tuple(missing)
+            try:
+                await asyncio.wait_for(self._pulse.wait(), remaining)
+            except TimeoutError:
+                continue
+        return True, revision, ()
+
+    def _missing_for(self, name: ResourceName | None, revision: int) -> list[Condition]:
+        if self._revision < revision:
+            return [Condition("COMPILING", f"revision {revision} is not compiled yet")]
+        state = self._state()
+        if isinstance(name, PortName):
+            port = state.ports.get(name)
+            if port is not None:
+                verdict, conditions, _ = self.port_state(port)
+                return [] if verdict == port_pb2.Port.ACTIVE else list(conditions)
+        return [
+            self._pending(host, "HOST_PENDING", f"state of revision {revision}")
+            for host in self._concerned(state, name)
+            if not self._holds(host, revision)
+        ]
+
+    def _concerned(self, state: State, name: ResourceName | None) -> list[HostName]:
+        """The hosts that a resource concerns: its span, or all for everything (and for what is gone)."""
+        if isinstance(name, HostName):
+            return [name]
+        if isinstance(name, TenantName):
+            spans = [state.bound_hosts(n.name) for n in state.networks_of(name)]
+            return sorted(set().union(*spans))
+        if isinstance(name, NetworkName):
+            return sorted(state.bound_hosts(name))
+        if name is not None and not isinstance(name, PortName):
+            return sorted(state.bound_hosts(name.parent))
+        return sorted(state.hosts)
+
+    def _holds(self, host: HostName, revision: int) -> bool:
+        actor = self.hosts.get(host)
+        return actor is not None and actor.holds(revision)
+
+    def status_changes(self) -> StatusFeed:
+        """Subscribe to ports whose status changes from now on."""
+        state = self._state()
+        if not self._feeds:
+            ports: Mapping[PortName, Port] = state.ports
+            self._last = {name: self.port_state(port)[0] for name, port in ports.items()}
+        feed = StatusFeed(self._feeds.remove)
+        self._feeds.append(feed)
+        return feed
+
+
+def _subjects(unit: object) -> tuple[object, ...]:
+    return unit[1:] if isinstance(unit, tuple) else (unit,)
+
+
+def _refused(verdict: Verdict) -> RefusedInterface:
+    refusal = verdict.refusal
+    assert refusal is not None
+    condition = Condition(refusal.reason, refusal.message, refusal.subjects)
+    return RefusedInterface(verdict.interface.name, verdict.interface.iface_id, condition)

@@ -1,0 +1,297 @@
+"""The loop: each revision of the store becomes flows and plans for the hosts it touches.
+
+One revision is worked out in one go, without awaiting anything, so that no host ever gets half of a
+transaction. Sending is each host's own business (host.py): one slow host delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from cloison.errors import Precondition, Unavailable
+from cloison.model import Host, Port
+from cloison.names import HostName, NetworkName, PortName
+from cloison.v1 import host_sync_pb2
+from controller.compiler import network_flows, port_flows, static_flows
+from controller.flows import Flow
+from controller.openflow.switch import Switch
+from controller.reconcile.binding import Verdict
+from controller.reconcile.flowset import Unit
+from controller.reconcile.host import HostActor
+from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.plugs import PlugWorker
+from controller.reconcile.realized import RealizedTracker
+from controller.reconcile.registration import Registration, registration_txn
+from controller.reconcile.release import ReleaseWorker
+from controller.reconcile.session import AgentSession
+from controller.reconcile.tunnels import TunnelPlans
+from controller.reconcile.views import network_view, port_view
+from controller.store.changes import RevisionChanges
+from controller.store.state import State
+from controller.store.store import Store
+
+_log = structlog.get_logger(__name__)
+
+STATIC_UNIT: Unit = ("static",)
+
+
+class Reconciler:
+    """Owns one HostActor per known host, and the workers beside them."""
+
+    def __init__(self, store: Store, controller_id: str, epoch: int) -> None:
+        self._store = store
+        self._hosts: dict[HostName, HostActor] = {}
+        self._plans = TunnelPlans()
+        self._plugs: dict[HostName, PlugWorker] = {}
+        self._revision = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
+        self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
+        self.tracker.hosts = self._hosts
+        self._release = ReleaseWorker(store, self._host_holds)
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Compile the state as it is now, then follow it. The store must have been started."""
+        subscription = self._store.subscribe()
+        self._load(self._store.state)
+        self._spawn(self._follow(subscription), "follow")
+        self._spawn(self._release.run(), "release")
+
+    async def stop(self) -> None:
+        """End every task; nothing is taken off any host."""
+        tasks = [*self._tasks, *self._host_tasks.values()]
+        for task in tasks:
+            task.cancel()
+        for actor in self._hosts.values():
+            actor.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _follow(self, subscription: Any) -> None:
+        async for revision in subscription:
+            self._process(revision)
+
+    # --- from state to hosts ------------------------------------------------------------------------
+
+    def _load(self, state: State) -> None:
+        """Work out everything, as if all of it had just changed."""
+        impact = Impact()
+        impact.moved.update(state.ports)
+        impact.spans.update(state.networks)
+        for port, host in state.bindings:
+            impact.port_units.add((host, port))
+            impact.network_units.add((host, port.parent))
+        self._revision = state.revision
+        for host in state.hosts:
+            self._actor(host)
+        self._carry_out(impact, state.revision)
+        self._release.load(state)
+
+    def _process(self, changes: RevisionChanges) -> None:
+        """Follow one transaction."""
+        state = self._store.state
+        impact = impact_of(changes.changes, state)
+        self._revision = changes.revision
+        for change in changes.changes:
+            if isinstance(change.new, Host) and change.old is None:
+                self._actor(change.new.name)
+            elif isinstance(change.old, Host) and change.new is None:
+                self._forget(change.old.name)
+        self._carry_out(impact, changes.revision)
+        self._mark_plugs(changes)
+        self._release.follow(changes.changes)
+
+    def _carry_out(self, impact: Impact, revision: int) -> None:
+        state = self._store.state
+        units: dict[HostName, dict[Unit, tuple[Flow, ...]]] = {}
+        for host, port in impact.port_units:
+            units.setdefault(host, {})["port", port] = self._compile_port(state, host, port)
+        for host, network in impact.network_units:
+            units.setdefault(host, {})["network", network] = self._compile_network(state, host, network)
+        plans = self._plans.update(state, impact)
+        for host in units.keys() | plans.keys():
+            if host in self._hosts or host in state.hosts:
+                self._actor(host).change(revision, units.get(host, {}), plans.get(host))
+        touched = impact.moved | {port for _, port in impact.port_units}
+        self.tracker.touched(touched, revision)
+
+    @staticmethod
+    def _compile_port(state: State, host: HostName, port: PortName) -> tuple[Flow, ...]:
+        view = port_view(state, port, host)
+        return port_flows(view) if view else ()
+
+    @staticmethod
+    def _compile_network(state: State, host: HostName, network: NetworkName) -> tuple[Flow, ...]:
+        view = network_view(state, network, host)
+        return network_flows(view) if view else ()
+
+    # --- hosts --------------------------------------------------------------------------------------
+
+    def _actor(self, name: HostName) -> HostActor:
+        actor = self._hosts.get(name)
+        if actor is None:
+            actor = HostActor(name, lambda: self._revision, self._progressed, self._plans.snapshot)
+            self._hosts[name] = actor
+            actor.change(self._revision, {STATIC_UNIT: static_flows()})
+            self._host_tasks[name] = asyncio.create_task(actor.run(), name=f"host-{name.host}")
+        return actor
+
+    def _forget(self, name: HostName) -> None:
+        """A host was deleted: it is no one's peer any more, and gets nothing more from us."""
+        actor = self._hosts.pop(name, None)
+        task = self._host_tasks.pop(name, None)
+        if task is not None:
+            task.cancel()
+        if actor is not None:
+            actor.stop()
+            if actor.agent is not None:
+                actor.agent.close("the host was deleted")
+        self._release.progressed()
+
+    def _progressed(self, actor: HostActor) -> None:
+        self.tracker.progressed()
+        self._release.progressed()
+
+    def _host_holds(self, host: HostName, revision: int) -> bool:
+        actor = self._hosts.get(host)
+        return actor is not None and actor.holds(revision)
+
+    # --- switches -----------------------------------------------------------------------------------
+
+    def may_connect(self, host_id: str | None, dpid: int) -> bool:
+        """Tell whether the holder of a host's certificate (None: no certificates) may be this datapath."""
+        host = self._store.state.host_by_datapath(dpid)
+        return host is not None and (host_id is None or host.name.host == host_id)
+
+    def switch_connected(self, dpid: int, switch: Switch) -> None:
+        """A bridge dialled in and was allowed to."""
+        host = self._store.state.host_by_datapath(dpid)
+        if host is not None:
+            self._actor(host.name).switch_connected(switch)
+
+    def switch_gone(self, dpid: int) -> None:
+        """The session of a bridge ended."""
+        for actor in self._hosts.values():
+            actor.switch_gone(dpid)
+
+    # --- agents -------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """Fencing epoch of this controller."""
+        return self.tracker.epoch
+
+    async def register(self, hello: Registration, agent_epoch: int) -> None:
+        """Store what an agent says of its host.
+
+        Raises Precondition if the agent obeys a newer controller, or its addresses are another host's.
+        """
+        if agent_epoch > self.epoch:
+            raise Precondition(
+                "STALE_CONTROLLER",
+                str(hello.host),
+                f"{hello.host} obeys epoch {agent_epoch}; this controller has {self.epoch} and was replaced",
+            )
+        new_uid, now_ns = str(uuid.uuid4()), time.time_ns()
+        await self._store.transact(
+            lambda state: (registration_txn(state, hello, new_uid=new_uid, now_ns=now_ns), None)
+        )
+
+    def inventory(self, session: AgentSession, message: host_sync_pb2.Inventory) -> None:
+        """An agent reported interfaces; the first whole report makes the session ready."""
+        touched = session.take_inventory(message)
+        plugs = self._plugs.get(session.host)
+        if message.complete:
+            plugs = self._begin(session)
+            plugs.mark_all()
+        if plugs is None:
+            raise Unavailable("the first inventory must be a complete one")
+        plugs.mark(touched, tunnels=bool(message.tunnel_ports or message.removed_tunnel_ports))
+        known = self.tracker.refused.get(session.host, {})
+        for name in message.removed_interfaces:
+            known.pop(name, None)
+
+    def _begin(self, session: AgentSession) -> PlugWorker:
+        if session.ready:
+            return self._plugs[session.host]
+        session.ready = True
+        self.tracker.refused[session.host] = {}
+        plugs = PlugWorker(self._store, session, lambda verdicts: self._judged(session, verdicts))
+        self._plugs[session.host] = plugs
+        session.worker = self._spawn(plugs.run(), f"plugs-{session.host.host}")
+        self._actor(session.host).agent_connected(session)
+        return plugs
+
+    def agent_gone(self, session: AgentSession) -> None:
+        """A stream ended."""
+        if session.worker is not None:
+            session.worker.cancel()
+        actor = self._hosts.get(session.host)
+        if actor is not None and actor.agent is session:
+            self._plugs.pop(session.host, None)
+            actor.agent_gone(session)
+
+    def acked(self, session: AgentSession, ack: host_sync_pb2.Ack) -> None:
+        """An agent's receipt."""
+        actor = self._hosts.get(session.host)
+        if actor is not None and actor.agent is session:
+            actor.acked(ack.revision, tuple(f"{e.reason}: {e.message}" for e in ack.errors))
+
+    def drifted(self, session: AgentSession, drift: host_sync_pb2.Drift) -> None:
+        """An agent found and repaired what somebody else had changed."""
+        actor = self._hosts.get(session.host)
+        if actor is None:
+            return
+        actor.drift_count += 1
+        _log.warning(
+            "drift: the kernel was changed behind our back",
+            host=session.host.host,
+            kind=drift.kind,
+            details=list(drift.details[:10]),
+            repair_s=round(drift.repair_s, 4),
+        )
+
+    def _judged(self, session: AgentSession, verdicts: Sequence[Verdict]) -> None:
+        """Verdicts are stored (or were already): tell the agent and whoever asks."""
+        refused = self.tracker.refused.setdefault(session.host, {})
+        for verdict in verdicts:
+            if verdict.refusal is None:
+                refused.pop(verdict.interface.name, None)
+                continue
+            refused[verdict.interface.name] = verdict
+            _log.warning(
+                "interface refused",
+                host=session.host.host,
+                interface=verdict.interface.name,
+                iface_id=verdict.interface.iface_id,
+                reason=verdict.refusal.reason,
+            )
+        session.send_verdicts(verdicts)
+
+    def _mark_plugs(self, changes: RevisionChanges) -> None:
+        """A port that came, went or moved may suit interfaces that are plugged already."""
+        iface_ids = {
+            port.iface_id
+            for change in changes.changes
+            for port in (change.old, change.new)
+            if isinstance(port, Port)
+        }
+        if not iface_ids:
+            return
+        for host, plugs in self._plugs.items():
+            actor = self._hosts.get(host)
+            if actor is not None and actor.agent is not None:
+                plugs.mark(iface_ids & actor.agent.iface_ids)

@@ -1,0 +1,160 @@
+"""One agent's stream, seen from the controller: what it reported, and an outgoing queue. No gRPC here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Set
+from ipaddress import IPv4Address
+
+from cloison.addresses import IpAddress
+from cloison.model import Vni
+from cloison.names import HostName
+from cloison.v1 import common_pb2, host_sync_pb2
+from controller.reconcile.binding import Interface, Verdict
+from controller.reconcile.tunnels import NetworkChange, PlanChange
+
+# An agent that reads nothing for this many messages is cut off; it comes back and gets a snapshot.
+QUEUE_MESSAGES_MAX = 4096
+# Entries in one message, so that none comes near gRPC's size limit.
+FDB_ENTRIES_PER_MESSAGE = 4000
+
+
+class AgentSession:
+    """Inventory in, plans out. `ready` once the agent has told everything it has."""
+
+    def __init__(self, host: HostName) -> None:
+        self.host = host
+        self.ready = False
+        self.interfaces: dict[str, Interface] = {}
+        self.tunnel_ports: dict[Vni, int] = {}
+        self._iface_counts: Counter[str] = Counter()
+        self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | None] = asyncio.Queue()
+        self.closed_because: str | None = None
+        self.worker: asyncio.Task[None] | None = None
+
+    @property
+    def iface_ids(self) -> Set[str]:
+        """The iface-ids that are plugged on the host."""
+        return self._iface_counts.keys()
+
+    # --- in -----------------------------------------------------------------------------------------
+
+    def take_inventory(self, inventory: host_sync_pb2.Inventory) -> set[str]:
+        """Follow the agent's report; return the iface-ids it touches."""
+        touched: set[str] = set()
+        if inventory.complete:
+            touched.update(i.iface_id for i in self.interfaces.values())
+            self.interfaces.clear()
+            self.tunnel_ports.clear()
+        for name in inventory.removed_interfaces:
+            gone = self.interfaces.pop(name, None)
+            if gone is not None:
+                touched.add(gone.iface_id)
+        for item in inventory.interfaces:
+            before = self.interfaces.get(item.name)
+            if before is not None:
+                touched.add(before.iface_id)
+            touched.add(item.iface_id)
+            self.interfaces[item.name] = Interface(item.name, item.iface_id, item.ofport)
+        if touched:
+            self._iface_counts = Counter(i.iface_id for i in self.interfaces.values())
+        for vni in inventory.removed_tunnel_ports:
+            self.tunnel_ports.pop(Vni(vni), None)
+        for tunnel in inventory.tunnel_ports:
+            self.tunnel_ports[Vni(tunnel.vni)] = tunnel.ofport
+        return touched
+
+    # --- out ----------------------------------------------------------------------------------------
+
+    def send(self, message: host_sync_pb2.ControllerMessage) -> None:
+        """Queue a message; a reader that has stopped reading loses its session."""
+        if self.closed_because is not None:
+            return
+        if self._queue.qsize() >= QUEUE_MESSAGES_MAX:
+            self.close(f"{QUEUE_MESSAGES_MAX} messages wait unread")
+            return
+        self._queue.put_nowait(message)
+
+    def send_plan(self, revision: int, plan: PlanChange) -> None:
+        """Queue the change of plan of one revision."""
+        for delta in plan_messages(revision, plan):
+            self.send(host_sync_pb2.ControllerMessage(delta=delta))
+
+    def send_snapshot(self, revision: int, plan: PlanChange) -> None:
+        """Queue the whole plan and its end mark."""
+        self.send_plan(revision, plan)
+        complete = host_sync_pb2.SnapshotComplete(revision=revision)
+        self.send(host_sync_pb2.ControllerMessage(snapshot_complete=complete))
+
+    def send_barrier(self, revision: int, *, revalidate: bool) -> None:
+        """Ask for a receipt of everything sent before."""
+        barrier = host_sync_pb2.Barrier(revision=revision, revalidate=revalidate)
+        self.send(host_sync_pb2.ControllerMessage(barrier=barrier))
+
+    def send_verdicts(self, verdicts: Iterable[Verdict]) -> None:
+        """Say what became of the interfaces that were reported."""
+        message = host_sync_pb2.InterfaceVerdicts(verdicts=[_verdict_message(v) for v in verdicts])
+        if message.verdicts:
+            self.send(host_sync_pb2.ControllerMessage(verdicts=message))
+
+    def close(self, reason: str) -> None:
+        """End the stream; what is queued already is still sent."""
+        if self.closed_because is None:
+            self.closed_because = reason
+            self.ready = False
+            self._queue.put_nowait(None)
+
+    async def outgoing(self) -> AsyncIterator[host_sync_pb2.ControllerMessage]:
+        """Messages in order, until the session is closed."""
+        while (message := await self._queue.get()) is not None:
+            yield message
+
+
+def plan_messages(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.PlanDelta]:
+    """Put a change of plan into messages of bounded size."""
+    delta = host_sync_pb2.PlanDelta(revision=revision, removed_vnis=sorted(plan.removed_vnis))
+    room = FDB_ENTRIES_PER_MESSAGE
+    for vni, change in sorted(plan.networks.items()):
+        for part in _network_parts(vni, change):
+            size = len(part.upserted) + len(part.removed_macs)
+            if size > room:
+                yield delta
+                delta, room = host_sync_pb2.PlanDelta(revision=revision), FDB_ENTRIES_PER_MESSAGE
+            delta.networks.append(part)
+            room -= size
+    if delta.networks or delta.removed_vnis:
+        yield delta
+
+
+def _network_parts(vni: Vni, change: NetworkChange) -> Iterable[host_sync_pb2.NetworkDelta]:
+    upserted = sorted(change.upserted.items())
+    for start in range(0, max(len(upserted), 1), FDB_ENTRIES_PER_MESSAGE):
+        part = host_sync_pb2.NetworkDelta(vni=vni, mtu=change.mtu)
+        for mac, vtep in upserted[start : start + FDB_ENTRIES_PER_MESSAGE]:
+            part.upserted.add(mac=mac, vtep=packed(vtep))
+        if start == 0:
+            part.removed_macs.extend(sorted(change.removed))
+        yield part
+
+
+def packed(address: IpAddress) -> bytes:
+    """The address as it travels: 4 bytes or 16."""
+    return int(address).to_bytes(4 if isinstance(address, IPv4Address) else 16, "big")
+
+
+def _verdict_message(verdict: Verdict) -> host_sync_pb2.InterfaceVerdict:
+    message = host_sync_pb2.InterfaceVerdict(
+        interface=verdict.interface.name,
+        iface_id=verdict.interface.iface_id,
+        bound=verdict.binding is not None,
+    )
+    if verdict.refusal is not None:
+        message.condition.CopyFrom(
+            common_pb2.Condition(
+                reason=verdict.refusal.reason,
+                message=verdict.refusal.message,
+                subjects=verdict.refusal.subjects,
+            )
+        )
+    return message

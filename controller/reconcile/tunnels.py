@@ -1,0 +1,144 @@
+"""Tunnel plans: for each host, which networks it carries and behind which VTEP each remote MAC is. Pure.
+
+One table of locations per network serves all its hosts; a host's plan is that table without its own
+ports. So the memory is one entry per port, and a change is worked out once for all hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cloison.addresses import IpAddress, Mac
+from cloison.model import Vni
+from cloison.names import HostName, NetworkName, PortName
+from controller.reconcile.impact import Impact
+from controller.reconcile.views import Location, location, overlay_mtu
+from controller.store.state import State
+
+
+@dataclass(slots=True)
+class NetworkChange:
+    """What changes in one network's forwarding database on one host."""
+
+    mtu: int
+    upserted: dict[Mac, IpAddress] = field(default_factory=dict)
+    removed: set[Mac] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class PlanChange:
+    """What changes in one host's plan."""
+
+    networks: dict[Vni, NetworkChange] = field(default_factory=dict)
+    removed_vnis: set[Vni] = field(default_factory=set)
+
+    @property
+    def takes_away(self) -> bool:
+        """Tell whether a path that worked before must stop working."""
+        return bool(self.removed_vnis or any(n.removed for n in self.networks.values()))
+
+
+@dataclass(slots=True)
+class _Segment:
+    """One network: where its ports are, and on which hosts it is present."""
+
+    vni: Vni
+    mtu: int = 0
+    hosts: frozenset[HostName] = frozenset()
+    macs: dict[Mac, Location] = field(default_factory=dict)
+
+
+class TunnelPlans:
+    """The plans of all hosts, followed revision by revision."""
+
+    def __init__(self) -> None:
+        self._segments: dict[NetworkName, _Segment] = {}
+        self._locations: dict[PortName, Location] = {}
+        self._on_host: dict[HostName, set[NetworkName]] = {}
+
+    def update(self, state: State, impact: Impact) -> dict[HostName, PlanChange]:
+        """Follow one revision; return what changes on which host."""
+        moved: dict[NetworkName, list[PortName]] = {}
+        for port in impact.moved:
+            moved.setdefault(port.parent, []).append(port)
+        plans: dict[HostName, PlanChange] = {}
+        for name in impact.networks:
+            self._update_network(state, name, moved.get(name, ()), plans)
+        return plans
+
+    def snapshot(self, host: HostName) -> PlanChange:
+        """Return the whole plan of a host, as the change from nothing."""
+        plan = PlanChange()
+        for name in self._on_host.get(host, ()):
+            segment = self._segments[name]
+            plan.networks[segment.vni] = NetworkChange(segment.mtu, _remote(segment.macs, host))
+        return plan
+
+    def hosts_of(self, network: NetworkName) -> frozenset[HostName]:
+        """Return the hosts on which the network is present."""
+        segment = self._segments.get(network)
+        return segment.hosts if segment else frozenset()
+
+    def _update_network(
+        self, state: State, name: NetworkName, moved: Iterable[PortName], plans: dict[HostName, PlanChange]
+    ) -> None:
+        network = state.networks.get(name)
+        segment = self._segments.get(name)
+        if segment is None:
+            if network is None:
+                return
+            segment = self._segments[name] = _Segment(network.vni)
+        before, mtu_before = segment.hosts, segment.mtu
+        segment.hosts = frozenset(state.bound_hosts(name)) if network else frozenset()
+        segment.mtu = overlay_mtu(state, network) if network else 0
+        gone, come = self._relocate(state, segment, moved)
+        for host in before - segment.hosts:
+            plans.setdefault(host, PlanChange()).removed_vnis.add(segment.vni)
+            self._on_host[host].discard(name)
+        for host in segment.hosts - before:
+            change = NetworkChange(segment.mtu, _remote(segment.macs, host))
+            plans.setdefault(host, PlanChange()).networks[segment.vni] = change
+            self._on_host.setdefault(host, set()).add(name)
+        for host in segment.hosts & before:
+            change = _change_on(host, segment.mtu, gone, come)
+            if change.upserted or change.removed or segment.mtu != mtu_before:
+                plans.setdefault(host, PlanChange()).networks[segment.vni] = change
+        if network is None:
+            del self._segments[name]
+
+    def _relocate(
+        self, state: State, segment: _Segment, ports: Iterable[PortName]
+    ) -> tuple[dict[Mac, Location], dict[Mac, Location]]:
+        """Move ports to where they are now; return the MAC entries that are no more, and the new ones."""
+        gone: dict[Mac, Location] = {}
+        come: dict[Mac, Location] = {}
+        for port in ports:
+            old, new = self._locations.get(port), location(state, port)
+            if old == new:
+                continue
+            if old is not None:
+                gone.update(dict.fromkeys(old.macs, old))
+                del self._locations[port]
+            if new is not None:
+                come.update(dict.fromkeys(new.macs, new))
+                self._locations[port] = new
+        for mac in gone:
+            segment.macs.pop(mac, None)
+        segment.macs.update(come)
+        return gone, come
+
+
+def _remote(macs: dict[Mac, Location], host: HostName) -> dict[Mac, IpAddress]:
+    return {mac: loc.vtep for mac, loc in macs.items() if loc.host != host}
+
+
+def _change_on(
+    host: HostName, mtu: int, gone: dict[Mac, Location], come: dict[Mac, Location]
+) -> NetworkChange:
+    """What one host that keeps the network must change: its own ports are never in its plan."""
+    upserted = _remote(come, host)
+    before = _remote(gone, host)
+    removed = {mac for mac in before if mac not in upserted}
+    upserted = {mac: vtep for mac, vtep in upserted.items() if before.get(mac) != vtep}
+    return NetworkChange(mtu, upserted, removed)

@@ -1,0 +1,111 @@
+"""From the state to what one host carries: views for the compiler, locations for the tunnel plan. Pure.
+
+Fail closed: a port is seen only when everything about it fits: it is enabled, plugged on a host it is
+scheduled to, and the binding was made for this very port (uid) and not for a namesake before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from cloison.addresses import IpAddress, Mac, link_local, wire_mac
+from cloison.model import Network, Port, PortBinding
+from cloison.names import HostName, NetworkName, PortName
+from controller.compiler import NetworkView, PortView
+from controller.store.state import State
+
+# Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348, section 5) count against the underlay's MTU,
+# the inner Ethernet header too: 14 + 20 + 8 + 8, or 40 instead of 20 for IPv6.
+OVERHEAD4 = 50
+OVERHEAD6 = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a port is: its host's VTEP, and every destination MAC under which frames reach it."""
+
+    host: HostName
+    vtep: IpAddress
+    macs: frozenset[Mac]
+
+
+def is_plugged(port: Port, binding: PortBinding) -> bool:
+    """Tell whether the binding makes this port live on its host."""
+    return (
+        not port.disabled
+        and binding.port_uid == port.meta.uid
+        and binding.host in port.requested_hosts
+        and binding.ofport > 0
+    )
+
+
+def live_binding(state: State, port: Port) -> PortBinding | None:
+    """Return the binding on which the port lives: the first of its requested hosts that has one."""
+    for host in port.requested_hosts:
+        binding = state.bindings.get((port.name, host))
+        if binding is not None and is_plugged(port, binding):
+            return binding
+    return None
+
+
+def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
+    """Return what the compiler must know of a port on a host; None if it does not live there."""
+    port = state.ports.get(name)
+    if port is None:
+        return None
+    binding = live_binding(state, port)
+    network = state.networks.get(name.parent)
+    tenant = state.tenants.get(name.parent.parent)
+    if binding is None or binding.host != host or network is None or tenant is None:
+        return None
+    return PortView(
+        tenant_number=tenant.number,
+        port_number=port.number,
+        vni=network.vni,
+        ofport=binding.ofport,
+        mac=port.mac,
+        addresses=tuple(sorted((f.address for f in port.fixed_ips), key=lambda a: (a.version, int(a)))),
+    )
+
+
+def network_view(state: State, name: NetworkName, host: HostName) -> NetworkView | None:
+    """Return what the compiler must know of a network on a host; None if it is not present there."""
+    network = state.networks.get(name)
+    tenant = state.tenants.get(name.parent)
+    if network is None or tenant is None or host not in state.bound_hosts(name):
+        return None
+    tunnel = state.tunnel_ports.get((host, network.vni))
+    subnets = sorted(
+        (s.cidr for s in state.subnets_of(name)), key=lambda c: (c.version, int(c.network_address))
+    )
+    return NetworkView(
+        tenant_number=tenant.number,
+        vni=network.vni,
+        subnets=tuple(subnets),
+        tunnel_ofport=tunnel.ofport if tunnel else None,
+    )
+
+
+def location(state: State, name: PortName) -> Location | None:
+    """Return where a port is, None if it lives nowhere or its host has no VTEP yet."""
+    port = state.ports.get(name)
+    binding = live_binding(state, port) if port else None
+    host = state.hosts.get(binding.host) if binding else None
+    if port is None or binding is None or host is None or host.vtep is None:
+        return None
+    addresses: list[IpAddress] = [f.address for f in port.fixed_ips]
+    if any(isinstance(a, IPv6Address) for a in addresses):
+        addresses.append(link_local(port.mac))
+    return Location(binding.host, host.vtep, frozenset({port.mac, *map(wire_mac, addresses)}))
+
+
+def overlay_mtu(state: State, network: Network) -> int:
+    """Return the MTU of a network in bytes, 0 while it is present nowhere."""
+    sizes = []
+    for name in state.bound_hosts(network.name):
+        host = state.hosts.get(name)
+        if host is not None and host.vtep is not None and host.underlay_mtu:
+            overhead = OVERHEAD6 if isinstance(host.vtep, IPv6Address) else OVERHEAD4
+            sizes.append(host.underlay_mtu - overhead)
+    return min(sizes, default=0)

@@ -1,0 +1,322 @@
+"""The key schema: what lies where in etcd. The only module that makes or reads a key. Pure.
+
+    /cloison/v1/ tenants/{t}  networks/{t}/{n}  subnets/{t}/{n}/{s}  ports/{t}/{n}/{p}  hosts/{h}
+                 bindings/{t}/{n}/{p}/{h}       tunnelports/{h}/{vni}
+                 alloc/KIND/[SCOPE/]VALUE       an identifier that is taken, or waits to be free again
+                 refs/{referred}/{referrer}     empty value; keeps the referred from being deleted
+                 epoch
+
+Keys are ASCII, and every prefix ends in '/', so that hosts/h1/ is no prefix of hosts/h10/. A *reservation
+key* is what follows alloc/, for example 'vni/5001'; its *scope* is all but the last part (with 'ip4' or 'ip6'
+for 'ip': 10.0.0.1 and ::a00:1 are the same number).
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+from urllib.parse import quote
+
+from cloison.addresses import IpAddress
+from cloison.errors import InvalidIntent
+from cloison.model import (
+    Host,
+    Network,
+    Port,
+    PortBinding,
+    Reservation,
+    Stored,
+    Subnet,
+    Tenant,
+    TunnelPort,
+    Vni,
+)
+from cloison.names import HostName, NetworkName, PortName, ResourceName, SubnetName, TenantName
+
+PREFIX = "/cloison/v1/"
+EPOCH = f"{PREFIX}epoch"
+_ALLOC = f"{PREFIX}alloc/"
+_REFS = f"{PREFIX}refs/"
+
+TENANT_NUMBER_SCOPE = "tenant-number"
+PORT_NUMBER_SCOPE = "port-number"
+VNI_SCOPE = "vni"
+IFACE_SCOPE = "iface"
+VTEP_SCOPE = "vtep"
+DPID_SCOPE = "dpid"
+
+
+class BindingKey(NamedTuple):
+    """What a port binding is found under; equal to the plain pair."""
+
+    port: PortName
+    host: HostName
+
+
+class TunnelPortKey(NamedTuple):
+    """What a tunnel port is found under; equal to the plain pair."""
+
+    host: HostName
+    vni: Vni
+
+
+# A str is a reservation key.
+StoredKey = ResourceName | BindingKey | TunnelPortKey | str
+
+
+def range_end(prefix: str) -> str:
+    """Return the first key after all keys that begin with prefix, which must end in '/'."""
+    if not prefix.endswith("/"):
+        raise ValueError(f"{prefix!r} does not end in '/'")
+    return prefix[:-1] + chr(ord("/") + 1)
+
+
+# -- keys of objects -------------------------------------------------------------------------------
+
+
+def resource_key(name: ResourceName) -> str:
+    """Return the key of a resource."""
+    match name:
+        case PortName(tenant, network, port):
+            return f"{PREFIX}ports/{tenant}/{network}/{port}"
+        case SubnetName(tenant, network, subnet):
+            return f"{PREFIX}subnets/{tenant}/{network}/{subnet}"
+        case NetworkName(tenant, network):
+            return f"{PREFIX}networks/{tenant}/{network}"
+        case TenantName(tenant):
+            return f"{PREFIX}tenants/{tenant}"
+        case HostName(host):
+            return f"{PREFIX}hosts/{host}"
+
+
+def binding_key(port: PortName, host: HostName) -> str:
+    """Return the key of a port's binding on a host."""
+    return f"{PREFIX}bindings/{port.tenant}/{port.network}/{port.port}/{host.host}"
+
+
+def tunnel_port_key(host: HostName, vni: int) -> str:
+    """Return the key of a network's tunnel port on a host."""
+    return f"{PREFIX}tunnelports/{host.host}/{vni}"
+
+
+def allocation_key(reservation_key: str) -> str:
+    """Return the key of a reservation."""
+    return _ALLOC + reservation_key
+
+
+def reference_key(referred: ResourceName, referrer: ResourceName) -> str:
+    """Return the key that says: referrer needs referred."""
+    return f"{_REFS}{referred}/{referrer}"
+
+
+def stored_key(stored: Stored) -> StoredKey:
+    """Return what a stored object is found under in `State`."""
+    match stored:
+        case Reservation():
+            return stored.key
+        case PortBinding():
+            return BindingKey(stored.port, stored.host)
+        case TunnelPort():
+            return TunnelPortKey(stored.host, stored.vni)
+        case Tenant() | Network() | Subnet() | Port() | Host():
+            return stored.name
+
+
+def key_of(stored: Stored) -> str:
+    """Return the key of a stored object in etcd."""
+    match stored:
+        case Reservation():
+            return _ALLOC + stored.key
+        case PortBinding():
+            return binding_key(stored.port, stored.host)
+        case TunnelPort():
+            return tunnel_port_key(stored.host, stored.vni)
+        case Tenant() | Network() | Subnet() | Port() | Host():
+            return resource_key(stored.name)
+
+
+# -- prefixes: what is in the way of a delete ------------------------------------------------------
+
+
+def child_prefixes(name: ResourceName) -> tuple[str, ...]:
+    """Return the prefixes under which lies whatever belongs to the named resource."""
+    match name:
+        case NetworkName(tenant, network):
+            return (f"{PREFIX}subnets/{tenant}/{network}/", f"{PREFIX}ports/{tenant}/{network}/")
+        case TenantName(tenant):
+            return (f"{PREFIX}networks/{tenant}/",)
+        case PortName() | SubnetName() | HostName():
+            return ()
+
+
+def report_prefixes(name: ResourceName) -> tuple[str, ...]:
+    """Return the prefixes of what agents reported about a port or a host, which goes when it goes."""
+    match name:
+        case PortName(tenant, network, port):
+            return (f"{PREFIX}bindings/{tenant}/{network}/{port}/",)
+        case HostName(host):
+            return (f"{PREFIX}tunnelports/{host}/",)
+        case _:
+            return ()
+
+
+def reference_prefix(referred: ResourceName) -> str:
+    """Return the prefix of the references to a subnet or host (they have no children with references)."""
+    return f"{_REFS}{referred}/"
+
+
+# -- reservation keys ------------------------------------------------------------------------------
+
+
+def tenant_number(number: int) -> str:
+    """Reservation key of a tenant's short number."""
+    return f"{TENANT_NUMBER_SCOPE}/{number}"
+
+
+def port_number(number: int) -> str:
+    """Reservation key of a port's short number."""
+    return f"{PORT_NUMBER_SCOPE}/{number}"
+
+
+def vni(number: int) -> str:
+    """Reservation key of a VXLAN network identifier."""
+    return f"{VNI_SCOPE}/{number}"
+
+
+def mac(network: NetworkName, address: int) -> str:
+    """Reservation key of a MAC in a network."""
+    return f"{mac_scope(network)}/{address:012x}"
+
+
+def mac_scope(network: NetworkName) -> str:
+    """Scope of the MACs of a network; its numbers are 48 bits."""
+    return f"mac/{network.tenant}/{network.network}"
+
+
+def ip(network: NetworkName, address: IpAddress) -> str:
+    """Reservation key of an address in a network."""
+    return f"ip/{network.tenant}/{network.network}/{address}"
+
+
+def ip_scope(network: NetworkName, version: int) -> str:
+    """Scope of the addresses of one family in a network; its numbers are int(address)."""
+    return f"ip{version}/{network.tenant}/{network.network}"
+
+
+def wire6(network: NetworkName, address: IPv6Address) -> str:
+    """Reservation key of the low 32 bits of an IPv6 address: two addresses may not share a wire MAC."""
+    return f"{wire6_scope(network)}/{int(address) & 0xFFFFFFFF:08x}"
+
+
+def wire6_scope(network: NetworkName) -> str:
+    """Scope of the low halves of IPv6 addresses in a network; its numbers are 32 bits."""
+    return f"wire6/{network.tenant}/{network.network}"
+
+
+def iface(iface_id: str) -> str:
+    """Reservation key of an iface-id, which may hold any characters."""
+    return f"{IFACE_SCOPE}/{quote(iface_id, safe='')}"
+
+
+def vtep(address: IpAddress) -> str:
+    """Reservation key of a host's tunnel address."""
+    return f"{VTEP_SCOPE}/{address}"
+
+
+def dpid(datapath_id: int) -> str:
+    """Reservation key of a datapath id."""
+    return f"{DPID_SCOPE}/{datapath_id:016x}"
+
+
+def split_reservation(key: str) -> tuple[str, int | str]:
+    """Return (scope, number) of a reservation key; text in place of a number for iface and vtep.
+
+    Raises InvalidIntent for a key that none of the functions above makes.
+    """
+    scope, _, last = key.rpartition("/")
+    kind = scope.partition("/")[0]
+    try:
+        if kind == "ip":
+            address = IPv6Address(last) if ":" in last else IPv4Address(last)
+            return f"ip{address.version}{scope[2:]}", int(address)
+        if kind in ("mac", "wire6", DPID_SCOPE):
+            return scope, int(last, 16)
+        if kind in (VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE):
+            return scope, int(last)
+        if kind in (IFACE_SCOPE, VTEP_SCOPE) and last:
+            return scope, last
+    except ValueError as error:
+        raise InvalidIntent.of("key", key, "a reservation key of this schema") from error
+    raise InvalidIntent.of("key", key, "a reservation key of this schema")
+
+
+def join_reservation(scope: str, number: int | str) -> str:
+    """Inverse of split_reservation."""
+    kind, _, rest = scope.partition("/")
+    match kind:
+        case "ip4":
+            return f"ip/{rest}/{IPv4Address(number)}"
+        case "ip6":
+            return f"ip/{rest}/{IPv6Address(number)}"
+        case "mac":
+            return f"{scope}/{number:012x}"
+        case "wire6":
+            return f"{scope}/{number:08x}"
+        case "dpid":
+            return f"{scope}/{number:016x}"
+        case _:
+            return f"{scope}/{number}"
+
+
+# -- reading keys ----------------------------------------------------------------------------------
+
+
+def is_object(key: str) -> bool:
+    """Tell whether a key holds an object that `State` mirrors (references and the epoch are not)."""
+    return key != EPOCH and not key.startswith(_REFS)
+
+
+def parse(key: str) -> StoredKey:
+    """Return what the object under an object's key is found under in `State`.
+
+    Raises InvalidIntent for a key that this module does not make.
+    """
+    if not key.startswith(PREFIX):
+        raise InvalidIntent.of("key", key, f"a key under {PREFIX}")
+    if key.startswith(_ALLOC):
+        reservation_key = key[len(_ALLOC) :]
+        if join_reservation(*split_reservation(reservation_key)) != reservation_key:
+            raise InvalidIntent.of("key", key, "the one spelling of this reservation key")
+        return reservation_key
+    match key[len(PREFIX) :].split("/"):
+        case ["ports", tenant, network, port]:
+            return PortName.parse(f"tenants/{tenant}/networks/{network}/ports/{port}", "key")
+        case ["subnets", tenant, network, subnet]:
+            return SubnetName.parse(f"tenants/{tenant}/networks/{network}/subnets/{subnet}", "key")
+        case ["networks", tenant, network]:
+            return NetworkName.parse(f"tenants/{tenant}/networks/{network}", "key")
+        case ["tenants", tenant]:
+            return TenantName.parse(f"tenants/{tenant}", "key")
+        case ["hosts", host]:
+            return HostName.parse(f"hosts/{host}", "key")
+        case ["bindings", tenant, network, port, host]:
+            name = PortName.parse(f"tenants/{tenant}/networks/{network}/ports/{port}", "key")
+            return BindingKey(name, HostName.parse(f"hosts/{host}", "key"))
+        case ["tunnelports", host, number] if number.isdecimal() and str(int(number)) == number:
+            return TunnelPortKey(HostName.parse(f"hosts/{host}", "key"), Vni(int(number)))
+    raise InvalidIntent.of("key", key, "a key of this schema")
+
+
+def reservation_part(key: str) -> str:
+    """Return the reservation key of a reservation's key; any other key as it is."""
+    return key.removeprefix(_ALLOC)
+
+
+def tenant_of(key: str) -> str:
+    """Return the tenant a key belongs to, for logs; empty if it belongs to none."""
+    parts = key.removeprefix(PREFIX).split("/")
+    if parts[0] in ("tenants", "networks", "subnets", "ports", "bindings") and len(parts) > 1:
+        return parts[1]
+    if parts[0] == "alloc" and len(parts) > 4:
+        return parts[2]
+    return ""

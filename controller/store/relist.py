@@ -1,0 +1,97 @@
+"""A complete list, page by page, becoming the state or the difference to it.
+
+Yields to the event loop while it works: at 100,000 ports a list is a million keys. The mirror changes once,
+at the end, and never before the list is complete: what has not been listed yet is not deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from controller.store import keys
+from controller.store.changes import Event, RevisionChanges
+from controller.store.keys import StoredKey
+from controller.store.mirror import Mirror, RawEvent, identity_at, revision_of
+from controller.store.state import State
+
+# About 2 ms of decoding.
+KEYS_BETWEEN_YIELDS = 256
+
+
+class Relist:
+    """One list in progress; drop it to give up."""
+
+    def __init__(self, mirror: Mirror, *, trust_revisions: bool = True) -> None:
+        """trust_revisions: an object at a revision the mirror has is that object (not in another store)."""
+        self._mirror = mirror
+        self._first = mirror.state.revision == 0
+        self._trust_revisions = trust_revisions
+        self._seen: set[StoredKey] = set()
+        self._events: list[Event] = []
+        self._expected: dict[str, RawEvent] = {}
+        self._poison: set[str] = set()
+
+    async def page(self, found: Iterable[RawEvent]) -> None:
+        """Take in some keys and values."""
+        rest = iter(found)
+        while batch := list(islice(rest, KEYS_BETWEEN_YIELDS)):
+            for event in batch:
+                self._take(event)
+                if event.key in self._mirror.quarantine:
+                    self._poison.add(event.key)
+            await asyncio.sleep(0)
+
+    def _take(self, event: RawEvent) -> None:
+        mirror = self._mirror
+        if event.key in mirror.expected_keys:
+            self._expected[event.key] = event
+        if self._first:
+            read = mirror.read(event)
+            if read is not None and read.new is not None:
+                mirror.state.load(read.new, read.key)
+            return
+        key = identity_at(event.key)
+        if key is None:
+            # No object, or a key nobody can parse: read() sets that aside.
+            mirror.read(event)
+            return
+        self._seen.add(key)
+        known = mirror.state.lookup(key)
+        if self._trust_revisions and known is not None and revision_of(known) == event.mod_revision:
+            return
+        read = mirror.read(event)
+        if read is not None:
+            self._events.append(read)
+
+    async def deleted(self) -> list[StoredKey]:
+        """Return what the state holds and the list did not; meaningful once all pages are in."""
+        missing: list[StoredKey] = []
+        if self._first:
+            return missing
+        rest = _stored_keys(self._mirror.state)
+        while batch := list(islice(rest, 8 * KEYS_BETWEEN_YIELDS)):
+            missing.extend(key for key in batch if key not in self._seen)
+            await asyncio.sleep(0)
+        return missing
+
+    async def finish(self, revision: int) -> RevisionChanges | None:
+        """Make the list the state, at the revision it was read at; None if it is the first one."""
+        mirror = self._mirror
+        mirror.keep_quarantined(self._poison)
+        if self._first:
+            mirror.loaded(revision)
+            return None
+        deleted = await self.deleted()
+        events = chain(self._events, (Event(key, None) for key in deleted))
+        changes = mirror.resync(revision, events, forget_history=not self._trust_revisions)
+        mirror.settle_expected(self._expected.get)
+        return changes
+
+
+def _stored_keys(state: State) -> Iterator[StoredKey]:
+    yield from chain(state.ports, state.subnets, state.networks, state.tenants, state.hosts)
+    yield from (keys.BindingKey(*key) for key in state.bindings)
+    yield from (keys.TunnelPortKey(*key) for key in state.tunnel_ports)
+    yield from state.reservations

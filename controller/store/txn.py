@@ -1,0 +1,238 @@
+"""A transaction being put together: what must still be so, and what is then written. Pure.
+
+What keeps the store whole is built in, not left to the callers: a resource is created only under a parent
+that is there, a reference is added only to what is there, and what has children or is referred to cannot be
+deleted, whatever happens at the same moment elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from cloison.codec import record_to_bytes
+from cloison.errors import InvalidIntent
+from cloison.model import PortBinding, Reservation, Resource, Stored, TunnelPort
+from cloison.names import HostName, NetworkName, ResourceName, TenantName
+from controller.store import keys
+
+# etcd's defaults: --max-txn-ops, and --max-request-bytes less room for the frame around the operations.
+OPS_MAX = 128
+REQUEST_BYTES_MAX = 1_536 * 1024 - 4096
+# Key, tags and lengths of one operation or comparison in the request, estimated from above.
+_OP_OVERHEAD_BYTES = 48
+
+
+class Condition(Enum):
+    """What a comparison asks of a key (or, with a range end, of every key in the range)."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """One comparison; revision is the mod revision that UNCHANGED asks for."""
+
+    key: str
+    condition: Condition
+    revision: int = 0
+    range_end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One operation: put the value, or delete the key (with a range end: every key in the range)."""
+
+    key: str
+    value: bytes | None
+    range_end: str = ""
+
+
+class Txn:
+    """Comparisons and writes of one change; all of it happens at one revision, or nothing."""
+
+    def __init__(self) -> None:
+        self._compares: dict[tuple[str, Condition], Compare] = {}
+        self._writes: dict[str, Write] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._writes)
+
+    @property
+    def compares(self) -> tuple[Compare, ...]:
+        """What must be so."""
+        return tuple(self._compares.values())
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """What is then written; each key once."""
+        return tuple(self._writes.values())
+
+    @property
+    def reservation_keys(self) -> tuple[str, ...]:
+        """The identifiers that this transaction takes."""
+        prefix = keys.allocation_key("")
+        return tuple(
+            compare.key[len(prefix) :]
+            for compare in self._compares.values()
+            if compare.condition is Condition.ABSENT and compare.key.startswith(prefix)
+        )
+
+    # -- objects -----------------------------------------------------------------------------------
+
+    def create(self, stored: Stored) -> None:
+        """Write an object that must not be there yet; the parent of a resource must be."""
+        key = keys.key_of(stored)
+        if isinstance(stored, Reservation):
+            raise TypeError("reservations are made with reserve()")
+        self._compare(key, Condition.ABSENT)
+        for parent in _parents(stored):
+            self.require_present(parent)
+        self._write(key, record_to_bytes(stored))
+
+    def update(self, old: Stored, new: Stored) -> None:
+        """Write a new version of an object that must still be as it was read."""
+        key = keys.key_of(old)
+        if keys.key_of(new) != key:
+            raise ValueError(f"an update cannot move {key} to {keys.key_of(new)}")
+        self._unchanged(old)
+        self._write(key, record_to_bytes(new))
+
+    def delete(self, old: Stored) -> None:
+        """Delete an object that must still be as it was read, and have neither children nor referrers.
+
+        With a port go its bindings and with a host its tunnel ports, those included that are reported at
+        this very moment.
+        """
+        self._unchanged(old)
+        self._write(keys.key_of(old), None)
+        if isinstance(old, Resource):
+            self.require_no_children(old.name)
+            self.require_unreferenced(old.name)
+            for prefix in keys.report_prefixes(old.name):
+                self._write(prefix, None, keys.range_end(prefix))
+
+    def require(self, stored: Stored) -> None:
+        """Demand that an object is as it was read; nothing is written to it."""
+        self._unchanged(stored)
+
+    def require_present(self, name: ResourceName) -> None:
+        """Demand that a resource is there, in whatever version."""
+        self._compare(keys.resource_key(name), Condition.PRESENT)
+
+    def require_absent(self, name: ResourceName) -> None:
+        """Demand that a resource is not there."""
+        self._compare(keys.resource_key(name), Condition.ABSENT)
+
+    # -- identifiers -------------------------------------------------------------------------------
+
+    def reserve(self, key: str, owner: ResourceName, owner_uid: str) -> None:
+        """Take an identifier that must be free (key as made by the functions of `keys`)."""
+        keys.split_reservation(key)
+        stored = Reservation(key=key, owner=str(owner), owner_uid=owner_uid)
+        self._compare(keys.key_of(stored), Condition.ABSENT)
+        self._write(keys.key_of(stored), record_to_bytes(stored))
+
+    def release(self, reservation: Reservation, hosts: Iterable[HostName]) -> None:
+        """Give an identifier back; it stays taken until these hosts have confirmed (none: free at once)."""
+        waiting = tuple(sorted(set(hosts)))
+        self._unchanged(reservation)
+        released = Reservation(
+            key=reservation.key,
+            owner=reservation.owner,
+            owner_uid=reservation.owner_uid,
+            released=True,
+            hosts=waiting,
+        )
+        self._write(keys.key_of(reservation), record_to_bytes(released) if waiting else None)
+
+    # -- references --------------------------------------------------------------------------------
+
+    def add_reference(self, referred: ResourceName, referrer: ResourceName) -> None:
+        """Keep referred, which must be there, from being deleted as long as referrer needs it."""
+        self.require_present(referred)
+        self._write(keys.reference_key(referred, referrer), b"")
+
+    def drop_reference(self, referred: ResourceName, referrer: ResourceName) -> None:
+        """Undo add_reference."""
+        self._write(keys.reference_key(referred, referrer), None)
+
+    def require_unreferenced(self, name: ResourceName) -> None:
+        """Demand that nobody refers to the named resource."""
+        self._compare_empty(keys.reference_prefix(name))
+
+    def require_no_children(self, name: ResourceName) -> None:
+        """Demand that nothing lies under the named resource."""
+        for prefix in keys.child_prefixes(name):
+            self._compare_empty(prefix)
+
+    # -- limits ------------------------------------------------------------------------------------
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the request, estimated from above."""
+        compares = sum(2 * len(c.key) + _OP_OVERHEAD_BYTES for c in self._compares.values())
+        writes = sum(2 * len(w.key) + len(w.value or b"") + _OP_OVERHEAD_BYTES for w in self._writes.values())
+        return compares + writes
+
+    def check_limits(self) -> None:
+        """Raise InvalidIntent if etcd would refuse the transaction for its size."""
+        ops = max(len(self._compares), len(self._writes))
+        if ops > OPS_MAX:
+            raise InvalidIntent.of(
+                "request", f"{ops} operations", f"at most {OPS_MAX} in one change: fewer addresses or hosts"
+            )
+        if self.size_bytes > REQUEST_BYTES_MAX:
+            raise InvalidIntent.of(
+                "request", f"{self.size_bytes} bytes", f"at most {REQUEST_BYTES_MAX} bytes in one change"
+            )
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    def _unchanged(self, stored: Stored) -> None:
+        revision = stored.meta.revision if isinstance(stored, Resource) else stored.revision
+        if revision <= 0:
+            raise ValueError(f"{keys.key_of(stored)} was never read from the store")
+        self._compare(keys.key_of(stored), Condition.UNCHANGED, revision)
+
+    def _compare(self, key: str, condition: Condition, revision: int = 0) -> None:
+        known = self._compares.get((key, condition))
+        if known is not None and known.revision != revision:
+            raise ValueError(f"{key} was read at {known.revision} and at {revision}")
+        self._compares[key, condition] = Compare(key, condition, revision)
+
+    def _compare_empty(self, prefix: str) -> None:
+        compare = Compare(prefix, Condition.ABSENT, range_end=keys.range_end(prefix))
+        self._compares[prefix, Condition.ABSENT] = compare
+
+    def _write(self, key: str, value: bytes | None, range_end: str = "") -> None:
+        # etcd refuses a second operation on a key, and rightly: which one would count?
+        if key in self._writes:
+            raise InvalidIntent.of(
+                "request", key.removeprefix(keys.PREFIX), "each identifier and object once"
+            )
+        self._writes[key] = Write(key, value, range_end)
+
+
+def _parents(stored: Stored) -> tuple[ResourceName, ...]:
+    """Return what must be there for an object to be created."""
+    match stored:
+        case PortBinding():
+            return (stored.port, stored.host)
+        case TunnelPort():
+            return (stored.host,)
+        case Reservation():
+            return ()
+        case _:
+            name = stored.name
+    return () if isinstance(name, TenantName | HostName) else (_parent(name),)
+
+
+def _parent(name: ResourceName) -> ResourceName:
+    if isinstance(name, TenantName | HostName):
+        raise TypeError(f"{name} has no parent")
+    parent: NetworkName | TenantName = name.parent
+    return parent

@@ -1,0 +1,261 @@
+"""What the tenants asked for and where it runs, as the proof needs it: frozen values, and an index over them.
+
+`World` is the only thing here that changes, by `apply`, in time proportional to the change. It owns no
+judgement: what an intent means is said in semantics.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+
+from cloison.addresses import IpAddress, IpNetwork, link_local, wire_mac
+from cloison.names import HostName, NetworkName, PortName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortIntent:
+    """A port. Plugged if it has a host: then ofport is its OpenFlow port there. A disabled port is not plugged."""
+
+    name: PortName
+    number: int
+    mac: int
+    addresses: tuple[IpAddress, ...]
+    host: HostName | None = None
+    ofport: int = 0
+
+    @property
+    def addresses4(self) -> tuple[int, ...]:
+        return tuple(int(a) for a in self.addresses if a.version == 4)
+
+    @property
+    def addresses6(self) -> tuple[int, ...]:
+        """Its IPv6 addresses; a port that has any also has its EUI-64 link-local one (RFC 4291, appendix A)."""
+        given = tuple(int(a) for a in self.addresses if a.version == 6)
+        own = int(link_local(self.mac))
+        return (*given, own) if given and own not in given else given
+
+    @property
+    def frame_macs(self) -> frozenset[int]:
+        """Every destination MAC under which frames for this port travel between hosts."""
+        wires = {int(wire_mac(a)) for a in self.addresses if a.version == 4}
+        wires |= {int(wire_mac(IPv6Address(a))) for a in self.addresses6}
+        return frozenset(wires | {self.mac})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkIntent:
+    """A network: its VNI, its subnets, and the OpenFlow port of its VXLAN device on each host that has one."""
+
+    name: NetworkName
+    vni: int
+    subnets: tuple[IpNetwork, ...]
+    tunnels: Mapping[HostName, int] = field(default_factory=dict)
+
+    @property
+    def ranges4(self) -> tuple[tuple[int, int], ...]:
+        """(value, mask) of each IPv4 subnet."""
+        return tuple((int(s.network_address), int(s.netmask)) for s in self.subnets if s.version == 4)
+
+    @property
+    def ranges6(self) -> tuple[tuple[int, int], ...]:
+        """(value, mask) of each IPv6 subnet."""
+        return tuple((int(s.network_address), int(s.netmask)) for s in self.subnets if s.version == 6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostIntent:
+    """A host; vtep is None until its agent has registered."""
+
+    name: HostName
+    vtep: IpAddress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """All of it, at one revision. Tenants are the first part of each name."""
+
+    hosts: Mapping[HostName, HostIntent] = field(default_factory=dict)
+    networks: Mapping[NetworkName, NetworkIntent] = field(default_factory=dict)
+    ports: Mapping[PortName, PortIntent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentDelta:
+    """What an intent becomes: the new value of each object that changed, None where it is gone."""
+
+    hosts: Mapping[HostName, HostIntent | None] = field(default_factory=dict)
+    networks: Mapping[NetworkName, NetworkIntent | None] = field(default_factory=dict)
+    ports: Mapping[PortName, PortIntent | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.hosts or self.networks or self.ports)
+
+
+class Members:
+    """The plugged ports of one network, by everything they are addressed by."""
+
+    __slots__ = ("by_host", "by_ipv4", "by_ipv6", "by_mac", "by_frame_mac", "ports")
+
+    def __init__(self) -> None:
+        self.ports: dict[PortName, PortIntent] = {}
+        self.by_host: dict[HostName, dict[PortName, PortIntent]] = {}
+        self.by_ipv4: dict[int, PortIntent] = {}
+        self.by_ipv6: dict[int, PortIntent] = {}
+        self.by_mac: dict[int, PortIntent] = {}
+        self.by_frame_mac: dict[int, PortIntent] = {}
+
+    def add(self, port: PortIntent) -> None:
+        """Put in a port that has a host."""
+        assert port.host is not None, port
+        self.ports[port.name] = port
+        self.by_host.setdefault(port.host, {})[port.name] = port
+        for index, keys in self._keys(port):
+            for key in keys:
+                index[key] = port
+
+    def remove(self, port: PortIntent) -> None:
+        """Take out a port, as it was put in."""
+        assert port.host is not None, port
+        del self.ports[port.name]
+        here = self.by_host[port.host]
+        del here[port.name]
+        if not here:
+            del self.by_host[port.host]
+        for index, keys in self._keys(port):
+            for key in keys:
+                if index.get(key) is port:
+                    del index[key]
+
+    def _keys(self, port: PortIntent) -> Iterator[tuple[dict[int, PortIntent], tuple[int, ...]]]:
+        yield self.by_ipv4, port.addresses4
+        yield self.by_ipv6, port.addresses6
+        yield self.by_mac, (port.mac,)
+        yield self.by_frame_mac, tuple(port.frame_macs)
+
+
+Claim = tuple[str, Hashable, Hashable]
+"""Something that only one object may have: what it is, within what, its value."""
+
+
+class World:
+    """An intent with its indexes. Reads like Intent."""
+
+    def __init__(self, intent: Intent | None = None) -> None:
+        self.hosts: dict[HostName, HostIntent] = {}
+        self.networks: dict[NetworkName, NetworkIntent] = {}
+        self.ports: dict[PortName, PortIntent] = {}
+        self.by_ofport: dict[tuple[HostName, int], PortIntent] = {}
+        self.by_tunnel: dict[tuple[HostName, int], NetworkIntent] = {}
+        self.by_vni: dict[int, NetworkIntent] = {}
+        self.by_vtep: dict[IpAddress, HostName] = {}
+        self.members: dict[NetworkName, Members] = {}
+        self.claims: Counter[Claim] = Counter()
+        self.clashes: set[Claim] = set()
+        if intent is not None:
+            self.apply(IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports))
+
+    def members_of(self, name: NetworkName) -> Members:
+        """Return the plugged ports of a network."""
+        found = self.members.get(name)
+        if found is None:
+            found = self.members[name] = Members()
+        return found
+
+    def ports_on(self, host: HostName, network: NetworkName) -> Mapping[PortName, PortIntent]:
+        """Return the ports of a network that are plugged on a host."""
+        return self.members_of(network).by_host.get(host, {})
+
+    def joined(self, a: HostName, b: HostName, network: NetworkIntent) -> bool:
+        """Tell whether a network can carry frames between two hosts: each has a VTEP and the network's device."""
+        if a == b:
+            return True
+        ends = (self.hosts.get(a), self.hosts.get(b))
+        return all(h is not None and h.vtep is not None and network.tunnels.get(h.name) for h in ends)
+
+    def apply(self, delta: IntentDelta) -> None:
+        """Become what delta says. Objects may come in any order."""
+        for port_name in delta.ports:
+            old_port = self.ports.pop(port_name, None)
+            if old_port is not None:
+                self._drop_port(old_port)
+        for network_name, network in delta.networks.items():
+            self._set_network(network_name, network)
+        for host_name, host in delta.hosts.items():
+            self._set_host(host_name, host)
+        for port in delta.ports.values():
+            if port is not None:
+                self._add_port(port)
+
+    def _set_host(self, name: HostName, new: HostIntent | None) -> None:
+        old = self.hosts.pop(name, None)
+        if old is not None and old.vtep is not None:
+            self._release(("VTEP", None, old.vtep))
+            if self.by_vtep.get(old.vtep) == name:
+                del self.by_vtep[old.vtep]
+        if new is not None:
+            self.hosts[name] = new
+            if new.vtep is not None:
+                self._claim(("VTEP", None, new.vtep))
+                self.by_vtep[new.vtep] = name
+
+    def _set_network(self, name: NetworkName, new: NetworkIntent | None) -> None:
+        old = self.networks.pop(name, None)
+        if old is not None:
+            self._release(("VNI", None, old.vni))
+            if self.by_vni.get(old.vni) is old:
+                del self.by_vni[old.vni]
+            for host, ofport in old.tunnels.items():
+                self._release(("OpenFlow port", host, ofport))
+                if self.by_tunnel.get((host, ofport)) is old:
+                    del self.by_tunnel[host, ofport]
+        if new is not None:
+            self.networks[name] = new
+            self._claim(("VNI", None, new.vni))
+            self.by_vni[new.vni] = new
+            for host, ofport in new.tunnels.items():
+                self._claim(("OpenFlow port", host, ofport))
+                self.by_tunnel[host, ofport] = new
+
+    def _add_port(self, port: PortIntent) -> None:
+        self.ports[port.name] = port
+        if port.host is None:
+            return
+        for claim in _port_claims(port):
+            self._claim(claim)
+        self.by_ofport[port.host, port.ofport] = port
+        self.members_of(port.name.parent).add(port)
+
+    def _drop_port(self, port: PortIntent) -> None:
+        if port.host is None:
+            return
+        for claim in _port_claims(port):
+            self._release(claim)
+        if self.by_ofport.get((port.host, port.ofport)) is port:
+            del self.by_ofport[port.host, port.ofport]
+        self.members_of(port.name.parent).remove(port)
+
+    def _claim(self, claim: Claim) -> None:
+        self.claims[claim] += 1
+        if self.claims[claim] > 1:
+            self.clashes.add(claim)
+
+    def _release(self, claim: Claim) -> None:
+        self.claims[claim] -= 1
+        if self.claims[claim] <= 1:
+            self.clashes.discard(claim)
+        if not self.claims[claim]:
+            del self.claims[claim]
+
+
+def _port_claims(port: PortIntent) -> Iterator[Claim]:
+    """What no other plugged port may have."""
+    network = port.name.parent
+    yield "OpenFlow port", port.host, port.ofport
+    yield "port number", None, port.number
+    yield "MAC", network, port.mac
+    # One wire MAC may stand for two addresses of one port: they end at the same place.
+    for mac in port.frame_macs - {port.mac}:
+        yield "wire MAC", network, mac

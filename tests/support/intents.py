@@ -1,0 +1,190 @@
+"""Random but valid states, and histories of them, for tests of compiler, reconciler and verifier.
+
+Everything comes from one random.Random, so that a failing seed is a reproduction.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from cloison.addresses import Mac, link_local
+from cloison.model import (
+    AllocationPool,
+    FixedIp,
+    Host,
+    Meta,
+    Network,
+    Port,
+    PortBinding,
+    Stored,
+    Subnet,
+    Tenant,
+    TunnelPort,
+    Vni,
+)
+from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from controller.store.changes import Event, RevisionChanges
+from controller.store.keys import BindingKey, StoredKey, TunnelPortKey, stored_key
+from controller.store.state import State
+
+# The same for every tenant, on purpose: overlapping addresses are the normal case.
+CIDR4 = ip_network("10.0.0.0/24")
+CIDR6 = ip_network("2001:db8::/64")
+
+
+class World:
+    """A state that is changed step by step, each step as one revision."""
+
+    def __init__(self, seed: int, tenants: int = 2, hosts: int = 3) -> None:
+        self.random = random.Random(seed)
+        self.state = State()
+        self._revision = 0
+        self._numbers = iter(range(1, 1_000_000))
+        self._tenants = [TenantName(f"t{n}") for n in range(tenants)]
+        self._hosts = [HostName(f"h{n}") for n in range(hosts)]
+
+    def commit(self, *events: Event) -> RevisionChanges:
+        """Apply events as one transaction."""
+        self._revision += 1
+        return self.state.apply(self._revision, events)
+
+    def put(self, *stored: Stored) -> RevisionChanges:
+        """Store objects in one transaction."""
+        return self.commit(*(Event(stored_key(s), self._stamped(s)) for s in stored))
+
+    def drop(self, *keys: StoredKey) -> RevisionChanges:
+        """Delete what is found under the keys, in one transaction."""
+        return self.commit(*(Event(key, None) for key in keys))
+
+    def _stamped(self, stored: Stored) -> Stored:
+        revision = self._revision + 1
+        if isinstance(stored, PortBinding | TunnelPort):
+            return replace(stored, revision=revision)  # type: ignore[arg-type]
+        return replace(stored, meta=replace(stored.meta, revision=revision))  # type: ignore[union-attr,arg-type,type-var]
+
+    def _meta(self) -> Meta:
+        return Meta(uid=f"uid-{next(self._numbers)}")
+
+    # --- building blocks ----------------------------------------------------------------------------
+
+    def add_base(self) -> list[RevisionChanges]:
+        """Every host, and for every tenant one dual-stack network: where a history begins."""
+        made = []
+        for n, name in enumerate(self._hosts):
+            host = Host(
+                name=name,
+                meta=self._meta(),
+                vtep=IPv4Address(f"192.0.2.{n + 1}"),
+                datapath_id=n + 1,
+                underlay_mtu=1500 + 10 * n,
+            )
+            made.append(self.put(host))
+        for n, tenant in enumerate(self._tenants):
+            made.append(self.put(Tenant(name=tenant, meta=self._meta(), number=n + 1)))
+            network = NetworkName(tenant.tenant, "web")
+            made.append(self.put(Network(name=network, meta=self._meta(), vni=Vni(5000 + n))))
+            made.append(self.put(self.subnet(network, CIDR4), self.subnet(network, CIDR6)))
+        return made
+
+    def subnet(self, network: NetworkName, cidr: IPv4Network | IPv6Network) -> Subnet:
+        """A subnet whose pool is everything but its first address."""
+        pool = AllocationPool(cidr[2], cidr[-2])
+        name = SubnetName(*network, f"v{cidr.version}-{int(cidr.network_address) & 0xFFFF:x}")
+        return Subnet(name=name, meta=self._meta(), cidr=cidr, gateway_ip=cidr[1], allocation_pools=(pool,))
+
+    def port(self, network: NetworkName, number: int, hosts: tuple[HostName, ...]) -> Port:
+        """Port p<number>, with the same MAC and addresses in each tenant's network."""
+        offset = 10 + number
+        ips = (
+            FixedIp(SubnetName(*network, "v4-0"), IPv4Address(int(CIDR4.network_address) + offset)),
+            FixedIp(SubnetName(*network, "v6-0"), IPv6Address(int(CIDR6.network_address) + offset)),
+        )
+        return Port(
+            name=PortName(*network, f"p{number}"),
+            meta=self._meta(),
+            number=next(self._numbers),
+            mac=Mac(0x020000000000 + offset),
+            fixed_ips=ips[: self.random.choice((1, 2, 2))],
+            requested_hosts=hosts,
+            disabled=False,
+            iface_id=f"if-{network.tenant}-{number}-{next(self._numbers)}",
+        )
+
+    def plug(self, port: Port, host: HostName) -> PortBinding:
+        """A binding of a port; ofports on a host are never given twice."""
+        return PortBinding(
+            port=port.name,
+            port_uid=port.meta.uid,
+            host=host,
+            interface=f"tap{next(self._numbers)}",
+            ofport=next(self._numbers) % 60000 + 1,
+        )
+
+    # --- histories ----------------------------------------------------------------------------------
+
+    def history(self, steps: int) -> Iterator[RevisionChanges]:
+        """Random steps, each leaving a valid state."""
+        yield from self.add_base()
+        for _ in range(steps):
+            yield self._step()
+
+    def _step(self) -> RevisionChanges:
+        choice = self.random.random
+        ports = list(self.state.ports.values())
+        if not ports or choice() < 0.35:
+            return self._create_port()
+        port = self.random.choice(ports)
+        bindings = self.state.bindings_of(port.name)
+        return self.random.choice(
+            [
+                lambda: self._create_port(),
+                lambda: self._plug_somewhere(port),
+                lambda: self._plug_somewhere(port),
+                lambda: self.drop(*(BindingKey(b.port, b.host) for b in bindings[:1])),
+                lambda: self.drop(port.name, *(BindingKey(b.port, b.host) for b in bindings)),
+                lambda: self.put(replace(port, disabled=not port.disabled)),
+                lambda: self.put(replace(port, requested_hosts=(self.random.choice(self._hosts),))),
+                lambda: self._tunnel(),
+                lambda: self._tunnel(),
+                lambda: self._change_host(),
+                lambda: self._change_subnet(port.name.parent),
+            ]
+        )()
+
+    def _create_port(self) -> RevisionChanges:
+        network = NetworkName(self.random.choice(self._tenants).tenant, "web")
+        taken = {p.name.port for p in self.state.ports_of(network)}
+        number = next(n for n in range(200) if f"p{n}" not in taken)
+        host = self.random.choice(self._hosts)
+        port = self.port(network, number, (host,))
+        return self.put(port, self.plug(port, host)) if self.random.random() < 0.5 else self.put(port)
+
+    def _plug_somewhere(self, port: Port) -> RevisionChanges:
+        host = self.random.choice((*port.requested_hosts, self.random.choice(self._hosts)))
+        return self.put(self.plug(port, host))
+
+    def _tunnel(self) -> RevisionChanges:
+        host = self.random.choice(self._hosts)
+        network = self.random.choice(list(self.state.networks.values()))
+        if (host, network.vni) in self.state.tunnel_ports and self.random.random() < 0.4:
+            return self.drop(TunnelPortKey(host, network.vni))
+        return self.put(TunnelPort(host=host, vni=network.vni, ofport=next(self._numbers) % 60000 + 1))
+
+    def _change_host(self) -> RevisionChanges:
+        host = self.state.hosts[self.random.choice(self._hosts)]
+        vtep = IPv4Address(f"198.51.100.{self.random.randrange(1, 250)}")
+        return self.put(replace(host, vtep=vtep, underlay_mtu=self.random.choice((1500, 1600, 9000))))
+
+    def _change_subnet(self, network: NetworkName) -> RevisionChanges:
+        extra = SubnetName(*network, "v4-100")
+        if extra in self.state.subnets:
+            return self.drop(extra)
+        return self.put(self.subnet(network, ip_network("10.0.1.0/24")))
+
+
+def own_link_local(port: Port) -> IPv6Address:
+    """The link-local address a guest on this port makes for itself."""
+    return link_local(port.mac)

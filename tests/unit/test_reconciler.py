@@ -1,0 +1,333 @@
+"""The reconciler over a store and switches in memory: what hosts get, when a port is ACTIVE, restarts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from cloison.addresses import Mac, wire_mac
+from cloison.errors import Precondition
+from cloison.model import AllocationPool, FixedIp, Meta, Network, Port, Subnet, Tenant, Vni
+from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from cloison.v1 import port_pb2
+from controller.compiler import static_flows
+from controller.flows import Flow, match
+from controller.reconcile.reconciler import Reconciler
+from controller.store import keys
+from controller.store.memory import MemoryEtcd, MemoryStore
+from controller.store.state import State
+from controller.store.txn import Txn
+from tests.support.hosts import MemoryHost, eventually
+
+NETWORK = NetworkName("acme", "web")
+SUBNET = SubnetName("acme", "web", "v4")
+VNI = Vni(5001)
+
+
+@dataclass
+class Controller:
+    """A store and a reconciler on it."""
+
+    store: MemoryStore
+    reconciler: Reconciler
+
+    async def commit(self, fill: object) -> int:
+        def build(state: State) -> tuple[Txn, None]:
+            txn = Txn()
+            fill(txn, state)  # type: ignore[operator]
+            return txn, None
+
+        revision, _ = await self.store.transact(build)
+        return revision
+
+    async def create_port(self, number: int, *hosts: str) -> PortName:
+        port = Port(
+            name=PortName(*NETWORK, f"p{number}"),
+            meta=Meta(uid=f"uid-p{number}"),
+            number=number,
+            mac=Mac(0x020000000000 + number),
+            fixed_ips=(FixedIp(SUBNET, ip_address(f"10.0.0.{number}")),),
+            requested_hosts=tuple(HostName(h) for h in hosts),
+            disabled=False,
+            iface_id=f"if{number}",
+        )
+        await self.commit(lambda txn, state: txn.create(port))
+        return port.name
+
+    async def delete_port(self, name: PortName) -> int:
+        def fill(txn: Txn, state: State) -> None:
+            txn.delete(state.ports[name])
+            for binding in state.bindings_of(name):
+                txn.delete(binding)
+
+        return await self.commit(fill)
+
+    def status(self, name: PortName) -> int:
+        return self.reconciler.tracker.port_state(self.store.state.ports[name])[0]
+
+    def reasons(self, name: PortName) -> set[tuple[str, tuple[str, ...]]]:
+        conditions = self.reconciler.tracker.port_state(self.store.state.ports[name])[1]
+        return {(c.reason, c.subjects) for c in conditions}
+
+    async def active(self, name: PortName) -> None:
+        await eventually(lambda: self.status(name) == port_pb2.Port.ACTIVE, f"{name} ACTIVE")
+
+
+@asynccontextmanager
+async def controller(etcd: MemoryEtcd | None = None) -> AsyncIterator[Controller]:
+    store = MemoryStore(etcd)
+    await store.start()
+    reconciler = Reconciler(store, "c1", await store.next_epoch("c1"))
+    await reconciler.start()
+    try:
+        yield Controller(store, reconciler)
+    finally:
+        await reconciler.stop()
+        await store.stop()
+
+
+async def with_base(made: Controller) -> None:
+    pool = AllocationPool(ip_address("10.0.0.2"), ip_address("10.0.0.254"))
+    subnet = Subnet(
+        name=SUBNET,
+        meta=Meta(uid="uid-subnet"),
+        cidr=ip_network("10.0.0.0/24"),
+        gateway_ip=None,
+        allocation_pools=(pool,),
+    )
+    tenant = Tenant(name=TenantName("acme"), meta=Meta(uid="uid-acme"), number=1)
+    network = Network(name=NETWORK, meta=Meta(uid="uid-web"), vni=VNI)
+    for thing in (tenant, network, subnet):
+        await made.commit(lambda txn, state, thing=thing: txn.create(thing))
+
+
+def beyond_static(host: MemoryHost) -> set[Flow]:
+    return {i.flow for i in host.switch.flows.values()} - set(static_flows())
+
+
+async def test_a_port_is_active_when_its_host_and_its_peers_have_confirmed() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1, h2 = MemoryHost(made.reconciler, 1), MemoryHost(made.reconciler, 2)
+        await h1.connect("if1")
+        await h2.connect("if2")
+        p1, p2 = await made.create_port(1, "h1"), await made.create_port(2, "h2")
+        await made.active(p1)
+        await made.active(p2)
+        assert h1.fdb == {VNI: dict.fromkeys((Mac(2199023255554), wire_of(2)), b"\xc0\x00\x02\x02")}
+        assert h2.fdb == {VNI: dict.fromkeys((Mac(2199023255553), wire_of(1)), b"\xc0\x00\x02\x01")}
+
+        h2.mute = True
+        p3 = await made.create_port(3, "h1")
+        h1.plug("if3")
+        await eventually(lambda: wire_of(3) in h2.fdb[VNI], "h2 told of p3")
+        assert made.status(p3) == port_pb2.Port.BUILDING
+        realized, _, missing = await made.reconciler.tracker.wait_realized(p3, 0, 0.05)
+        assert not realized
+        assert {c.subjects for c in missing} == {("hosts/h2",)}
+
+
+def wire_of(number: int) -> int:
+    return wire_mac(ip_address(f"10.0.0.{number}"))
+
+
+async def test_a_port_that_goes_leaves_nothing() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1, h2 = MemoryHost(made.reconciler, 1), MemoryHost(made.reconciler, 2)
+        await h1.connect("if1")
+        await h2.connect("if2")
+        p1, p2 = await made.create_port(1, "h1"), await made.create_port(2, "h2")
+        await made.active(p1)
+        await made.active(p2)
+        assert beyond_static(h1)
+        first = await made.delete_port(p1)
+        revision = await made.delete_port(p2)
+        realized, _, missing = await made.reconciler.tracker.wait_realized(None, revision, 5.0)
+        assert realized, missing
+        assert {i.flow for i in h1.switch.flows.values()} == set(static_flows())
+        assert {i.flow for i in h2.switch.flows.values()} == set(static_flows())
+        assert h1.fdb == h2.fdb == {}
+        for host, taken in ((h1, first), (h2, revision)):
+            last = host.barriers[-1]
+            assert last.revision >= taken
+            assert last.revalidate, "revocation must wait for revalidation"
+        await eventually(lambda: not made.store.state.tunnel_ports, "tunnel ports forgotten")
+
+
+async def test_a_new_controller_finds_everything_in_place_and_touches_nothing() -> None:
+    etcd = MemoryEtcd()
+    async with controller(etcd) as first:
+        await with_base(first)
+        h1, h2 = MemoryHost(first.reconciler, 1), MemoryHost(first.reconciler, 2)
+        await h1.connect("if1")
+        await h2.connect("if2")
+        names = [await first.create_port(1, "h1"), await first.create_port(2, "h2")]
+        for name in names:
+            await first.active(name)
+    bundles = len(h1.switch.deltas)
+    async with controller(etcd) as second:
+        assert second.reconciler.epoch > first.reconciler.epoch
+        assert second.status(names[0]) == port_pb2.Port.BUILDING
+        again = MemoryHost(second.reconciler, 1, h1.switch), MemoryHost(second.reconciler, 2, h2.switch)
+        # The switch comes before its agent: nothing may be taken for gone.
+        second.reconciler.switch_connected(h1.switch.dpid, h1.switch)
+        for host, plugged in zip(again, ("if1", "if2"), strict=True):
+            host._ofport = 100
+            await host.connect(plugged)
+        for name in names:
+            await second.active(name)
+    assert len(h1.switch.deltas) == bundles, "a restart must not touch flows that are right"
+
+
+async def test_drift_is_repaired_and_counted_a_restart_is_not() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1")
+        p1 = await made.create_port(1, "h1")
+        await made.active(p1)
+        wanted = {i.flow for i in h1.switch.flows.values()}
+        assert made.reconciler.tracker.host_status(HostName("h1")).drift_count == 0
+        victim = next(iter(beyond_static(h1)))
+        evil = Flow(table=0, priority=65535, match=match(in_port=9), goto=20)
+        h1.switch.tamper(add=(evil, replace(victim, cookie=7)))
+        await eventually(lambda: {i.flow for i in h1.switch.flows.values()} == wanted, "repaired")
+        status = made.reconciler.tracker.host_status(HostName("h1"))
+        assert status.drift_count == 1
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "plugged_on", "reason"),
+    [
+        (("h1",), ("h2",), "NOT_SCHEDULED_HERE"),
+        ((), ("h1",), "NOT_SCHEDULED"),
+        (("h1",), (), "NOT_PLUGGED"),
+    ],
+)
+async def test_a_port_binds_only_where_it_is_scheduled(
+    scheduled: tuple[str, ...], plugged_on: tuple[str, ...], reason: str
+) -> None:
+    async with controller() as made:
+        await with_base(made)
+        hosts = {f"h{n}": MemoryHost(made.reconciler, n) for n in (1, 2)}
+        for name, host in hosts.items():
+            await host.connect(*(["if1"] if name in plugged_on else []))
+        port = await made.create_port(1, *scheduled)
+        await eventually(lambda: reason in {r for r, _ in made.reasons(port)}, f"{reason} said")
+        assert made.status(port) == port_pb2.Port.DOWN
+        assert not any(hosts[name].verdicts["if1"].bound for name in plugged_on)
+        assert not made.store.state.bindings
+        assert all(not beyond_static(host) for host in hosts.values())
+
+
+async def test_an_unknown_iface_id_is_refused_until_its_port_comes() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1")
+        await eventually(lambda: "if1" in h1.verdicts, "judged")
+        assert h1.verdicts["if1"].condition.reason == "UNKNOWN_IFACE_ID"
+        before = made.store.state.revision
+        port = await made.create_port(1, "h1")
+        await made.active(port)
+        assert made.store.state.revision > before
+        assert made.reconciler.tracker.host_status(HostName("h1")).refused_interfaces == ()
+
+
+async def test_a_vtep_of_another_host_is_refused_and_nothing_is_stored() -> None:
+    async with controller() as made:
+        await MemoryHost(made.reconciler, 1).register()
+        before = made.store.state.revision
+        with pytest.raises(Precondition, match=r"192\.0\.2\.1 is hosts/h1's") as refused:
+            await MemoryHost(made.reconciler, 2).register(vtep="192.0.2.1")
+        assert refused.value.subjects == ("hosts/h1",)
+        assert made.store.state.revision == before
+        assert HostName("h2") not in made.store.state.hosts
+
+
+async def test_a_controller_that_was_replaced_is_turned_away_by_itself() -> None:
+    async with controller() as made:
+        with pytest.raises(Precondition, match="epoch"):
+            await MemoryHost(made.reconciler, 1).register(epoch=made.reconciler.epoch + 1)
+        assert not made.store.state.hosts
+
+
+async def test_identifiers_are_free_only_after_every_host_confirmed() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1, h2 = MemoryHost(made.reconciler, 1), MemoryHost(made.reconciler, 2)
+        await h1.connect("if1")
+        await h2.connect("if2")
+        p1, p2 = await made.create_port(1, "h1"), await made.create_port(2, "h2")
+        await made.active(p1)
+        await made.active(p2)
+        key = keys.ip(NETWORK, ip_address("10.0.0.1"))
+        await made.commit(lambda txn, state: txn.reserve(key, p1, "uid-p1"))
+        h2.mute = True
+
+        def delete(txn: Txn, state: State) -> None:
+            txn.delete(state.ports[p1])
+            for binding in state.bindings_of(p1):
+                txn.delete(binding)
+            txn.release(state.reservations[key], state.bound_hosts(NETWORK))
+
+        revision = await made.commit(delete)
+        await eventually(lambda: wire_of(1) not in h2.fdb[VNI], "h2 told")
+        assert made.store.state.reservations[key].released
+        made.reconciler.acked(h2.session, ack(revision))
+        await eventually(lambda: key not in made.store.state.reservations, "freed")
+
+
+def ack(revision: int) -> object:
+    from cloison.v1 import host_sync_pb2
+
+    return host_sync_pb2.Ack(revision=revision)
+
+
+async def test_a_second_session_of_a_host_takes_over() -> None:
+    async with controller() as made:
+        await with_base(made)
+        old, new = MemoryHost(made.reconciler, 1), MemoryHost(made.reconciler, 1)
+        await old.connect("if1")
+        await new.connect("if1")
+        assert old.session.closed_because is not None
+        old.disconnect_agent()
+        port = await made.create_port(1, "h1")
+        await made.active(port)
+        assert made.reconciler.tracker.host_status(HostName("h1")).agent_connected
+
+
+async def test_unplugging_takes_the_flows_away() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1")
+        port = await made.create_port(1, "h1")
+        await made.active(port)
+        h1.unplug("if1")
+        await eventually(lambda: not beyond_static(h1), "flows gone")
+        assert made.status(port) == port_pb2.Port.DOWN
+
+
+async def test_moving_a_port_takes_it_off_its_old_host() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1, h2 = MemoryHost(made.reconciler, 1), MemoryHost(made.reconciler, 2)
+        await h1.connect("if1")
+        await h2.connect("if1")
+        port = await made.create_port(1, "h1")
+        await made.active(port)
+
+        def move(txn: Txn, state: State) -> None:
+            old = state.ports[port]
+            txn.update(old, replace(old, requested_hosts=(HostName("h2"),)))
+
+        await made.commit(move)
+        await eventually(lambda: not beyond_static(h1) and beyond_static(h2), "moved")
+        await made.active(port)
+        assert {b.host for b in made.store.state.bindings_of(port)} == {HostName("h2")}
