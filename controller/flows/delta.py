@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controller.flows.flow import Flow, FlowKey
 
@@ -25,8 +26,7 @@ class ForeignFlow:
     match: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class InstalledFlow:
+class InstalledFlow(NamedTuple):
     """A flow as a switch holds it, with what it has counted so far."""
 
     flow: Flow
@@ -71,15 +71,16 @@ def flow_delta(
     """Return what turns actual (what was read, or the last desired state) into desired. Equal flows are left
     alone.
     """
+    there = actual.flows if isinstance(actual, InstalledFlows) else actual
     if isinstance(actual, InstalledFlows):
         foreign = (*actual.foreign, *foreign)
-        actual = {key: installed.flow for key, installed in actual.flows.items()}
     add, modify = [], []
     for key, flow in desired.items():
-        there = actual.get(key)
-        if there is None:
+        found = there.get(key)
+        old = found.flow if isinstance(found, InstalledFlow) else found
+        if old is None:
             add.append(flow)
-        elif there is not flow and there != flow:
+        elif old is not flow and old != flow:
             modify.append(flow)
-    delete = tuple(key for key in actual if key not in desired)
+    delete = tuple(key for key in there if key not in desired)
     return FlowDelta(tuple(add), tuple(modify), delete, tuple(foreign))

@@ -7,7 +7,7 @@ again (`known`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from controller.flows import (
 )
 from controller.flows.delta import ForeignFlow
 from controller.openflow import wire
-from controller.openflow.encode import EncodedFlow, nicira_header, oxm_header
+from controller.openflow.encode import nicira_header, oxm_header
 
 
 class Malformed(ValueError):
@@ -70,36 +70,40 @@ _FIELD_OF_HEADER = {oxm_header(f): f for f in FIELDS.values()} | {
 _MASKED_FIELD_OF_HEADER = {oxm_header(f, masked=True): f for f in FIELDS.values()}
 
 
-def identity(flow: Flow, encoded: EncodedFlow) -> bytes:
-    """The bytes by which iter_flow_stats will know this flow again, if the switch keeps it as it was sent."""
-    return (
-        _IDENTITY.pack(flow.table, flow.priority, 0, 0, 0, 0, flow.cookie)
-        + encoded.match
-        + encoded.instructions
-    )
+def identity(flow: Flow, encoded: bytes) -> bytes:
+    """The bytes by which a flow is known again when it is read, if the switch keeps it as it was sent.
+
+    encoded is encode_flow(flow).
+    """
+    return _IDENTITY.pack(flow.table, flow.priority, 0, 0, 0, 0, flow.cookie) + encoded
 
 
-def iter_flow_stats(body: bytes, known: Mapping[bytes, Flow]) -> Iterator[tuple[bytes, FlowStats]]:
-    """The entries of one OFPMP_FLOW reply (7.3.5.2), body being what follows the multipart header.
+def iter_flow_stats(body: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The entries of one OFPMP_FLOW reply (7.3.5.2): identity, packets, bytes; nothing is decoded yet.
 
-    Yields each entry's identity with it. known: flows by their identity; these are returned without decoding.
+    body is what follows the multipart header. Raises Malformed.
     """
     at, end, fixed = 0, len(body), wire.FLOW_STATS.size
     while at < end:
         if end - at < fixed + len(wire.EMPTY_MATCH):
             raise Malformed("a flow entry is cut off")
-        length, *_, packets, octets = wire.FLOW_STATS.unpack_from(body, at)
+        length, packets, octets = wire.FLOW_STATS.unpack_from(body, at)
         if length < fixed + len(wire.EMPTY_MATCH) or length > end - at:
             raise Malformed(f"a flow entry of {length} bytes where {end - at} are left")
-        name = body[at + 2 : at + 3] + body[at + 12 : at + 32] + body[at + fixed : at + length]
-        flow = known.get(name)
-        yield name, FlowStats(decode_identity(name) if flow is None else flow, packets, octets)
+        # Table, and all from priority to cookie; not the age, nor the counters.
+        yield (
+            body[at + 2 : at + 3] + body[at + 12 : at + 32] + body[at + fixed : at + length],
+            packets,
+            octets,
+        )
         at += length
 
 
-def decode_flow_stats(body: bytes, known: Mapping[bytes, Flow] | None = None) -> list[FlowStats]:
-    """The entries of one OFPMP_FLOW reply; raises Malformed."""
-    return [entry for _, entry in iter_flow_stats(body, known or {})]
+def decode_flow_stats(body: bytes) -> list[FlowStats]:
+    """The entries of one OFPMP_FLOW reply, decoded; raises Malformed."""
+    return [
+        FlowStats(decode_identity(name), packets, octets) for name, packets, octets in iter_flow_stats(body)
+    ]
 
 
 def decode_identity(name: bytes) -> Flow | ForeignFlow:
@@ -203,7 +207,7 @@ def _decode_action(kind: int, raw: bytes) -> Action:
 
 
 def _decode_output(raw: bytes) -> Action:
-    port = wire.OUTPUT_ACTION.unpack(raw)[2]
+    port = wire.OUTPUT_ACTION.unpack(raw)[1]
     if port >= wire.PORT_MAX:
         raise Foreign(f"output to the reserved port {port:#x}")
     return Output(port)
@@ -212,13 +216,13 @@ def _decode_output(raw: bytes) -> Action:
 def _decode_nicira(raw: bytes) -> Action:
     vendor, subtype = int.from_bytes(raw[4:8]), int.from_bytes(raw[8:10])
     if vendor == wire.NICIRA and subtype == wire.NXAST_REG_LOAD:
-        *_, where, header, value = wire.REG_LOAD.unpack(raw)
+        _, where, header, value = wire.REG_LOAD.unpack(raw)
         return Load(_field(header), where >> 6, (where & 0x3F) + 1, value)
     if vendor == wire.NICIRA and subtype == wire.NXAST_REG_MOVE:
-        *_, bits, src_start, dst_start, src, dst = wire.REG_MOVE.unpack(raw)
+        _, bits, src_start, dst_start, src, dst = wire.REG_MOVE.unpack(raw)
         return Move(_field(src), src_start, _field(dst), dst_start, bits)
     if vendor == wire.NICIRA and subtype == wire.NXAST_OUTPUT_REG:
-        *_, where, header, length_max = wire.OUTPUT_REG.unpack(raw)
+        _, where, header, length_max = wire.OUTPUT_REG.unpack(raw)
         return OutputField(_field(header), where >> 6, (where & 0x3F) + 1, length_max)
     raise Foreign(f"action {subtype} of vendor {vendor:#x}")
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlow, InstalledFlows
 from controller.openflow import wire
-from controller.openflow.decode import Malformed, decode_error, identity, iter_flow_stats
+from controller.openflow.decode import Malformed, decode_error, decode_identity, identity, iter_flow_stats
 from controller.openflow.encode import encode_flow, encode_match
 from controller.openflow.framing import Message
 from controller.openflow.refusal import BUNDLE_LOST, Change, FlowError, SwitchRefused, flow_error
@@ -25,9 +25,7 @@ CHANGES_PER_S_MIN = 4_000
 
 
 class Exchange(Protocol):
-    """One question and its answer. done turns True when the answer is complete; outcome() is then what came
-    of it.
-    """
+    """One question and its answer. done turns True when the answer is complete."""
 
     xids: int
     done: bool
@@ -62,6 +60,7 @@ class ApplyExchange:
     ) -> None:
         self.changes: tuple[Change, ...] = (*delta.purge, *delta.delete, *delta.add, *delta.modify)
         self._deletions = len(delta.purge) + len(delta.delete)
+        self._flows = (*delta.add, *delta.modify)
         self._known = known
         # xids: open, one for each change, close, commit or discard, barrier
         self.xids = len(self.changes) + 4
@@ -70,7 +69,7 @@ class ApplyExchange:
         self._xid = 0
         self._errors: list[FlowError] = []
         self._committed = False
-        self._names: list[tuple[bytes, Flow]] = []
+        self._names: dict[bytes, Flow] = {}
 
     def start(self, xid: int) -> Iterator[bytes]:
         """Open, everything, close."""
@@ -92,20 +91,11 @@ class ApplyExchange:
             yield _bundled(self._xid, n, 0, change.table, wire.DELETE_STRICT, change.priority, match)
 
     def _add_messages(self, xid: int) -> Iterator[bytes]:
-        bundle, remember = self._xid, self._names.append
-        for n, change in enumerate(self.changes[self._deletions :], xid):
-            assert isinstance(change, Flow)
-            encoded = encode_flow(change)
-            remember((identity(change, encoded), change))
-            yield _bundled(
-                bundle,
-                n,
-                change.cookie,
-                change.table,
-                wire.ADD,
-                change.priority,
-                encoded.match + encoded.instructions,
-            )
+        bundle, names = self._xid, self._names
+        for n, flow in enumerate(self._flows, xid):
+            encoded = encode_flow(flow)
+            names[identity(flow, encoded)] = flow
+            yield _bundled(bundle, n, flow.cookie, flow.table, wire.ADD, flow.priority, encoded)
 
     def receive(self, message: Message) -> Iterable[bytes]:
         """Errors of flows, the answer to the close, to the commit, the barrier."""
@@ -151,32 +141,24 @@ def _bundled(
     bundle: int, xid: int, cookie: int, table: int, command: int, priority: int, rest: bytes
 ) -> bytes:
     """A flow-mod inside the message that puts it into the bundle; both bear the same xid (7.3.9.6)."""
-    size = wire.FLOW_MOD_HEAD.size + len(rest)
+    size = wire.BUNDLED_FLOW_MOD.size + len(rest)
     return (
         wire.BUNDLED_FLOW_MOD.pack(
             wire.VERSION,
             wire.BUNDLE_ADD_MESSAGE,
-            size + wire.BUNDLE_ADD_SIZE,
+            size,
             xid,
             bundle,
-            0,
             wire.BUNDLE_ATOMIC_ORDERED,
             wire.VERSION,
             wire.FLOW_MOD,
-            size,
+            size - wire.BUNDLE_ADD_SIZE,
             xid,
             cookie,
-            0,
             table,
             command,
-            0,
-            0,
             priority,
-            wire.ANY,
-            wire.ANY,
-            wire.ANY,
-            0,
-            0,
+            wire.FLOW_MOD_TAIL,
         )
         + rest
     )
@@ -231,8 +213,9 @@ class ReadExchange:
         return ()
 
     def _take(self, body: bytes) -> None:
-        flows, seen = self._flows, self._seen
-        for name, (flow, packets, octets) in iter_flow_stats(body, self._known):
+        known, flows, seen = self._known, self._flows, self._seen
+        for name, packets, octets in iter_flow_stats(body):
+            flow = known.get(name) or decode_identity(name)
             if isinstance(flow, ForeignFlow):
                 self._foreign.append(flow)
             else:

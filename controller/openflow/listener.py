@@ -25,6 +25,8 @@ from controller.openflow.session import Limits
 
 log = structlog.get_logger(__name__)
 
+# os-ken's 50 overflow when a site's switches all come back at once, or idle connections come by the hundred.
+_BACKLOG = 1024
 _OUT_OF_DESCRIPTORS_DELAY_S = 0.1
 
 
@@ -121,6 +123,7 @@ class Listener(hub.StreamServer):  # type: ignore[misc]  # os_ken is untyped
 
     def __init__(self, address: tuple[str, int], accepted: Callable[[socket.socket, Any], None]) -> None:
         super().__init__(address, accepted)
+        self.server.listen(_BACKLOG)
         self.address: tuple[str, int] = self.server.getsockname()[:2]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, name="openflow-listener", daemon=True)

@@ -74,18 +74,17 @@ NXAST_OUTPUT_REG = 15
 
 HEADER = Struct(">BBHI")  # version, type, length, xid
 ERROR_BODY = Struct(">HH")  # type, code
-# Header, cookie, cookie mask, table, command, idle, hard, priority, buffer, out port, out group, flags,
-# importance
-FLOW_MOD_HEAD = Struct(">BBHIQQBBHHHIIIHH")
-BUNDLE_ADD_SIZE = 16  # header, bundle, pad, flags
-BUNDLED_FLOW_MOD = Struct(">BBHIIHHBBHIQQBBHHHIIIHH")
+# Header, bundle, [pad], flags; then the flow-mod: header, cookie, [cookie mask], table, command, [timeouts],
+# priority, and what is the same in all: buffer, out port, out group, flags, importance
+BUNDLED_FLOW_MOD = Struct(">BBHII2xHBBHIQ8xBB4xH16s")
+BUNDLE_ADD_SIZE = 16  # of it, what stands before the flow-mod
+FLOW_MOD_TAIL = Struct(">IIIHH").pack(ANY, ANY, ANY, 0, 0)
 MULTIPART = Struct(">HH4x")  # type, flags
 BUNDLE_BODY = Struct(">IHH")  # bundle, type, flags; of an add: bundle, pad, flags
 # After the multipart header: table, out port, out group, cookie, cookie mask
 FLOW_STATS_REQUEST = Struct(">B3xII4xQQ")
-# Length, table, [duration 2x4], priority, idle, hard, flags, importance, [pad], cookie, packets, bytes
-# (7.3.5.2)
-FLOW_STATS = Struct(">HBx8xHHHHH2xQQQ")
+# Length, [table, duration, priority, timeouts, flags, importance, cookie], packets, bytes (7.3.5.2)
+FLOW_STATS = Struct(">H30xQQ")
 # Monitor, out port, out group, flags, table, command (7.3.5.17)
 MONITOR_REQUEST = Struct(">IIIHBB")
 UPDATE_HEADER = Struct(">HH")  # length, event
@@ -95,13 +94,11 @@ EMPTY_MATCH = bytes((0, MATCH_OXM, 0, 4, 0, 0, 0, 0))
 GOTO_TABLE = Struct(">HHB3x")
 INSTRUCTION_ACTIONS = Struct(">HH4x")
 TYPE_LENGTH = Struct(">HH")
-OUTPUT_ACTION = Struct(">HHIH6x")
-# Type, length, vendor, subtype, offset << 6 | bits - 1, field, value
-REG_LOAD = Struct(">HHIHHIQ")
-# Type, length, vendor, subtype, bits, source offset, destination offset, source, destination
-REG_MOVE = Struct(">HHIHHHHII")
-# Type, length, vendor, subtype, offset << 6 | bits - 1, field, max length
-OUTPUT_REG = Struct(">HHIHHIH6x")
+NICIRA_HEAD = Struct(">HHIH")  # type, length, vendor, subtype
+OUTPUT_ACTION = Struct(">4sIH6x")  # head, port, max length
+REG_LOAD = Struct(">10sHIQ")  # head, offset << 6 | bits - 1, field, value
+REG_MOVE = Struct(">10sHHHII")  # head, bits, source offset, destination offset, source, destination
+OUTPUT_REG = Struct(">10sHIH6x")  # head, offset << 6 | bits - 1, field, max length
 
 # Fields that have an older name in the classes NXM_OF (0) and NXM_NX (1) of the same width: class and number
 # (ovs-fields(7)). OVS writes these names in Nicira actions.

@@ -43,11 +43,7 @@ class Outcome:
 
 
 class OutcomeUnknown(Exception):
-    """No answer. As of revision (0: not even that is known) the transaction was not seen, but may yet be."""
-
-    def __init__(self, revision: int, reason: str) -> None:
-        self.revision = revision
-        super().__init__(reason)
+    """No answer: the transaction was done, was not, or will be."""
 
 
 class BaseStore(ABC):
@@ -84,31 +80,10 @@ class BaseStore(ABC):
 
     async def transact(self, build: Build[T]) -> tuple[Revision, T]:
         """See Store."""
-        unknown: list[tuple[Expected, T]] = []
-        try:
-            return await self._attempts(build, unknown)
-        finally:
-            for expected, _ in unknown:
-                self._mirror.forget(expected)
-
-    @abstractmethod
-    async def _commit(self, txn: Txn) -> Outcome:
-        """Send a transaction once; raises OutcomeUnknown, or Unavailable if it was certainly not done."""
-
-    def _refusal(self) -> str:
-        """Return why no change may be made now, or nothing; for subclasses."""
-        return ""
-
-    async def _attempts(self, build: Build[T], unknown: list[tuple[Expected, T]]) -> tuple[Revision, T]:
-        txn = Txn()
         attempt = 0
         while attempt < ATTEMPTS_MAX:
             if refusal := self._refusal():
                 raise Unavailable(refusal)
-            for expected, result in unknown:
-                # The answer was lost, the transaction was not.
-                if expected.revision:
-                    return Revision(expected.revision), result
             txn, result = build(self.state)
             if not txn:
                 return self.state.revision, result
@@ -116,51 +91,65 @@ class BaseStore(ABC):
             if (flight := self._in_the_way(txn)) is not None:
                 await asyncio.wait([flight])
                 continue
+            outcome = await self._attempt(txn)
+            if outcome.committed:
+                return Revision(outcome.revision), result
             attempt += 1
-            revision = await self._attempt(txn, result, unknown)
-            if revision is not None:
-                return revision, result
             if attempt > 1:
                 await asyncio.sleep(random.uniform(0, RETRY_DELAY_MAX_S))
         self._raise_if_quarantined(txn)
         raise Unavailable(f"others changed the same objects {ATTEMPTS_MAX} times in a row; try again")
 
-    async def _attempt(self, txn: Txn, result: T, unknown: list[tuple[Expected, T]]) -> Revision | None:
-        """Commit once; return the revision, or None when build must run again."""
+    @abstractmethod
+    async def _commit(self, txn: Txn) -> Outcome:
+        """Send a transaction once; raises OutcomeUnknown, or Unavailable if it was certainly not done."""
+
+    @abstractmethod
+    async def _raise_fence(self) -> int:
+        """Write the fence key, however often it takes; return the revision, 0 if it takes too long."""
+
+    def _refusal(self) -> str:
+        """Return why no change may be made now, or nothing; for subclasses."""
+        return ""
+
+    async def _attempt(self, txn: Txn) -> Outcome:
+        """Commit once, and wait until the mirror holds the revision of the outcome."""
         claimed = txn.reservation_keys
         expected = self._mirror.expect(txn)
         self.state.reservations.claim(claimed)
         flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flights.update((write.key, flight) for write in txn.writes)
         try:
-            outcome = await self._commit(txn)
+            try:
+                outcome = await self._commit(txn)
+            except OutcomeUnknown as lost:
+                outcome = await self._settle(expected, lost)
             # Until the mirror holds it, the claims keep other builds off what was just taken.
-            behind = not await self._mirror.reached(outcome.revision, MIRROR_WAIT_S)
-        except OutcomeUnknown as lost:
-            unknown.append((expected, result))
-            await self._resolve(lost, unknown)
-            return None
+            if not await self._mirror.reached(outcome.revision, MIRROR_WAIT_S):
+                self._suspect(outcome.revision)
         finally:
+            self._mirror.forget(expected)
             self.state.reservations.unclaim(claimed)
             for write in txn.writes:
                 del self._flights[write.key]
             flight.set_result(None)
-            if not any(expected is kept for kept, _ in unknown):
-                self._mirror.forget(expected)
-        if behind:
-            self._suspect(outcome.revision)
-        return Revision(outcome.revision) if outcome.committed else None
+        return outcome
 
-    async def _resolve(self, lost: OutcomeUnknown, unknown: list[tuple[Expected, T]]) -> None:
-        """Wait until the mirror has everything up to where the transaction was looked for.
+    async def _settle(self, expected: Expected, lost: OutcomeUnknown) -> Outcome:
+        """Find out what became of a transaction without an answer.
 
-        Not seen by then, it may still come: sending it again is safe, because each makes the comparisons of
-        the other fail, and the one that came is recognised on the next round.
+        Each transaction compares the fence key. Once that is written again, one that was not done by then
+        is refused for ever: looking whether it is there would not do, for it may come late, even after what
+        a second attempt created has been deleted.
         """
-        if not lost.revision:
-            raise Unavailable(f"{lost}; the change may have been stored: ask again with the same request_id")
-        await self._mirror.reached(lost.revision, MIRROR_WAIT_S)
-        log.info("outcome was unknown", found=bool(unknown[-1][0].revision), reason=str(lost))
+        fence = await self._raise_fence()
+        if not fence or not await self._mirror.reached(fence, MIRROR_WAIT_S):
+            raise Unavailable(
+                f"etcd does not answer ({lost}); the change may have been stored: repeat it with the same "
+                "request_id"
+            ) from lost
+        log.info("outcome was unknown", stored=bool(expected.revision), reason=str(lost))
+        return Outcome(bool(expected.revision), expected.revision or fence)
 
     def _suspect(self, revision: int) -> None:
         """Note that the watch should have brought this revision long ago; for subclasses to act on."""

@@ -120,7 +120,7 @@ class Client(aetcd.Client):  # type: ignore[misc]  # aetcd is untyped
         self._connecting = asyncio.Lock()
 
     async def connect(self) -> None:
-        """Open the channel; safe to call from several tasks. What is wrong with it shows at the first call."""
+        """Open the channel; safe from several tasks. What is wrong with it shows at the first call."""
         async with self._connecting:
             if self._connected.is_set():
                 return

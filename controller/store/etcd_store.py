@@ -120,7 +120,7 @@ class EtcdStore(BaseStore):
             answer = await self._on_client(lambda client: client.txn(compares, txn.writes))
         except EtcdDown as error:
             self._probe_now.set()
-            raise OutcomeUnknown(await self._revision_now(), str(error)) from error
+            raise OutcomeUnknown(str(error)) from error
         return Outcome(answer.succeeded, answer.header.revision)
 
     async def _on_client(self, call: Callable[[Client], Awaitable[T]]) -> T:
@@ -134,13 +134,15 @@ class EtcdStore(BaseStore):
             raise Unavailable("etcd does not answer; nothing was changed")
         return await call(self._client)
 
-    async def _revision_now(self) -> int:
-        """Return the store's revision, read after a lost answer; 0 if it cannot be read in time."""
+    async def _raise_fence(self) -> int:
         try:
             async with asyncio.timeout(self._settings.patience_s):
                 while True:
                     try:
-                        return (await self._on_client(lambda client: client.header())).revision
+                        answer = await self._on_client(
+                            lambda client: client.txn((), (Write(keys.FENCE, b""),))
+                        )
+                        return answer.header.revision
                     except (EtcdDown, Unavailable):
                         await asyncio.sleep(self._settings.retry_delay_min_s)
         except TimeoutError:
@@ -245,25 +247,31 @@ class EtcdStore(BaseStore):
         )
 
     async def _pages(self, client: Client, relist: Relist) -> Header:
-        page, limit = await self._page(client, keys.PREFIX, self._settings.page_keys, 0)
-        header = page.header
-        while page.more:
-            # The next page travels while this one is decoded.
-            start = page.found[-1].key + "\0"
-            following = asyncio.create_task(self._page(client, start, limit, header.revision))
-            try:
-                await relist.page(page.found)
-                page, limit = await following
-            finally:
-                following.cancel()
-        await relist.page(page.found)
+        header: Header | None = None
+        limit = self._settings.page_keys
+        for start, end in keys.LISTED:
+            revision = header.revision if header is not None else 0
+            page, limit = await self._page(client, start, end, limit, revision)
+            header = header if header is not None else page.header
+            while page.more:
+                # The next page travels while this one is decoded.
+                start = page.found[-1].key + "\0"
+                following = asyncio.create_task(self._page(client, start, end, limit, header.revision))
+                try:
+                    await relist.page(page.found)
+                    page, limit = await following
+                finally:
+                    following.cancel()
+            await relist.page(page.found)
+        assert header is not None
         return header
 
-    async def _page(self, client: Client, start: str, limit: int, revision: int) -> tuple[Page, int]:
+    async def _page(
+        self, client: Client, start: str, end: str, limit: int, revision: int
+    ) -> tuple[Page, int]:
         """Read one page, of fewer keys if their values are too large together."""
         while True:
             try:
-                end = keys.range_end(keys.PREFIX)
                 return await client.page(start, end, limit=limit, revision=revision), limit
             except TooLarge:
                 if limit == 1:
@@ -331,23 +339,23 @@ class EtcdStore(BaseStore):
             await asyncio.sleep(self._settings.audit_interval_s)
             audit = Audit(self._mirror)
             try:
-                start, more = keys.PREFIX, True
-                while more:
-                    page = await client.page(
-                        start,
-                        keys.range_end(keys.PREFIX),
-                        limit=4 * self._settings.page_keys,
-                        revision=audit.revision,
-                        keys_only=True,
-                    )
-                    await audit.page(page.found)
-                    more = page.more
-                    start = page.found[-1].key + "\0" if page.found else start
+                for start, end in keys.LISTED:
+                    await self._audit_range(client, audit, start, end)
             except (EtcdDown, Compacted, Unavailable) as error:
                 log.info("audit given up", reason=str(error))
                 continue
             if missed := audit.missed():
                 self._list_again(missed)
+
+    async def _audit_range(self, client: Client, audit: Audit, start: str, end: str) -> None:
+        more = True
+        while more:
+            page = await client.page(
+                start, end, limit=4 * self._settings.page_keys, revision=audit.revision, keys_only=True
+            )
+            await audit.page(page.found)
+            more = page.more
+            start = page.found[-1].key + "\0" if page.found else start
 
 
 async def _take_epoch(client: Client, controller_id: str) -> int:

@@ -4,7 +4,8 @@
                  bindings/{t}/{n}/{p}/{h}       tunnelports/{h}/{vni}
                  alloc/KIND/[SCOPE/]VALUE       an identifier that is taken, or waits to be free again
                  refs/{referred}/{referrer}     empty value; keeps the referred from being deleted
-                 epoch
+                 epoch          the last fencing number of a controller
+                 fence          every transaction compares it; see base.py
 
 Keys are ASCII, and every prefix ends in '/', so that hosts/h1/ is no prefix of hosts/h10/. A *reservation
 key* is what follows alloc/, for example 'vni/5001'; its *scope* is all but the last part (with 'ip4' or 'ip6'
@@ -13,6 +14,7 @@ for 'ip': 10.0.0.1 and ::a00:1 are the same number).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 from urllib.parse import quote
@@ -35,6 +37,7 @@ from cloison.names import HostName, NetworkName, PortName, ResourceName, SubnetN
 
 PREFIX = "/cloison/v1/"
 EPOCH = f"{PREFIX}epoch"
+FENCE = f"{PREFIX}fence"
 _ALLOC = f"{PREFIX}alloc/"
 _REFS = f"{PREFIX}refs/"
 
@@ -59,6 +62,9 @@ class TunnelPortKey(NamedTuple):
     host: HostName
     vni: Vni
 
+
+# What a list must read: all but the references, which State does not mirror.
+LISTED = ((PREFIX, _REFS), (f"{_REFS[:-1]}0", f"{PREFIX[:-1]}0"))
 
 # A str is a reservation key.
 StoredKey = ResourceName | BindingKey | TunnelPortKey | str
@@ -228,26 +234,33 @@ def dpid(datapath_id: int) -> str:
     return f"{DPID_SCOPE}/{datapath_id:016x}"
 
 
+# Reading and then storing a reservation asks twice in a row, which the cache makes once.
+@lru_cache(maxsize=4096)
 def split_reservation(key: str) -> tuple[str, int | str]:
     """Return (scope, number) of a reservation key; text in place of a number for iface and vtep.
 
-    Raises InvalidIntent for a key that none of the functions above makes.
+    Raises InvalidIntent for a key that none of the functions above makes: each identifier has one spelling,
+    or it could be taken twice.
     """
     scope, _, last = key.rpartition("/")
     kind = scope.partition("/")[0]
     try:
         if kind == "ip":
             address = IPv6Address(last) if ":" in last else IPv4Address(last)
-            return f"ip{address.version}{scope[2:]}", int(address)
-        if kind in ("mac", "wire6", DPID_SCOPE):
-            return scope, int(last, 16)
-        if kind in (VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE):
-            return scope, int(last)
-        if kind in (IFACE_SCOPE, VTEP_SCOPE) and last:
-            return scope, last
+            found: tuple[str, int | str] = f"ip{address.version}{scope[2:]}", int(address)
+        elif kind in ("mac", "wire6", DPID_SCOPE):
+            found = scope, int(last, 16)
+        elif kind in (VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE):
+            found = scope, int(last)
+        elif kind in (IFACE_SCOPE, VTEP_SCOPE) and last:
+            found = scope, last
+        else:
+            raise ValueError("no such kind")
+        if join_reservation(*found) != key:
+            raise ValueError("another spelling")
     except ValueError as error:
         raise InvalidIntent.of("key", key, "a reservation key of this schema") from error
-    raise InvalidIntent.of("key", key, "a reservation key of this schema")
+    return found
 
 
 def join_reservation(scope: str, number: int | str) -> str:
@@ -272,8 +285,8 @@ def join_reservation(scope: str, number: int | str) -> str:
 
 
 def is_object(key: str) -> bool:
-    """Tell whether a key holds an object that `State` mirrors (references and the epoch are not)."""
-    return key != EPOCH and not key.startswith(_REFS)
+    """Tell whether a key holds an object that `State` mirrors (references, epoch and fence are not)."""
+    return key not in (EPOCH, FENCE) and not key.startswith(_REFS)
 
 
 def parse(key: str) -> StoredKey:
@@ -285,8 +298,7 @@ def parse(key: str) -> StoredKey:
         raise InvalidIntent.of("key", key, f"a key under {PREFIX}")
     if key.startswith(_ALLOC):
         reservation_key = key[len(_ALLOC) :]
-        if join_reservation(*split_reservation(reservation_key)) != reservation_key:
-            raise InvalidIntent.of("key", key, "the one spelling of this reservation key")
+        split_reservation(reservation_key)
         return reservation_key
     match key[len(PREFIX) :].split("/"):
         case ["ports", tenant, network, port]:

@@ -85,8 +85,8 @@ class MemoryStore(BaseStore):
     def __init__(self, etcd: MemoryEtcd | None = None, *, subscription_revisions_max: int = 20_000) -> None:
         super().__init__(subscription_revisions_max=subscription_revisions_max)
         self.etcd = etcd if etcd is not None else MemoryEtcd()
-        # What the next commit meets: 'lost' = done, but the answer is lost; 'late' = the same, and done
-        # only after the caller has looked for it; 'down' = not done, and known.
+        # What the next commit meets: 'lost' = done, but the answer is lost; 'late' = the same, and
+        # etcd comes to it only some time after; 'down' = not done, and known.
         self.faults: list[str] = []
         self._news = asyncio.Event()
         self._watching = asyncio.Event()
@@ -126,21 +126,25 @@ class MemoryStore(BaseStore):
         return epoch
 
     async def _commit(self, txn: Txn) -> Outcome:
+        compares = self._mirror.compares(txn)
         await asyncio.sleep(0)
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "down":
             raise Unavailable("the store does not answer; nothing was changed")
         if fault == "late":
-            before = self.etcd.revision
-            asyncio.get_running_loop().call_later(0.02, self._evaluate, txn)
-            raise OutcomeUnknown(before, "no answer")
-        outcome = self._evaluate(txn)
+            asyncio.get_running_loop().call_later(0.02, self._evaluate, compares, txn)
+            raise OutcomeUnknown("no answer")
+        outcome = self._evaluate(compares, txn)
         if fault == "lost":
-            raise OutcomeUnknown(self.etcd.revision, "no answer")
+            raise OutcomeUnknown("no answer")
         return outcome
 
-    def _evaluate(self, txn: Txn) -> Outcome:
-        if not all(self.etcd.holds(compare) for compare in self._mirror.compares(txn)):
+    async def _raise_fence(self) -> int:
+        await asyncio.sleep(0)
+        return self.etcd.put(keys.FENCE, b"")
+
+    def _evaluate(self, compares: Sequence[Compare], txn: Txn) -> Outcome:
+        if not all(self.etcd.holds(compare) for compare in compares):
             return Outcome(False, self.etcd.revision)
         return Outcome(True, self.etcd.write(txn.writes))
 

@@ -63,6 +63,8 @@ class Mirror:
 
     subscription_revisions_max: int = SUBSCRIPTION_REVISIONS_MAX
     state: State = field(default_factory=State)
+    # Mod revision of the fence key, 0 if there is none.
+    fence_revision: int = 0
     _quarantine: dict[str, str] = field(default_factory=dict)
     _poison_revision: dict[str, int] = field(default_factory=dict)
     _history: deque[RevisionChanges] = field(default_factory=deque)
@@ -128,19 +130,19 @@ class Mirror:
         return self._expected
 
     def compares(self, txn: Txn) -> tuple[Compare, ...]:
-        """Return a transaction's comparisons, with those of quarantined objects turned to what lies there.
+        """Return a transaction's comparisons with that of the fence, and fitted to what is quarantined.
 
-        So an object whose record went bad can be updated or deleted as it was last known: that replaces
+        An object whose record went bad can be updated or deleted as it was last known: that replaces
         exactly that bad record.
         """
-        if not self._poison_revision:
-            return txn.compares
-        return tuple(
-            replace(compare, revision=self._poison_revision.get(compare.key, compare.revision))
-            if compare.condition is Condition.UNCHANGED
-            else compare
-            for compare in txn.compares
-        )
+        condition = Condition.UNCHANGED if self.fence_revision else Condition.ABSENT
+        fence = Compare(keys.FENCE, condition, self.fence_revision)
+        return (fence, *map(self._fitted, txn.compares))
+
+    def _fitted(self, compare: Compare) -> Compare:
+        if compare.condition is not Condition.UNCHANGED or compare.key not in self._poison_revision:
+            return compare
+        return replace(compare, revision=self._poison_revision[compare.key])
 
     def forget(self, expected: Expected) -> None:
         """Undo expect."""
@@ -168,6 +170,8 @@ class Mirror:
     def read(self, event: RawEvent) -> Event | None:
         """Return what an event says, or None if it is about no object or cannot be used."""
         if not keys.is_object(event.key):
+            if event.key == keys.FENCE:
+                self.fence_revision = event.mod_revision if event.value is not None else 0
             return None
         try:
             if event.value is None:
@@ -270,7 +274,7 @@ def decode(key: str, value: bytes, mod_revision: int) -> Stored:
     if keys.key_of(stored) != key:
         raise InvalidIntent.of("key", key, f"{keys.key_of(stored)}, as the record says")
     if isinstance(stored, Reservation):
-        keys.parse(key)
+        keys.split_reservation(stored.key)
     return stored
 
 

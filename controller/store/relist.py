@@ -32,6 +32,7 @@ class Relist:
         self._events: list[Event] = []
         self._expected: dict[str, RawEvent] = {}
         self._poison: set[str] = set()
+        self._fence_revision = 0
 
     async def page(self, found: Iterable[RawEvent]) -> None:
         """Take in some keys and values."""
@@ -45,6 +46,8 @@ class Relist:
 
     def _take(self, event: RawEvent) -> None:
         mirror = self._mirror
+        if event.key == keys.FENCE:
+            self._fence_revision = event.mod_revision
         if event.key in mirror.expected_keys:
             self._expected[event.key] = event
         if self._first:
@@ -80,6 +83,7 @@ class Relist:
         """Make the list the state, at the revision it was read at; None if it is the first one."""
         mirror = self._mirror
         mirror.keep_quarantined(self._poison)
+        mirror.fence_revision = self._fence_revision
         if self._first:
             mirror.loaded(revision)
             return None

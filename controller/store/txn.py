@@ -180,7 +180,8 @@ class Txn:
 
     def check_limits(self) -> None:
         """Raise InvalidIntent if etcd would refuse the transaction for its size."""
-        ops = max(len(self._compares), len(self._writes))
+        # One comparison more: the store's fence.
+        ops = max(len(self._compares) + 1, len(self._writes))
         if ops > OPS_MAX:
             raise InvalidIntent.of(
                 "request", f"{ops} operations", f"at most {OPS_MAX} in one change: fewer addresses or hosts"

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 
-from cloison.addresses import IpAddress, IpNetwork, link_local, wire_mac
+from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress, IpNetwork, link_local
 from cloison.names import HostName, NetworkName, PortName
 
 
@@ -40,9 +39,9 @@ class PortIntent:
     @property
     def frame_macs(self) -> frozenset[int]:
         """Every destination MAC under which frames for this port travel between hosts."""
-        wires = {int(wire_mac(a)) for a in self.addresses if a.version == 4}
-        wires |= {int(wire_mac(IPv6Address(a))) for a in self.addresses6}
-        return frozenset(wires | {self.mac})
+        wires4 = {WIRE4_PREFIX << 32 | a for a in self.addresses4}
+        wires6 = {WIRE6_PREFIX << 32 | (a & 0xFFFFFFFF) for a in self.addresses6}
+        return frozenset(wires4 | wires6 | {self.mac})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,7 @@ class NetworkName(NamedTuple):
 
     @property
     def parent(self) -> TenantName:
+        """The name of what it belongs to."""
         return TenantName(self.tenant)
 
     @classmethod
@@ -83,6 +84,7 @@ class SubnetName(NamedTuple):
 
     @property
     def parent(self) -> NetworkName:
+        """The name of what it belongs to."""
         return NetworkName(self.tenant, self.network)
 
     @classmethod
@@ -103,6 +105,7 @@ class PortName(NamedTuple):
 
     @property
     def parent(self) -> NetworkName:
+        """The name of what it belongs to."""
         return NetworkName(self.tenant, self.network)
 
     @property

@@ -46,8 +46,10 @@ FAMILIES: list[tuple[dict[str, int], list[str]]] = [
 ]
 # Untagged, tagged, one VLAN; and of fragments: none, first or later, later.
 VLANS = [(0, 0x1FFF), (0x1000, 0x1000), (0x1005, 0x1FFF)]
-FRAGMENTS = [(0, 1), (1, 1), (0, 2), (3, 0xFF), (1, 0xFF), (0, 0xFF)]
-_VALUES_SMALL = {"arp_op": 0xFF}  # OVS keeps 8 bits of it (ovs-fields(7))
+FRAGMENTS = [(0, 1), (1, 1), (0, 2), (1, 0xFF), (0, 0xFF)]
+LATER_FRAGMENTS = [(3, 0xFF), (2, 2)]  # have no ports and no ICMP type: OVS refuses these together
+# OVS keeps 8 bits of an ARP operation, and port numbers of OpenFlow 1.0 (ovs-fields(7)).
+_VALUES_MAX = {"arp_op": 0xFF, "in_port": 0xFEFF}
 
 
 @st.composite
@@ -57,7 +59,7 @@ def terms(draw: st.DrawFn, field: Field) -> MatchTerm:
         prefixes = st.integers(1, field.width).map(lambda n: field.all_ones ^ (field.all_ones >> n))
         masks += [prefixes, st.integers(1, field.all_ones)]
     mask = draw(st.one_of(masks))
-    value = draw(st.integers(0, _VALUES_SMALL.get(field.name, field.all_ones)))
+    value = draw(st.integers(0, _VALUES_MAX.get(field.name, field.all_ones)))
     return MatchTerm(field, value & mask, mask)
 
 
@@ -72,7 +74,8 @@ def matches(draw: st.DrawFn, family: tuple[dict[str, int], list[str]]) -> Match:
     if draw(st.booleans()):
         made["vlan_vid"] = draw(st.sampled_from(VLANS))
     if needed.get("eth_type") in (0x0800, 0x86DD) and draw(st.booleans()):
-        made["ip_frag"] = draw(st.sampled_from(FRAGMENTS))
+        later = [] if "ip_proto" in needed else LATER_FRAGMENTS
+        made["ip_frag"] = draw(st.sampled_from(FRAGMENTS + later))
     return match(**made)
 
 

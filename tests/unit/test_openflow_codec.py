@@ -182,11 +182,8 @@ def test_what_a_switch_shows_is_read_as_it_was_written(wanted: list[Flow], packe
     body = b"".join(stats_entry(flow, packets, 5) for flow in wanted)
     read = decode_flow_stats(body)
     assert [(entry.flow, entry.packets, entry.bytes) for entry in read] == [(f, packets, 5) for f in wanted]
-    known = {identity(flow, encode_flow(flow)): flow for flow in wanted}
-    # Known flows are not decoded but recognised: the very objects come back.
-    assert all(
-        entry.flow is flow for (_, entry), flow in zip(iter_flow_stats(body, known), wanted, strict=True)
-    )
+    # The bytes are those that were sent, so the flow would be known without decoding.
+    assert [name for name, _, _ in iter_flow_stats(body)] == [identity(f, encode_flow(f)) for f in wanted]
 
 
 @given(flows())
@@ -209,7 +206,8 @@ def test_a_foreign_match_can_be_deleted_by_its_bytes() -> None:
     raw = bytes.fromhex("0001000a80000a0288470000 00000000")  # eth_type of MPLS, then mpls_label
     foreign = ForeignFlow(3, 5, 0, raw)
     sent = b"".join(ApplyExchange(FlowDelta(purge=(foreign,)), {}).start(1))
-    assert raw in sent and bytes((3, ofp.OFPFC_DELETE_STRICT)) in sent
+    assert raw in sent
+    assert bytes((3, ofp.OFPFC_DELETE_STRICT)) in sent
 
 
 @pytest.mark.parametrize(

@@ -8,30 +8,34 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "inventory", "ack", "drift")
+    __slots__ = ("hello", "inventory", "ack", "drift", "inspection")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     INVENTORY_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     DRIFT_FIELD_NUMBER: _ClassVar[int]
+    INSPECTION_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     inventory: Inventory
     ack: Ack
     drift: Drift
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ...) -> None: ...
+    inspection: Inspection
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., inspection: _Optional[_Union[Inspection, _Mapping]] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
-    __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier")
+    __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier", "inspect")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     BARRIER_FIELD_NUMBER: _ClassVar[int]
+    INSPECT_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     delta: PlanDelta
     snapshot_complete: SnapshotComplete
     verdicts: InterfaceVerdicts
     barrier: Barrier
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ...) -> None: ...
+    inspect: Inspect
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("host_id", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "labels", "epoch", "revision")
@@ -187,3 +191,29 @@ class InterfaceVerdict(_message.Message):
     bound: bool
     condition: _common_pb2.Condition
     def __init__(self, interface: _Optional[str] = ..., iface_id: _Optional[str] = ..., bound: _Optional[bool] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ...) -> None: ...
+
+class Inspect(_message.Message):
+    __slots__ = ("id", "kernel", "ofproto_trace")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    OFPROTO_TRACE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    kernel: bool
+    ofproto_trace: str
+    def __init__(self, id: _Optional[int] = ..., kernel: _Optional[bool] = ..., ofproto_trace: _Optional[str] = ...) -> None: ...
+
+class Inspection(_message.Message):
+    __slots__ = ("id", "networks", "vtep", "ofproto_trace", "partial", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    VTEP_FIELD_NUMBER: _ClassVar[int]
+    OFPROTO_TRACE_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    networks: _containers.RepeatedCompositeFieldContainer[NetworkDelta]
+    vtep: bytes
+    ofproto_trace: str
+    partial: bool
+    error: _common_pb2.Condition
+    def __init__(self, id: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., vtep: _Optional[bytes] = ..., ofproto_trace: _Optional[str] = ..., partial: _Optional[bool] = ..., error: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ...) -> None: ...

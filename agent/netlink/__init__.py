@@ -1,0 +1,9 @@
+"""The kernel of this host: VXLAN devices, their FDBs, the firewall. The only importer of pyroute2.
+
+Reads and applies; decides nothing (agent.plan does). Never touches an object that is not ours by its name.
+"""
+
+from agent.netlink.families import kernel_datapath_works
+from agent.netlink.kernel import LinuxKernel
+
+__all__ = ["LinuxKernel", "kernel_datapath_works"]

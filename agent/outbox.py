@@ -1,0 +1,100 @@
+"""What waits to be told to a controller. Bounded by its form: the newest acknowledgement, the newest
+inventory, and at most DRIFTS_MAX reports of drift (the oldest go first).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from agent.ovsdb import BridgeView, InterfaceView, TunnelView
+from cloison.v1 import host_sync_pb2 as pb
+
+DRIFTS_MAX = 256
+
+
+class Outbox:
+    """Filled by the reconciler and the bridge; emptied by the stream."""
+
+    def __init__(self) -> None:
+        self._ack: pb.Ack | None = None
+        self._drifts: deque[pb.Drift] = deque(maxlen=DRIFTS_MAX)
+        self._view = BridgeView()
+        self._told_interfaces: dict[str, InterfaceView] = {}
+        self._told_tunnels: dict[int, TunnelView] = {}
+        self._filled = asyncio.Event()
+
+    def ack(self, ack: pb.Ack) -> None:
+        """Tell what this host runs; replaces an acknowledgement that was not sent yet."""
+        self._ack = ack
+        self._filled.set()
+
+    def drift(self, drift: pb.Drift) -> None:
+        """Tell that something was found wrong and put right."""
+        self._drifts.append(drift)
+        self._filled.set()
+
+    def inventory(self, view: BridgeView) -> None:
+        """Tell what is on the bridge."""
+        self._view = view
+        self._filled.set()
+
+    async def wait(self) -> None:
+        """Wait until there may be something to send."""
+        await self._filled.wait()
+
+    def begin(self) -> pb.Inventory:
+        """Start a new stream.
+
+        Return the whole inventory; an acknowledgement meant for the last one is dropped.
+        """
+        self._ack = None
+        self._told_interfaces, self._told_tunnels = self._usable()
+        message = pb.Inventory(complete=True)
+        message.interfaces.extend(_interface(i) for i in self._told_interfaces.values())
+        message.tunnel_ports.extend(_tunnel(t) for t in self._told_tunnels.values())
+        return message
+
+    def take(self) -> list[pb.AgentMessage]:
+        """Return what is to be sent now, inventory first: an acknowledgement may rest on it."""
+        self._filled.clear()
+        messages = []
+        inventory = self._changes()
+        if inventory is not None:
+            messages.append(pb.AgentMessage(inventory=inventory))
+        if self._ack is not None:
+            messages.append(pb.AgentMessage(ack=self._ack))
+            self._ack = None
+        while self._drifts:
+            messages.append(pb.AgentMessage(drift=self._drifts.popleft()))
+        return messages
+
+    def _usable(self) -> tuple[dict[str, InterfaceView], dict[int, TunnelView]]:
+        interfaces = {name: i for name, i in self._view.interfaces.items() if i.usable}
+        tunnels = {int(vni): tunnel for vni, tunnel in self._view.tunnels.items() if tunnel.usable}
+        return interfaces, tunnels
+
+    def _changes(self) -> pb.Inventory | None:
+        interfaces, tunnels = self._usable()
+        if interfaces == self._told_interfaces and tunnels == self._told_tunnels:
+            return None
+        message = pb.Inventory()
+        for name, interface in interfaces.items():
+            if self._told_interfaces.get(name) != interface:
+                message.interfaces.append(_interface(interface))
+        for vni, tunnel in tunnels.items():
+            told = self._told_tunnels.get(vni)
+            if told is None or told.ofport != tunnel.ofport:
+                message.tunnel_ports.append(_tunnel(tunnel))
+        message.removed_interfaces.extend(sorted(self._told_interfaces.keys() - interfaces.keys()))
+        message.removed_tunnel_ports.extend(sorted(self._told_tunnels.keys() - tunnels.keys()))
+        self._told_interfaces, self._told_tunnels = interfaces, tunnels
+        return message if message.ByteSize() else None
+
+
+def _interface(view: InterfaceView) -> pb.Interface:
+    return pb.Interface(name=view.name, iface_id=view.iface_id, ofport=view.ofport)
+
+
+def _tunnel(view: TunnelView) -> pb.TunnelPort:
+    return pb.TunnelPort(vni=int(view.vni), ofport=view.ofport)

@@ -1,0 +1,81 @@
+"""The bridge seam, for real: the integration bridge of the Open vSwitch behind one ovsdb-server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent.ovsdb import control, rows
+from agent.ovsdb.thread import DatabaseThread, transact, wait_settled
+from agent.ovsdb.view import BridgeSpec, BridgeView, Change
+from cloison.errors import Unavailable
+from cloison.model import Vni
+
+
+class OvsBridge:
+    """`view` is the newest known state of the bridge; `wake` is called after each change of it."""
+
+    def __init__(
+        self, remote: str, name: str, wake: Callable[[], None], control_socket: Path | None = None
+    ) -> None:
+        self._remote, self._name, self._wake = remote, name, wake
+        self._control_socket = control_socket
+        self._thread: DatabaseThread | None = None
+        self.view = BridgeView()
+
+    def open(self) -> None:
+        """Begin to connect to ovsdb-server."""
+        self._thread = DatabaseThread(self._remote, self._name, asyncio.get_running_loop(), self._note)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Disconnect; the bridge stays as it is."""
+        if self._thread is not None:
+            self._thread.stop()
+
+    def _note(self, view: BridgeView) -> None:
+        self.view = view
+        self._wake()
+
+    async def apply(self, spec: BridgeSpec) -> list[Change]:
+        """Make the bridge what spec says, in one transaction (two where a port must be made anew).
+
+        Returns what differed; raises Unavailable if the database, or ovs-vswitchd where it is needed,
+        does not answer.
+        """
+        assert self._thread is not None
+        return await self._thread.call(lambda idl: _apply(idl, spec))
+
+    async def revalidate(self) -> None:
+        """Wait until every cached flow was checked against the tables.
+
+        Raises Unavailable if it takes too long.
+        """
+        path = self._control_socket or control.control_path(self._run_dir())
+        await control.command(path, "revalidator/wait")
+
+    def _run_dir(self) -> Path:
+        if not self._remote.startswith("unix:"):
+            raise Unavailable("the control socket of ovs-vswitchd is not known; use --vswitchd-ctl")
+        return Path(self._remote.removeprefix("unix:")).parent
+
+
+def _apply(idl: Any, spec: BridgeSpec) -> list[Change]:
+    """On the database thread."""
+    ofports: dict[Vni, int] = {}
+
+    def write(transaction: Any) -> rows.Writer:
+        writer = rows.Writer(idl, transaction, spec, ofports)
+        writer.write()
+        return writer
+
+    first = transact(idl, write)
+    if not first.replug and not first.waiting:
+        return first.changes
+    if not wait_settled(idl):
+        raise Unavailable("ovs-vswitchd does not carry out changes of the database")
+    second = transact(idl, write)
+    told = {change.vni for change in first.changes if change.vni is not None}
+    return first.changes + [change for change in second.changes if change.vni not in told]

@@ -1,0 +1,257 @@
+"""Rows of the Open_vSwitch database (ovs-vswitchd.conf.db(5)): read into a view, written from a spec.
+
+Only for the database thread. Writing means the difference: a row that is right already is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from agent.ovsdb.view import BridgeSpec, BridgeView, Change, InterfaceView, TlsFiles, TunnelView
+from agent.plan import link_name, link_vni
+from cloison.model import Vni
+
+_NUMBERED = ["datapath_type", "datapath_id"]
+COLUMNS: dict[str, list[str]] = {
+    "Open_vSwitch": ["bridges", "ssl", "next_cfg", "cur_cfg"],
+    "Bridge": ["name", "ports", "controller", "fail_mode", "protocols", "other_config", *_NUMBERED],
+    "Port": ["name", "interfaces"],
+    "Interface": ["name", "type", "ofport", "ofport_request", "error", "external_ids"],
+    "Controller": ["target", "inactivity_probe", "max_backoff", "connection_mode"],
+    "SSL": ["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"],
+}
+
+INACTIVITY_PROBE_MS = 5000
+MAX_BACKOFF_MS = 1000
+STATE, REASON, VNI, IFINDEX = "cloison-state", "cloison-reason", "cloison-vni", "cloison-ifindex"
+
+
+def _rows(idl: Any, table: str) -> list[Any]:
+    return list(idl.tables[table].rows.values())
+
+
+def root(idl: Any) -> Any:
+    """Return the one row of table Open_vSwitch, None in a database that nobody has initialised."""
+    rows = _rows(idl, "Open_vSwitch")
+    return rows[0] if rows else None
+
+
+def bridge(idl: Any, name: str) -> Any:
+    """Return the row of the bridge of that name, or None."""
+    return next((row for row in _rows(idl, "Bridge") if row.name == name), None)
+
+
+def settled(idl: Any) -> bool:
+    """Tell whether ovs-vswitchd has carried out all that was asked of it (by cur_cfg, next_cfg)."""
+    row = root(idl)
+    return row is None or row.cur_cfg >= row.next_cfg
+
+
+def view(idl: Any, name: str) -> BridgeView:
+    """Read what concerns us of the bridge of that name."""
+    row = bridge(idl, name)
+    if row is None:
+        return BridgeView(connected=True)
+    interfaces, tunnels = {}, {}
+    for interface in (interface for port in row.ports for interface in port.interfaces):
+        if interface.type == "internal":
+            continue
+        ids, error = interface.external_ids, _one(interface.error, "")
+        ofport = max(0, _one(interface.ofport, 0))
+        vni = link_vni(interface.name)
+        if vni is None:
+            found = InterfaceView(interface.name, ids.get("iface-id", ""), ofport, error)
+            interfaces[interface.name] = found
+        else:
+            tunnels[vni] = TunnelView(vni, ofport, error, _number(ids.get(IFINDEX, "")))
+    datapath_id = int(_one(row.datapath_id, "0"), 16)
+    return BridgeView(True, True, datapath_id, row.datapath_type or "system", interfaces, tunnels)
+
+
+def _one(values: list[Any], default: Any) -> Any:
+    return values[0] if values else default
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+class Writer:
+    """Writes one spec into a transaction.
+
+    `changes` tells what differed; `replug` the ports to be made anew.
+    """
+
+    def __init__(self, idl: Any, transaction: Any, spec: BridgeSpec, ofports: dict[Vni, int]) -> None:
+        self._idl, self._transaction, self._spec = idl, transaction, spec
+        self._ofports = ofports
+        self.changes: list[Change] = []
+        self.replug: set[Vni] = set()
+        self.waiting = False
+        self._new = False
+
+    def write(self) -> None:
+        """Put into the transaction all that differs; several things removed and added count as one."""
+        row = self._bridge()
+        self._configure(row)
+        if self._spec.target is not None:
+            self._tls(self._spec.target)
+            self._controller(row, self._spec.target)
+        if self._spec.tunnels is not None:
+            self._tunnels(row, self._spec.tunnels)
+        self._verdicts(row)
+
+    def _insert(self, table: str, **columns: Any) -> Any:
+        row = self._transaction.insert(self._idl.tables[table])
+        for column, value in columns.items():
+            setattr(row, column, value)
+        return row
+
+    def _changed(self, kind: str, detail: str, vni: Vni | None = None) -> None:
+        self.changes.append(Change(kind, detail, vni))
+
+    def _root(self) -> Any:
+        return root(self._idl) or self._insert("Open_vSwitch", bridges=[], ssl=[], next_cfg=0, cur_cfg=0)
+
+    def _bridge(self) -> Any:
+        """The bridge's row; a new one is whole from the first moment: never without fail_mode=secure."""
+        name = self._spec.name
+        row = bridge(self._idl, name)
+        if row is not None:
+            return row
+        interface = self._insert("Interface", name=name, type="internal", external_ids={})
+        port = self._insert("Port", name=name, interfaces=[interface])
+        row = self._insert(
+            "Bridge",
+            name=name,
+            ports=[port],
+            datapath_type=self._spec.new_datapath_type,
+            fail_mode=["secure"],
+            protocols=["OpenFlow14"],
+            other_config={"disable-in-band": "true"},
+            controller=[],
+        )
+        self._new = True
+        top = self._root()
+        top.bridges = [*top.bridges, row]
+        self._changed("bridge", f"{name} was absent")
+        return row
+
+    def _configure(self, row: Any) -> None:
+        wanted = {"fail_mode": ["secure"], "protocols": ["OpenFlow14"]}
+        if self._spec.datapath_type is not None:
+            wanted["datapath_type"] = self._spec.datapath_type  # type: ignore[assignment]
+        for column, value in wanted.items():
+            if getattr(row, column) != value:
+                self._changed("bridge", f"{column} was {getattr(row, column) or 'unset'}")
+                setattr(row, column, value)
+        # In-band control lets frames pass that no flow allows.
+        if row.other_config.get("disable-in-band") != "true":
+            self._changed("bridge", "disable-in-band was not set")
+            row.setkey("other_config", "disable-in-band", "true")
+
+    def _tls(self, target: str) -> None:
+        tls: TlsFiles | None = self._spec.tls
+        if tls is None or not target.startswith("ssl:"):
+            return
+        wanted = {
+            "private_key": tls.key, "certificate": tls.cert, "ca_cert": tls.ca, "bootstrap_ca_cert": False
+        }  # fmt: skip
+        top = self._root()
+        row = _one(top.ssl, None)
+        if row is None:
+            top.ssl = [self._insert("SSL", **wanted)]
+            self._changed("controller", "no TLS files were set")
+            return
+        for column, value in wanted.items():
+            if getattr(row, column) != value:
+                self._changed("controller", f"TLS {column} was {getattr(row, column)}")
+                setattr(row, column, value)
+
+    def _controller(self, row: Any, target: str) -> None:
+        """Exactly one controller. An existing row gets the new target: adding the first one or removing
+        the last one would flush all flows (connmgr_set_controllers in OVS), a change of target does
+        not.
+        """
+        known = sorted(row.controller, key=lambda controller: controller.target != target)
+        if known:
+            controller = known[0]
+            if controller.target != target:
+                self._changed("controller", f"the target was {controller.target}")
+                controller.target = target
+            if len(known) > 1:
+                others = ", ".join(extra.target for extra in known[1:])
+                self._changed("controller", f"there was also {others}")
+                row.controller = [controller]
+        else:
+            controller = self._insert("Controller", target=target, inactivity_probe=[], max_backoff=[],
+                                      connection_mode=[])  # fmt: skip
+            row.controller = [controller]
+            self._changed("controller", "there was none")
+        for column, value in (
+            ("inactivity_probe", [INACTIVITY_PROBE_MS]),
+            ("max_backoff", [MAX_BACKOFF_MS]),
+            ("connection_mode", ["out-of-band"]),
+        ):
+            if getattr(controller, column) != value:
+                setattr(controller, column, value)
+
+    def _ports(self, row: Any) -> Iterator[tuple[Any, Any]]:
+        for port in row.ports:
+            for interface in port.interfaces:
+                yield port, interface
+
+    def _tunnels(self, row: Any, wanted: dict[Vni, int] | Any) -> None:
+        present: dict[Vni, tuple[Any, Any]] = {}
+        for port, interface in self._ports(row):
+            vni = link_vni(interface.name)
+            if vni is not None:
+                present[vni] = (port, interface)
+        gone = present.keys() - wanted.keys()
+        for vni in present.keys() & wanted.keys():
+            if present[vni][1].external_ids.get(IFINDEX) != str(wanted[vni]):
+                # The userspace datapath stays attached to the device that was there; only a new port
+                # opens anew.
+                self.replug.add(vni)
+        for vni in sorted(gone | self.replug):
+            port, interface = present[vni]
+            self._ofports[vni] = max(0, _one(interface.ofport, 0))
+            row.delvalue("ports", port)
+            detail = "network is not in the plan" if vni in gone else "port was of a device that is gone"
+            self._changed("tunnel", f"{link_name(vni)}: {detail}", vni)
+        if gone or self.replug:
+            self._root().increment("next_cfg")
+        missing = wanted.keys() - present.keys()
+        if missing and not settled(self._idl):
+            self.waiting = True
+            return
+        for vni in sorted(missing):
+            port = self._tunnel(vni, wanted[vni])
+            if self._new:
+                row.ports = [*row.ports, port]
+            else:
+                # By mutation: an interface that is plugged at the same time must not get lost.
+                row.addvalue("ports", port)
+            self._changed("tunnel", f"{link_name(vni)}: port was absent", vni)
+
+    def _tunnel(self, vni: Vni, ifindex: int) -> Any:
+        name = link_name(vni)
+        ids = {VNI: str(int(vni)), IFINDEX: str(ifindex)}
+        interface = self._insert("Interface", name=name, type="", external_ids=ids)
+        if self._ofports.get(vni):
+            interface.ofport_request = [self._ofports[vni]]
+        return self._insert("Port", name=name, interfaces=[interface])
+
+    def _verdicts(self, row: Any) -> None:
+        for _, interface in self._ports(row):
+            verdict = self._spec.verdicts.get(interface.name)
+            ids = interface.external_ids
+            if verdict is None or ids.get("iface-id") != verdict.iface_id:
+                continue
+            for key, value in ((STATE, verdict.state), (REASON, verdict.reason)):
+                if value and ids.get(key) != value:
+                    interface.setkey("external_ids", key, value)
+                    self._changed("verdict", f"{interface.name}: {value}")
+                elif not value and key in ids:
+                    interface.delkey("external_ids", key)

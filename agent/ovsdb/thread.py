@@ -1,0 +1,203 @@
+"""The one thread on which the database client (ovs.db.idl) lives; it is not safe on any other.
+
+Work comes in as functions with a future; views go out to the asyncio loop. Reconnects by itself, for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from agent.ovsdb import rows
+from agent.ovsdb.view import BridgeView
+from cloison.errors import Unavailable
+
+with warnings.catch_warnings():
+    # ovs.poller looks whether eventlet is in use; where it is installed, that alone warns.
+    warnings.simplefilter("ignore")
+    import ovs.db.idl
+    import ovs.jsonrpc
+    import ovs.poller
+    import ovs.stream
+
+T = TypeVar("T")
+PROBE_INTERVAL_MS = 5000
+COMMIT_ATTEMPTS = 10
+SETTLE_TIMEOUT_S = 5.0
+_DATABASE = "Open_vSwitch"
+
+
+class DatabaseThread:
+    """Runs jobs on the database and tells `on_view` (on the loop) whenever the bridge looks different."""
+
+    def __init__(
+        self, remote: str, bridge: str, loop: asyncio.AbstractEventLoop, on_view: Callable[[BridgeView], None]
+    ) -> None:
+        self._remote, self._bridge, self._loop, self._on_view = remote, bridge, loop, on_view
+        self._jobs: deque[tuple[Callable[[Any], Any], asyncio.Future[Any]]] = deque()
+        self._view = BridgeView()
+        self._stopping = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # A daemon: a database that does not answer must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="ovsdb", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the thread; the database stays as it is."""
+        self._stopping = True
+        self._wake()
+        self._thread.join(timeout_s)
+
+    async def call(self, job: Callable[[Any], T]) -> T:
+        """Run job(idl) on the thread and return what it returns; raises Unavailable without a connection."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.append((job, future))
+        self._wake()
+        return await future
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            pass  # the pipe is full of wake-ups already
+
+    def _run(self) -> None:
+        idl = None
+        while not self._stopping and idl is None:
+            idl = self._open()
+        while not self._stopping and idl is not None:
+            idl.run()
+            self._publish(idl)
+            while self._jobs and not self._stopping:
+                job, future = self._jobs.popleft()
+                self._carry_out(job, future, idl)
+                self._publish(idl)
+            self._wait(idl)
+        if idl is not None:
+            idl.close()
+
+    def _open(self) -> Any:
+        """Return a client made for the schema the server has, None if there is no server now."""
+        self._fail_jobs()
+        try:
+            error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(self._remote), timeout=2000)
+            if error:
+                raise OSError(error, os.strerror(abs(error)))
+            connection = ovs.jsonrpc.Connection(stream)
+            request = ovs.jsonrpc.Message.create_request("get_schema", [_DATABASE])
+            error, reply = connection.transact_block(request)
+            connection.close()
+            if error or reply.error:
+                raise OSError(error or 0, str(reply and reply.error))
+        except OSError:
+            time.sleep(0.2)
+            return None
+        helper = ovs.db.idl.SchemaHelper(None, reply.result)
+        for table, columns in rows.COLUMNS.items():
+            helper.register_columns(table, columns)
+        return ovs.db.idl.Idl(self._remote, helper, probe_interval=PROBE_INTERVAL_MS)
+
+    def _fail_jobs(self) -> None:
+        while self._jobs:
+            _, future = self._jobs.popleft()
+            self._answer(future, Unavailable("ovsdb-server does not answer"))
+
+    def _wait(self, idl: Any) -> None:
+        poller = ovs.poller.Poller()
+        idl.wait(poller)
+        poller.fd_wait(self._wake_read, ovs.poller.POLLIN)
+        poller.block()
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass  # woken by the database, not by us
+
+    def _publish(self, idl: Any) -> None:
+        if connected(idl):
+            view = rows.view(idl, self._bridge)
+        else:
+            view = BridgeView(
+                False, self._view.exists, self._view.datapath_id, self._view.datapath_type,
+                self._view.interfaces, self._view.tunnels,
+            )  # fmt: skip
+        if view != self._view:
+            self._view = view
+            self._tell(self._on_view, view)
+
+    def _carry_out(self, job: Callable[[Any], Any], future: asyncio.Future[Any], idl: Any) -> None:
+        try:
+            if not connected(idl):
+                raise Unavailable("ovsdb-server does not answer")
+            result = job(idl)
+        except Exception as err:  # noqa: BLE001 - whatever it is, the one who asked must hear it
+            self._answer(future, err)
+        else:
+            self._answer(future, result)
+
+    def _answer(self, future: asyncio.Future[Any], result: Any) -> None:
+        def settle() -> None:
+            if future.done():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self._tell(settle)
+
+    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self._stopping = True  # the loop is closed: nobody is left to hear it
+
+
+def connected(idl: Any) -> bool:
+    """Tell whether the replica is whole and the session up."""
+    return bool(idl.state == ovs.db.idl.Idl.IDL_S_MONITORING and idl._session.is_connected())
+
+
+def transact(idl: Any, write: Callable[[Any], T]) -> T:
+    """Commit what write(transaction) puts into a transaction; repeat it if the rows changed meanwhile.
+
+    Raises Unavailable if the server does not take it.
+    """
+    for _ in range(COMMIT_ATTEMPTS):
+        transaction = ovs.db.idl.Transaction(idl)
+        try:
+            result = write(transaction)
+        except BaseException:
+            transaction.abort()
+            raise
+        status = transaction.commit_block()
+        if status in (transaction.SUCCESS, transaction.UNCHANGED):
+            return result
+        if status != transaction.TRY_AGAIN:
+            raise Unavailable(f"ovsdb-server refused the change: {status}: {transaction.get_error()}")
+        idl.run()
+        if not connected(idl):
+            break
+    raise Unavailable("ovsdb-server did not take the change")
+
+
+def wait_settled(idl: Any, timeout_s: float = SETTLE_TIMEOUT_S) -> bool:
+    """Wait until ovs-vswitchd has carried out what the database says; False after timeout_s."""
+    deadline = time.monotonic() + timeout_s
+    while not rows.settled(idl):
+        if time.monotonic() >= deadline or not connected(idl):
+            return False
+        poller = ovs.poller.Poller()
+        idl.wait(poller)
+        poller.timer_wait(100)
+        poller.block()
+        idl.run()
+    return True

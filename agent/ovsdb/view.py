@@ -1,0 +1,95 @@
+"""The bridge as values: what it should be (BridgeSpec), what it is (BridgeView). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cloison.model import OFPORT_MAX, Vni
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of the host's private key, its certificate, and the authority that signs controllers."""
+
+    key: str
+    cert: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the controller said about an interface: 'bound', or 'refused' with a reason."""
+
+    iface_id: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceView:
+    """A workload's interface on the bridge; ofport 0 until Open vSwitch has given a number."""
+
+    name: str
+    iface_id: str
+    ofport: int
+    error: str
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether it can be reported: it has an id, a number, and no error."""
+        return bool(self.iface_id) and 0 < self.ofport <= OFPORT_MAX and not self.error
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelView:
+    """The port of a VXLAN device; ifindex is the device it was made for."""
+
+    vni: Vni
+    ofport: int
+    error: str
+    ifindex: int
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether it can be reported."""
+        return 0 < self.ofport <= OFPORT_MAX and not self.error
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeView:
+    """What the database says. datapath_id is 0 until ovs-vswitchd has made the bridge."""
+
+    connected: bool = False
+    exists: bool = False
+    datapath_id: int = 0
+    datapath_type: str = ""
+    interfaces: Mapping[str, InterfaceView] = field(default_factory=dict)
+    tunnels: Mapping[Vni, TunnelView] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSpec:
+    """What the bridge should be.
+
+    datapath_type None keeps that of an existing bridge. target None, and tunnels None, leave controllers
+    and tunnel ports alone: nothing is known about them yet. tunnels maps each VNI to the ifindex of its
+    device; verdicts are by interface name.
+    """
+
+    name: str
+    datapath_type: str | None
+    new_datapath_type: str
+    tls: TlsFiles | None = None
+    target: str | None = None
+    tunnels: Mapping[Vni, int] | None = None
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that was put right; kind is 'bridge', 'controller', 'tunnel' or 'verdict'."""
+
+    kind: str
+    detail: str
+    vni: Vni | None = None

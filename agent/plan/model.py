@@ -1,0 +1,136 @@
+"""The desired state of one host: networks, and behind which VTEP each remote MAC is.
+
+Values are never changed in place; applying a delta shares every network it does not touch. Entries the
+kernel could not hold (a multicast MAC, a VTEP of 5 bytes) are kept apart in `rejected`, so that one bad
+record stops no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NewType
+
+from cloison.addresses import MULTICAST_BIT, Mac
+from cloison.model import Revision, Vni
+from cloison.v1 import host_sync_pb2 as pb
+
+Vtep = NewType("Vtep", bytes)
+"""Address of a tunnel end, packed: 4 or 16 bytes in network order."""
+
+VNI_LIMIT = 1 << 24
+MAC_LIMIT = 1 << 48
+MTU_MIN, MTU_MAX = 68, 65535
+"""What the kernel takes for a VXLAN device."""
+
+CHUNK_ENTRIES_MAX = 4096
+"""FDB entries in one message of a whole plan; about 100 kB."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """One network on this host: overlay MTU in bytes, and its FDB."""
+
+    vni: Vni
+    mtu: int
+    fdb: Mapping[Mac, Vtep] = field(default_factory=dict)
+    rejected: Mapping[int, bytes] = field(default_factory=dict)
+
+    @property
+    def fault(self) -> str | None:
+        """Why no device can be made for this network, or None."""
+        if not 0 < self.vni < VNI_LIMIT:
+            return f"VNI {self.vni} is outside 1..{VNI_LIMIT - 1}"
+        if not MTU_MIN <= self.mtu <= MTU_MAX:
+            return f"MTU {self.mtu} is outside {MTU_MIN}..{MTU_MAX}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """All networks of this host at one revision. `peer_uses` counts the FDB entries that name each VTEP."""
+
+    revision: Revision
+    networks: Mapping[Vni, NetworkPlan]
+    peer_uses: Mapping[Vtep, int]
+
+    @property
+    def peers(self) -> frozenset[Vtep]:
+        """Every VTEP that may send to this host: those its FDBs name."""
+        return frozenset(self.peer_uses)
+
+    def apply(self, delta: pb.PlanDelta) -> HostPlan:
+        """Return the plan after one delta.
+
+        Within a delta removals come first: networks, then MACs, then what is put. An MTU of 0 leaves the
+        MTU as it is. Applying a delta a second time changes nothing.
+        """
+        networks, uses = dict(self.networks), dict(self.peer_uses)
+        for vni in delta.removed_vnis:
+            gone = networks.pop(Vni(vni), None)
+            if gone is not None:
+                for vtep in gone.fdb.values():
+                    _release(uses, vtep)
+        for change in delta.networks:
+            known = networks.get(Vni(change.vni)) or NetworkPlan(Vni(change.vni), 0)
+            networks[known.vni] = _changed_network(known, change, uses)
+        revision = Revision(max(self.revision, delta.revision))
+        return HostPlan(revision, MappingProxyType(networks), MappingProxyType(uses))
+
+
+EMPTY_PLAN = HostPlan(Revision(0), MappingProxyType({}), MappingProxyType({}))
+
+
+def _release(uses: dict[Vtep, int], vtep: Vtep) -> None:
+    uses[vtep] -= 1
+    if not uses[vtep]:
+        del uses[vtep]
+
+
+def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: dict[Vtep, int]) -> NetworkPlan:
+    """Return known after change; uses follows."""
+    fdb, rejected = dict(known.fdb), dict(known.rejected)
+
+    def forget(mac: int) -> None:
+        before = fdb.pop(Mac(mac), None)
+        if before is not None:
+            _release(uses, before)
+        rejected.pop(mac, None)
+
+    for mac in change.removed_macs:
+        forget(mac)
+    for entry in change.upserted:
+        forget(entry.mac)
+        if not usable(entry.mac, entry.vtep):
+            rejected[entry.mac] = entry.vtep
+            continue
+        vtep = Vtep(entry.vtep)
+        fdb[Mac(entry.mac)] = vtep
+        uses[vtep] = uses.get(vtep, 0) + 1
+    return NetworkPlan(known.vni, change.mtu or known.mtu, MappingProxyType(fdb), MappingProxyType(rejected))
+
+
+def usable(mac: int, vtep: bytes) -> bool:
+    """Tell whether mac is a unicast MAC and vtep a unicast address: all that a static FDB entry may hold."""
+    if not 0 < mac < MAC_LIMIT or mac & MULTICAST_BIT:
+        return False
+    if len(vtep) == 4:
+        return vtep[0] not in (0, 127) and vtep[0] < 224
+    return len(vtep) == 16 and vtep[0] != 0xFF and any(vtep[:15])
+
+
+def full_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
+    """Yield the deltas that build plan from EMPTY_PLAN, each of a bounded size; at least one."""
+    message, room = pb.PlanDelta(revision=plan.revision), CHUNK_ENTRIES_MAX
+    for vni in sorted(plan.networks):
+        network = plan.networks[vni]
+        part = message.networks.add(vni=vni, mtu=network.mtu)
+        for mac, vtep in sorted([*network.fdb.items(), *network.rejected.items()]):
+            if room == 0:
+                yield message
+                message, room = pb.PlanDelta(revision=plan.revision), CHUNK_ENTRIES_MAX
+                part = message.networks.add(vni=vni, mtu=network.mtu)
+            part.upserted.add(mac=mac, vtep=vtep)
+            room -= 1
+    yield message

@@ -1,0 +1,79 @@
+"""`cloison`: the command line. A client of the API, nothing more.
+
+Exit codes: 0 done, 1 refused, 2 wrong command line, 3 stored but not in force in time, 4 controller not
+reachable (or asks to try again), 5 not permitted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+DEBUG = bool(os.environ.get("CLOISON_DEBUG"))
+# Before gRPC is imported: its own log lines say nothing that our errors don't.
+if not DEBUG:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import click  # noqa: E402
+from click.shell_completion import get_completion_class  # noqa: E402
+
+from controller.cli import commands, context_commands, contexts, resources, state_commands  # noqa: E402
+from controller.cli.pki import pki  # noqa: E402
+from controller.cli.session import Session  # noqa: E402
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 1 refused, 2 usage, 3 not in force in time, 4 unreachable, 5 not permitted.",
+)
+@click.option(
+    "--context",
+    "context_name",
+    envvar=contexts.CONTEXT_ENV,
+    metavar="NAME",
+    help="Use another context this once.",
+)
+@click.version_option(package_name="cloison", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, context_name: str | None) -> None:
+    """Keep the tenants of a cloud apart: tenants, networks, subnets, ports, hosts."""
+    ctx.obj = Session(context_name)
+    ctx.call_on_close(ctx.obj.close)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_script(shell: str) -> None:
+    """Print the completion script of a shell: eval "$(cloison completion bash)"."""
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(cli, {}, "cloison", "_CLOISON_COMPLETE").source())
+
+
+for _resource in resources.ALL.values():
+    cli.add_command(commands.make_group(_resource))
+for _command in (
+    context_commands.context,
+    state_commands.status,
+    state_commands.watch,
+    state_commands.wait,
+    pki,
+):
+    cli.add_command(_command)
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line and exit; shows a traceback only if CLOISON_DEBUG is set."""
+    try:
+        cli.main(args=argv, prog_name="cloison")
+    except Exception as error:
+        if DEBUG:
+            raise
+        click.echo(f"error: unexpected {type(error).__name__}: {error}", err=True)
+        click.echo("  next: run it again with CLOISON_DEBUG=1 and report what it shows", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

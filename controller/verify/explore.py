@@ -1,0 +1,74 @@
+"""The meaning, of all packets at once: a question about a field splits a region into its answers.
+
+`explore` runs plain Python (semantics.py) over a region, again and again, until every part has one answer
+to every question it asked; so the text that people read is the text that is proved against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from controller.verify.packet import FIELD_MASKS, OFFSETS
+from controller.verify.space import Region, within, without
+
+T = TypeVar("T")
+
+
+class Question:
+    """Packets of a region, seen as one packet: semantics.Seen. What it answers holds for all of `region`."""
+
+    __slots__ = ("_none_of", "others", "region")
+
+    def __init__(self, region: Region, none_of: frozenset[tuple[str, int]]) -> None:
+        self.region = region
+        # Look-ups already answered with "none of them" for this region, by field and identity of the index.
+        self._none_of = none_of
+        self.others: list[tuple[Region, frozenset[tuple[str, int]]]] = []
+
+    def has(self, name: str, value: int, mask: int = -1) -> bool:
+        """Tell whether the field, under the mask, is value; where that differs, go on with those that do."""
+        at = OFFSETS[name]
+        cut = (value << at, mask << at & FIELD_MASKS[name])
+        inside = within(self.region, cut)
+        if inside is None:
+            return False
+        if inside is not self.region:
+            outside = without(self.region, cut)
+            if outside is not None:
+                self.others.append((outside, self._none_of))
+            self.region = inside
+        return True
+
+    def find(self, name: str, values: Mapping[int, object]) -> int | None:
+        """Return the field's value if values has it as a key; where that differs, go on with those that lack it."""
+        at, wanted = OFFSETS[name], FIELD_MASKS[name]
+        if not wanted & ~self.region.mask:
+            known = (self.region.value & wanted) >> at
+            return known if known in values else None
+        token = (name, id(values))
+        if token in self._none_of:
+            return None
+        holes = []
+        for value in values:
+            cut = (value << at, wanted)
+            inside = within(self.region, cut)
+            if inside is not None:
+                self.others.append((inside, self._none_of))
+                holes.append(cut)
+        self.region = Region(self.region.value, self.region.mask, (*self.region.holes, *holes))
+        self._none_of |= {token}
+        return None
+
+
+def explore(region: Region, ask: Callable[[Question], T]) -> Iterator[tuple[Region, T]]:
+    """Yield the parts of a region with the answer that ask gives for each; together they are the region.
+
+    A part may turn out empty (space.member decides); none is left out.
+    """
+    pending: list[tuple[Region, frozenset[tuple[str, int]]]] = [(region, frozenset())]
+    while pending:
+        question = Question(*pending.pop())
+        answer = ask(question)
+        yield question.region, answer
+        pending += question.others

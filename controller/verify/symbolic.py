@@ -1,0 +1,387 @@
+"""One bridge, all packets at once: the flows run over regions of the input. Exact, or Refused.
+
+A frame is the bits that came in plus what was written since: constants, and slices of the input. A path
+condition is a region of the *input*, so a copied field keeps its relation to the one it was copied from. A
+match refines the region, a flow of higher priority is subtracted from what later ones see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
+
+from controller.flows import Flow, Load, Move, Output, OutputField, SetField
+from controller.verify.grammar import OFPORT_MAX, Refused, fault
+from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Cube
+from controller.verify.space import Region, covers, member, within, without
+
+Slice = tuple[int, int, int]
+"""(where in the frame, where in the input, bits): a part of the frame that is a part of the input."""
+
+
+class Frame(NamedTuple):
+    """A frame on its way, for every packet of a region.
+
+    written: the bits of the frame that are no longer those of the input; each is in const_mask (then
+    const_value has it) or in one of the slices.
+    """
+
+    region: Region
+    written: int = 0
+    const_value: int = 0
+    const_mask: int = 0
+    slices: tuple[Slice, ...] = ()
+
+    def known(self) -> Cube:
+        """Return the bits of the frame that are the same for all of the region."""
+        keep = ~self.written
+        value = self.region.value & keep | self.const_value
+        mask = self.region.mask & keep | self.const_mask
+        for at, source, bits in self.slices:
+            ones = (1 << bits) - 1
+            value |= (self.region.value >> source & ones) << at
+            mask |= (self.region.mask >> source & ones) << at
+        return value, mask
+
+    def source_of(self, cut: Cube) -> Cube | None:
+        """Return the input cube for which the frame lies in cut; None if it never does."""
+        cut_value, cut_mask = cut
+        if not cut_mask & self.written:
+            return cut
+        if (cut_value ^ self.const_value) & cut_mask & self.const_mask:
+            return None
+        mask = cut_mask & ~self.written
+        value = cut_value & mask
+        for at, source, bits in self.slices:
+            ones = (1 << bits) - 1
+            part_mask = (cut_mask >> at & ones) << source
+            part_value = (cut_value >> at & ones) << source
+            if (value ^ part_value) & mask & part_mask:
+                return None
+            value, mask = value | part_value, mask | part_mask
+        return value, mask
+
+    def field(self, name: str) -> int | None:
+        """Return the value of a field if it is the same for all of the region."""
+        value, mask = self.known()
+        wanted = FIELD_MASKS[name]
+        return (value & wanted) >> OFFSETS[name] if not wanted & ~mask else None
+
+    def write(self, at: int, bits: int, value: int) -> Frame:
+        """Return the frame with a constant written to bits [at, at + bits)."""
+        ones = ((1 << bits) - 1) << at
+        return self._replaced(at, bits, value << at, ones, ())
+
+    def copy(self, source: int, at: int, bits: int) -> Frame:
+        """Return the frame with its bits [source, +bits) copied to [at, +bits)."""
+        ones = (1 << bits) - 1
+        const_mask = self.const_mask >> source & ones
+        const_value = self.const_value >> source & const_mask
+        taken = [
+            (at + low - source, origin + low - start, high - low)
+            for start, origin, width in self.slices
+            if (low := max(start, source)) < (high := min(start + width, source + bits))
+        ]
+        untouched = ~(self.written >> source) & ones
+        while untouched:
+            low = (untouched & -untouched).bit_length() - 1
+            run = untouched >> low
+            width = (~run & (run + 1)).bit_length() - 1
+            taken.append((at + low, source + low, width))
+            untouched &= ~(((1 << width) - 1) << low)
+        return self._replaced(at, bits, const_value << at, const_mask << at, tuple(taken))
+
+    def _replaced(self, at: int, bits: int, value: int, mask: int, slices: tuple[Slice, ...]) -> Frame:
+        ones = ((1 << bits) - 1) << at
+        kept = [piece for old in self.slices for piece in _outside(old, at, bits)]
+        return Frame(
+            self.region,
+            self.written | ones,
+            self.const_value & ~ones | value,
+            self.const_mask & ~ones | mask,
+            (*kept, *slices),
+        )
+
+
+def _outside(piece: Slice, at: int, bits: int) -> Iterator[Slice]:
+    """Yield what is left of a slice when bits [at, at + bits) of the frame are overwritten."""
+    start, source, width = piece
+    if start < at:
+        yield start, source, min(width, at - start)
+    end = at + bits
+    if start + width > end:
+        cut = max(0, end - start)
+        yield start + cut, source + cut, width - cut
+
+
+def entering(region: Region, in_port: int | None) -> Frame:
+    """Return the frame of packets that come into a bridge: registers are 0; in_port None is any of region."""
+    frame = Frame(region)
+    if in_port is not None:
+        frame = frame.write(OFFSETS["in_port"], WIDTHS["in_port"], in_port)
+    low = OFFSETS["reg0"]
+    return frame.write(low, sum(WIDTHS[f"reg{n}"] for n in range(8)), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A flow, prepared: its match as a cube, and where each action reads and writes."""
+
+    flow: Flow
+    table: int
+    priority: int
+    cube: Cube
+    steps: tuple[tuple[str, int, int, int], ...]
+    goto: int | None
+    cookie: int
+
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """What tells flows apart."""
+        return self.table, self.priority, *self.cube
+
+    @property
+    def effect(self) -> tuple[object, ...]:
+        """What it does."""
+        return self.steps, self.goto
+
+
+def prepare(flow: Flow) -> Rule:
+    """Return the flow as a rule; raises Refused if it is not understood."""
+    wrong = fault(flow)
+    if wrong is not None:
+        raise Refused(f"a flow {wrong}", flow)
+    return Rule(
+        flow, flow.table, flow.priority, match_cube(flow), tuple(map(_step, flow.actions)), flow.goto, flow.cookie
+    )
+
+
+def match_cube(flow: Flow) -> Cube:
+    """Return the match of a flow as a cube."""
+    value = mask = 0
+    for field, term_value, term_mask in flow.match:
+        at = OFFSETS[field.name]
+        value |= term_value << at
+        mask |= term_mask << at
+    return value, mask
+
+
+def _step(action: object) -> tuple[str, int, int, int]:
+    match action:
+        case Output(port):
+            return "output", port, 0, 0
+        case OutputField(field, start, bits, _):
+            return "output-field", OFFSETS[field.name] + start, bits, 0
+        case SetField(field, value):
+            return "write", OFFSETS[field.name], field.width, value
+        case Load(field, start, bits, value):
+            return "write", OFFSETS[field.name] + start, bits, value
+        case Move(src, src_start, dst, dst_start, bits):
+            return "copy", OFFSETS[src.name] + src_start, OFFSETS[dst.name] + dst_start, bits
+    raise Refused(f"an action the proof does not know: {action!r}")
+
+
+# A rule is filed under the fields of these that it matches exactly; so a look-up in a table of thousands
+# looks at the few rules that the frame can meet.
+_FILED = ("in_port", "reg0", "reg1", "eth_dst")
+_FILED_MASKS = tuple(FIELD_MASKS[name] for name in _FILED)
+_FILED_AT = tuple(OFFSETS[name] for name in _FILED)
+_priority = attrgetter("priority")
+Filing = tuple[int | None, ...]
+
+
+class Table:
+    """The rules of one table."""
+
+    __slots__ = ("_shapes", "rules")
+
+    def __init__(self) -> None:
+        self.rules: dict[tuple[int, int, int, int], Rule] = {}
+        # By which fields a rule matches exactly, then by their values.
+        self._shapes: dict[tuple[bool, ...], dict[Filing, list[Rule]]] = {}
+
+    def add(self, rule: Rule) -> None:
+        """Put in a rule; raises Refused if its key is taken."""
+        if rule.key in self.rules:
+            raise Refused("a flow has the key of another flow", rule.flow)
+        self.rules[rule.key] = rule
+        shape, values = _filing(rule.cube)
+        self._shapes.setdefault(shape, {}).setdefault(values, []).append(rule)
+
+    def remove(self, key: tuple[int, int, int, int]) -> Rule | None:
+        """Take out the rule of that key; None if there is none."""
+        rule = self.rules.pop(key, None)
+        if rule is not None:
+            shape, values = _filing(rule.cube)
+            here = self._shapes[shape]
+            here[values].remove(rule)
+            if not here[values]:
+                del here[values]
+                if not here:
+                    del self._shapes[shape]
+        return rule
+
+    def candidates(self, known: Cube) -> list[Rule]:
+        """Return the rules that a frame with these known bits may meet, highest priority first."""
+        shape, values = _filing(known)
+        found: list[Rule] = []
+        for filed, here in self._shapes.items():
+            if all(not f or s for f, s in zip(filed, shape, strict=True)):
+                key = tuple(v if f else None for v, f in zip(values, filed, strict=True))
+                found += here.get(key, ())
+            else:
+                found += _consistent(here, filed, shape, values)
+        found.sort(key=_priority, reverse=True)
+        return found
+
+
+def _filing(cube: Cube) -> tuple[tuple[bool, ...], Filing]:
+    value, mask = cube
+    shape = tuple(not m & ~mask for m in _FILED_MASKS)
+    values = tuple(
+        (value & m) >> at if s else None for s, m, at in zip(shape, _FILED_MASKS, _FILED_AT, strict=True)
+    )
+    return shape, values
+
+
+def _consistent(
+    here: dict[Filing, list[Rule]], filed: tuple[bool, ...], shape: tuple[bool, ...], values: Filing
+) -> Iterator[Rule]:
+    """Rules filed by a field that the frame does not have one value of."""
+    checked = [i for i in range(len(_FILED)) if filed[i] and shape[i]]
+    for key, rules in here.items():
+        if all(key[i] == values[i] for i in checked):
+            yield from rules
+
+
+Copy = tuple[int, Frame]
+"""An OpenFlow port, and the frame as it was sent there."""
+
+
+class Undefined(Refused):
+    """What a bridge does with some packets is not defined, or not understood; region has them."""
+
+    def __init__(self, message: str, flow: Flow, region: Region) -> None:
+        super().__init__(message, flow)
+        self.region = region
+
+
+class Leaf(NamedTuple):
+    """What becomes of one part of the packets: copies sent, or arrival at a table where the run was to stop."""
+
+    region: Region
+    sent: tuple[Copy, ...]
+    stopped: tuple[int, Frame] | None
+    rules: tuple[Rule, ...]
+
+
+class Bridge:
+    """The flow tables of a bridge, changed rule by rule."""
+
+    def __init__(self, flows: Iterable[Flow] = ()) -> None:
+        self.tables: dict[int, Table] = {}
+        for flow in flows:
+            self.add(prepare(flow))
+
+    def add(self, rule: Rule) -> None:
+        """Put in a rule; raises Refused if its key is taken."""
+        table = self.tables.get(rule.table)
+        if table is None:
+            table = self.tables[rule.table] = Table()
+        table.add(rule)
+
+    def remove(self, rule: Rule) -> Rule | None:
+        """Take out the rule of that key."""
+        table = self.tables.get(rule.table)
+        return table.remove(rule.key) if table is not None else None
+
+    def run(self, frame: Frame, table: int = 0, stops: frozenset[int] = frozenset()) -> Iterator[Leaf]:
+        """Yield what becomes of each part of the frame's region; together the parts are the region.
+
+        Raises Refused where what happens is not defined or not understood for some packet of it.
+        """
+        pending: list[tuple[Frame, int, tuple[Copy, ...], tuple[Rule, ...]]] = [
+            (frame, table, (), ())
+        ]
+        while pending:
+            now, number, sent, rules = pending.pop()
+            if number in stops and rules:
+                yield Leaf(now.region, sent, (number, now), rules)
+                continue
+            for rule, part in self._lookup(number, now):
+                if rule is None:
+                    yield Leaf(part.region, sent, None, rules)
+                    continue
+                after, more = _carry_out(rule, part, sent)
+                passed = (*rules, rule)
+                if rule.goto is None:
+                    yield Leaf(after.region, more, None, passed)
+                else:
+                    pending.append((after, rule.goto, more, passed))
+
+    def _lookup(self, number: int, frame: Frame) -> Iterator[tuple[Rule | None, Frame]]:
+        """Yield each rule with the part of the frame's region that meets it, and None with what meets no rule."""
+        table = self.tables.get(number)
+        rest: Region | None = frame.region
+        level: int | None = None
+        whole = frame.region
+        met: list[tuple[Rule, Cube]] = []
+        for rule in table.candidates(frame.known()) if table is not None else ():
+            if rule.priority != level:
+                if rest is None:
+                    return
+                level, whole, met = rule.priority, rest, []
+            cut = frame.source_of(rule.cube)
+            if cut is None or within(whole, cut) is None:
+                continue
+            _check_rivals(whole, met, rule, cut)
+            met.append((rule, cut))
+            part = within(rest, cut) if rest is not None else None
+            if part is not None and rest is not None:
+                yield rule, frame._replace(region=part)
+                rest = without(rest, cut)
+        if rest is not None:
+            yield None, frame._replace(region=rest)
+
+
+def _check_rivals(whole: Region, met: Iterable[tuple[Rule, Cube]], rule: Rule, cut: Cube) -> None:
+    """Raise Refused if a packet meets two rules of one priority that do not do the same."""
+    for other, other_cut in met:
+        if other.effect == rule.effect:
+            continue
+        both = within(whole, other_cut)
+        both = within(both, cut) if both is not None else None
+        if both is not None and member(both) is not None:
+            raise Undefined("two flows of one priority match one packet and do not do the same", rule.flow, both)
+
+
+def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame, tuple[Copy, ...]]:
+    """Return the frame after the rule's actions, and the copies sent so far."""
+    for verb, a, b, c in rule.steps:
+        if verb == "write":
+            frame = frame.write(a, b, c)
+        elif verb == "copy":
+            frame = frame.copy(a, b, c)
+        else:
+            port = a if verb == "output" else _port(rule, frame, a, b)
+            # Port 0 does not exist; a frame is never sent back to where it came in (as in switch.py).
+            if port not in (0, frame.field("in_port")):
+                sent = (*sent, (port, frame))
+    return frame, sent
+
+
+def _port(rule: Rule, frame: Frame, at: int, bits: int) -> int:
+    value, mask = frame.known()
+    ones = (1 << bits) - 1
+    if mask >> at & ones == ones:
+        port = value >> at & ones
+        if port <= OFPORT_MAX:
+            return port
+        message = f"sends to the reserved port {port:#x}"
+    else:
+        message = "sends to a port that is not the same for all packets it matches"
+    if member(frame.region) is None:
+        return 0
+    raise Undefined(message, rule.flow, frame.region)

@@ -1,0 +1,275 @@
+"""Random intents with overlapping tenants, what the compiler makes of them, and packets that hit the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from random import Random
+from typing import Any
+
+from cloison.addresses import IpAddress, IpNetwork, link_local, wire_mac
+from cloison.model import Vni
+from cloison.names import HostName, NetworkName, PortName
+from controller.compiler import HostView, NetworkView, PortView, compile_host
+from controller.flows import Flow, FlowKey, match
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
+from controller.verify.packet import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    FRAGMENT,
+    FRAGMENT_LATER,
+    HEADER_FIELDS,
+    PROTO_ICMPV6,
+    PROTO_IPV6_FRAGMENT,
+    Packet,
+)
+from controller.verify.path import HostState
+
+BROADCAST = 0xFFFFFFFFFFFF
+SUBNETS4 = [IPv4Network(n) for n in ("10.0.0.0/24", "10.0.1.0/26", "192.168.7.0/28", "10.0.0.0/8")]
+# The last one has low 32 bits that may be those of another subnet's addresses.
+SUBNETS6 = [IPv6Network(n) for n in ("2001:db8::/64", "2001:db8:0:1::/64", "fd00:1::/120", "2001:db8:2::/48")]
+
+
+def random_intent(rng: Random, *, tenants: int = 3, hosts: int = 4, ports: int = 4) -> Intent:
+    """At most so many tenants, hosts, and ports of a network; the same subnets and addresses in all tenants."""
+    host_names = [HostName(f"h{n}") for n in range(1, rng.randint(1, hosts) + 1)]
+    maker = _Maker(rng, host_names)
+    for t in range(1, rng.randint(1, tenants) + 1):
+        for n in range(rng.choice((1, 1, 2))):
+            maker.network(NetworkName(f"t{t}", f"n{n}"), rng.randint(0, ports))
+    return maker.intent()
+
+
+class _Maker:
+    def __init__(self, rng: Random, hosts: list[HostName]) -> None:
+        self.rng, self.host_names = rng, hosts
+        self.vteps = {
+            h: IPv4Address(f"172.16.0.{i}") if rng.random() < 0.97 else None for i, h in enumerate(hosts, 1)
+        }
+        self.ofports = {h: list(range(1, 200)) for h in hosts}
+        for numbers in self.ofports.values():
+            rng.shuffle(numbers)
+        self.networks: dict[NetworkName, NetworkIntent] = {}
+        self.ports: dict[PortName, PortIntent] = {}
+        self.number = 0
+
+    def network(self, name: NetworkName, ports: int) -> None:
+        rng = self.rng
+        kind = rng.choice(("v4", "v6", "both", "both"))
+        subnets: list[IpNetwork] = []
+        if kind != "v6":
+            subnets += rng.sample(SUBNETS4[:3], rng.choice((1, 1, 2))) if rng.random() < 0.9 else SUBNETS4[3:]
+        if kind != "v4":
+            subnets += rng.sample(SUBNETS6, rng.choice((1, 2)))
+        used: set[object] = set()
+        made = [self._port(PortName(*name, f"p{i}"), subnets, used) for i in range(ports)]
+        self.ports.update({p.name: p for p in made})
+        present = {p.host for p in made if p.host is not None}
+        tunnels = {h: self.ofports[h].pop() for h in sorted(present) if self.vteps[h] and rng.random() < 0.95}
+        self.networks[name] = NetworkIntent(
+            name=name, vni=4096 + len(self.networks) * rng.choice((1, 7)), subnets=tuple(subnets), tunnels=tunnels
+        )
+        while sum(n.vni == self.networks[name].vni for n in self.networks.values()) > 1:
+            self.networks[name] = replace(self.networks[name], vni=self.networks[name].vni + 1)
+
+    def _port(self, name: PortName, subnets: list[IpNetwork], used: set[object]) -> PortIntent:
+        rng = self.rng
+        self.number += 1
+        while True:
+            mac = 0x020000000000 | rng.choice((rng.randrange(1, 6), rng.getrandbits(32)))
+            if rng.random() < 0.2:
+                mac = rng.getrandbits(48) & ~(1 << 40) | 1 << 45
+            chosen = rng.sample(subnets, rng.randint(1, len(subnets)))
+            addresses = tuple(_address(rng, s) for s in chosen)
+            claims: set[object] = {mac, *map(wire_mac, addresses)}
+            if any(a.version == 6 for a in addresses):
+                claims.add(wire_mac(link_local(mac)))
+            if claims & used or mac >> 32 in (0x0AF0, 0x0AF6):
+                continue
+            used |= claims
+            host = rng.choice(self.host_names) if rng.random() < 0.9 else None
+            ofport = self.ofports[host].pop() if host else 0
+            return PortIntent(
+                name=name, number=self.number, mac=mac, addresses=addresses, host=host, ofport=ofport
+            )
+
+    def intent(self) -> Intent:
+        hosts = {h: HostIntent(name=h, vtep=vtep) for h, vtep in self.vteps.items()}
+        return Intent(hosts=hosts, networks=self.networks, ports=self.ports)
+
+
+def _address(rng: Random, subnet: IpNetwork) -> IpAddress:
+    offset = rng.randrange(2, min(subnet.num_addresses - 1, rng.choice((7, 16))))
+    return subnet.network_address + offset
+
+
+def compile_intent(intent: Intent) -> dict[HostName, HostState]:
+    """What every host would hold: the compiler's flows, and forwarding databases."""
+    world = World(intent)
+    return {host: compile_on(world, host) for host in intent.hosts}
+
+
+def network_view(world: World, network: NetworkIntent, host: HostName) -> NetworkView:
+    return NetworkView(
+        tenant_number=_tenant_number(network.name.tenant),
+        vni=Vni(network.vni),
+        subnets=network.subnets,
+        tunnel_ofport=network.tunnels.get(host),
+    )
+
+
+def port_view(world: World, port: PortIntent) -> PortView:
+    return PortView(
+        tenant_number=_tenant_number(port.name.tenant),
+        port_number=port.number,
+        vni=Vni(world.networks[port.name.parent].vni),
+        ofport=port.ofport,
+        mac=port.mac,
+        addresses=port.addresses,
+    )
+
+
+def _tenant_number(tenant: str) -> int:
+    return int(tenant[1:])
+
+
+def compile_on(world: World, host: HostName) -> HostState:
+    ports = {p.name: p for p in world.ports.values() if p.host == host}
+    networks = {p.parent: world.networks[p.parent] for p in ports}
+    view = HostView(
+        networks={Vni(n.vni): network_view(world, n, host) for n in networks.values()},
+        ports={p.name: port_view(world, p) for p in ports.values()},
+    )
+    return HostState(
+        flows=_as_designed(compile_host(view), view).values(),
+        fdb={n.vni: fdb_of(world, n, host) for n in networks.values()},
+        devices={n.tunnels[host]: n.vni for n in networks.values() if host in n.tunnels},
+    )
+
+
+def _as_designed(table: dict[FlowKey, Flow], view: HostView) -> dict[FlowKey, Flow]:
+    """The flows with what the compiler forgets: see test_solicitation_for_an_address_nobody_has."""
+    for port in view.ports.values():
+        for address in port.addresses6:
+            asked = match(
+                reg0=port.vni, eth_dst=wire_mac(address), eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=135
+            )
+            flow = Flow(table=20, priority=115, match=asked, cookie=port.cookie)
+            table.setdefault(flow.key, flow)
+    return table
+
+
+def fdb_of(world: World, network: NetworkIntent, host: HostName) -> dict[int, IpAddress]:
+    fdb: dict[int, IpAddress] = {}
+    for port in world.ports.values():
+        vtep = world.hosts[port.host].vtep if port.host is not None else None
+        if port.name.parent != network.name or port.host == host or vtep is None:
+            continue
+        addresses: list[IpAddress] = list(port.addresses)
+        if any(a.version == 6 for a in addresses):
+            addresses.append(link_local(port.mac))
+        fdb.update({mac: vtep for mac in (port.mac, *map(wire_mac, addresses))})
+    return fdb
+
+
+class Packets:
+    """Packets that a port might send: mostly what some rule is about, with one or two things wrong."""
+
+    def __init__(self, rng: Random, world: World) -> None:
+        self.rng, self.world = rng, world
+        self.entries = sorted(world.by_ofport)
+        macs = [p.mac for p in world.ports.values()]
+        ips = [a for p in world.ports.values() for a in p.addresses]
+        local = [link_local(m) for m in macs]
+        self.macs: list[int] = [*macs, *(wire_mac(a) for a in (*ips, *local)), BROADCAST, 0, 0x01005E000001]
+        self.macs += [0x3333FF000005, 0x02AABBCCDDEE, 0x0AF00A000063, 0x0AF600000063]
+        self.ips4 = [int(a) for a in ips if a.version == 4]
+        self.ips4 += [int(IPv4Address(a)) for a in ("10.0.0.99", "10.0.0.255", "8.8.8.8", "224.0.0.1", "0.0.0.0")]
+        self.ips4 += [BROADCAST & 0xFFFFFFFF, 0xF0000001]
+        self.ips6 = [int(a) for a in (*ips, *local) if a.version == 6]
+        # The low 32 bits of one address under the prefix of another.
+        self.ips6 += [a & 0xFFFFFFFF | 0xFE80 << 112 for a in self.ips6]
+        self.ips6 += [a & 0xFFFFFFFF | 0x20010DB8 << 96 for a in self.ips6]
+        self.ips6 += [int(IPv6Address(a)) for a in ("2001:db8::99", "2001:4860::8", "ff02::1", "ff02::1:ff00:5", "::")]
+
+    def sender(self) -> tuple[HostName, int]:
+        """A host and an OpenFlow port, most often one with a port behind."""
+        rng = self.rng
+        if self.entries and rng.random() < 0.97:
+            return rng.choice(self.entries)
+        return rng.choice(sorted(self.world.hosts)), rng.randrange(200, 300)
+
+    def make(self, host: HostName, ofport: int) -> Packet:
+        """A packet for that sender."""
+        rng = self.rng
+        port = self.world.by_ofport.get((host, ofport)) or rng.choice(sorted(self.world.ports.values(), key=str))
+        members = [p for p in self.world.ports.values() if p.name.parent == port.name.parent]
+        peer = rng.choice(members)
+        values = self._honest(port, peer)
+        for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+            name = rng.choice([n for n in values] + ["vlan_vid", "ip_frag"])
+            values[name] = self._other(name)
+        if values.get("ip_frag", 0) & FRAGMENT_LATER and values["eth_type"] == ETH_IPV6:
+            values["ip_proto"] = PROTO_IPV6_FRAGMENT
+        return Packet(**values).canonical()
+
+    def _honest(self, port: PortIntent, peer: PortIntent) -> dict[str, int]:
+        rng = self.rng
+        v: dict[str, int] = {"eth_src": port.mac, "eth_dst": rng.choice((peer.mac, peer.mac, *self.macs))}
+        kinds = [k for k, a in ((ETH_IPV4, port.addresses4), (ETH_ARP, port.addresses4), (ETH_IPV6, port.addresses6)) if a]
+        v["eth_type"] = rng.choice(kinds * 8 + [ETH_IPV4, ETH_ARP, ETH_IPV6, 0x88CC])
+        target4 = rng.choice((*peer.addresses4, *peer.addresses4, rng.choice(self.ips4)))
+        target6 = rng.choice((*peer.addresses6, *peer.addresses6, rng.choice(self.ips6)))
+        if v["eth_type"] == ETH_ARP:
+            v |= {"arp_op": rng.choice((1, 1, 2, 2, 3)), "arp_spa": _one(rng, port.addresses4), "arp_sha": port.mac}
+            v |= {"arp_tpa": target4, "arp_tha": rng.choice((0, peer.mac))}
+        elif v["eth_type"] == ETH_IPV4:
+            v |= {"ipv4_src": _one(rng, port.addresses4), "ipv4_dst": target4, "ip_proto": rng.choice((1, 6, 17, 58))}
+            v |= {"ip_ttl": rng.choice((1, 64, 255))}
+        elif v["eth_type"] == ETH_IPV6:
+            v |= {"ipv6_src": _one(rng, port.addresses6), "ipv6_dst": target6}
+            v |= {"ip_ttl": 255, "ip_proto": rng.choice((6, 17, 58, 58, 58))}
+            if v["ip_proto"] == PROTO_ICMPV6:
+                v |= self._icmpv6(port, peer, target6)
+        return v
+
+    def _icmpv6(self, port: PortIntent, peer: PortIntent, target: int) -> dict[str, int]:
+        rng = self.rng
+        v = {"icmpv6_type": rng.choice((128, 133, 134, 135, 135, 135, 136, 136, 137)), "icmpv6_code": 0}
+        if v["icmpv6_type"] == 135:
+            v |= {"ipv6_nd_target": target, "ipv6_nd_sll": rng.choice((0, port.mac))}
+            v["ipv6_dst"] = rng.choice((target, 0xFF02 << 112 | 0x1FF000000 | target & 0xFFFFFF, *self.ips6[:4]))
+        elif v["icmpv6_type"] == 136:
+            v |= {"ipv6_nd_target": _one(rng, port.addresses6), "ipv6_nd_tll": rng.choice((0, port.mac))}
+        return v
+
+    def _other(self, name: str) -> int:
+        rng = self.rng
+        choose: dict[str, Callable[[], int]] = {
+            "eth_type": lambda: rng.choice((ETH_IPV4, ETH_ARP, ETH_IPV6, 0x8100, 0x05FF)),
+            "vlan_vid": lambda: rng.choice((0, 0x1000, 0x1005)),
+            "ip_frag": lambda: rng.choice((0, FRAGMENT, FRAGMENT | FRAGMENT_LATER)),
+            "ip_proto": lambda: rng.choice((6, 17, 58)),
+            "ip_ttl": lambda: rng.choice((0, 64, 254, 255)),
+            "icmpv6_type": lambda: rng.randrange(128, 140),
+            "icmpv6_code": lambda: rng.choice((0, 1, 255)),
+            "arp_op": lambda: rng.choice((0, 1, 2, 3, 9)),
+        }
+        if name in choose:
+            return choose[name]()
+        if name.startswith("eth") or name in ("arp_sha", "arp_tha", "ipv6_nd_sll", "ipv6_nd_tll"):
+            return rng.choice(self.macs)
+        if name.startswith(("ipv4", "arp")):
+            return rng.choice(self.ips4)
+        return rng.choice(self.ips6)
+
+
+def _one(rng: Random, values: Sequence[int]) -> int:
+    return rng.choice(values) if values else 0
+
+
+def header_dict(packet: Packet) -> dict[str, Any]:
+    return {name: getattr(packet, name) for name in HEADER_FIELDS}

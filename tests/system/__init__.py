@@ -1,0 +1,1 @@
+"""Tests against real servers and the real kernel: root, etcd, Open vSwitch."""
