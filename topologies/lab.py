@@ -191,28 +191,12 @@ class Lab:
         if host not in self.hosts:
             raise LabError(f"no host {host!r} in this lab: hosts are {', '.join(self.hosts)}")
         name = name or f"vm{len(self.workloads) + 1}"
-        plug = Plug(
-            name,
-            host,
-            iface_id,
-            mac,
-            interfaces(addresses),
-            mtu or self.underlay.mtu - VXLAN_BYTES,
-            tuple(gateways),
-        )
+        mtu = mtu or self.underlay.mtu - VXLAN_BYTES
+        plug = Plug(name, host, iface_id, mac, interfaces(addresses), mtu, tuple(gateways))
         with self._lock:  # a Mininet shell takes one command at a time
             if name in self.workloads or name in self.nodes:
                 raise LabError(f"there is a {name!r} already: unplug it or choose another name")
-            workload = Workload(name, self.mark, plug)
-            self.workloads[name] = workload
-            self.state.workloads[name] = _record(workload) | {
-                "host": host,
-                "tap": plug.tap,
-                "iface_id": iface_id,
-                "mac": mac,
-                "addresses": list(addresses),
-            }
-            self._save()
+            workload = self._remember(Workload(name, self.mark, plug))
             try:
                 workload.attach(self.nodes[host], self.hosts[host].switch, dad)
             except BaseException:
@@ -308,6 +292,19 @@ class Lab:
     def _each_host(self, action: Callable[[Host], None]) -> None:
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(action, self.hosts.values()))
+
+    def _remember(self, workload: Workload) -> Workload:
+        plug = workload.plug
+        self.workloads[workload.name] = workload
+        self.state.workloads[workload.name] = _record(workload) | {
+            "host": plug.host,
+            "tap": plug.tap,
+            "iface_id": plug.iface_id,
+            "mac": plug.mac,
+            "addresses": [str(a) for a in plug.addresses],
+        }
+        self._save()
+        return workload
 
     def _forget(self, workload: Workload) -> None:
         workload.stop()

@@ -71,9 +71,13 @@ class LabNode(Node):  # type: ignore[misc]
         self.run(["ip", "-batch", "-"], stdin="".join(f"{c}\n" for c in commands), check=True)
 
     def sysctl(self, **values: int) -> None:
-        """Set kernel parameters of this namespace; in names `__` stands for `.`. Raises NodeError."""
-        settings = [f"{name.replace('__', '.')}={value}" for name, value in values.items()]
-        self.run(["sysctl", "-qw", *settings], check=True)
+        """Set kernel parameters of this namespace; in names `__` stands for `.`. Raises OSError."""
+
+        def write() -> None:
+            for name, value in values.items():
+                Path("/proc/sys", *name.split("__")).write_text(str(value), encoding="ascii")
+
+        self.within(write)
 
     def within(self, function: Callable[[], T]) -> T:
         """Call a function of this process inside the namespace, in a thread of its own.

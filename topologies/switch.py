@@ -32,40 +32,16 @@ class Switch:
         self.create_database()
         env = {"OVS_RUNDIR": str(self.dir), "OVS_LOGDIR": str(self.dir), "OVS_DBDIR": str(self.dir)}
         logging = ["-vconsole:info", "-vsyslog:off", "-vfile:off"]
-        self.ovsdb = Daemon(
-            "ovsdb",
-            node,
-            [
-                "ovsdb-server",
-                str(self._database),
-                f"--remote=p{self.remote}",
-                "--no-chdir",
-                "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
-                f"--pidfile={self.dir}/ovsdb-server.pid",
-                f"--unixctl={self.dir}/ovsdb-server.ctl",
-                *logging,
-            ],
-            run_dir,
-            state,
-            env,
-            ready=self._database_serves,
-        )
-        self.vswitchd = Daemon(
-            "vswitchd",
-            node,
-            [
-                "ovs-vswitchd",
-                self.remote,
-                "--no-chdir",
-                f"--pidfile={self.dir}/ovs-vswitchd.pid",
-                f"--unixctl={self.control}",
-                *logging,
-            ],
-            run_dir,
-            state,
-            env,
-            ready=self._switch_serves,
-        )
+        server = [
+            *("ovsdb-server", str(self._database), f"--remote=p{self.remote}", "--no-chdir"),
+            *(f"--pidfile={self.dir}/ovsdb-server.pid", f"--unixctl={self.dir}/ovsdb-server.ctl", *logging),
+        ]
+        self.ovsdb = Daemon("ovsdb", node, server, run_dir, state, env, self._database_serves)
+        switch = [
+            *("ovs-vswitchd", self.remote, "--no-chdir"),
+            *(f"--pidfile={self.dir}/ovs-vswitchd.pid", f"--unixctl={self.control}", *logging),
+        ]
+        self.vswitchd = Daemon("vswitchd", node, switch, run_dir, state, env, self._switch_serves)
 
     def create_database(self) -> None:
         """A new, empty database; for the fault "conf.db is gone"."""

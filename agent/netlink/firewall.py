@@ -10,9 +10,9 @@ travel as JSON, never as text of a command.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import shutil
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,14 +60,20 @@ _RULES: tuple[tuple[str, str, list[dict[str, Any]]], ...] = (
 )
 
 
-def _elements(state: Firewall) -> dict[tuple[str, str], set[str]]:
-    """Return the members of each set, as nft writes them."""
-    addresses = [ipaddress.ip_address(vtep) for vtep in state.peers]
+def _elements(peers: Iterable[Vtep], guarded: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    """Return what goes into each set, as nft writes it."""
+    four, six = [], []
+    for vtep in peers:
+        if len(vtep) == 4:
+            four.append(socket.inet_ntop(socket.AF_INET, vtep))
+        else:
+            six.append(socket.inet_ntop(socket.AF_INET6, vtep))
+    names = sorted(guarded)
     return {
-        ("inet", "vteps4"): {str(a) for a in addresses if a.version == 4},
-        ("inet", "vteps6"): {str(a) for a in addresses if a.version == 6},
-        ("inet", "guarded"): set(state.guarded),
-        ("arp", "guarded"): set(state.guarded),
+        ("inet", "vteps4"): sorted(four),
+        ("inet", "vteps6"): sorted(six),
+        ("inet", "guarded"): names,
+        ("arp", "guarded"): names,
     }
 
 
@@ -87,26 +93,23 @@ def rebuild_commands(wanted: Firewall) -> list[dict[str, Any]]:
     for family, chain_name, expression in _RULES:
         rule = {"family": family, "table": _TABLE, "chain": chain_name, "expr": expression}
         commands.append({"add": {"rule": rule}})
-    for (family, name), members in _elements(wanted).items():
-        commands += _element_command("add", family, name, members)
-    return commands
+    return commands + _element_commands("add", wanted.peers, wanted.guarded)
 
 
 def change_commands(actual: Firewall, wanted: Firewall) -> list[dict[str, Any]]:
     """Return the transaction from actual to wanted, both intact: members of sets only."""
-    before, after = _elements(actual), _elements(wanted)
-    commands: list[dict[str, Any]] = []
-    for (family, name), members in after.items():
-        commands += _element_command("delete", family, name, before[family, name] - members)
-        commands += _element_command("add", family, name, members - before[family, name])
-    return commands
+    return [
+        *_element_commands("delete", actual.peers - wanted.peers, actual.guarded - wanted.guarded),
+        *_element_commands("add", wanted.peers - actual.peers, wanted.guarded - actual.guarded),
+    ]
 
 
-def _element_command(verb: str, family: str, name: str, members: Iterable[str]) -> list[dict[str, Any]]:
-    listed = sorted(members)
-    if not listed:
-        return []
-    return [{verb: {"element": {"family": family, "table": _TABLE, "name": name, "elem": listed}}}]
+def _element_commands(verb: str, peers: Iterable[Vtep], guarded: Iterable[str]) -> list[dict[str, Any]]:
+    return [
+        {verb: {"element": {"family": family, "table": _TABLE, "name": name, "elem": members}}}
+        for (family, name), members in _elements(peers, guarded).items()
+        if members
+    ]
 
 
 def parse(listings: Iterable[dict[str, Any]]) -> Firewall:
@@ -127,7 +130,8 @@ def parse(listings: Iterable[dict[str, Any]]) -> Firewall:
         elif "rule" in item:
             body = item["rule"]
             rules.append((body["family"], body["chain"], [_uncounted(part) for part in body["expr"]]))
-    addresses = sets.get(("inet", "vteps4"), set()) | sets.get(("inet", "vteps6"), set())
+    peers = {socket.inet_pton(socket.AF_INET, text) for text in sets.get(("inet", "vteps4"), ())}
+    peers |= {socket.inet_pton(socket.AF_INET6, text) for text in sets.get(("inet", "vteps6"), ())}
     guarded = sets.get(("inet", "guarded"), set())
     intact = (
         kinds == set(_SETS)
@@ -135,8 +139,7 @@ def parse(listings: Iterable[dict[str, Any]]) -> Firewall:
         and rules == [(family, chain, expression) for family, chain, expression in _RULES]
         and sets.get(("arp", "guarded")) == guarded
     )
-    peers = frozenset(Vtep(ipaddress.ip_address(address).packed) for address in addresses)
-    return Firewall(peers, frozenset(guarded), intact)
+    return Firewall(frozenset(map(Vtep, peers)), frozenset(guarded), intact)
 
 
 def _uncounted(part: dict[str, Any]) -> dict[str, Any]:

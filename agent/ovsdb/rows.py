@@ -66,7 +66,16 @@ def view(idl: Any, name: str) -> BridgeView:
         else:
             tunnels[vni] = TunnelView(vni, ofport, error, _number(ids.get(IFINDEX, "")))
     datapath_id = int(_one(row.datapath_id, "0"), 16)
-    return BridgeView(True, True, datapath_id, row.datapath_type or "system", interfaces, tunnels)
+    kind = row.datapath_type or "system"
+    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, _settings(idl, row))
+
+
+def _settings(idl: Any, row: Any) -> str:
+    """All we write besides ports, as one text."""
+    own = [row.fail_mode, row.protocols, row.datapath_type, sorted(row.other_config.items())]
+    related = [*row.controller, *root(idl).ssl]
+    columns = [[getattr(r, column) for column in COLUMNS[r._table.name]] for r in related]
+    return repr([own, columns])
 
 
 def _one(values: list[Any], default: Any) -> Any:

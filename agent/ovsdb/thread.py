@@ -12,6 +12,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from agent.ovsdb import rows
@@ -125,10 +126,7 @@ class DatabaseThread:
         if connected(idl):
             view = rows.view(idl, self._bridge)
         else:
-            view = BridgeView(
-                False, self._view.exists, self._view.datapath_id, self._view.datapath_type,
-                self._view.interfaces, self._view.tunnels,
-            )  # fmt: skip
+            view = replace(self._view, connected=False)
         if view != self._view:
             self._view = view
             self._tell(self._on_view, view)

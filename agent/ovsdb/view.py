@@ -58,7 +58,10 @@ class TunnelView:
 
 @dataclass(frozen=True, slots=True)
 class BridgeView:
-    """What the database says. datapath_id is 0 until ovs-vswitchd has made the bridge."""
+    """What the database says. datapath_id is 0 until ovs-vswitchd has made the bridge.
+
+    settings is whatever else we write there, only to be compared with what it was.
+    """
 
     connected: bool = False
     exists: bool = False
@@ -66,6 +69,7 @@ class BridgeView:
     datapath_type: str = ""
     interfaces: Mapping[str, InterfaceView] = field(default_factory=dict)
     tunnels: Mapping[Vni, TunnelView] = field(default_factory=dict)
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)

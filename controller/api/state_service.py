@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
-from cloison.errors import InvalidIntent, NotFound
+from cloison.errors import InvalidIntent, NotFound, Unavailable
 from cloison.names import HostName, NetworkName, PortName, ResourceName, SubnetName, TenantName
 from cloison.v1 import common_pb2, port_pb2, watch_pb2, watch_pb2_grpc
 from controller.api.auth import current_caller
@@ -125,7 +125,25 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
 
     async def GetStatus(self, request: watch_pb2.GetStatusRequest, context: Any) -> watch_pb2.Status:
         """Return figures about the whole."""
-        store, state, tracker = self._api.store, self._api.store.state, self._tracker
+        state, tracker = self._api.store.state, self._tracker
+        return watch_pb2.Status(
+            controller=tracker.controller_id,
+            version=self._version,
+            epoch=tracker.epoch,
+            revision=state.revision,
+            realized_revision=tracker.realized_revision(),
+            tenants=len(state.tenants),
+            networks=len(state.networks),
+            ports=len(state.ports),
+            ports_active=sum(tracker.port_state(p)[0] == port_pb2.Port.ACTIVE for p in state.ports.values()),
+            hosts=len(state.hosts),
+            hosts_connected=sum(tracker.host_status(h).agent_connected for h in state.hosts),
+            conditions=self._conditions(),
+        )
+
+    def _conditions(self) -> list[common_pb2.Condition]:
+        """Return what is not as it should be: the store's connection, its records, hosts."""
+        store, state = self._api.store, self._api.store.state
         conditions = []
         if not store.healthy:
             conditions.append(
@@ -144,7 +162,7 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
                 )
             )
         for host in sorted(state.hosts):
-            status = tracker.host_status(host)
+            status = self._tracker.host_status(host)
             if not status.agent_connected or not status.switch_connected:
                 what = "agent" if not status.agent_connected else "switch"
                 conditions.append(
@@ -155,24 +173,11 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
                     )
                 )
             conditions.extend(self._api.views.conditions(status.conditions, tenant_view=False))
-        return watch_pb2.Status(
-            controller=tracker.controller_id,
-            version=self._version,
-            epoch=tracker.epoch,
-            revision=state.revision,
-            realized_revision=tracker.realized_revision(),
-            tenants=len(state.tenants),
-            networks=len(state.networks),
-            ports=len(state.ports),
-            ports_active=sum(tracker.port_state(p)[0] == port_pb2.Port.ACTIVE for p in state.ports.values()),
-            hosts=len(state.hosts),
-            hosts_connected=sum(tracker.host_status(h).agent_connected for h in state.hosts),
-            conditions=conditions,
-        )
+        return conditions
 
 
 async def _merged(changes: Subscription, status: StatusChanges) -> AsyncIterator[RevisionChanges | PortName]:
-    """Yield from both as they come; ends when the first of them does."""
+    """Yield from both as they come. Raises Unavailable when one of them ends: then the controller does."""
     next_change = asyncio.ensure_future(anext(changes))
     next_status = asyncio.ensure_future(anext(status))
     try:
@@ -182,11 +187,13 @@ async def _merged(changes: Subscription, status: StatusChanges) -> AsyncIterator
             if next_change.done():
                 yield next_change.result()
                 next_change = asyncio.ensure_future(anext(changes))
-            elif next_status.done():
+            if next_status.done():
                 yield next_status.result()
                 next_status = asyncio.ensure_future(anext(status))
-    except StopAsyncIteration:
-        return
+    except StopAsyncIteration as error:
+        raise Unavailable(
+            "this controller is stopping; watch again from the last REVISION_COMPLETE"
+        ) from error
     finally:
         next_change.cancel()
         next_status.cancel()

@@ -10,7 +10,7 @@ import click
 
 from controller.cli import completion, output, realized, session
 from controller.cli.names import full_name, parent_name, split_parent
-from controller.cli.resources import Field, Resource
+from controller.cli.resources import Resource
 
 F = TypeVar("F", bound=Callable[..., Any])
 PAGE_SIZE = 1000
@@ -94,12 +94,15 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
     return labels
 
 
-def _given(resource: Resource, values: dict[str, Any]) -> Iterator[tuple[Field, Any]]:
-    """Yield the fields for which an option was given."""
+def _apply(resource: Resource, message: Any, values: dict[str, Any], parent: str) -> set[str]:
+    """Set the fields for which options were given; return their names."""
+    changed = set()
     for field in resource.fields:
         value = values.get(field.parameter)
         if value is not None and value != ():
-            yield field, value
+            field.apply(message, value, parent)
+            changed.add(field.field)
+    return changed
 
 
 def _method(resource: Resource, verb: str) -> Any:
@@ -186,8 +189,7 @@ def _create(resource: Resource) -> click.Command:
         message = getattr(request, resource.field)
         message.SetInParent()
         message.labels.update(_labels(labels))
-        for field, value in _given(resource, values):
-            field.apply(message, value, parent)
+        _apply(resource, message, values, parent)
         made = session.current().call(_method(resource, "Create"), request)
         _finish(resource, made, output, dry_run, values)
 
@@ -231,10 +233,7 @@ def _update(resource: Resource) -> click.Command:
         request = _request(resource, "Update")(validate_only=dry_run)
         message = getattr(request, resource.field)
         message.name, message.etag = full, etag
-        paths = set(clear)
-        for field, value in _given(resource, values):
-            field.apply(message, value, split_parent(full)[0])
-            paths.add(field.field)
+        paths = set(clear) | _apply(resource, message, values, split_parent(full)[0])
         if labels or removed:
             _change_labels(
                 _fetch(resource, full), message, _labels(labels), removed, keep="labels" not in clear

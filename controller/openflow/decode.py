@@ -56,7 +56,7 @@ class SwitchError(NamedTuple):
 
 
 class FlowUpdate(NamedTuple):
-    """One event of a flow monitor: event number, and the flow's key (None: abbreviated, or a foreign match)."""
+    """One event of a flow monitor; key is None if it is abbreviated, or the match foreign."""
 
     event: int
     key: FlowKey | None

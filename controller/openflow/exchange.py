@@ -7,21 +7,16 @@ after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from controller.flows import Flow, FlowKey
-from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlow, InstalledFlows
+from controller.flows.delta import ForeignFlow, InstalledFlow, InstalledFlows
 from controller.openflow import wire
 from controller.openflow.decode import Malformed, decode_error, decode_identity, identity, iter_flow_stats
-from controller.openflow.encode import encode_flow, encode_match
+from controller.openflow.encode import encode_flow
 from controller.openflow.framing import Message
-from controller.openflow.refusal import BUNDLE_LOST, Change, FlowError, SwitchRefused, flow_error
-
-FLOWS_PER_CHUNK = 512
-# Open vSwitch takes 40,000 changes a second on a loaded machine; a tenth of that is a switch in trouble.
-CHANGES_PER_S_MIN = 4_000
+from controller.openflow.refusal import SwitchRefused, flow_error
 
 
 class Exchange(Protocol):
@@ -41,127 +36,37 @@ class Exchange(Protocol):
         """Once done: the reason why it failed, in words of the seam."""
 
 
-def _message(kind: int, xid: int, body: bytes = b"") -> bytes:
+def control_message(kind: int, xid: int, body: bytes = b"") -> bytes:
+    """A whole message of ours."""
     return wire.HEADER.pack(wire.VERSION, kind, wire.HEADER.size + len(body), xid) + body
 
 
-class ApplyExchange:
-    """A delta as one bundle, atomic and ordered (7.3.9), ended by a barrier.
+class KnownFlows:
+    """Flows of one switch by the bytes in which it shows them, so that reading need not decode them again.
 
-    The commit is sent only when the switch has answered the close with no error before it: Open vSwitch
-    refuses a bad flow when it is put into the bundle, but would commit the rest. A changed flow is sent as
-    an ADD: of a flow that is there it keeps the counters (as OFPFF_RESET_COUNTS is not set) and, unlike a
-    MODIFY, replaces the cookie too; of a flow that someone has just deleted it makes a flow, where a MODIFY
-    would do nothing, silently.
+    Bounded: what was replaced or deleted stays until the next full read, and then at most half of all is of
+    that kind.
     """
 
-    def __init__(
-        self, delta: FlowDelta, known: MutableMapping[bytes, Flow], *, allowed_s: float = 10.0
-    ) -> None:
-        self.changes: tuple[Change, ...] = (*delta.purge, *delta.delete, *delta.add, *delta.modify)
-        self._deletions = len(delta.purge) + len(delta.delete)
-        self._flows = (*delta.add, *delta.modify)
-        self._known = known
-        # xids: open, one for each change, close, commit or discard, barrier
-        self.xids = len(self.changes) + 4
-        self.allowed_s = allowed_s + len(self.changes) / CHANGES_PER_S_MIN
-        self.done = False
-        self._xid = 0
-        self._errors: list[FlowError] = []
-        self._committed = False
-        self._names: dict[bytes, Flow] = {}
+    _STALE_MIN = 1_000
 
-    def start(self, xid: int) -> Iterator[bytes]:
-        """Open, everything, close."""
-        self._xid = xid
-        yield self._control(xid, wire.BUNDLE_OPEN_REQUEST)
-        messages = chain(self._delete_messages(xid + 1), self._add_messages(xid + 1 + self._deletions))
-        while chunk := b"".join(islice(messages, FLOWS_PER_CHUNK)):
-            yield chunk
-        yield self._control(xid + self.xids - 3, wire.BUNDLE_CLOSE_REQUEST)
+    def __init__(self) -> None:
+        self.flows: dict[bytes, Flow] = {}
+        self._stale = 0
 
-    def _control(self, xid: int, kind: int) -> bytes:
-        return _message(
-            wire.BUNDLE_CONTROL, xid, wire.BUNDLE_BODY.pack(self._xid, kind, wire.BUNDLE_ATOMIC_ORDERED)
-        )
+    def applied(self, names: Mapping[bytes, Flow], replaced: int) -> None:
+        """Flows were put into the switch, in place of so many others."""
+        self.flows.update(names)
+        self._stale += replaced
+        if self._stale > max(self._STALE_MIN, len(self.flows) // 2):
+            self.read({}, everything=True)
 
-    def _delete_messages(self, xid: int) -> Iterator[bytes]:
-        for n, change in enumerate(self.changes[: self._deletions], xid):
-            match = change.match if isinstance(change, ForeignFlow) else encode_match(change.match)
-            yield _bundled(self._xid, n, 0, change.table, wire.DELETE_STRICT, change.priority, match)
-
-    def _add_messages(self, xid: int) -> Iterator[bytes]:
-        bundle, names = self._xid, self._names
-        for n, flow in enumerate(self._flows, xid):
-            encoded = encode_flow(flow)
-            names[identity(flow, encoded)] = flow
-            yield _bundled(bundle, n, flow.cookie, flow.table, wire.ADD, flow.priority, encoded)
-
-    def receive(self, message: Message) -> Iterable[bytes]:
-        """Errors of flows, the answer to the close, to the commit, the barrier."""
-        last = self._xid + self.xids - 1
-        if message.type == wire.ERROR:
-            return self._refused(message)
-        if message.type == wire.BARRIER_REPLY and message.xid == last:
-            self.done = True
-            if self._committed and not self._errors:
-                self._known.update(self._names)
-        elif message.type == wire.BUNDLE_CONTROL and len(message.body) >= wire.BUNDLE_BODY.size:
-            answer = wire.BUNDLE_BODY.unpack_from(message.body)[1]
-            if answer == wire.BUNDLE_CLOSE_REPLY:
-                return self._finish()
-            self._committed |= answer == wire.BUNDLE_COMMIT_REPLY
-        return ()
-
-    def _finish(self) -> Iterable[bytes]:
-        """Commit, or discard after an error; then the barrier."""
-        kind = wire.BUNDLE_DISCARD_REQUEST if self._errors else wire.BUNDLE_COMMIT_REQUEST
-        xid = self._xid + self.xids - 2
-        return (self._control(xid, kind) + _message(wire.BARRIER_REQUEST, xid + 1),)
-
-    def _refused(self, message: Message) -> Iterable[bytes]:
-        place = message.xid - self._xid - 1
-        error = decode_error(message.body)
-        change = self.changes[place] if 0 <= place < len(self.changes) else None
-        # That one message failed says nothing which was not said about the message itself.
-        if not (
-            self._errors and (error.type, error.code) == (wire.ERROR_BUNDLE_FAILED, wire.BUNDLE_MSG_FAILED)
-        ):
-            self._errors.append(flow_error(change, error))
-        return self._finish() if place == len(self.changes) else ()
-
-    def failure(self) -> Exception | None:
-        """SwitchRefused, unless the bundle was committed."""
-        if self._committed and not self._errors:
-            return None
-        return SwitchRefused(self._errors or [BUNDLE_LOST])
-
-
-def _bundled(
-    bundle: int, xid: int, cookie: int, table: int, command: int, priority: int, rest: bytes
-) -> bytes:
-    """A flow-mod inside the message that puts it into the bundle; both bear the same xid (7.3.9.6)."""
-    size = wire.BUNDLED_FLOW_MOD.size + len(rest)
-    return (
-        wire.BUNDLED_FLOW_MOD.pack(
-            wire.VERSION,
-            wire.BUNDLE_ADD_MESSAGE,
-            size,
-            xid,
-            bundle,
-            wire.BUNDLE_ATOMIC_ORDERED,
-            wire.VERSION,
-            wire.FLOW_MOD,
-            size - wire.BUNDLE_ADD_SIZE,
-            xid,
-            cookie,
-            table,
-            command,
-            priority,
-            wire.FLOW_MOD_TAIL,
-        )
-        + rest
-    )
+    def read(self, names: dict[bytes, Flow], *, everything: bool) -> None:
+        """Flows were seen in the switch; if that was everything, there are no others."""
+        if everything:
+            self.flows, self._stale = names, 0
+        else:
+            self.flows.update(names)
 
 
 class ReadExchange:
@@ -171,8 +76,9 @@ class ReadExchange:
 
     def __init__(
         self,
-        known: MutableMapping[bytes, Flow],
+        known: KnownFlows,
         *,
+        expected: Iterable[Flow] = (),
         table: int = wire.ALL_TABLES,
         cookie: int = 0,
         cookie_mask: int = 0,
@@ -181,6 +87,7 @@ class ReadExchange:
         self.allowed_s = allowed_s
         self.done = False
         self._known = known
+        self._expected = expected
         self._request = wire.FLOW_STATS_REQUEST.pack(table, wire.ANY, wire.ANY, cookie, cookie_mask)
         self._everything = table == wire.ALL_TABLES and not cookie_mask
         self._flows: dict[FlowKey, InstalledFlow] = {}
@@ -189,12 +96,14 @@ class ReadExchange:
         self._failure: Exception | None = None
 
     def start(self, xid: int) -> Iterator[bytes]:
-        """The request."""
-        yield _message(
+        """The request. While the switch works on it: encode what is expected, if nothing is known yet."""
+        yield control_message(
             wire.MULTIPART_REQUEST,
             xid,
             wire.MULTIPART.pack(wire.MP_FLOW, 0) + self._request + wire.EMPTY_MATCH,
         )
+        if not self._known.flows:
+            self._known.flows = {identity(flow, encode_flow(flow)): flow for flow in self._expected}
 
     def receive(self, message: Message) -> Iterable[bytes]:
         """One part of the answer."""
@@ -209,11 +118,12 @@ class ReadExchange:
                 raise Malformed(f"a multipart reply of type {kind} to a request of type {wire.MP_FLOW}")
             self._take(message.body[wire.MULTIPART.size :])
             if not flags & wire.MP_MORE:
-                self._complete()
+                self._known.read(self._seen, everything=self._everything)
+                self.done = True
         return ()
 
     def _take(self, body: bytes) -> None:
-        known, flows, seen = self._known, self._flows, self._seen
+        known, flows, seen = self._known.flows, self._flows, self._seen
         for name, packets, octets in iter_flow_stats(body):
             flow = known.get(name) or decode_identity(name)
             if isinstance(flow, ForeignFlow):
@@ -221,12 +131,6 @@ class ReadExchange:
             else:
                 flows[flow.key] = InstalledFlow(flow, packets, octets)
                 seen[name] = flow
-
-    def _complete(self) -> None:
-        if self._everything:  # what is no longer there need not be remembered
-            self._known.clear()
-        self._known.update(self._seen)
-        self.done = True
 
     def failure(self) -> Exception | None:
         """What the switch said instead of an answer."""
@@ -266,7 +170,9 @@ class MonitorExchange:
             wire.MONITOR_ADD,
         )
         body = wire.MULTIPART.pack(wire.MP_FLOW_MONITOR, 0) + request + wire.EMPTY_MATCH
-        yield _message(wire.MULTIPART_REQUEST, xid, body) + _message(wire.BARRIER_REQUEST, xid + 1)
+        yield control_message(wire.MULTIPART_REQUEST, xid, body) + control_message(
+            wire.BARRIER_REQUEST, xid + 1
+        )
 
     def receive(self, message: Message) -> Iterable[bytes]:
         """An error means: this switch can't."""

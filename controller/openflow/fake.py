@@ -6,7 +6,7 @@ leads on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from cloison.errors import Unavailable
 from controller.flows import Flow, FlowKey, Match
@@ -64,7 +64,12 @@ class FakeSwitch:
         self._drift = DriftBuffer(dpid)
 
     async def read_flows(
-        self, *, table: int = wire.ALL_TABLES, cookie: int = 0, cookie_mask: int = 0
+        self,
+        *,
+        expected: Iterable[Flow] = (),
+        table: int = wire.ALL_TABLES,
+        cookie: int = 0,
+        cookie_mask: int = 0,
     ) -> InstalledFlows:
         """See Switch."""
         self._check_connected()

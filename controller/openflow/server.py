@@ -1,4 +1,4 @@
-"""Switches as they come and go, in the event loop: the real implementation of the seam.
+"""Switches as they come and go, in the event loop.
 
 Owns who is admitted and which session stands for which datapath id. All decisions are taken in the event
 loop, one after the other; sessions live in threads of their own (session.py) and only ever pass things on to
@@ -12,103 +12,22 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from cloison.errors import InvalidIntent
 from controller.flows import FlowKey
-from controller.flows.delta import FlowDelta, InstalledFlows
-from controller.openflow import handshake, wire
-from controller.openflow.exchange import ApplyExchange, Exchange, MonitorExchange, ReadExchange
+from controller.openflow import handshake
 from controller.openflow.listener import Listener, TlsFiles, Waiting, WaitingRoom, host_of, server_context
 from controller.openflow.session import Limits, Session
-from controller.openflow.switch import Drift, DriftBuffer, Switch
+from controller.openflow.session_switch import SessionSwitch, call_in
+from controller.openflow.switch import Switch
 
 log = structlog.get_logger(__name__)
 
 Authorize = Callable[[str | None, int], bool]
-# How often a switch without flow monitors (Open vSwitch before 3.0) is said to have perhaps changed.
-BLIND_DRIFT_INTERVAL_S = 5.0
-# How much longer reading a table may take than a small exchange: how much comes is not known beforehand.
-READ_FACTOR = 3
-
-
-class SessionSwitch:
-    """Implements Switch over a session."""
-
-    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, answer_s: float) -> None:
-        self.dpid: int = session.id
-        self.host_id = session.host_id
-        self.drift = DriftBuffer(self.dpid)
-        self._session = session
-        self._loop = loop
-        self._answer_s = answer_s
-        self._blind: asyncio.TimerHandle | None = None
-        # First of all, so that no change is missed between the first read and the watch.
-        self._monitor = MonitorExchange(allowed_s=answer_s)
-        self._session.submit(self._monitor, lambda error: call_in(loop, self._monitored, error))
-
-    async def read_flows(
-        self, *, table: int = wire.ALL_TABLES, cookie: int = 0, cookie_mask: int = 0
-    ) -> InstalledFlows:
-        """See Switch."""
-        exchange = ReadExchange(
-            self._session.known,
-            table=table,
-            cookie=cookie,
-            cookie_mask=cookie_mask,
-            allowed_s=READ_FACTOR * self._answer_s,
-        )
-        await self._run(exchange)
-        return exchange.result
-
-    async def apply(self, delta: FlowDelta) -> None:
-        """See Switch."""
-        if delta:
-            await self._run(ApplyExchange(delta, self._session.known, allowed_s=self._answer_s))
-
-    def watch_drift(self) -> AsyncIterator[Drift]:
-        """See Switch."""
-        return self.drift.watch()
-
-    def ended(self) -> None:
-        """The session is over."""
-        self.drift.end()
-        if self._blind is not None:
-            self._blind.cancel()
-
-    async def _run(self, exchange: Exchange) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
-
-        def settle(error: Exception | None) -> None:
-            if future.done():  # the caller was cancelled; the exchange was carried out all the same
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-
-        self._session.submit(exchange, lambda error: call_in(self._loop, settle, error))
-        await future
-
-    def _monitored(self, error: Exception | None) -> None:
-        if error is None and not self._monitor.supported:
-            log.warning("no flow monitor: drift is found by reading", dpid=self.dpid, host=self.host_id)
-            self._blind_drift()
-
-    def _blind_drift(self) -> None:
-        self.drift.add(set(), complete=False)
-        self._blind = self._loop.call_later(BLIND_DRIFT_INTERVAL_S, self._blind_drift)
-
-
-def call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function in the loop, from any thread; a loop that is closed needs no news."""
-    try:
-        loop.call_soon_threadsafe(function, *arguments)
-    except RuntimeError:
-        pass
 
 
 class SwitchServer:
@@ -302,4 +221,4 @@ class SwitchServer:
         self._on_disconnect(dpid)
 
 
-__all__ = ["Limits", "SessionSwitch", "SwitchServer", "TlsFiles"]
+__all__ = ["Limits", "SwitchServer", "TlsFiles"]

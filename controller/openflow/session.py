@@ -27,10 +27,10 @@ from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
 from os_ken.ofproto import ofproto_parser
 
 from cloison.errors import Unavailable
-from controller.flows import Flow, FlowKey
+from controller.flows import FlowKey
 from controller.openflow import wire
 from controller.openflow.decode import Malformed, decode_updates
-from controller.openflow.exchange import Exchange, changes_of
+from controller.openflow.exchange import Exchange, KnownFlows, changes_of
 from controller.openflow.framing import Framer, Message, check_for_os_ken
 
 log = structlog.get_logger(__name__)
@@ -87,7 +87,7 @@ class _Job:
 
 
 class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
-    """See the module. submit(), admit() and end() may be called from any thread, the rest only from its own."""
+    """See the module. submit(), admit() and end() are for any thread, the rest only for its own."""
 
     def __init__(
         self, sock: socket.socket, address: Any, host_id: str | None, owner: SessionOwner, limits: Limits
@@ -99,7 +99,7 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
         super().__init__(sock, address)
         sock.setblocking(False)
         self.host_id = host_id
-        self.known: dict[bytes, Flow] = {}
+        self.known = KnownFlows()
         self.xid = _OS_KEN_XID
         self._owner = owner
         self._limits = limits
@@ -118,7 +118,7 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
     # What other threads may call
 
     def submit(self, exchange: Exchange, finished: Callable[[Exception | None], None]) -> None:
-        """Queue an exchange; finished is called once, in the session's thread, with the reason if it failed."""
+        """Queue an exchange; finished is called once, in another thread, with the reason if it failed."""
         self._jobs.append((exchange, finished))
         self._notify()
 

@@ -8,12 +8,12 @@ not what we sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from cloison.errors import Unavailable
-from controller.flows import FlowKey
+from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, InstalledFlows
 from controller.openflow import wire
 
@@ -37,9 +37,19 @@ class Switch(Protocol):
     host_id: str | None
 
     async def read_flows(
-        self, *, table: int = wire.ALL_TABLES, cookie: int = 0, cookie_mask: int = 0
+        self,
+        *,
+        expected: Iterable[Flow] = (),
+        table: int = wire.ALL_TABLES,
+        cookie: int = 0,
+        cookie_mask: int = 0,
     ) -> InstalledFlows:
-        """Every flow with its counters, or those of one table or with cookie & cookie_mask as given."""
+        """Every flow with its counters, or those of one table or with cookie & cookie_mask as given.
+
+        expected: flows that are probably there. They make the first read of a session several times as fast
+        (recognised by their bytes, not decoded), and change nothing else; keep them as they are until it
+        returns.
+        """
 
     async def apply(self, delta: FlowDelta) -> None:
         """Carry out all of it, and return when it is in force in the flow tables (not yet in the datapath's

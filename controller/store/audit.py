@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from itertools import islice
 
-from controller.store.keys import StoredKey
+from controller.store import keys
 from controller.store.mirror import Mirror, RawEvent, identity_at, revision_of
 from controller.store.relist import KEYS_BETWEEN_YIELDS
 from controller.store.store import HistoryGone
@@ -24,7 +24,7 @@ class Audit:
         self.revision = mirror.state.revision
         self._objects = mirror.state.objects
         self._listed = 0
-        self._suspects: set[StoredKey] = set()
+        self._suspects: set[str] = set()
 
     async def page(self, found: Iterable[RawEvent]) -> None:
         """Compare some keys, as they were listed at `revision`."""
@@ -44,7 +44,7 @@ class Audit:
             return
         self._listed += 1
         if known is None or revision_of(known) != event.mod_revision:
-            self._suspects.add(key)
+            self._suspects.add(event.key)
 
     def missed(self) -> str:
         """Return what the mirror has missed, empty if nothing; the list must be complete."""

@@ -8,7 +8,7 @@ it. Errors of gRPC end here, as `EtcdDown`, `Compacted` or an error of our tree.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +98,19 @@ class Page(NamedTuple):
     """Part of a list; all parts are read at one revision."""
 
     header: Header
-    found: list[RawEvent]
+    # Of protobuf's values, which are turned into ours when they are needed, a few at a time.
+    values: Sequence[Any]
     more: bool
+
+    @property
+    def found(self) -> Iterator[RawEvent]:
+        """The keys and values, in order of the keys."""
+        return (RawEvent(_text(kv.key), kv.value, kv.mod_revision) for kv in self.values)
+
+    @property
+    def next_start(self) -> str:
+        """Where the next page begins; only if there is more."""
+        return _text(self.values[-1].key) + "\0"
 
 
 class Answer(NamedTuple):
@@ -160,8 +171,7 @@ class Client(aetcd.Client):  # type: ignore[misc]  # aetcd is untyped
             keys_only=keys_only,
         )
         answer = await self._call(self._kv.Range, request, self._timeout_s)
-        found = [RawEvent(_text(kv.key), kv.value, kv.mod_revision) for kv in answer.kvs]
-        return Page(_header(answer.header), found, answer.more)
+        return Page(_header(answer.header), answer.kvs, answer.more)
 
     async def txn(self, compares: tuple[Compare, ...], writes: tuple[Write, ...]) -> Answer:
         """Do all writes at one revision if all comparisons hold, else nothing.

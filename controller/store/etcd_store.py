@@ -48,7 +48,7 @@ class Settings:
     retry_delay_min_s: float = 0.05
     retry_delay_max_s: float = 2.0
     refused_delay_s: float = 10.0
-    page_keys: int = 2_000
+    page_keys: int = 10_000
     audit_interval_s: float = 600.0
     # Part of all objects that a change of the store itself may delete before a person must confirm.
     mass_delete_max: float = 0.2
@@ -249,13 +249,13 @@ class EtcdStore(BaseStore):
     async def _pages(self, client: Client, relist: Relist) -> Header:
         header: Header | None = None
         limit = self._settings.page_keys
-        for start, end in keys.LISTED:
+        for start, end in keys.listed_ranges():
             revision = header.revision if header is not None else 0
             page, limit = await self._page(client, start, end, limit, revision)
             header = header if header is not None else page.header
             while page.more:
                 # The next page travels while this one is decoded.
-                start = page.found[-1].key + "\0"
+                start = page.next_start
                 following = asyncio.create_task(self._page(client, start, end, limit, header.revision))
                 try:
                     await relist.page(page.found)
@@ -339,7 +339,7 @@ class EtcdStore(BaseStore):
             await asyncio.sleep(self._settings.audit_interval_s)
             audit = Audit(self._mirror)
             try:
-                for start, end in keys.LISTED:
+                for start, end in keys.listed_ranges():
                     await self._audit_range(client, audit, start, end)
             except (EtcdDown, Compacted, Unavailable) as error:
                 log.info("audit given up", reason=str(error))
@@ -351,16 +351,16 @@ class EtcdStore(BaseStore):
         more = True
         while more:
             page = await client.page(
-                start, end, limit=4 * self._settings.page_keys, revision=audit.revision, keys_only=True
+                start, end, limit=2 * self._settings.page_keys, revision=audit.revision, keys_only=True
             )
             await audit.page(page.found)
             more = page.more
-            start = page.found[-1].key + "\0" if page.found else start
+            start = page.next_start if more else end
 
 
 async def _take_epoch(client: Client, controller_id: str) -> int:
     """Return the next epoch, or 0 if another controller took it at the same moment."""
-    found = (await client.page(keys.EPOCH, "", limit=1)).found
+    found = list((await client.page(keys.EPOCH, "", limit=1)).found)
     if found:
         epoch = epoch_from_bytes(found[0].value or b"")[0] + 1
         compare = Compare(keys.EPOCH, Condition.UNCHANGED, found[0].mod_revision)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -47,6 +48,7 @@ VNI_SCOPE = "vni"
 IFACE_SCOPE = "iface"
 VTEP_SCOPE = "vtep"
 DPID_SCOPE = "dpid"
+_HEX_DIGITS = {"mac": 12, "wire6": 8, DPID_SCOPE: 16}
 
 
 class BindingKey(NamedTuple):
@@ -62,9 +64,6 @@ class TunnelPortKey(NamedTuple):
     host: HostName
     vni: Vni
 
-
-# What a list must read: all but the references, which State does not mirror.
-LISTED = ((PREFIX, _REFS), (f"{_REFS[:-1]}0", f"{PREFIX[:-1]}0"))
 
 # A str is a reservation key.
 StoredKey = ResourceName | BindingKey | TunnelPortKey | str
@@ -248,9 +247,9 @@ def split_reservation(key: str) -> tuple[str, int | str]:
         if kind == "ip":
             address = IPv6Address(last) if ":" in last else IPv4Address(last)
             found: tuple[str, int | str] = f"ip{address.version}{scope[2:]}", int(address)
-        elif kind in ("mac", "wire6", DPID_SCOPE):
+        elif len(last) == _HEX_DIGITS.get(kind):
             found = scope, int(last, 16)
-        elif kind in (VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE):
+        elif kind in (VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE) and last.isdecimal():
             found = scope, int(last)
         elif kind in (IFACE_SCOPE, VTEP_SCOPE) and last:
             found = scope, last
@@ -332,3 +331,29 @@ def tenant_of(key: str) -> str:
     if parts[0] == "alloc" and len(parts) > 4:
         return parts[2]
     return ""
+
+
+def locate(key: StoredKey) -> str:
+    """Return the key in etcd of what is found under key in `State`: inverse of parse."""
+    match key:
+        case str():
+            return _ALLOC + key
+        case BindingKey(port, host):
+            return binding_key(port, host)
+        case TunnelPortKey(host, number):
+            return tunnel_port_key(host, number)
+        case _:
+            return resource_key(key)
+
+
+def listed_ranges() -> list[tuple[str, str]]:
+    """Return the ranges (start, end) that together hold every key but the references, in order.
+
+    Many, because to answer for a page etcd walks its index of the whole rest of the range: reading a
+    million keys as one range takes minutes.
+    """
+    kinds = ["ip", "iface", "mac", PORT_NUMBER_SCOPE, "wire6"]
+    objects = ["bindings", "networks", "ports", "subnets", "tunnelports"]
+    cuts = {PREFIX, *(f"{_ALLOC}{kind}/" for kind in kinds), *(f"{PREFIX}{name}/" for name in objects)}
+    starts = sorted({*cuts, *(range_end(cut) for cut in cuts), _REFS, range_end(_REFS)})
+    return [(start, end) for start, end in pairwise(starts) if start != _REFS]

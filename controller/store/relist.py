@@ -7,6 +7,7 @@ at the end, and never before the list is complete: what has not been listed yet 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
@@ -18,6 +19,7 @@ from controller.store.state import State
 
 # About 2 ms of decoding.
 KEYS_BETWEEN_YIELDS = 256
+KEYS_BETWEEN_FREEZES = 1 << 16
 
 
 class Relist:
@@ -28,7 +30,10 @@ class Relist:
         self._mirror = mirror
         self._first = mirror.state.revision == 0
         self._trust_revisions = trust_revisions
-        self._seen: set[StoredKey] = set()
+        # Hashes of etcd's keys: a set of a million keys would take a fifth of a gigabyte. (That two are the
+        # same, and a deletion goes unnoticed until the next list, happens once in ten million lists.)
+        self._seen: set[int] = set()
+        self._taken = 0
         self._events: list[Event] = []
         self._expected: dict[str, RawEvent] = {}
         self._poison: set[str] = set()
@@ -38,6 +43,11 @@ class Relist:
         """Take in some keys and values."""
         rest = iter(found)
         while batch := list(islice(rest, KEYS_BETWEEN_YIELDS)):
+            self._taken += len(batch)
+            if self._taken % KEYS_BETWEEN_FREEZES < len(batch):
+                # What is loaded stays: the garbage collector need not walk it again and again, for a second
+                # each time, with everything else waiting.
+                gc.freeze()
             for event in batch:
                 self._take(event)
                 if event.key in self._mirror.quarantine:
@@ -55,12 +65,12 @@ class Relist:
             if read is not None and read.new is not None:
                 mirror.state.load(read.new, read.key)
             return
+        self._seen.add(hash(event.key))
         key = identity_at(event.key)
         if key is None:
             # No object, or a key nobody can parse: read() sets that aside.
             mirror.read(event)
             return
-        self._seen.add(key)
         known = mirror.state.lookup(key)
         if self._trust_revisions and known is not None and revision_of(known) == event.mod_revision:
             return
@@ -75,7 +85,7 @@ class Relist:
             return missing
         rest = _stored_keys(self._mirror.state)
         while batch := list(islice(rest, 8 * KEYS_BETWEEN_YIELDS)):
-            missing.extend(key for key in batch if key not in self._seen)
+            missing.extend(key for key in batch if hash(keys.locate(key)) not in self._seen)
             await asyncio.sleep(0)
         return missing
 
@@ -86,6 +96,8 @@ class Relist:
         mirror.fence_revision = self._fence_revision
         if self._first:
             mirror.loaded(revision)
+            if self._taken >= KEYS_BETWEEN_FREEZES:
+                gc.freeze()
             return None
         deleted = await self.deleted()
         events = chain(self._events, (Event(key, None) for key in deleted))

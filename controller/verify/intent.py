@@ -151,6 +151,9 @@ class World:
         self.by_vni: dict[int, NetworkIntent] = {}
         self.by_vtep: dict[IpAddress, HostName] = {}
         self.members: dict[NetworkName, Members] = {}
+        self.by_number: dict[int, PortIntent] = {}
+        # How many ports and devices of each network a host has.
+        self.on_host: dict[HostName, Counter[NetworkName]] = {}
         self.claims: Counter[Claim] = Counter()
         self.clashes: set[Claim] = set()
         if intent is not None:
@@ -208,6 +211,7 @@ class World:
                 del self.by_vni[old.vni]
             for host, ofport in old.tunnels.items():
                 self._release(("OpenFlow port", host, ofport))
+                self._leave(host, name)
                 if self.by_tunnel.get((host, ofport)) is old:
                     del self.by_tunnel[host, ofport]
         if new is not None:
@@ -216,6 +220,7 @@ class World:
             self.by_vni[new.vni] = new
             for host, ofport in new.tunnels.items():
                 self._claim(("OpenFlow port", host, ofport))
+                self._enter(host, name)
                 self.by_tunnel[host, ofport] = new
 
     def _add_port(self, port: PortIntent) -> None:
@@ -225,6 +230,8 @@ class World:
         for claim in _port_claims(port):
             self._claim(claim)
         self.by_ofport[port.host, port.ofport] = port
+        self.by_number[port.number] = port
+        self._enter(port.host, port.name.parent)
         self.members_of(port.name.parent).add(port)
 
     def _drop_port(self, port: PortIntent) -> None:
@@ -234,7 +241,19 @@ class World:
             self._release(claim)
         if self.by_ofport.get((port.host, port.ofport)) is port:
             del self.by_ofport[port.host, port.ofport]
+        if self.by_number.get(port.number) is port:
+            del self.by_number[port.number]
+        self._leave(port.host, port.name.parent)
         self.members_of(port.name.parent).remove(port)
+
+    def _enter(self, host: HostName, network: NetworkName) -> None:
+        self.on_host.setdefault(host, Counter())[network] += 1
+
+    def _leave(self, host: HostName, network: NetworkName) -> None:
+        here = self.on_host[host]
+        here[network] -= 1
+        if not here[network]:
+            del here[network]
 
     def _claim(self, claim: Claim) -> None:
         self.claims[claim] += 1

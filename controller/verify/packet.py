@@ -7,7 +7,7 @@ packet is then one number, and a match is a value and a mask of the same width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from cloison.addresses import format_mac
@@ -65,7 +65,7 @@ class Packet:
 
     def canonical(self) -> Packet:
         """Return the packet with every field cleared that it cannot have."""
-        present = _present(self)
+        present = present_fields(self)
         absent = {name: 0 for name in HEADER_FIELDS if name not in present and getattr(self, name)}
         return replace(self, **absent) if absent else self
 
@@ -84,25 +84,25 @@ class Packet:
         parts.append(f"dl_type={self.eth_type:#06x}")
         if self.vlan_vid:
             parts.append(f"vlan_vid={self.vlan_vid:#06x}")
-        present = _present(self)
+        present = present_fields(self)
         for name in HEADER_FIELDS:
             value = getattr(self, name)
             if name == "ip_frag":
                 if value:
                     parts.append("ip_frag=" + ("later" if value & FRAGMENT_LATER else "first"))
-            elif name in present and name not in _ETHERNET and (value or name not in _OPTIONS):
+            elif name in present and name not in WITH_ETHERNET and (value or name not in _OPTIONS):
                 parts.append(f"{field_text(name)}={value_text(name, value)}")
         return ",".join(parts)
 
 
 HEADER_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Packet))
 REGISTERS: tuple[str, ...] = tuple(f"reg{n}" for n in range(8))
-_ETHERNET = frozenset({"eth_dst", "eth_src", "eth_type", "vlan_vid"})
+WITH_ETHERNET = frozenset({"eth_dst", "eth_src", "eth_type", "vlan_vid"})
 _OPTIONS = frozenset({"ipv6_nd_sll", "ipv6_nd_tll"})
-_ARP = frozenset({"arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"})
-_IPV4 = frozenset({"ipv4_src", "ipv4_dst", "ip_proto", "ip_ttl", "ip_frag"})
-_IPV6 = frozenset({"ipv6_src", "ipv6_dst", "ip_proto", "ip_ttl", "ip_frag"})
-_ICMPV6 = frozenset({"icmpv6_type", "icmpv6_code"})
+WITH_ARP = frozenset({"arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"})
+WITH_IPV4 = frozenset({"ipv4_src", "ipv4_dst", "ip_proto", "ip_ttl", "ip_frag"})
+WITH_IPV6 = frozenset({"ipv6_src", "ipv6_dst", "ip_proto", "ip_ttl", "ip_frag"})
+WITH_ICMPV6 = frozenset({"icmpv6_type", "icmpv6_code"})
 
 
 def _offsets() -> dict[str, int]:
@@ -134,58 +134,20 @@ def cube(**values: int | tuple[int, int]) -> Cube:
     return value, mask
 
 
-def _present(packet: Packet) -> frozenset[str]:
+def present_fields(packet: Packet) -> frozenset[str]:
     """Return which fields a packet of this kind has."""
     if packet.eth_type == ETH_ARP:
-        return _ETHERNET | _ARP
+        return WITH_ETHERNET | WITH_ARP
     if packet.eth_type == ETH_IPV4:
-        return _ETHERNET | _IPV4
+        return WITH_ETHERNET | WITH_IPV4
     if packet.eth_type != ETH_IPV6:
-        return _ETHERNET
-    there = _ETHERNET | _IPV6
+        return WITH_ETHERNET
+    there = WITH_ETHERNET | WITH_IPV6
     if packet.ip_proto != PROTO_ICMPV6 or packet.ip_frag & FRAGMENT_LATER:
         return there
-    there |= _ICMPV6
+    there |= WITH_ICMPV6
     if packet.icmpv6_code == 0 and packet.icmpv6_type == ND_SOLICITATION:
         there |= {"ipv6_nd_target", "ipv6_nd_sll"}
     if packet.icmpv6_code == 0 and packet.icmpv6_type == ND_ADVERTISEMENT:
         there |= {"ipv6_nd_target", "ipv6_nd_tll"}
     return there
-
-
-def _shape(present: Iterable[str], **fixed: int | tuple[int, int]) -> Cube:
-    """Packets of one kind: what is fixed, and zero in every field that is not present."""
-    value, mask = cube(**fixed)
-    for name in HEADER_FIELDS:
-        if name not in present:
-            mask |= FIELD_MASKS[name]
-    return value, mask
-
-
-def _shapes() -> tuple[Cube, ...]:
-    nd = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, "icmpv6_code": 0}
-    v6, icmp = _ETHERNET | _IPV6, _ETHERNET | _IPV6 | _ICMPV6
-    target = icmp | {"ipv6_nd_target"}
-    frags: tuple[dict[str, int], ...] = ({"ip_frag": 0}, {"ip_frag": FRAGMENT})
-    later = {"ip_frag": FRAGMENT | FRAGMENT_LATER}
-    kinds: list[tuple[frozenset[str], dict[str, int]]] = [
-        (_ETHERNET, {}),
-        (_ETHERNET | _ARP, {"eth_type": ETH_ARP}),
-        *((_ETHERNET | _IPV4, {"eth_type": ETH_IPV4, **f}) for f in (*frags, later)),
-        *((v6, {"eth_type": ETH_IPV6, **f}) for f in frags),
-        (v6, {"eth_type": ETH_IPV6, "ip_proto": PROTO_IPV6_FRAGMENT, **later}),
-        *((icmp, {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, **f}) for f in frags),
-        *((target | {"ipv6_nd_sll"}, {**nd, "icmpv6_type": ND_SOLICITATION, **f}) for f in frags),
-        *((target | {"ipv6_nd_tll"}, {**nd, "icmpv6_type": ND_ADVERTISEMENT, **f}) for f in frags),
-    ]
-    made = []
-    for present, fixed in kinds:
-        for tag in ((UNTAGGED, 0x1FFF), (VLAN_PRESENT, VLAN_PRESENT)):
-            # Open vSwitch reads one byte of the ARP operation: a larger one shows as 0.
-            operation = {"arp_op": (0, 0xFF00)} if "arp_op" in present else {}
-            made.append(_shape(present, **fixed, **operation, vlan_vid=tag))
-    return tuple(made)
-
-
-SHAPES: tuple[Cube, ...] = _shapes()
-"""Cubes whose union is exactly the canonical packets (some packets are in two of them)."""

@@ -50,11 +50,6 @@ def without(region: Region, cut: Cube) -> Region | None:
     return Region(region.value, region.mask, (*region.holes, cut))
 
 
-def covers(region: Region, cut: Cube) -> bool:
-    """Tell whether every number of region's cube is in cut."""
-    return not cut[1] & ~region.mask and not (region.value ^ cut[0]) & cut[1]
-
-
 def member(region: Region) -> int | None:
     """Return a number of region (its free bits are 0 where possible), None if region is empty. Complete search."""
     stack = [region]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from controller.flows import Flow, Load, Move, Output, OutputField, SetField
 from controller.verify.grammar import OFPORT_MAX, Refused, fault
 from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Cube
-from controller.verify.space import Region, covers, member, within, without
+from controller.verify.space import Region, member, within, without
 
 Slice = tuple[int, int, int]
 """(where in the frame, where in the input, bits): a part of the frame that is a part of the input."""
@@ -143,6 +143,11 @@ class Rule:
         return self.table, self.priority, *self.cube
 
     @property
+    def drops(self) -> bool:
+        """Tell whether it does nothing."""
+        return not self.steps and self.goto is None
+
+    @property
     def effect(self) -> tuple[object, ...]:
         """What it does."""
         return self.steps, self.goto
@@ -154,7 +159,13 @@ def prepare(flow: Flow) -> Rule:
     if wrong is not None:
         raise Refused(f"a flow {wrong}", flow)
     return Rule(
-        flow, flow.table, flow.priority, match_cube(flow), tuple(map(_step, flow.actions)), flow.goto, flow.cookie
+        flow,
+        flow.table,
+        flow.priority,
+        match_cube(flow),
+        tuple(map(_step, flow.actions)),
+        flow.goto,
+        flow.cookie,
     )
 
 
@@ -277,6 +288,10 @@ class Leaf(NamedTuple):
     rules: tuple[Rule, ...]
 
 
+TABLES = 255
+"""Tables are numbered 0 to 254."""
+
+
 class Bridge:
     """The flow tables of a bridge, changed rule by rule."""
 
@@ -297,17 +312,17 @@ class Bridge:
         table = self.tables.get(rule.table)
         return table.remove(rule.key) if table is not None else None
 
-    def run(self, frame: Frame, table: int = 0, stops: frozenset[int] = frozenset()) -> Iterator[Leaf]:
+    def run(self, frame: Frame, table: int = 0, stop_at: int = TABLES) -> Iterator[Leaf]:
         """Yield what becomes of each part of the frame's region; together the parts are the region.
+
+        A part stops where it goes to table stop_at or a later one.
 
         Raises Refused where what happens is not defined or not understood for some packet of it.
         """
-        pending: list[tuple[Frame, int, tuple[Copy, ...], tuple[Rule, ...]]] = [
-            (frame, table, (), ())
-        ]
+        pending: list[tuple[Frame, int, tuple[Copy, ...], tuple[Rule, ...]]] = [(frame, table, (), ())]
         while pending:
             now, number, sent, rules = pending.pop()
-            if number in stops and rules:
+            if number >= stop_at:
                 yield Leaf(now.region, sent, (number, now), rules)
                 continue
             for rule, part in self._lookup(number, now):
@@ -354,7 +369,9 @@ def _check_rivals(whole: Region, met: Iterable[tuple[Rule, Cube]], rule: Rule, c
         both = within(whole, other_cut)
         both = within(both, cut) if both is not None else None
         if both is not None and member(both) is not None:
-            raise Undefined("two flows of one priority match one packet and do not do the same", rule.flow, both)
+            raise Undefined(
+                "two flows of one priority match one packet and do not do the same", rule.flow, both
+            )
 
 
 def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame, tuple[Copy, ...]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cloison.identity import Identity
 from controller.cli.pki import Issued, init_ca, issue
-from controller.openflow.server import Authorize, Limits, SessionSwitch, SwitchServer, TlsFiles
+from controller.openflow.server import Authorize, Limits, SwitchServer, TlsFiles
+from controller.openflow.session_switch import SessionSwitch
 from controller.openflow.switch import Switch
 
 DEADLINE_S = 10.0

@@ -95,6 +95,13 @@ class Ovs:
         """End ovs-vswitchd only; SIGKILL plays a crash."""
         _end(self._switch, signal_number)
 
+    def wipe_db(self) -> None:
+        """Kill ovsdb-server and start one on an empty database: all configuration is lost."""
+        _end(self._db, signal.SIGKILL)
+        (self.run_dir / "conf.db").unlink()
+        self._run("ovsdb-tool", "create", str(self.run_dir / "conf.db"), str(SCHEMA))
+        self.start_db()
+
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl; returns what it printed, raises OvsError if it fails."""
         return self._run("ovs-vsctl", f"--db={self.db}", f"--timeout={COMMAND_DEADLINE_S}", *arguments)

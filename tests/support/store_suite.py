@@ -515,6 +515,20 @@ class StoreSuite:
         [resync] = [changes for changes in replica.seen if changes.resync]
         assert PortName(*WEB, "p1") in {change.key for change in resync.changes if change.new is None}
 
+    async def test_deletions_are_told_apart_by_kind(self, backend: Backend, base: Store) -> None:
+        """A tenant and a host, a subnet and a port may have the same ids."""
+        await base.transact(creating(Host(name=HostName("acme"), meta=meta()), port("lan")))
+        other = await backend.new_store()
+        backend.cut(other)
+        await base.transact(deleting(HostName("acme")))
+        revision, _ = await base.transact(deleting(LAN))
+        await backend.compact()
+        backend.mend(other)
+        await eventually(lambda: other.state.revision >= revision)
+        assert content(other.state) == content(base.state)
+        assert HostName("acme") not in other.state.hosts
+        assert LAN not in other.state.subnets
+
     async def test_a_cut_watch_misses_nothing_and_halves_nothing(self, backend: Backend, base: Store) -> None:
         other = await backend.new_store()
         replica = Replica(other)

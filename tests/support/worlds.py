@@ -70,7 +70,10 @@ class _Maker:
         present = {p.host for p in made if p.host is not None}
         tunnels = {h: self.ofports[h].pop() for h in sorted(present) if self.vteps[h] and rng.random() < 0.95}
         self.networks[name] = NetworkIntent(
-            name=name, vni=4096 + len(self.networks) * rng.choice((1, 7)), subnets=tuple(subnets), tunnels=tunnels
+            name=name,
+            vni=4096 + len(self.networks) * rng.choice((1, 7)),
+            subnets=tuple(subnets),
+            tunnels=tunnels,
         )
         while sum(n.vni == self.networks[name].vni for n in self.networks.values()) > 1:
             self.networks[name] = replace(self.networks[name], vni=self.networks[name].vni + 1)
@@ -155,7 +158,11 @@ def _as_designed(table: dict[FlowKey, Flow], view: HostView) -> dict[FlowKey, Fl
     for port in view.ports.values():
         for address in port.addresses6:
             asked = match(
-                reg0=port.vni, eth_dst=wire_mac(address), eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=135
+                reg0=port.vni,
+                eth_dst=wire_mac(address),
+                eth_type=ETH_IPV6,
+                ip_proto=PROTO_ICMPV6,
+                icmpv6_type=135,
             )
             flow = Flow(table=20, priority=115, match=asked, cookie=port.cookie)
             table.setdefault(flow.key, flow)
@@ -187,13 +194,17 @@ class Packets:
         self.macs: list[int] = [*macs, *(wire_mac(a) for a in (*ips, *local)), BROADCAST, 0, 0x01005E000001]
         self.macs += [0x3333FF000005, 0x02AABBCCDDEE, 0x0AF00A000063, 0x0AF600000063]
         self.ips4 = [int(a) for a in ips if a.version == 4]
-        self.ips4 += [int(IPv4Address(a)) for a in ("10.0.0.99", "10.0.0.255", "8.8.8.8", "224.0.0.1", "0.0.0.0")]
+        self.ips4 += [
+            int(IPv4Address(a)) for a in ("10.0.0.99", "10.0.0.255", "8.8.8.8", "224.0.0.1", "0.0.0.0")
+        ]
         self.ips4 += [BROADCAST & 0xFFFFFFFF, 0xF0000001]
         self.ips6 = [int(a) for a in (*ips, *local) if a.version == 6]
         # The low 32 bits of one address under the prefix of another.
         self.ips6 += [a & 0xFFFFFFFF | 0xFE80 << 112 for a in self.ips6]
         self.ips6 += [a & 0xFFFFFFFF | 0x20010DB8 << 96 for a in self.ips6]
-        self.ips6 += [int(IPv6Address(a)) for a in ("2001:db8::99", "2001:4860::8", "ff02::1", "ff02::1:ff00:5", "::")]
+        self.ips6 += [
+            int(IPv6Address(a)) for a in ("2001:db8::99", "2001:4860::8", "ff02::1", "ff02::1:ff00:5", "::")
+        ]
 
     def sender(self) -> tuple[HostName, int]:
         """A host and an OpenFlow port, most often one with a port behind."""
@@ -205,7 +216,9 @@ class Packets:
     def make(self, host: HostName, ofport: int) -> Packet:
         """A packet for that sender."""
         rng = self.rng
-        port = self.world.by_ofport.get((host, ofport)) or rng.choice(sorted(self.world.ports.values(), key=str))
+        port = self.world.by_ofport.get((host, ofport)) or rng.choice(
+            sorted(self.world.ports.values(), key=str)
+        )
         members = [p for p in self.world.ports.values() if p.name.parent == port.name.parent]
         peer = rng.choice(members)
         values = self._honest(port, peer)
@@ -219,15 +232,27 @@ class Packets:
     def _honest(self, port: PortIntent, peer: PortIntent) -> dict[str, int]:
         rng = self.rng
         v: dict[str, int] = {"eth_src": port.mac, "eth_dst": rng.choice((peer.mac, peer.mac, *self.macs))}
-        kinds = [k for k, a in ((ETH_IPV4, port.addresses4), (ETH_ARP, port.addresses4), (ETH_IPV6, port.addresses6)) if a]
+        kinds = [
+            k
+            for k, a in ((ETH_IPV4, port.addresses4), (ETH_ARP, port.addresses4), (ETH_IPV6, port.addresses6))
+            if a
+        ]
         v["eth_type"] = rng.choice(kinds * 8 + [ETH_IPV4, ETH_ARP, ETH_IPV6, 0x88CC])
         target4 = rng.choice((*peer.addresses4, *peer.addresses4, rng.choice(self.ips4)))
         target6 = rng.choice((*peer.addresses6, *peer.addresses6, rng.choice(self.ips6)))
         if v["eth_type"] == ETH_ARP:
-            v |= {"arp_op": rng.choice((1, 1, 2, 2, 3)), "arp_spa": _one(rng, port.addresses4), "arp_sha": port.mac}
+            v |= {
+                "arp_op": rng.choice((1, 1, 2, 2, 3)),
+                "arp_spa": _one(rng, port.addresses4),
+                "arp_sha": port.mac,
+            }
             v |= {"arp_tpa": target4, "arp_tha": rng.choice((0, peer.mac))}
         elif v["eth_type"] == ETH_IPV4:
-            v |= {"ipv4_src": _one(rng, port.addresses4), "ipv4_dst": target4, "ip_proto": rng.choice((1, 6, 17, 58))}
+            v |= {
+                "ipv4_src": _one(rng, port.addresses4),
+                "ipv4_dst": target4,
+                "ip_proto": rng.choice((1, 6, 17, 58)),
+            }
             v |= {"ip_ttl": rng.choice((1, 64, 255))}
         elif v["eth_type"] == ETH_IPV6:
             v |= {"ipv6_src": _one(rng, port.addresses6), "ipv6_dst": target6}
@@ -241,7 +266,9 @@ class Packets:
         v = {"icmpv6_type": rng.choice((128, 133, 134, 135, 135, 135, 136, 136, 137)), "icmpv6_code": 0}
         if v["icmpv6_type"] == 135:
             v |= {"ipv6_nd_target": target, "ipv6_nd_sll": rng.choice((0, port.mac))}
-            v["ipv6_dst"] = rng.choice((target, 0xFF02 << 112 | 0x1FF000000 | target & 0xFFFFFF, *self.ips6[:4]))
+            v["ipv6_dst"] = rng.choice(
+                (target, 0xFF02 << 112 | 0x1FF000000 | target & 0xFFFFFF, *self.ips6[:4])
+            )
         elif v["icmpv6_type"] == 136:
             v |= {"ipv6_nd_target": _one(rng, port.addresses6), "ipv6_nd_tll": rng.choice((0, port.mac))}
         return v

@@ -66,7 +66,7 @@ async def plain() -> AsyncIterator[Site]:
 
 async def poll(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  # what is waited for happens in threads; the deadline is above
+        while not condition():  # noqa: ASYNC110  # it happens in threads
             await asyncio.sleep(0.02)
 
 
@@ -194,6 +194,7 @@ ZERO_LENGTH_ELEMENT = message(HELLO, struct.pack(">HHI", 0, 0, 0))
         message(10, bytes(1000)),
         b"GET / HTTP/1.1\r\n\r\n",
     ],
+    ids=["element of no length", "message of no length", "unaligned element", "reply", "packet-in", "HTTP"],
 )
 async def test_evil_bytes_cost_nothing(evil: bytes, plain: Site) -> None:
     """With os-ken alone, the 16 bytes of the first pin a core for ever."""

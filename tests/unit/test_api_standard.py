@@ -358,7 +358,7 @@ class TestDeletes:
         for host in ("h1", "h2"):
             await world.hosts.DeleteHost(host_pb2.DeleteHostRequest(name=f"hosts/{host}"))
         state = world.store.state
-        assert not (state.tenants or state.networks or state.subnets or state.ports or state.hosts)
+        assert not any((state.tenants, state.networks, state.subnets, state.ports, state.hosts))
         assert list(state.reservations) == []
 
     async def test_deleted_means_not_found(self, world: Api) -> None:

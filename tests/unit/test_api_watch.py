@@ -153,7 +153,7 @@ async def test_a_watcher_that_leaves_is_forgotten(world: Api) -> None:
         await until(stream, SNAPSHOT_COMPLETE)
         assert len(world.tracker.subscribers) == 1
     async with asyncio.timeout(5):
-        while world.tracker.subscribers:
+        while world.tracker.subscribers:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

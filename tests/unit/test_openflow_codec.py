@@ -32,6 +32,7 @@ from controller.flows import (
 )
 from controller.flows.delta import FlowDelta, ForeignFlow
 from controller.openflow import wire
+from controller.openflow.bundle import ApplyExchange
 from controller.openflow.decode import (
     FlowUpdate,
     Malformed,
@@ -42,7 +43,7 @@ from controller.openflow.decode import (
     iter_flow_stats,
 )
 from controller.openflow.encode import OVS_ORDER, encode_flow, encode_match
-from controller.openflow.exchange import ApplyExchange, MonitorExchange, ReadExchange
+from controller.openflow.exchange import KnownFlows, MonitorExchange, ReadExchange
 from controller.openflow.framing import Framer, Message, check_for_os_ken
 from tests.support.flow_strategies import flow_lists, flows
 
@@ -162,13 +163,13 @@ def test_bundle_equals_os_ken(wanted: list[Flow], xid: int) -> None:
     delta = FlowDelta(add=tuple(wanted[1:]), modify=tuple(wanted[:1]), delete=tuple(f.key for f in wanted))
     expected = [os_ken_delete(*flow.key) for flow in wanted]
     expected += [os_ken_flow_mod(flow) for flow in (*wanted[1:], *wanted[:1])]
-    assert b"".join(ApplyExchange(delta, {}).start(xid)) == os_ken_bundle(expected, xid)
+    assert b"".join(ApplyExchange(delta, KnownFlows()).start(xid)) == os_ken_bundle(expected, xid)
 
 
 def test_requests_equal_os_ken() -> None:
     everything = parser.OFPMatch()
     read = parser.OFPFlowStatsRequest(DATAPATH, 0, 7, ofp.OFPP_ANY, ofp.OFPG_ANY, 5, 0xFF, everything)
-    ours = ReadExchange({}, table=7, cookie=5, cookie_mask=0xFF)
+    ours = ReadExchange(KnownFlows(), table=7, cookie=5, cookie_mask=0xFF)
     assert b"".join(ours.start(9)) == serialized(read, 9)
     flags = ofp.OFPFMF_ADD | ofp.OFPFMF_REMOVED | ofp.OFPFMF_MODIFY
     arguments = (0, 1, ofp.OFPP_ANY, ofp.OFPG_ANY, flags, ofp.OFPTT_ALL, ofp.OFPFMC_ADD, everything)
@@ -205,7 +206,7 @@ def test_prerequisites_stand_before_the_fields_that_need_them(flow: Flow) -> Non
 def test_a_foreign_match_can_be_deleted_by_its_bytes() -> None:
     raw = bytes.fromhex("0001000a80000a0288470000 00000000")  # eth_type of MPLS, then mpls_label
     foreign = ForeignFlow(3, 5, 0, raw)
-    sent = b"".join(ApplyExchange(FlowDelta(purge=(foreign,)), {}).start(1))
+    sent = b"".join(ApplyExchange(FlowDelta(purge=(foreign,)), KnownFlows()).start(1))
     assert raw in sent
     assert bytes((3, ofp.OFPFC_DELETE_STRICT)) in sent
 

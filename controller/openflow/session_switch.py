@@ -1,0 +1,106 @@
+"""The real implementation of the seam: a Switch whose calls are exchanges of a session in another thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import structlog
+
+from controller.flows import Flow
+from controller.flows.delta import FlowDelta, InstalledFlows
+from controller.openflow import wire
+from controller.openflow.bundle import ApplyExchange
+from controller.openflow.exchange import Exchange, MonitorExchange, ReadExchange
+from controller.openflow.session import Session
+from controller.openflow.switch import Drift, DriftBuffer
+
+log = structlog.get_logger(__name__)
+
+# How often a switch without flow monitors (Open vSwitch before 3.0) is said to have perhaps changed.
+BLIND_DRIFT_INTERVAL_S = 5.0
+# How much longer reading a table may take than a small exchange: how much comes is not known beforehand.
+READ_FACTOR = 3
+
+
+class SessionSwitch:
+    """Implements Switch over a session."""
+
+    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, answer_s: float) -> None:
+        self.dpid: int = session.id
+        self.host_id = session.host_id
+        self.drift = DriftBuffer(self.dpid)
+        self._session = session
+        self._loop = loop
+        self._answer_s = answer_s
+        self._blind: asyncio.TimerHandle | None = None
+        # First of all, so that no change is missed between the first read and the watch.
+        self._monitor = MonitorExchange(allowed_s=answer_s)
+        self._session.submit(self._monitor, lambda error: call_in(loop, self._monitored, error))
+
+    async def read_flows(
+        self,
+        *,
+        expected: Iterable[Flow] = (),
+        table: int = wire.ALL_TABLES,
+        cookie: int = 0,
+        cookie_mask: int = 0,
+    ) -> InstalledFlows:
+        """See Switch."""
+        exchange = ReadExchange(
+            self._session.known,
+            expected=expected,
+            table=table,
+            cookie=cookie,
+            cookie_mask=cookie_mask,
+            allowed_s=READ_FACTOR * self._answer_s,
+        )
+        await self._run(exchange)
+        return exchange.result
+
+    async def apply(self, delta: FlowDelta) -> None:
+        """See Switch."""
+        if delta:
+            await self._run(ApplyExchange(delta, self._session.known, allowed_s=self._answer_s))
+
+    def watch_drift(self) -> AsyncIterator[Drift]:
+        """See Switch."""
+        return self.drift.watch()
+
+    def ended(self) -> None:
+        """The session is over."""
+        self.drift.end()
+        if self._blind is not None:
+            self._blind.cancel()
+
+    async def _run(self, exchange: Exchange) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def settle(error: Exception | None) -> None:
+            if future.done():  # the caller was cancelled; the exchange was carried out all the same
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self._session.submit(exchange, lambda error: call_in(self._loop, settle, error))
+        await future
+
+    def _monitored(self, error: Exception | None) -> None:
+        if error is None and not self._monitor.supported:
+            log.warning("no flow monitor: drift is found by reading", dpid=self.dpid, host=self.host_id)
+            self._blind_drift()
+
+    def _blind_drift(self) -> None:
+        self.drift.add(set(), complete=False)
+        self._blind = self._loop.call_later(BLIND_DRIFT_INTERVAL_S, self._blind_drift)
+
+
+def call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in the loop, from any thread; a loop that is closed needs no news."""
+    try:
+        loop.call_soon_threadsafe(function, *arguments)
+    except RuntimeError:
+        pass

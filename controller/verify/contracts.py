@@ -1,0 +1,316 @@
+"""Local contracts: what each stage of one bridge owes, proved stage by stage for all packets.
+
+The stages meet at two tables: a frame enters ADDRESSING in its network's register, unchanged, if and only if
+its sender may send it; it enters FORWARD with the MAC of whom it is meant for; there it goes to the local
+port that this is, or to the network's VXLAN device. With unique identifiers and exact forwarding databases
+the contracts of all hosts imply that every packet is received as semantics.py says (the argument is in
+isolation.py). They are stricter than that: a contract that does not hold is a reason to look closer
+(exact.py), not yet a violation. A contract is checked for what a change can touch and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.names import HostName
+from controller.verify import semantics
+from controller.verify.explore import explore
+from controller.verify.intent import Members, NetworkIntent, PortIntent, World
+from controller.verify.packet import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    FIELD_MASKS,
+    HEADER_MASK,
+    ND_SOLICITATION,
+    OFFSETS,
+    PROTO_ICMPV6,
+    UNTAGGED,
+    WIDTHS,
+    Cube,
+    cube,
+)
+from controller.verify.space import Region, member, within
+from controller.verify.symbolic import Bridge, Frame, Leaf, Rule, entering
+
+ADDRESSING, FORWARD = 10, 20
+NETWORK, FROM_PORT, ORIGIN = "reg0", "reg1", "reg3"
+LOCAL, OVERLAY = 1, 2
+_ETH_DST = OFFSETS["eth_dst"]
+_ETH_DST_MASK = cube(eth_dst=0)[1]
+_PREFIX_AT = _ETH_DST + 32
+_LOW32 = 0xFFFFFFFF
+
+# More than all packets: the fields of all kinds side by side. A contract that holds for these holds for the
+# real ones (shapes.py), and a flow looks at no field that its packets may lack (grammar.py).
+ANYTHING = Region(0, 0)
+
+
+def _untagged(eth_type: int, *holes: Cube, **fixed: int) -> Region:
+    return Region(*cube(vlan_vid=UNTAGGED, eth_type=eth_type, **fixed), holes)
+
+
+_SOLICITED = {"ip_proto": PROTO_ICMPV6, "icmpv6_type": ND_SOLICITATION}
+_NOT_A_MAC = tuple(cube(eth_dst=r) for r in (semantics.GROUP_MAC, *semantics.WIRE_MACS))
+# Admitted frames by the field that says whom they are meant for (semantics.aim).
+KINDS: dict[str, tuple[Region, ...]] = {
+    "ipv4_dst": (_untagged(ETH_IPV4),),
+    "arp_tpa": (_untagged(ETH_ARP),),
+    "ipv6_nd_target": (_untagged(ETH_IPV6, **_SOLICITED),),
+    "ipv6_dst": (_untagged(ETH_IPV6, cube(**_SOLICITED)),),
+    "eth_dst": (_untagged(ETH_IPV4, *_NOT_A_MAC), _untagged(ETH_IPV6, cube(**_SOLICITED), *_NOT_A_MAC)),
+}
+_PREFIX = {
+    "ipv4_dst": WIRE4_PREFIX,
+    "arp_tpa": WIRE4_PREFIX,
+    "ipv6_dst": WIRE6_PREFIX,
+    "ipv6_nd_target": WIRE6_PREFIX,
+}
+
+
+def regular(rule: Rule) -> bool:
+    """Tell whether a rule leaves the registers alone that say who sent a frame, and in which network.
+
+    Only table 0 writes them. So a rule that matches on one of them is met only by frames of that sender or
+    network, and a change of the rule concerns nobody else: contracts.py and isolation.py rest on that.
+    """
+    if rule.table == 0:
+        return True
+    return not any(_writes(step) & _IDENTITY_MASK for step in rule.steps)
+
+
+_IDENTITY_MASK = sum(FIELD_MASKS[name] for name in ("in_port", NETWORK, FROM_PORT, ORIGIN))
+
+
+def _writes(step: tuple[str, int, int, int]) -> int:
+    verb, a, b, c = step
+    if verb == "write":
+        return ((1 << b) - 1) << a
+    return ((1 << c) - 1) << b if verb == "copy" else 0
+
+
+def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
+    """Tell whether what enters by an OpenFlow port gets to ADDRESSING exactly if it may be sent, unchanged."""
+    device = world.by_tunnel.get((host, ofport))
+    if device is not None:
+        return _arrival(bridge, device, ofport)
+    port = world.by_ofport.get((host, ofport))
+    network = world.networks.get(port.name.parent) if port is not None else None
+    for first in bridge.run(entering(ANYTHING, ofport), stop_at=1):
+        if first.stopped is None or port is None or network is None:
+            leaves: Iterable[Leaf] = (first,)
+        elif first.stopped[1].field(FROM_PORT) != port.number and member(first.region) is not None:
+            return False
+        else:
+            table, frame = first.stopped
+            leaves = bridge.run(frame, table, stop_at=ADDRESSING)
+        if not all(_admission_leaf(leaf, port, network) for leaf in leaves):
+            return False
+    return True
+
+
+def _admission_leaf(leaf: Leaf, port: PortIntent | None, network: NetworkIntent | None) -> bool:
+    dropped = leaf.stopped is None and not leaf.sent
+    if port is None or network is None:
+        return dropped or member(leaf.region) is None
+    passed = not leaf.sent and _untouched_at(leaf, ADDRESSING, network, LOCAL)
+    if not dropped and not passed:
+        return member(leaf.region) is None
+    parts = explore(leaf.region, lambda seen: semantics.admitted(port, seen))
+    return all(may == passed or member(region) is None for region, may in parts)
+
+
+def _arrival(bridge: Bridge, network: NetworkIntent, ofport: int) -> bool:
+    """Tell whether what a VXLAN device brings gets to FORWARD, as it is, in the device's network."""
+    for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=1):
+        dropped = leaf.stopped is None and not leaf.sent
+        passed = not leaf.sent and _untouched_at(leaf, FORWARD, network, OVERLAY)
+        for region, untagged in explore(leaf.region, lambda seen: seen.has("vlan_vid", UNTAGGED)):
+            if not (passed if untagged else dropped) and member(region) is not None:
+                return False
+    return True
+
+
+def strangers(bridge: Bridge, known: frozenset[int]) -> bool:
+    """Tell whether nothing gets anywhere that enters by an OpenFlow port which no port or device has."""
+    holes = tuple(cube(in_port=ofport) for ofport in known)
+    table = bridge.tables.get(0)
+    # A rule for one of the known ports cannot see it: look only at the others.
+    if table is None or all(_only_for(rule.cube, holes) or rule.drops for rule in table.rules.values()):
+        return True
+    leaves = bridge.run(entering(ANYTHING._replace(holes=holes), None))
+    return all(not leaf.sent or member(leaf.region) is None for leaf in leaves)
+
+
+def _only_for(match: tuple[int, int], ports: tuple[tuple[int, int], ...]) -> bool:
+    at, ones = OFFSETS["in_port"], (1 << WIDTHS["in_port"]) - 1
+    exact = match[1] >> at & ones == ones
+    return exact and (match[0] & (ones << at), ones << at) in ports
+
+
+def _untouched_at(leaf: Leaf, table: int, network: NetworkIntent, origin: int) -> bool:
+    if leaf.stopped is None or leaf.stopped[0] != table:
+        return False
+    frame = leaf.stopped[1]
+    return not frame.written & HEADER_MASK and _placed(frame, network, origin)
+
+
+def _placed(frame: Frame, network: NetworkIntent, origin: int) -> bool:
+    return frame.field(NETWORK) == network.vni and frame.field(ORIGIN) == origin
+
+
+def _start(region: Region, network: NetworkIntent, origin: int) -> Frame:
+    """A frame in a network, whatever the other registers and in_port are."""
+    frame = Frame(region).write(OFFSETS[NETWORK], WIDTHS[NETWORK], network.vni)
+    return frame.write(OFFSETS[ORIGIN], WIDTHS[ORIGIN], origin)
+
+
+def _on_wire(frame: Frame, aimed: str) -> Frame:
+    """The frame with the wire MAC of the address in a field."""
+    prefix = _PREFIX.get(aimed)
+    if prefix is None:
+        return frame
+    return frame.write(_PREFIX_AT, 16, prefix).copy(OFFSETS[aimed], _ETH_DST, 32)
+
+
+def addressing(bridge: Bridge, network: NetworkIntent) -> bool:
+    """Tell whether ADDRESSING gives each admitted frame the MAC of whom it is meant for, and drops the rest."""
+    for eth_type in (ETH_ARP, ETH_IPV4, ETH_IPV6):
+        start = _start(_untagged(eth_type), network, LOCAL)
+        for leaf in bridge.run(start, ADDRESSING, stop_at=FORWARD):
+            for region, aimed in explore(leaf.region, lambda seen: semantics.aim(network, seen)):
+                if not _addressed(leaf, start, network, aimed) and member(region) is not None:
+                    return False
+    return True
+
+
+def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, aimed: str | None) -> bool:
+    if leaf.sent:
+        return False
+    if aimed is None or leaf.stopped is None:
+        return aimed is None and leaf.stopped is None
+    table, frame = leaf.stopped
+    wanted = _on_wire(start._replace(region=frame.region), aimed)
+    return table == FORWARD and _placed(frame, network, LOCAL) and _same_header(frame, wanted)
+
+
+def _same_header(frame: Frame, wanted: Frame) -> bool:
+    """Tell whether two frames of one region have the same header; False if that needs a closer look."""
+    if frame.written & HEADER_MASK != wanted.written & HEADER_MASK:
+        return False
+    mine, theirs = frame.known(), wanted.known()
+    mask = mine[1] & HEADER_MASK
+    if mask != theirs[1] & HEADER_MASK or (mine[0] ^ theirs[0]) & mask:
+        return False
+    open_bits = ~mask & HEADER_MASK & frame.written
+    return not open_bits or _cut_slices(frame, open_bits) == _cut_slices(wanted, open_bits)
+
+
+def _cut_slices(frame: Frame, bits: int) -> dict[int, int]:
+    """For each of the bits, the bit of the input it is."""
+    return {
+        at + n: source + n for at, source, width in frame.slices for n in range(width) if bits >> (at + n) & 1
+    }
+
+
+class Place(NamedTuple):
+    """One network on one host."""
+
+    bridge: Bridge
+    members: Members
+    host: HostName
+    network: NetworkIntent
+
+
+def forwarding(place: Place, macs: Iterable[int] | None = None) -> bool:
+    """Tell whether FORWARD sends frames to the local port they are for, else from a local port to the device.
+
+    macs: only frames that come to FORWARD with these destination MACs; None for all frames.
+    """
+    if macs is None:
+        local = place.members.by_host.get(place.host, {})
+        for aimed in KINDS:
+            owners = {value: port for port in local.values() for value in addressed_by(port, aimed)}
+            if not all(_forwards(place, kind, aimed, owners) for kind in KINDS[aimed]):
+                return False
+        return contained(place, ANYTHING) is None
+    return all(_forwards_mac(place, mac) for mac in macs)
+
+
+def _forwards_mac(place: Place, mac: int) -> bool:
+    port = place.members.by_frame_mac.get(mac)
+    for aimed, value, bits in aims_of(mac):
+        owners = {}
+        if port is not None and port.host == place.host:
+            owners = {v: port for v in addressed_by(port, aimed) if v & bits == value}
+        for kind in KINDS[aimed]:
+            region = within(kind, cube(**{aimed: (value, bits)}))
+            if region is not None and not _forwards(place, region, aimed, owners):
+                return False
+    return contained(place, Region(*cube(eth_dst=mac))) is None
+
+
+def aims_of(mac: int) -> tuple[tuple[str, int, int], ...]:
+    """Return (field, value, mask) of the packets that come to FORWARD with a destination MAC."""
+    low = mac & _LOW32
+    if mac >> 32 == WIRE4_PREFIX:
+        return ("ipv4_dst", low, _LOW32), ("arp_tpa", low, _LOW32)
+    if mac >> 32 == WIRE6_PREFIX:
+        return ("ipv6_dst", low, _LOW32), ("ipv6_nd_target", low, _LOW32)
+    return (("eth_dst", mac, (1 << 48) - 1),)
+
+
+def contained(place: Place, region: Region) -> Region | None:
+    """Return frames, of any kind, that come out of the overlay and do not stay with local ports of the network.
+
+    None if there are none: not even another host can make this one reach further.
+    """
+    here = {port.ofport for port in place.members.by_host.get(place.host, {}).values()}
+    for leaf in place.bridge.run(_start(region, place.network, OVERLAY), FORWARD):
+        if any(ofport not in here for ofport, _ in leaf.sent) and member(leaf.region) is not None:
+            return leaf.region
+    return None
+
+
+def addressed_by(port: PortIntent, aimed: str) -> tuple[int, ...]:
+    """Return the values of a field that semantics.aim names by which frames are meant for a port."""
+    if aimed == "eth_dst":
+        return (port.mac,)
+    return port.addresses4 if aimed in ("ipv4_dst", "arp_tpa") else port.addresses6
+
+
+def _forwards(place: Place, region: Region, aimed: str, owners: Mapping[int, PortIntent]) -> bool:
+    for origin in (LOCAL, OVERLAY):
+        start = _on_wire(_start(region, place.network, origin), aimed)
+        for leaf in place.bridge.run(start, FORWARD):
+            for part, found in explore(leaf.region, lambda seen: seen.find(aimed, owners)):
+                port = None if found is None else owners[found]
+                if not _forwarded(place, leaf, start._replace(region=part), port, origin):
+                    if member(part) is not None:
+                        return False
+    return True
+
+
+def _forwarded(place: Place, leaf: Leaf, start: Frame, port: PortIntent | None, origin: int) -> bool:
+    tunnel = place.network.tunnels.get(place.host)
+    wanted = start
+    if port is not None:
+        wanted, ofport = start.write(_ETH_DST, 48, port.mac), port.ofport
+    elif origin == OVERLAY or tunnel is None:
+        return not leaf.sent
+    elif not leaf.sent and _nowhere_else(start, place):
+        return True
+    else:
+        ofport = tunnel
+    if len(leaf.sent) != 1 or leaf.sent[0][0] != ofport:
+        return False
+    return _same_header(leaf.sent[0][1]._replace(region=start.region), wanted)
+
+
+def _nowhere_else(frame: Frame, place: Place) -> bool:
+    """Tell whether no other host has a port under the frame's MAC: then the device would drop it."""
+    mac = frame.field("eth_dst")
+    port = place.members.by_frame_mac.get(mac) if mac is not None else None
+    return mac is not None and (port is None or port.host == place.host)

@@ -1,0 +1,84 @@
+"""Forwarding databases: every MAC of every remote port leads to its host's VTEP, and nothing else is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cloison.addresses import IpAddress, format_mac
+from cloison.names import HostName
+from controller.verify.intent import Members, NetworkIntent, World
+from controller.verify.path import Fdb
+from controller.verify.violation import FDB, Violation
+
+
+def wanted_entry(world: World, members: Members, host: HostName, mac: int) -> IpAddress | None:
+    """Return the VTEP to which a host must send frames for a MAC; None if it must have no entry."""
+    port = members.by_frame_mac.get(mac)
+    if port is None or port.host is None or port.host == host:
+        return None
+    there = world.hosts.get(port.host)
+    return there.vtep if there is not None else None
+
+
+def wrong_entries(
+    world: World, network: NetworkIntent, host: HostName, held: Fdb | None, macs: Iterable[int]
+) -> Iterator[Violation]:
+    """Yield what is wrong with the entries for some MACs; held None: the host has no FDB for the network."""
+    members = world.members_of(network.name)
+    if held is None:
+        if host not in members.by_host:
+            return
+        held = {}
+    for mac in macs:
+        wanted = wanted_entry(world, members, host, mac)
+        if held.get(mac) != wanted:
+            yield _violation(network, host, mac, wanted, held.get(mac), members)
+
+
+def suspects(world: World, network: NetworkIntent, host: HostName, held: Fdb | None, whole: Fdb) -> set[int]:
+    """Return MACs among which all wrong entries of a host are; whole: the network's entries without a host's view.
+
+    Fast where nothing is wrong.
+    """
+    members = world.members_of(network.name)
+    if held is None:
+        return set(whole) if host in members.by_host else set()
+    own: set[int] = set()
+    for port in members.by_host.get(host, {}).values():
+        own |= port.frame_macs
+    own &= whole.keys()
+    if len(held) == len(whole) - len(own) and held.items() <= whole.items() and own.isdisjoint(held):
+        return set()
+    return set(held) | set(whole)
+
+
+def whole_fdb(world: World, network: NetworkIntent) -> dict[int, IpAddress]:
+    """Return where every MAC of a network is."""
+    found = {}
+    for name, ports in world.members_of(network.name).by_host.items():
+        host = world.hosts.get(name)
+        if host is None or host.vtep is None:
+            continue
+        for port in ports.values():
+            found.update(dict.fromkeys(port.frame_macs, host.vtep))
+    return found
+
+
+def _violation(
+    network: NetworkIntent,
+    host: HostName,
+    mac: int,
+    wanted: IpAddress | None,
+    held: IpAddress | None,
+    members: Members,
+) -> Violation:
+    def said(vtep: IpAddress | None) -> str:
+        return f"to {vtep}" if vtep is not None else "nowhere"
+
+    port = members.by_frame_mac.get(mac)
+    return Violation(
+        FDB,
+        f"VNI {network.vni} on {host} sends {format_mac(mac)} {said(held)}, should send it {said(wanted)}",
+        host,
+        (str(network.name), *([str(port.name)] if port is not None else ())),
+    )

@@ -1,0 +1,134 @@
+"""What a change can touch: which contracts are to be checked again. Pure bookkeeping, no judgement.
+
+It errs on the side of more. A flow that names its sender's in_port or number, or its network, touches only
+those (contracts.regular is the ground for that); any other touches all that is on its host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cloison.names import HostName, NetworkName
+from controller.verify.contracts import ADDRESSING, FORWARD
+from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent, World
+from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
+
+Spot = tuple[HostName, NetworkName]
+
+
+@dataclass(slots=True)
+class Touched:
+    """Contracts to check: see contracts.py and fdb.py for what each is about."""
+
+    entries: set[tuple[HostName, int]] = field(default_factory=set)
+    strangers: set[HostName] = field(default_factory=set)
+    addressing: set[Spot] = field(default_factory=set)
+    # Destination MACs; None for all.
+    forwarding: dict[Spot, set[int] | None] = field(default_factory=dict)
+    # MACs on every host of a network, and entries changed on one host (None for all of its).
+    fdb_everywhere: dict[NetworkName, set[int]] = field(default_factory=dict)
+    fdb_here: dict[tuple[HostName, int], set[int] | None] = field(default_factory=dict)
+    devices: set[tuple[HostName, int]] = field(default_factory=set)
+
+    def forward(self, spot: Spot, macs: Iterable[int] | None) -> None:
+        """Add frames with some destination MACs (None for all) in one network on one host."""
+        known = self.forwarding.setdefault(spot, set())
+        if macs is None:
+            self.forwarding[spot] = None
+        elif known is not None:
+            known.update(macs)
+
+    def host(self, world: World, host: HostName) -> None:
+        """Add everything on a host."""
+        self.strangers.add(host)
+        for network in world.on_host.get(host, ()):
+            self.network(world, host, network)
+
+    def network(self, world: World, host: HostName, name: NetworkName) -> None:
+        """Add everything of a network on a host."""
+        self.addressing.add((host, name))
+        self.forwarding[host, name] = None
+        self._senders(world, host, name)
+
+    def _senders(self, world: World, host: HostName, name: NetworkName) -> None:
+        for port in world.ports_on(host, name).values():
+            self.entries.add((host, port.ofport))
+        network = world.networks.get(name)
+        if network is not None and host in network.tunnels:
+            self.entries.add((host, network.tunnels[host]))
+
+    def flow(self, world: World, host: HostName, table: int, match: Cube) -> None:
+        """Add what a flow that comes or goes can touch."""
+        here = world.on_host.get(host, ())
+        if table < ADDRESSING:
+            self._admission_flow(world, host, table, match)
+            return
+        vni = _exact(match, "reg0")
+        if vni is None:
+            networks: Iterable[NetworkName] = here
+        else:
+            network = world.by_vni.get(vni)
+            networks = (network.name,) if network is not None else ()
+        mac = _exact(match, "eth_dst") if table == FORWARD else None
+        for name in networks:
+            if table < FORWARD:
+                self.addressing.add((host, name))
+            else:
+                self.forward((host, name), None if mac is None else (mac,))
+
+    def _admission_flow(self, world: World, host: HostName, table: int, match: Cube) -> None:
+        in_port = _exact(match, "in_port")
+        if in_port is not None:
+            self.entries.add((host, in_port))
+            return
+        number = _exact(match, "reg1") if table > 0 else None
+        if number is not None:
+            port = world.by_number.get(number)
+            if port is not None and port.host == host:
+                self.entries.add((host, port.ofport))
+            return
+        self.strangers.add(host)
+        for name in world.on_host.get(host, ()):
+            self._senders(world, host, name)
+
+    def intent(self, world: World, delta: IntentDelta) -> None:
+        """Add what objects of an intent touch as they are in world: call it before the change and after it."""
+        for port_name in delta.ports:
+            port = world.ports.get(port_name)
+            if port is not None:
+                self._port(port)
+        for network_name in delta.networks:
+            network = world.networks.get(network_name)
+            if network is not None:
+                self._network(world, network, delta.networks[network_name])
+        for host_name in delta.hosts:
+            for name in world.on_host.get(host_name, ()):
+                for port in world.ports_on(host_name, name).values():
+                    self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
+
+    def _port(self, port: PortIntent) -> None:
+        if port.host is None:
+            return
+        macs = port.frame_macs
+        self.entries.add((port.host, port.ofport))
+        self.forward((port.host, port.name.parent), macs)
+        self.fdb_everywhere.setdefault(port.name.parent, set()).update(macs)
+
+    def _network(self, world: World, network: NetworkIntent, new: NetworkIntent | None) -> None:
+        hosts = {*network.tunnels, *world.members_of(network.name).by_host}
+        if new is None or new is network or (new.vni, new.subnets) != (network.vni, network.subnets):
+            for host in hosts:
+                self.network(world, host, network.name)
+                self.fdb_here[host, network.vni] = None
+        for host in hosts:
+            ofport = network.tunnels.get(host)
+            if ofport is not None and (new is None or new is network or new.tunnels.get(host) != ofport):
+                self.entries.add((host, ofport))
+                self.devices.add((host, ofport))
+                self.forwarding[host, network.name] = None
+
+
+def _exact(match: Cube, name: str) -> int | None:
+    wanted = FIELD_MASKS[name]
+    return (match[0] & wanted) >> OFFSETS[name] if not wanted & ~match[1] else None

@@ -1,0 +1,104 @@
+"""What the proof found wrong: a kind, a sentence, the objects, and a packet with its way, table by table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloison.names import HostName, PortName
+from controller.flows.text import flow_text
+from controller.verify.intent import World
+from controller.verify.packet import Packet
+from controller.verify.path import Journey
+from controller.verify.semantics import Delivery
+
+LEAK = "leak"
+SPOOF = "spoof"
+BLACKHOLE = "blackhole"
+ALTERED = "altered"
+LOOP = "loop"
+UNDEFINED = "undefined"
+FORBIDDEN_FLOW = "forbidden-flow"
+FDB = "fdb"
+DEVICE = "device"
+IDENTIFIER = "identifier"
+REFLECTION = "reflection"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One way in which a state breaks its promise.
+
+    kind: one of the constants above. host: where the offending flow or entry is, or where the packet entered.
+    objects: resource names of those concerned. path: one line per step of packet, if there is one.
+    """
+
+    kind: str
+    message: str
+    host: HostName | None = None
+    objects: tuple[str, ...] = ()
+    packet: Packet | None = None
+    in_port: int = 0
+    path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n  ".join((f"{self.kind}: {self.message}", *self.path))
+
+
+def path_lines(journey: Journey) -> tuple[str, ...]:
+    """Return the way of a packet: each bridge it entered, each flow it met, where it came out."""
+    lines = []
+    for hop in journey.hops:
+        lines.append(f"{hop.host} in_port={hop.in_port}: {hop.packet}")
+        lines += [f"  {flow_text(flow)}" for flow in hop.run.flows]
+        if hop.run.missed_table is not None:
+            lines.append(f"  no flow of table {hop.run.missed_table} matches: dropped")
+        lines += [f"  sent by OpenFlow port {sent.ofport}: {sent.packet}" for sent in hop.run.sent]
+    return tuple(lines)
+
+
+def of_packet(
+    world: World, host: HostName, in_port: int, packet: Packet, wanted: frozenset[Delivery], journey: Journey
+) -> Violation | None:
+    """Return what is wrong with a packet's journey, None if it went as wanted."""
+    got = journey.deliveries
+    if journey.looped:
+        kind, message = LOOP, "a packet goes round in a loop"
+    elif sorted(got, key=repr) == sorted(wanted, key=repr):
+        return None
+    else:
+        kind, message = _named(world, host, in_port, wanted, got)
+    sender = world.by_ofport.get((host, in_port))
+    concerned = [sender, *(world.by_ofport.get((d.host, d.ofport)) for d in (*wanted, *got))]
+    names = dict.fromkeys(str(p.name) for p in concerned if p is not None)
+    return Violation(kind, message, host, tuple(names), packet, in_port, path_lines(journey))
+
+
+def _named(
+    world: World, host: HostName, in_port: int, wanted: frozenset[Delivery], got: tuple[Delivery, ...]
+) -> tuple[str, str]:
+    sender = world.by_ofport.get((host, in_port))
+    source = (
+        str(sender.name) if sender is not None else f"OpenFlow port {in_port} of {host}, which no port has"
+    )
+    right = {(d.host, d.ofport) for d in wanted}
+    for delivery in got:
+        if (delivery.host, delivery.ofport) in right:
+            continue
+        target = world.by_ofport.get((delivery.host, delivery.ofport))
+        where = (
+            str(target.name)
+            if target
+            else f"OpenFlow port {delivery.ofport} of {delivery.host}, which no port has"
+        )
+        return LEAK, f"{where} receives what {source} sends, and should not"
+    if not got:
+        name = _name(world, next(iter(wanted)))
+        return BLACKHOLE, f"{name} does not receive what {source} sends, and should"
+    if len(got) > len(wanted):
+        return ALTERED, f"{_name(world, got[0])} receives more than once what {source} sends"
+    return ALTERED, f"{_name(world, got[0])} receives what {source} sends, but changed"
+
+
+def _name(world: World, delivery: Delivery) -> PortName | str:
+    port = world.by_ofport.get((delivery.host, delivery.ofport))
+    return port.name if port is not None else f"OpenFlow port {delivery.ofport} of {delivery.host}"

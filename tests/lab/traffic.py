@@ -1,0 +1,109 @@
+"""Traffic that goes on while things happen, silence where none may be, and captures of the underlay."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from topologies.capture import Capture, settle
+from topologies.lab import Lab
+from topologies.wait import wait_until
+from topologies.workload import Workload
+
+ANSWER_S = 20.0
+PING_INTERVAL_S = 0.01
+_SEQUENCE = re.compile(r"\[([0-9.]+)\] \d+ bytes from .* icmp_seq=(\d+) ")
+
+
+class Pings:
+    """A ping every 10 ms from one guest to another, while things happen; a context manager."""
+
+    def __init__(self, source: Workload, target: Workload, version: int = 4) -> None:
+        """Begins at once."""
+        self.name = f"{source.name} -> {target.name}"
+        self.log = Path(f"/tmp/clz-ping-{os.getpid()}-{source.name}-{target.name}-{version}.log")
+        argv = ["ping", "-n", "-D", "-i", f"{PING_INTERVAL_S:g}", target.address(version)]
+        with self.log.open("wb") as out:
+            self._process = source.popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.lost: list[int] = []
+        self.answered = 0
+        self.gap_s = 0.0
+
+    def __enter__(self) -> Pings:
+        """Running already; returns when the first answer is in."""
+        wait_until(lambda: self.count() > 0, ANSWER_S, f"{self.name}: a first answer")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop and count; what was under way at the end is not counted as lost."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(5)
+        seen = [(float(t), int(n)) for t, n in _SEQUENCE.findall(self._text())]
+        numbers = {n for _, n in seen}
+        self.answered = len(numbers)
+        if numbers:
+            self.lost = sorted(set(range(1, max(numbers) + 1)) - numbers)
+            times = sorted(t for t, _ in seen)
+            self.gap_s = max((b - a for a, b in itertools.pairwise(times)), default=0.0)
+        self.log.unlink(missing_ok=True)
+
+    def count(self) -> int:
+        """Answers so far."""
+        return len(_SEQUENCE.findall(self._text()))
+
+    def wait_more(self, answers: int = 50, timeout_s: float = ANSWER_S) -> None:
+        """Return when so many more answers came."""
+        have = self.count()
+        wait_until(lambda: self.count() >= have + answers, timeout_s, f"{self.name}: {answers} more answers")
+
+    def _text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def silence(guests: Iterable[Workload]) -> Iterator[list[Capture]]:
+    """Nothing at all may arrive at these guests meanwhile: any frame fails, whatever it holds."""
+    watched = list(guests)
+    for guest in watched:
+        guest.flush_neighbours()
+    with ExitStack() as stack:
+        captures = [stack.enter_context(guest.capture()) for guest in watched]
+        yield captures
+        settle(captures)
+    heard = {
+        guest.name: [frame.data[:80].hex() for frame in capture.frames[:5]]
+        for guest, capture in zip(watched, captures, strict=True)
+        if capture.frames
+    }
+    if heard:
+        raise AssertionError(f"frames where none may be: {heard}")
+
+
+@contextmanager
+def uplinks(lab: Lab, expression: str = "udp port 4789") -> Iterator[dict[str, Capture]]:
+    """Captures of what every host sends to and gets from the underlay, by host."""
+    with ExitStack() as stack:
+        captures = {
+            host: stack.enter_context(Capture(lab.nodes[host].pid, interface.name, expression, outgoing=True))
+            for host in lab.hosts
+            for interface in lab.underlay.interfaces(host)
+        }
+        yield captures
+        settle(list(captures.values()))
+
+
+def reaches(source: Workload, target: Workload, version: int = 4, timeout_s: float = 1.0) -> bool:
+    """Whether one ping is answered."""
+    return source.ping(target.address(version), timeout_s=timeout_s).ok
+
+
+def wait_reaches(source: Workload, target: Workload, version: int = 4, timeout_s: float = ANSWER_S) -> None:
+    """Return when a ping is answered."""
+    what = f"{source.name} reaches {target.name} over IPv{version}"
+    wait_until(lambda: reaches(source, target, version, 0.3), timeout_s, what)
