@@ -153,7 +153,7 @@ def _tls(insecure: bool, *files: Path | None) -> tuple[Path, Path, Path] | None:
 
 
 def _configure_logs(log_format: str, level: str) -> None:
-    render = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    render = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -131,7 +131,9 @@ class Reconciler:
     async def _wait(self) -> None:
         due_at = self._audit_at if self._retry_at is None else self._retry_at
         try:
-            await asyncio.wait_for(self._awake.wait(), max(0.0, due_at - time.monotonic()))
+            # (asyncio.wait_for of Python 3.11 can swallow the cancellation of this task.)
+            async with asyncio.timeout(max(0.0, due_at - time.monotonic())):
+                await self._awake.wait()
         except TimeoutError:
             pass  # time for the audit, or for a retry
         self._awake.clear()

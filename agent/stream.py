@@ -108,7 +108,8 @@ class Stream:
             stub: Any = host_sync_pb2_grpc.HostSyncStub(channel)
             call = stub.Sync()
             try:
-                await asyncio.wait_for(self._introduce(call, hello), WELCOME_TIMEOUT_S)
+                async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                    await self._introduce(call, hello)
                 await self._first_of(self._listen(call, session), self._speak(call, hello.datapath_id))
             finally:
                 call.cancel()
@@ -137,7 +138,8 @@ class Stream:
         while True:
             # A controller that accepts the stream and says nothing is as good as none.
             timeout_s = None if session.welcomed else WELCOME_TIMEOUT_S
-            message = await asyncio.wait_for(call.read(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                message = await call.read()
             if message is grpc.aio.EOF:  # type: ignore[attr-defined]  # not in the stubs
                 status = await call.code()
                 raise Unavailable(f"the controller ended the stream: {status.name}: {await call.details()}")

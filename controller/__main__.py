@@ -7,6 +7,7 @@ any host may connect, and only then is the API open.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -79,9 +80,17 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         api = ApiServer(config, store, reconciler.tracker, sync)
         await api.start()
         stack.push_async_callback(api.stop)
+        _spare_collections()
         _log.info("ready", controller=options.name, epoch=epoch, api=api.addresses, openflow=switches.address)
         await stop.wait()
         _log.info("stopping")
+
+
+def _spare_collections() -> None:
+    """A full collection stops every thread for as long as the state is large; most of it lives for ever."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _address(text: str, option: str) -> tuple[str, int]:

@@ -175,7 +175,8 @@ async def _nft(*arguments: str, data: bytes = b"") -> tuple[int, str, str]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(binary, *arguments, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
-        out, words = await asyncio.wait_for(process.communicate(data), TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):
+            out, words = await process.communicate(data)
     except TimeoutError as err:
         process.kill()
         raise Unavailable("nft did not answer") from err

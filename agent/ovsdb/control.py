@@ -24,7 +24,8 @@ def control_path(run_dir: Path) -> Path:
 async def command(path: Path, method: str, *arguments: str) -> str:
     """Return what ovs-vswitchd answers to a command; raises Unavailable if it gives none in time."""
     try:
-        return await asyncio.wait_for(_exchange(path, method, list(arguments)), TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):
+            return await _exchange(path, method, list(arguments))
     except (OSError, EOFError, ValueError, TimeoutError) as err:
         raise Unavailable(
             f"ovs-vswitchd does not answer {method!r}: {str(err) or type(err).__name__}"

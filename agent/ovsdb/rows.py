@@ -118,7 +118,9 @@ class Writer:
         return row
 
     def _changed(self, kind: str, detail: str, vni: Vni | None = None) -> None:
-        self.changes.append(Change(kind, detail, vni))
+        # All else of a bridge that had to be made follows from that.
+        if kind == "bridge" or not self._new:
+            self.changes.append(Change(kind, detail, vni))
 
     def _root(self) -> Any:
         return root(self._idl) or self._insert("Open_vSwitch", bridges=[], ssl=[], next_cfg=0, cur_cfg=0)

@@ -55,5 +55,5 @@ class HostService(host_pb2_grpc.HostServiceServicer):
 
     async def DeleteHost(self, request: host_pb2.DeleteHostRequest, context: Any) -> Empty:
         """Remove one that no port is scheduled to and whose agent is away."""
-        await self._standard.delete(request)
+        await self._standard.delete(request, context)
         return Empty()

@@ -55,5 +55,5 @@ class NetworkService(network_pb2_grpc.NetworkServiceServicer):
 
     async def DeleteNetwork(self, request: network_pb2.DeleteNetworkRequest, context: Any) -> Empty:
         """Remove one that nothing depends on."""
-        await self._standard.delete(request)
+        await self._standard.delete(request, context)
         return Empty()

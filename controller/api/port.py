@@ -49,5 +49,5 @@ class PortService(port_pb2_grpc.PortServiceServicer):
 
     async def DeletePort(self, request: port_pb2.DeletePortRequest, context: Any) -> Empty:
         """Remove one that nothing depends on."""
-        await self._standard.delete(request)
+        await self._standard.delete(request, context)
         return Empty()

@@ -169,7 +169,8 @@ class ApiServer:
     async def start(self) -> None:
         """Listen and serve; `addresses` then has what clients dial. Raises OSError if one is taken."""
         self.addresses = tuple([self._bind(address) for address in self._config.listen])
-        await self._set_health(self._store.healthy)
+        told = self._store.healthy
+        await self._set_health(told)
         await self._server.start()
         if self._config.tls is None:
             self._protect_sockets()
@@ -177,7 +178,7 @@ class ApiServer:
                 "INSECURE: no TLS and no authentication, everybody who can connect is an operator",
                 addresses=self.addresses,
             )
-        self._health_task = asyncio.create_task(self._follow_health())
+        self._health_task = asyncio.create_task(self._follow_health(told))
         log.info("api is serving", addresses=self.addresses)
 
     async def stop(self, grace_s: float = 2.0) -> None:
@@ -214,8 +215,9 @@ class ApiServer:
             if address.startswith("unix:"):
                 os.chmod(address.removeprefix("unix:"), stat.S_IRUSR | stat.S_IWUSR)
 
-    async def _follow_health(self) -> None:
-        healthy = self._store.healthy
+    async def _follow_health(self, told: bool) -> None:
+        """Say so whenever the store's health is no longer what was told last."""
+        healthy = told
         while True:
             await asyncio.sleep(HEALTH_POLL_S)
             if self._store.healthy != healthy:

@@ -23,6 +23,9 @@ from controller.store.state import State
 from controller.store.store import Store
 from controller.store.txn import Txn
 
+# A deleted resource has no revision of its own to wait for; this one WaitRealized takes.
+REVISION_METADATA_KEY = "cloison-revision"
+
 
 @dataclass(frozen=True)
 class Api:
@@ -74,9 +77,17 @@ class Standard(Generic[R]):
             lambda state: self._kind.update(state, request, stamp), request.validate_only
         )
 
-    async def delete(self, request: Any) -> None:
-        """Remove an object and give back what it held."""
-        await self._commit(lambda state: self._kind.delete(state, request), request.validate_only)
+    async def delete(self, request: Any, context: Any) -> None:
+        """Remove an object and give back what it held; the trailers say at which revision."""
+
+        def build(state: State) -> tuple[Txn, R]:
+            return self._kind.delete(state, request)
+
+        if request.validate_only:
+            self._validated(build)
+            return
+        revision, _ = await self._api.store.transact(build)
+        context.set_trailing_metadata(((REVISION_METADATA_KEY, str(revision)),))
 
     def get(self, request: Any) -> Any:
         """Return one object."""
@@ -101,12 +112,15 @@ class Standard(Generic[R]):
 
     async def _commit(self, build: Callable[[State], tuple[Txn, R]], validate_only: bool) -> R:
         if validate_only:
-            txn, resource = build(self._api.store.state)
-            txn.check_limits()
-            return resource
+            return self._validated(build)
         revision, resource = await self._api.store.transact(build)
         # Without a revision it is new in this transaction; with one it is as it was found.
         return resource if resource.meta.revision else _at(resource, revision)
+
+    def _validated(self, build: Callable[[State], tuple[Txn, R]]) -> R:
+        txn, resource = build(self._api.store.state)
+        txn.check_limits()
+        return resource
 
     def _show(self, resource: R) -> Any:
         return self._api.views.resource(resource, tenant_view=current_caller().tenant is not None)

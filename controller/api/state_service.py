@@ -111,7 +111,8 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
                 f"a revision of the store, at most {state.revision}; 0 means this one",
             )
         name = parse_name(request.name) if request.name else None
-        if name is not None and state.get(name) is None:
+        # With a revision it may be what was deleted then: that too is waited for.
+        if name is not None and not request.revision and state.get(name) is None:
             raise NotFound(str(name))
         realized, revision, missing = await self._tracker.wait_realized(
             name, request.revision or state.revision, timeout_s

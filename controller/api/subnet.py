@@ -51,5 +51,5 @@ class SubnetService(subnet_pb2_grpc.SubnetServiceServicer):
 
     async def DeleteSubnet(self, request: subnet_pb2.DeleteSubnetRequest, context: Any) -> Empty:
         """Remove one that nothing depends on."""
-        await self._standard.delete(request)
+        await self._standard.delete(request, context)
         return Empty()

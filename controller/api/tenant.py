@@ -51,5 +51,5 @@ class TenantService(tenant_pb2_grpc.TenantServiceServicer):
 
     async def DeleteTenant(self, request: tenant_pb2.DeleteTenantRequest, context: Any) -> Empty:
         """Remove one that nothing depends on."""
-        await self._standard.delete(request)
+        await self._standard.delete(request, context)
         return Empty()

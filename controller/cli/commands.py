@@ -270,9 +270,14 @@ def _delete(resource: Resource) -> click.Command:
         for name in names:
             full = _name(resource, name, values)
             request = _request(resource, "Delete")(name=full, etag=etag, validate_only=dry_run)
-            session.current().call(_method(resource, "Delete"), request)
+            _, trailers = session.current().call(_method(resource, "Delete").with_call, request)
             click.echo(f"{full} {'could be deleted' if dry_run else 'deleted'}")
-        if values["wait"] and not dry_run:
-            realized.wait("", 0, values["timeout"])
+            if values["wait"] and not dry_run:
+                realized.wait(full, _revision_in(trailers), values["timeout"])
 
     return command
+
+
+def _revision_in(call: Any) -> int:
+    """Return the revision at which something was deleted, as the controller says it beside its answer."""
+    return int(dict(call.trailing_metadata() or ()).get("cloison-revision", 0))

@@ -105,7 +105,7 @@ def _counts() -> str:
     return (
         "\n## How many flows\n\n"
         f"{static} static ones; {network} for a network with a subnet of each family; {port4} for a port\n"
-        f"with one IPv4 address, {port} for one with an IPv6 address besides. None for ports on other hosts.\n"
+        f"with one IPv4 address, {port} for one with an IPv6 address besides. None for a remote port.\n"
     )
 
 

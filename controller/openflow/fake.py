@@ -6,7 +6,7 @@ leads on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from cloison.errors import Unavailable
 from controller.flows import Flow, FlowKey, Match
@@ -58,6 +58,8 @@ class FakeSwitch:
         self.dpid = dpid
         self.host_id = host_id
         self.deltas: list[FlowDelta] = []
+        self.ports: dict[int, str] = {}
+        self.on_port_changed: Callable[[int], None] | None = None
         self.flows: dict[FlowKey, InstalledFlow] = {}
         self.foreign: list[ForeignFlow] = []
         self._connected = True
@@ -79,6 +81,19 @@ class FakeSwitch:
 
         flows = {key: installed for key, installed in self.flows.items() if wanted(installed.flow)}
         return InstalledFlows(flows, tuple(f for f in self.foreign if wanted(f)))
+
+    async def read_ports(self) -> None:
+        """See Switch."""
+        self._check_connected()
+
+    def set_port(self, ofport: int, name: str | None) -> None:
+        """An interface comes, is renamed, or (None) goes."""
+        if name is None:
+            self.ports.pop(ofport, None)
+        else:
+            self.ports[ofport] = name
+        if self.on_port_changed is not None:
+            self.on_port_changed(ofport)
 
     async def apply(self, delta: FlowDelta) -> None:
         """See Switch."""

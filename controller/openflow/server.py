@@ -166,6 +166,10 @@ class SwitchServer:
         """Part of SessionOwner."""
         call_in(self._loop, self._drifted, session, keys, complete)
 
+    def port_changed(self, session: Session, ofport: int, name: str | None) -> None:
+        """Part of SessionOwner."""
+        call_in(self._loop, self._port_changed, session, ofport, name)
+
     # In the event loop
 
     def _admit(self, session: Session) -> None:
@@ -208,6 +212,11 @@ class SwitchServer:
         held = self._switches.get(session.id)
         if held is not None and held[0] is session:
             held[1].drift.add(keys, complete)
+
+    def _port_changed(self, session: Session, ofport: int, name: str | None) -> None:
+        held = self._switches.get(session.id)
+        if held is not None and held[0] is session:
+            held[1].port_changed(ofport, name)
 
     def _ended(self, session: Session) -> None:
         held = self._switches.get(session.id)

@@ -32,6 +32,7 @@ from controller.openflow import wire
 from controller.openflow.decode import Malformed, decode_updates
 from controller.openflow.exchange import Exchange, KnownFlows, changes_of
 from controller.openflow.framing import Framer, Message, check_for_os_ken
+from controller.openflow.ports import decode_port_status
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,9 @@ class SessionOwner(Protocol):
 
     def drifted(self, session: Session, keys: set[FlowKey], complete: bool) -> None:
         """Somebody else changed flows (complete: no others than these)."""
+
+    def port_changed(self, session: Session, ofport: int, name: str | None) -> None:
+        """A port came, changed or (name None) went."""
 
 
 @dataclass(slots=True)
@@ -291,10 +295,12 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
             keys, complete = changes_of(decode_updates(message.body[wire.MULTIPART.size :]))
             if keys or not complete:
                 self._owner.drifted(self, keys, complete)
+        elif message.type == wire.PORT_STATUS:
+            self._owner.port_changed(self, *decode_port_status(message.body))
         elif self._job is not None and self._job.xid <= message.xid < self._job.xid + self._job.exchange.xids:
             self._out.extend(map(memoryview, self._job.exchange.receive(message)))
         else:
-            # Packet-ins and port states, which nobody asked for, cost no more than this.
+            # Packet-ins, which nobody asked for, cost no more than this.
             self._owner.count(f"ignored_type_{message.type}")
 
     def _is_update(self, message: Message) -> bool:

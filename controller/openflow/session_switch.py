@@ -13,6 +13,7 @@ from controller.flows.delta import FlowDelta, InstalledFlows
 from controller.openflow import wire
 from controller.openflow.bundle import ApplyExchange
 from controller.openflow.exchange import Exchange, MonitorExchange, ReadExchange
+from controller.openflow.ports import PortsExchange
 from controller.openflow.session import Session
 from controller.openflow.switch import Drift, DriftBuffer
 
@@ -35,6 +36,8 @@ class SessionSwitch:
         self._loop = loop
         self._answer_s = answer_s
         self._blind: asyncio.TimerHandle | None = None
+        self.ports: dict[int, str] = {}
+        self.on_port_changed: Callable[[int], None] | None = None
         # First of all, so that no change is missed between the first read and the watch.
         self._monitor = MonitorExchange(allowed_s=answer_s)
         self._session.submit(self._monitor, lambda error: call_in(loop, self._monitored, error))
@@ -58,6 +61,21 @@ class SessionSwitch:
         )
         await self._run(exchange)
         return exchange.result
+
+    async def read_ports(self) -> None:
+        """See Switch."""
+        exchange = PortsExchange(allowed_s=self._answer_s)
+        await self._run(exchange)
+        self.ports = exchange.ports
+
+    def port_changed(self, ofport: int, name: str | None) -> None:
+        """The switch said so."""
+        if name is None:
+            self.ports.pop(ofport, None)
+        else:
+            self.ports[ofport] = name
+        if self.on_port_changed is not None:
+            self.on_port_changed(ofport)
 
     async def apply(self, delta: FlowDelta) -> None:
         """See Switch."""

@@ -8,7 +8,7 @@ not what we sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,8 @@ class Switch(Protocol):
 
     dpid: int
     host_id: str | None
+    ports: dict[int, str]
+    on_port_changed: Callable[[int], None] | None
 
     async def read_flows(
         self,
@@ -49,6 +51,11 @@ class Switch(Protocol):
         expected: flows that are probably there. They make the first read of a session several times as fast
         (recognised by their bytes, not decoded), and change nothing else; keep them as they are until it
         returns.
+        """
+
+    async def read_ports(self) -> None:
+        """Fill `ports` with what the switch has now. From then on it follows by itself, and on_port_changed
+        is called with the number of each port that came, went or has another name.
         """
 
     async def apply(self, delta: FlowDelta) -> None:

@@ -16,6 +16,7 @@ ERROR = 1
 ECHO_REQUEST = 2
 ECHO_REPLY = 3
 FEATURES_REPLY = 6
+PORT_STATUS = 12
 FLOW_MOD = 14
 MULTIPART_REQUEST = 18
 MULTIPART_REPLY = 19
@@ -30,6 +31,7 @@ DELETE_STRICT = 4
 
 # Multipart types and flags (7.3.5)
 MP_FLOW = 1
+MP_PORT_DESC = 13
 MP_FLOW_MONITOR = 16
 MP_MORE = 1
 
@@ -72,6 +74,10 @@ NXAST_REG_MOVE = 6
 NXAST_REG_LOAD = 7
 NXAST_OUTPUT_REG = 15
 
+# Number, length, [pad, address, pad], name, [config, state] (7.2.1); a status has a head before it (7.4.3)
+PORT = Struct(">IH10x16s8x")
+PORT_STATUS_HEAD_SIZE = 8
+PORT_REASON_DELETE = 1
 HEADER = Struct(">BBHI")  # version, type, length, xid
 ERROR_BODY = Struct(">HH")  # type, code
 # Header, bundle, [pad], flags; then the flow-mod: header, cookie, [cookie mask], table, command, [timeouts],

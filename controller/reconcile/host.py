@@ -7,7 +7,7 @@ Owns the desired flows and the receipts of its host. Never decides what the flow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 import structlog
 
@@ -35,6 +35,7 @@ class HostActor:
         name: HostName,
         latest: Callable[[], int],
         on_progress: Callable[[HostActor], None],
+        on_ports: Callable[[HostActor, Set[int]], None],
         snapshot: Callable[[HostName], PlanChange],
     ) -> None:
         self.name = name
@@ -42,6 +43,8 @@ class HostActor:
         self.flows_progress = Progress()
         self.plan_progress = Progress()
         self.switch: Switch | None = None
+        # Ports of the bridge as the switch itself names them; None until it was asked.
+        self._ports: Mapping[int, str] | None = None
         self.agent: AgentSession | None = None
         self.drift_count = 0
         # Units that get no flows, and why.
@@ -50,6 +53,7 @@ class HostActor:
         self.agent_errors: tuple[str, ...] = ()
         self._latest = latest
         self._on_progress = on_progress
+        self._on_ports = on_ports
         self._snapshot = snapshot
         self._revalidate = False
         self._barrier_sent = -1
@@ -98,6 +102,12 @@ class HostActor:
             "flow conflict: unit gets no flows", unit=str(conflict.unit), other=str(conflict.other)
         )
 
+    def has_port(self, ofport: int, name: str) -> bool:
+        """Tell whether the bridge has this interface under this number. Unknown (no session yet) is yes:
+        nothing can be sent then, and it is asked before anything is.
+        """
+        return self._ports is None or self._ports.get(ofport) == name
+
     # --- agent --------------------------------------------------------------------------------------
 
     def agent_connected(self, session: AgentSession) -> None:
@@ -144,6 +154,7 @@ class HostActor:
     def switch_connected(self, switch: Switch) -> None:
         """The bridge dialled in: read it before anything is sent."""
         self.switch = switch
+        self._ports = None
         self._must_read = True
         self._read_before = False
         self.flows_progress.reset()
@@ -156,6 +167,7 @@ class HostActor:
         """The session ended; flows stay in the bridge (fail_mode=secure)."""
         if self.switch is not None and self.switch.dpid == dpid:
             self.switch = None
+            self._ports = None
             self._stop_drift_watch()
             self._log.warning("switch disconnected")
             self._on_progress(self)
@@ -197,6 +209,8 @@ class HostActor:
             return
         if self._must_read:
             self._must_read = False
+            if not self._read_before:
+                await self._read_ports(switch)
             await self._read(switch)
         while self.switch is switch:
             revision = self._latest()
@@ -210,10 +224,22 @@ class HostActor:
             self._on_progress(self)
             return
 
+    async def _read_ports(self, switch: Switch) -> None:
+        """Port numbers are the switch's to give: compile again whatever relied on one it gave to another."""
+        await switch.read_ports()
+        if self.switch is switch:
+            self._ports = switch.ports
+            switch.on_port_changed = lambda ofport: self._on_ports(self, {ofport})
+            self._on_ports(self, {*switch.ports, *self._named_ports()})
+
+    def _named_ports(self) -> set[int]:
+        """Every in_port that a desired flow names."""
+        return {t.value for f in self.flows.desired.values() for t in f.match if t.field.name == "in_port"}
+
     async def _read(self, switch: Switch) -> None:
         """Compare the whole table with what it should be; what differs is sent next."""
         quiet = self._read_before and not self.flows.dirty and self.flows_progress.outstanding is None
-        delta = self.flows.observed(await switch.read_flows())
+        delta = self.flows.observed(await switch.read_flows(expected=self.flows.desired.values()))
         self._read_before = True
         if delta and quiet:
             self.drift_count += 1
@@ -229,6 +255,7 @@ class HostActor:
         if delta.delete or delta.modify:
             self.plan_progress.require(revision)
             self._revalidate = True
+            self._barrier_sent = min(self._barrier_sent, revision - 1)
         try:
             await switch.apply(delta)
         except SwitchRefused as refused:

@@ -6,7 +6,7 @@ from collections import deque
 
 
 class Progress:
-    """Revisions required and confirmed, both only ever growing.
+    """Revisions required and confirmed.
 
     A new Progress has confirmed nothing: a host we know nothing about counts as behind from the start.
     """
@@ -18,8 +18,11 @@ class Progress:
         self.confirmed = -1
 
     def require(self, revision: int) -> None:
-        """The host must do something for this revision."""
-        if revision > self.confirmed and (not self._required or self._required[-1] < revision):
+        """The host must do something for this revision, again if it had confirmed it already."""
+        if revision <= self.confirmed:
+            self.confirmed = revision - 1
+            self._required.appendleft(revision)
+        elif not self._required or self._required[-1] < revision:
             self._required.append(revision)
 
     def confirm(self, revision: int) -> None:

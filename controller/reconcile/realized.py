@@ -15,7 +15,7 @@ from cloison.v1 import port_pb2
 from controller.reconcile.binding import Verdict
 from controller.reconcile.host import HostActor
 from controller.reconcile.tracker import Condition, HostStatus, RefusedInterface
-from controller.reconcile.views import live_binding
+from controller.reconcile.views import live_binding, vxlan_device
 from controller.store.state import State
 
 PortState = tuple[int, tuple[Condition, ...], HostName | None]
@@ -138,6 +138,9 @@ class RealizedTracker:
             refused = Condition("REFUSED_BY_SWITCH", blocked, (str(binding.host),))
             return port_pb2.Port.ERROR, (refused,), binding.host
         missing = self._missing(port, binding.host)
+        if actor is not None and not actor.has_port(binding.ofport, binding.interface):
+            text = f"the switch of {binding.host} has no port {binding.ofport} named {binding.interface}"
+            missing.append(Condition("OFPORT_UNCONFIRMED", text, (str(binding.host),)))
         if missing:
             return port_pb2.Port.BUILDING, tuple(missing), binding.host
         return port_pb2.Port.ACTIVE, (), binding.host
@@ -167,12 +170,14 @@ class RealizedTracker:
         effect = self._effect.get(port.name, self._revision)
         span = state.bound_hosts(port.name.parent)
         conditions = []
+        device = vxlan_device(network.vni)
         for member in sorted(span | {host}):
             actor = self.hosts.get(member)
             tunnel = state.tunnel_ports.get((member, network.vni))
+            has_device = actor and tunnel and actor.has_port(tunnel.ofport, device)
             if actor is None or not actor.plan_progress.holds(effect):
                 conditions.append(self._pending(member, "FDB_PENDING", "forwarding entries"))
-            elif len(span) > 1 and tunnel is None:
+            elif len(span) > 1 and not has_device:
                 conditions.append(self._pending(member, "TUNNEL_PENDING", "VXLAN device"))
             else:
                 needed = max(effect if member == host else 0, tunnel.revision if tunnel else 0)

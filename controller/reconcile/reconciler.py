@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -31,7 +32,7 @@ from controller.reconcile.registration import Registration, registration_txn
 from controller.reconcile.release import ReleaseWorker
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tunnels import TunnelPlans
-from controller.reconcile.views import network_view, port_view
+from controller.reconcile.views import network_view, port_view, vxlan_device
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
 from controller.store.store import Store
@@ -128,22 +129,44 @@ class Reconciler:
         touched = impact.moved | {port for _, port in impact.port_units}
         self.tracker.touched(touched, revision)
 
-    @staticmethod
-    def _compile_port(state: State, host: HostName, port: PortName) -> tuple[Flow, ...]:
+    def _compile_port(self, state: State, host: HostName, port: PortName) -> tuple[Flow, ...]:
         view = port_view(state, port, host)
-        return port_flows(view) if view else ()
+        if view is None:
+            return ()
+        interface = state.bindings[port, host].interface
+        return port_flows(view) if self._actor(host).has_port(view.ofport, interface) else ()
 
-    @staticmethod
-    def _compile_network(state: State, host: HostName, network: NetworkName) -> tuple[Flow, ...]:
+    def _compile_network(self, state: State, host: HostName, network: NetworkName) -> tuple[Flow, ...]:
         view = network_view(state, network, host)
-        return network_flows(view) if view else ()
+        if view is None:
+            return ()
+        ofport = view.tunnel_ofport
+        if ofport is not None and not self._actor(host).has_port(ofport, vxlan_device(view.vni)):
+            view = replace(view, tunnel_ofport=None)
+        return network_flows(view)
+
+    def _ports_changed(self, actor: HostActor, ofports: Set[int]) -> None:
+        """The bridge gave these numbers to other interfaces: compile again what relies on them."""
+        state, host = self._store.state, actor.name
+        impact = Impact()
+        for binding in state.bindings_on(host):
+            if binding.ofport in ofports:
+                impact.port_units.add((host, binding.port))
+        for tunnel in state.tunnel_ports_on(host):
+            network = state.network_by_vni(tunnel.vni) if tunnel.ofport in ofports else None
+            if network is not None:
+                impact.network_units.add((host, network.name))
+        if impact.port_units or impact.network_units:
+            self._carry_out(impact, self._revision)
 
     # --- hosts --------------------------------------------------------------------------------------
 
     def _actor(self, name: HostName) -> HostActor:
         actor = self._hosts.get(name)
         if actor is None:
-            actor = HostActor(name, lambda: self._revision, self._progressed, self._plans.snapshot)
+            actor = HostActor(
+                name, lambda: self._revision, self._progressed, self._ports_changed, self._plans.snapshot
+            )
             self._hosts[name] = actor
             actor.change(self._revision, {STATIC_UNIT: static_flows()})
             self._host_tasks[name] = asyncio.create_task(actor.run(), name=f"host-{name.host}")

@@ -21,6 +21,11 @@ OVERHEAD4 = 50
 OVERHEAD6 = 70
 
 
+def vxlan_device(vni: int) -> str:
+    """Name of a network's VXLAN device, on every host."""
+    return f"vx{vni:06x}"
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where a port is: its host's VTEP, and every destination MAC under which frames reach it."""

@@ -50,7 +50,9 @@ class Audit:
         """Return what the mirror has missed, empty if nothing; the list must be complete."""
         try:
             later = {
-                change.key for past in self._mirror.changes_since(self.revision) for change in past.changes
+                keys.locate(change.key)
+                for past in self._mirror.changes_since(self.revision)
+                for change in past.changes
             }
         except HistoryGone:
             return ""

@@ -300,6 +300,10 @@ def raise_for(error: grpc.aio.AioRpcError) -> NoReturn:
         raise TooLarge(details) from error
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         raise InvalidIntent.of("request", details, "a request that etcd takes") from error
+    if any(word in details for word in ("TSI", "SSL", "andshake", "CERTIFICATE")):
+        details += (
+            " (TLS: is the certificate a controller's, is the server's from the CA given, do names fit?)"
+        )
     raise EtcdDown(f"{code.name}: {details}") from error
 
 

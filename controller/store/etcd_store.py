@@ -21,7 +21,7 @@ from typing import TypeVar
 import structlog
 
 from cloison.codec import epoch_from_bytes, epoch_to_bytes
-from cloison.errors import CloisonError, InvalidIntent, Unavailable
+from cloison.errors import InvalidIntent, Unavailable
 from controller.store import keys
 from controller.store.audit import Audit
 from controller.store.base import BaseStore, Outcome, OutcomeUnknown
@@ -48,7 +48,7 @@ class Settings:
     retry_delay_min_s: float = 0.05
     retry_delay_max_s: float = 2.0
     refused_delay_s: float = 10.0
-    page_keys: int = 10_000
+    page_keys: int = 4_000
     audit_interval_s: float = 600.0
     # Part of all objects that a change of the store itself may delete before a person must confirm.
     mass_delete_max: float = 0.2
@@ -173,11 +173,13 @@ class EtcdStore(BaseStore):
                 await self._session(client)
             except (EtcdDown, Unavailable) as error:
                 log.warning("lost etcd", endpoint=endpoint.target, reason=str(error))
-            except (CloisonError, OSError, ValueError) as error:
-                # Certificates that are not there, say: at start somebody must be told, later we go on trying.
+            except Exception:
+                # Certificates that are not there, say. At start somebody must be told; later, whatever it
+                # is, to follow nothing for ever would be worse than to begin again.
                 if not self._loaded.is_set():
                     raise
-                log.error("cannot follow etcd", endpoint=endpoint.target, reason=str(error))
+                self._must_list = True
+                log.exception("cannot follow etcd", endpoint=endpoint.target)
             finally:
                 self._client = None
                 self._connected.clear()

@@ -18,8 +18,8 @@ from controller.store.mirror import Mirror, RawEvent, identity_at, revision_of
 from controller.store.state import State
 
 # About 2 ms of decoding.
-KEYS_BETWEEN_YIELDS = 256
-KEYS_BETWEEN_FREEZES = 1 << 16
+KEYS_BETWEEN_YIELDS = 200
+KEYS_BETWEEN_FREEZES = 1 << 14
 
 
 class Relist:

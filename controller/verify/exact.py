@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cloison.addresses import IpAddress
 from cloison.names import HostName
 from controller.verify.explore import explore
+from controller.verify.holding import Held
 from controller.verify.intent import PortIntent, World
 from controller.verify.packet import FIELD_MASKS, HEADER_FIELDS, OFFSETS, WIDTHS, cube
 from controller.verify.path import HOPS_MAX, Fdb
@@ -21,14 +22,6 @@ from controller.verify.space import Region, member, within, without
 from controller.verify.symbolic import Bridge, Frame, Undefined, entering
 
 Arrival = tuple[HostName, int, Frame]
-
-
-class Holding(NamedTuple):
-    """What one host holds, ready for the symbolic engine."""
-
-    bridge: Bridge
-    fdb: Mapping[int, Fdb]
-    devices: Mapping[int, int]
 
 
 class Trail(NamedTuple):
@@ -50,7 +43,7 @@ class Fault(NamedTuple):
 class Judge:
     """Follows all packets of a sender through the hosts."""
 
-    def __init__(self, world: World, hosts: Mapping[HostName, Holding]) -> None:
+    def __init__(self, world: World, hosts: Mapping[HostName, Held]) -> None:
         self._world = world
         self._hosts = hosts
 

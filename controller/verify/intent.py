@@ -177,6 +177,16 @@ class World:
         ends = (self.hosts.get(a), self.hosts.get(b))
         return all(h is not None and h.vtep is not None and network.tunnels.get(h.name) for h in ends)
 
+    def ofports_of(self, host: HostName) -> frozenset[int]:
+        """Return the OpenFlow ports that a host's ports and devices have."""
+        found = set()
+        for name in self.on_host.get(host, ()):
+            found.update(port.ofport for port in self.ports_on(host, name).values())
+            network = self.networks.get(name)
+            if network is not None and host in network.tunnels:
+                found.add(network.tunnels[host])
+        return frozenset(found)
+
     def apply(self, delta: IntentDelta) -> None:
         """Become what delta says. Objects may come in any order."""
         for port_name in delta.ports:

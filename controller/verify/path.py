@@ -53,8 +53,7 @@ class Fabric:
     """All hosts, with the underlay between them: a VTEP is reached at the host that has it."""
 
     def __init__(self, hosts: Mapping[HostName, HostState], by_vtep: Mapping[IpAddress, HostName]) -> None:
-        """Raise Refused for a flow that is not understood."""
-        self._switches = {name: Switch(state.flows) for name, state in hosts.items()}
+        self._switches: dict[HostName, Switch] = {}
         self._hosts = hosts
         self._by_vtep = by_vtep
         self._ofports = {
@@ -62,13 +61,16 @@ class Fabric:
         }
 
     def walk(self, host: HostName, in_port: int, packet: Packet) -> Journey:
-        """Follow a packet that enters a host's bridge until every copy is delivered or dropped."""
+        """Follow a packet that enters a host's bridge until every copy is delivered or dropped.
+
+        Raises Refused for a flow that is not understood, on a host that the packet comes to.
+        """
         pending = [(host, in_port, packet)]
         hops: list[Hop] = []
         deliveries: list[Delivery] = []
         while pending and len(hops) < HOPS_MAX:
             at, ofport, now = pending.pop(0)
-            run = self._switches[at].run(now, ofport)
+            run = self._switch(at).run(now, ofport)
             hops.append(Hop(at, ofport, now, run))
             for sent in run.sent:
                 vni = self._hosts[at].devices.get(sent.ofport)
@@ -79,6 +81,12 @@ class Fabric:
                 if arrival is not None:
                     pending.append((*arrival, sent.packet))
         return Journey(tuple(deliveries), tuple(hops), bool(pending))
+
+    def _switch(self, host: HostName) -> Switch:
+        switch = self._switches.get(host)
+        if switch is None:
+            switch = self._switches[host] = Switch(self._hosts[host].flows)
+        return switch
 
     def _carry(self, host: HostName, vni: int, packet: Packet) -> tuple[HostName, int] | None:
         vtep = fdb_lookup(self._hosts[host].fdb.get(vni, {}), packet.eth_dst)

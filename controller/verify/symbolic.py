@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from controller.flows import Flow, Load, Move, Output, OutputField, SetField
+from controller.flows import Flow, Load, Match, Move, Output, OutputField, SetField
 from controller.verify.grammar import OFPORT_MAX, Refused, fault
 from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Cube
 from controller.verify.space import Region, member, within, without
@@ -162,17 +162,17 @@ def prepare(flow: Flow) -> Rule:
         flow,
         flow.table,
         flow.priority,
-        match_cube(flow),
+        match_cube(flow.match),
         tuple(map(_step, flow.actions)),
         flow.goto,
         flow.cookie,
     )
 
 
-def match_cube(flow: Flow) -> Cube:
-    """Return the match of a flow as a cube."""
+def match_cube(match: Match) -> Cube:
+    """Return a match as a cube."""
     value = mask = 0
-    for field, term_value, term_mask in flow.match:
+    for field, term_value, term_mask in match:
         at = OFFSETS[field.name]
         value |= term_value << at
         mask |= term_mask << at
@@ -307,10 +307,14 @@ class Bridge:
             table = self.tables[rule.table] = Table()
         table.add(rule)
 
-    def remove(self, rule: Rule) -> Rule | None:
-        """Take out the rule of that key."""
-        table = self.tables.get(rule.table)
-        return table.remove(rule.key) if table is not None else None
+    def remove(self, key: tuple[int, int, int, int]) -> Rule | None:
+        """Take out the rule of that key; None if there is none."""
+        table = self.tables.get(key[0])
+        return table.remove(key) if table is not None else None
+
+    def flows(self) -> Iterator[Flow]:
+        """Yield all flows."""
+        return (rule.flow for table in self.tables.values() for rule in table.rules.values())
 
     def run(self, frame: Frame, table: int = 0, stop_at: int = TABLES) -> Iterator[Leaf]:
         """Yield what becomes of each part of the frame's region; together the parts are the region.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cloison.names import HostName, NetworkName
 from controller.verify.contracts import ADDRESSING, FORWARD
-from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent, World
+from controller.verify.intent import IntentDelta, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
 
 Spot = tuple[HostName, NetworkName]
@@ -30,6 +30,8 @@ class Touched:
     fdb_everywhere: dict[NetworkName, set[int]] = field(default_factory=dict)
     fdb_here: dict[tuple[HostName, int], set[int] | None] = field(default_factory=dict)
     devices: set[tuple[HostName, int]] = field(default_factory=set)
+    _networks: set[NetworkName] = field(default_factory=set)
+    _tunnels: set[Spot] = field(default_factory=set)
 
     def forward(self, spot: Spot, macs: Iterable[int] | None) -> None:
         """Add frames with some destination MACs (None for all) in one network on one host."""
@@ -92,16 +94,40 @@ class Touched:
         for name in world.on_host.get(host, ()):
             self._senders(world, host, name)
 
-    def intent(self, world: World, delta: IntentDelta) -> None:
-        """Add what objects of an intent touch as they are in world: call it before the change and after it."""
+    def before(self, world: World, delta: IntentDelta) -> None:
+        """Add what the objects that change touch as they are; world has not changed yet."""
+        for network_name, new in delta.networks.items():
+            old = world.networks.get(network_name)
+            if old is None or new is None or (old.vni, old.subnets) != (new.vni, new.subnets):
+                self._networks.add(network_name)
+            tunnels = (old.tunnels if old else {}, new.tunnels if new else {})
+            for host in tunnels[0].keys() | tunnels[1].keys():
+                if tunnels[0].get(host) != tunnels[1].get(host):
+                    self._tunnels.add((host, network_name))
+        self._objects(world, delta)
+
+    def after(self, world: World, delta: IntentDelta) -> None:
+        """Add what they touch as they are now; world has changed."""
+        self._objects(world, delta)
+
+    def _objects(self, world: World, delta: IntentDelta) -> None:
         for port_name in delta.ports:
             port = world.ports.get(port_name)
             if port is not None:
                 self._port(port)
-        for network_name in delta.networks:
-            network = world.networks.get(network_name)
-            if network is not None:
-                self._network(world, network, delta.networks[network_name])
+        for name in self._networks:
+            network = world.networks.get(name)
+            if network is None:
+                continue
+            for host in {*network.tunnels, *world.members_of(name).by_host}:
+                self.network(world, host, name)
+                self.fdb_here[host, network.vni] = None
+        for host, name in self._tunnels:
+            network = world.networks.get(name)
+            self.forwarding[host, name] = None
+            if network is not None and host in network.tunnels:
+                self.entries.add((host, network.tunnels[host]))
+                self.devices.add((host, network.tunnels[host]))
         for host_name in delta.hosts:
             for name in world.on_host.get(host_name, ()):
                 for port in world.ports_on(host_name, name).values():
@@ -114,19 +140,6 @@ class Touched:
         self.entries.add((port.host, port.ofport))
         self.forward((port.host, port.name.parent), macs)
         self.fdb_everywhere.setdefault(port.name.parent, set()).update(macs)
-
-    def _network(self, world: World, network: NetworkIntent, new: NetworkIntent | None) -> None:
-        hosts = {*network.tunnels, *world.members_of(network.name).by_host}
-        if new is None or new is network or (new.vni, new.subnets) != (network.vni, network.subnets):
-            for host in hosts:
-                self.network(world, host, network.name)
-                self.fdb_here[host, network.vni] = None
-        for host in hosts:
-            ofport = network.tunnels.get(host)
-            if ofport is not None and (new is None or new is network or new.tunnels.get(host) != ofport):
-                self.entries.add((host, ofport))
-                self.devices.add((host, ofport))
-                self.forwarding[host, network.name] = None
 
 
 def _exact(match: Cube, name: str) -> int | None:

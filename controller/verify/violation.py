@@ -22,6 +22,7 @@ FDB = "fdb"
 DEVICE = "device"
 IDENTIFIER = "identifier"
 REFLECTION = "reflection"
+SELF_CHECK = "self-check"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ class SteeredTracker:
     realized: int = 0
     missing: tuple[Condition, ...] = ()
     subscribers: set[Changes] = field(default_factory=set)
+    waited: list[tuple[ResourceName | None, int]] = field(default_factory=list)
 
     def port_state(self, port: Port) -> tuple[int, tuple[Condition, ...], HostName | None]:
         return self.ports.get(port.name, (port_pb2.Port.DOWN, (), None))
@@ -89,6 +90,7 @@ class SteeredTracker:
     async def wait_realized(
         self, name: ResourceName | None, revision: int, timeout_s: float
     ) -> tuple[bool, int, tuple[Condition, ...]]:
+        self.waited.append((name, revision))
         return not self.missing, revision, self.missing
 
     def status_changes(self) -> Changes:

@@ -77,6 +77,7 @@ class MemoryHost:
 
     def _interface(self, iface_id: str) -> host_sync_pb2.Interface:
         self._ofport += 1
+        self.switch.set_port(self._ofport, f"tap-{iface_id}")
         return host_sync_pb2.Interface(name=f"tap-{iface_id}", iface_id=iface_id, ofport=self._ofport)
 
     def _report(self, **fields: object) -> None:
@@ -103,6 +104,7 @@ class MemoryHost:
             if network.vni not in self.fdb:
                 self.fdb[network.vni] = {}
                 self._ofport += 1
+                self.switch.set_port(self._ofport, f"vx{network.vni:06x}")
                 port = host_sync_pb2.TunnelPort(vni=network.vni, ofport=self._ofport)
                 self._report(tunnel_ports=[port])
             entries = self.fdb[network.vni]

@@ -95,9 +95,13 @@ class Ovs:
         """End ovs-vswitchd only; SIGKILL plays a crash."""
         _end(self._switch, signal_number)
 
+    def kill_db(self) -> None:
+        """Kill ovsdb-server."""
+        _end(self._db, signal.SIGKILL)
+
     def wipe_db(self) -> None:
         """Kill ovsdb-server and start one on an empty database: all configuration is lost."""
-        _end(self._db, signal.SIGKILL)
+        self.kill_db()
         (self.run_dir / "conf.db").unlink()
         self._run("ovsdb-tool", "create", str(self.run_dir / "conf.db"), str(SCHEMA))
         self.start_db()

@@ -105,7 +105,8 @@ async def call(api: Api, method: str, descriptor: MethodDescriptor, identity: st
             stream = api.channel.stream_stream(method)(iter([request]), metadata=metadata)
         else:
             stream = api.channel.unary_stream(method)(request, metadata=metadata)
-        await stream.read()
+        if await stream.read() is grpc.aio.EOF:
+            return await stream.code()
         stream.cancel()
     except grpc.aio.AioRpcError as error:
         return error.code()

@@ -122,10 +122,10 @@ def test_a_crowded_subnet_is_quick() -> None:
     state, range_ = State(), make_subnet("10.0.0.0/16", ("10.0.0.2", "10.0.255.254"))
     taken = range(int(IPv4Address("10.0.0.2")), int(IPv4Address("10.0.0.2")) + 60_000)
     reserve(state, *(keys.ip(NET, IPv4Address(n)) for n in taken if n % 7))
-    began = time.perf_counter()
+    began = time.process_time()
     for i in range(1000):
         allocate.address(state, range_, Stamp(0, str(i)))
-    assert (time.perf_counter() - began) / 1000 < 0.005
+    assert (time.process_time() - began) / 1000 < 0.005
 
 
 # -- everything together: random histories through the intents ----------------------------------------

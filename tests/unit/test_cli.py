@@ -137,6 +137,8 @@ def test_update(world: Served) -> None:
 def test_delete(world: Served) -> None:
     assert run("port", "delete", f"{NET}/ports/web1", "--wait").stdout == f"{NET}/ports/web1 deleted\n"
     assert read("port", "list") == []
+    # What is waited for is the deletion: this very resource at this very revision.
+    assert world.api.tracker.waited == [(PortName.parse(f"{NET}/ports/web1"), world.api.store.state.revision)]
 
 
 def test_dry_run(world: Served) -> None:

@@ -15,7 +15,9 @@ from cloison.model import AllocationPool, FixedIp, Meta, Network, Port, Subnet, 
 from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
 from cloison.v1 import port_pb2
 from controller.compiler import static_flows
+from controller.compiler.cookies import CookieKind, unpack
 from controller.flows import Flow, match
+from controller.openflow.fake import FakeSwitch
 from controller.reconcile.reconciler import Reconciler
 from controller.store import keys
 from controller.store.memory import MemoryEtcd, MemoryStore
@@ -191,6 +193,8 @@ async def test_drift_is_repaired_and_counted_a_restart_is_not() -> None:
         await h1.connect("if1")
         p1 = await made.create_port(1, "h1")
         await made.active(p1)
+        await eventually(lambda: made.store.state.tunnel_ports, "the VXLAN device reported")
+        await made.reconciler.tracker.wait_realized(None, made.store.state.revision, 5.0)
         wanted = {i.flow for i in h1.switch.flows.values()}
         assert made.reconciler.tracker.host_status(HostName("h1")).drift_count == 0
         victim = next(iter(beyond_static(h1)))
@@ -236,7 +240,8 @@ async def test_an_unknown_iface_id_is_refused_until_its_port_comes() -> None:
         port = await made.create_port(1, "h1")
         await made.active(port)
         assert made.store.state.revision > before
-        assert made.reconciler.tracker.host_status(HostName("h1")).refused_interfaces == ()
+        status = made.reconciler.tracker.host_status
+        await eventually(lambda: not status(HostName("h1")).refused_interfaces, "verdict taken back")
 
 
 async def test_a_vtep_of_another_host_is_refused_and_nothing_is_stored() -> None:
@@ -331,3 +336,44 @@ async def test_moving_a_port_takes_it_off_its_old_host() -> None:
         await eventually(lambda: not beyond_static(h1) and beyond_static(h2), "moved")
         await made.active(port)
         assert {b.host for b in made.store.state.bindings_of(port)} == {HostName("h2")}
+
+
+async def test_a_port_number_that_the_switch_gave_to_another_interface_gets_no_flows() -> None:
+    """After a restart of the bridge a stored ofport may be somebody else's: the switch's word counts."""
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1")
+        port = await made.create_port(1, "h1")
+        await made.active(port)
+        (binding,) = made.store.state.bindings_of(port)
+        h1.switch.set_port(binding.ofport, "tap-of-somebody-else")
+        await eventually(lambda: not port_flows_of(h1, 1), "flows withdrawn")
+        assert ("OFPORT_UNCONFIRMED", ("hosts/h1",)) in made.reasons(port)
+        await eventually(lambda: h1.barriers[-1].revalidate, "revalidation asked for")
+        h1.switch.set_port(binding.ofport, binding.interface)
+        await made.active(port)
+        assert port_flows_of(h1, 1)
+
+
+async def test_a_bridge_that_came_back_with_other_numbers_gets_nothing_of_the_old() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1")
+        port = await made.create_port(1, "h1")
+        await made.active(port)
+        (binding,) = made.store.state.bindings_of(port)
+        made.reconciler.switch_gone(h1.switch.dpid)
+        empty = FakeSwitch(h1.switch.dpid, "h1")
+        empty.set_port(binding.ofport, "tap-of-somebody-else")
+        made.reconciler.switch_connected(empty.dpid, empty)
+        await eventually(lambda: empty.deltas, "static flows sent")
+        assert all(not d.modify and not d.delete for d in empty.deltas)
+        assert all(unpack(flow.cookie).kind is not CookieKind.PORT for d in empty.deltas for flow in d.add)
+        assert made.status(port) == port_pb2.Port.BUILDING
+
+
+def port_flows_of(host: MemoryHost, number: int) -> list[Flow]:
+    flows = [i.flow for i in host.switch.flows.values()]
+    return [f for f in flows if (c := unpack(f.cookie)) and (c.kind, c.object) == (CookieKind.PORT, number)]

@@ -50,9 +50,13 @@ def network_flows(network: NetworkView) -> Iterator[Flow]:
     """What no local port is meant by goes out to the other hosts, once."""
     if network.tunnel_ofport is None:
         return
+    from_here: dict[str, Any] = {
+        NETWORK.field.name: network.vni,
+        ORIGIN.field.name: (ORIGIN_LOCAL, ORIGIN_LOCAL),
+    }
     yield FORWARD.flow(
         OVERLAY,
-        match(**{NETWORK.field.name: network.vni, ORIGIN.field.name: (ORIGIN_LOCAL, ORIGIN_LOCAL)}),
+        match(**from_here),
         TO_PORT.load(network.tunnel_ofport),
         goto=OUTPUT,
         cookie=network.cookie,

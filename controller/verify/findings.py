@@ -1,0 +1,150 @@
+"""From contracts that do not hold to violations: asks the judge about the packets concerned. Pure.
+
+Each packet it finds is sent through the concrete path once more, which gives the way table by table, and is
+the check on the symbolic engine itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+from cloison.names import HostName, NetworkName
+from controller.verify import contracts
+from controller.verify.exact import Fault, Judge
+from controller.verify.grammar import Refused
+from controller.verify.holding import Held
+from controller.verify.intent import NetworkIntent, World
+from controller.verify.packet import FIELD_MASKS, OFFSETS, Packet, cube
+from controller.verify.path import Fabric, HostState
+from controller.verify.semantics import meaning
+from controller.verify.shapes import PACKETS
+from controller.verify.space import Region, member, within
+from controller.verify.symbolic import Undefined, entering
+from controller.verify.violation import REFLECTION, SELF_CHECK, UNDEFINED, Violation, of_packet
+
+VIOLATIONS_MAX = 20
+Sender = tuple[HostName, int]
+
+
+class Findings:
+    """Packets to be judged, each sender and each packet once."""
+
+    def __init__(self, world: World, hosts: Mapping[HostName, Held]) -> None:
+        self._world = world
+        self._hosts = hosts
+        self._judge = Judge(world, hosts)
+        # Destination MACs in question by sender, None for all packets.
+        self._senders: dict[Sender, set[int] | None] = {}
+        self._overlays: dict[tuple[HostName, NetworkName], NetworkIntent] = {}
+        self._strangers: set[HostName] = set()
+
+    def entry(self, host: HostName, ofport: int) -> None:
+        """All packets that enter by one OpenFlow port are in question."""
+        network = self._world.by_tunnel.get((host, ofport))
+        if network is not None:
+            self.network(host, network, None)
+        self._senders[host, ofport] = None
+
+    def strangers(self, host: HostName) -> None:
+        """Packets that enter by OpenFlow ports which nothing is known to have are in question."""
+        self._strangers.add(host)
+
+    def senders(self, host: HostName, network: NetworkName) -> None:
+        """What a network's ports on one host send is in question."""
+        for port in self._world.ports_on(host, network).values():
+            self._senders[host, port.ofport] = None
+
+    def network(self, host: HostName, network: NetworkIntent, macs: set[int] | None) -> None:
+        """What comes to a network's FORWARD on one host (under some MACs, None for all) is in question."""
+        self._overlays[host, network.name] = network
+        for port in self._world.members_of(network.name).ports.values():
+            assert port.host is not None, port
+            known = self._senders.setdefault((port.host, port.ofport), set())
+            if macs is None:
+                self._senders[port.host, port.ofport] = None
+            elif known is not None:
+                known.update(macs)
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield what is really wrong, at most VIOLATIONS_MAX and one for each sender."""
+        yield from islice(self._all(), VIOLATIONS_MAX)
+
+    def _all(self) -> Iterator[Violation]:
+        for (host, _), network in sorted(self._overlays.items()):
+            yield from self._overlay(host, network)
+        for host in sorted(self._strangers):
+            yield from self._unknown(host)
+        for (host, ofport), macs in sorted(self._senders.items(), key=lambda item: item[0]):
+            starts = PACKETS if macs is None else tuple(_starts(macs))
+            fault = next(self._judge.faults(host, ofport, starts), None)
+            if fault is not None:
+                yield self._of(host, ofport, fault)
+
+    def _of(self, host: HostName, ofport: int, fault: Fault) -> Violation:
+        packet = Packet.unpack(fault.number)
+        wanted = meaning(self._world, host, ofport, packet)
+        try:
+            journey = self._fabric().walk(host, ofport, packet)
+        except Refused as refused:
+            return Violation(UNDEFINED, str(refused), host, (), packet, ofport)
+        found = of_packet(self._world, host, ofport, packet, wanted, journey)
+        if found is not None:
+            return found
+        message = fault.undefined or "the symbolic and the concrete answer differ: a bug of the proof"
+        return Violation(UNDEFINED if fault.undefined else SELF_CHECK, message, host, (), packet, ofport)
+
+    def _fabric(self) -> Fabric:
+        states = {h: HostState(held.bridge.flows(), held.fdb, held.devices) for h, held in self._hosts.items()}
+        return Fabric(states, self._world.by_vtep)
+
+    def _overlay(self, host: HostName, network: NetworkIntent) -> Iterator[Violation]:
+        """Frames out of the overlay, of any kind: they must stay with the network's local ports."""
+        ofport = network.tunnels.get(host)
+        if ofport is None:
+            return
+        here = {p.ofport for p in self._world.ports_on(host, network.name).values()}
+        for kind in PACKETS:
+            try:
+                for leaf in self._hosts[host].bridge.run(entering(kind, ofport)):
+                    away = [to for to, _ in leaf.sent if to not in here]
+                    number = member(leaf.region) if away else None
+                    if number is not None:
+                        message = f"a frame out of the overlay of {network.name} leaves {host} by OpenFlow port {away[0]}"
+                        objects = (str(network.name),)
+                        yield Violation(REFLECTION, message, host, objects, Packet.unpack(number), ofport)
+                        return
+            except Undefined as undefined:
+                packet = Packet.unpack(member(undefined.region) or 0)
+                yield Violation(UNDEFINED, str(undefined), host, (str(network.name),), packet, ofport)
+                return
+
+    def _unknown(self, host: HostName) -> Iterator[Violation]:
+        holes = tuple(cube(in_port=ofport) for ofport in (0, *self._world.ofports_of(host)))
+        # An OpenFlow port is a number of 16 bits (ofproto, OFPP_MAX).
+        low = cube(in_port=(0, 0xFFFF0000))
+        for kind in PACKETS:
+            region = within(kind._replace(holes=(*kind.holes, *holes)), low)
+            assert region is not None, "no packet has an in_port yet"
+            try:
+                for leaf in self._hosts[host].bridge.run(entering(region, None)):
+                    number = member(leaf.region) if leaf.sent else None
+                    if number is not None:
+                        ofport = (number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
+                        yield self._of(host, ofport, Fault(number))
+                        return
+            except Undefined as undefined:
+                number = member(undefined.region) or 0
+                ofport = (number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
+                yield self._of(host, ofport, Fault(number, undefined=str(undefined)))
+                return
+
+
+def _starts(macs: Iterable[int]) -> Iterator[Region]:
+    """Packets that may come to FORWARD with one of some MACs."""
+    for mac in sorted(macs):
+        for aimed, value, mask in contracts.aims_of(mac):
+            for kind in PACKETS:
+                region = within(kind, cube(**{aimed: (value, mask)}))
+                if region is not None:
+                    yield region

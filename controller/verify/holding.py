@@ -1,0 +1,104 @@
+"""What the hosts hold, indexed, and how it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cloison.addresses import IpAddress
+from cloison.names import HostName
+from controller.flows import Flow, FlowKey
+from controller.verify.contracts import regular
+from controller.verify.symbolic import Bridge, Rule, match_cube, prepare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbChange:
+    """What changes in the FDB of one network on one host; what is removed goes before what is put."""
+
+    upserted: Mapping[int, IpAddress] = field(default_factory=dict)
+    removed: Iterable[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostChange:
+    """What changes on one host. fdb: by VNI, None where the FDB goes; devices: VNI by OpenFlow port, or None.
+
+    removed goes before added; a flow that is modified is in both.
+    """
+
+    removed: Iterable[Flow | FlowKey] = ()
+    added: Iterable[Flow] = ()
+    fdb: Mapping[int, FdbChange | None] = field(default_factory=dict)
+    devices: Mapping[int, int | None] = field(default_factory=dict)
+
+
+class Held:
+    """What one host holds."""
+
+    __slots__ = ("bridge", "devices", "fdb", "irregular")
+
+    def __init__(self) -> None:
+        self.bridge = Bridge()
+        self.fdb: dict[int, dict[int, IpAddress]] = {}
+        self.devices: dict[int, int] = {}
+        # Rules that break what the local contracts rest on (contracts.regular).
+        self.irregular: set[tuple[int, int, int, int]] = set()
+
+    def remove(self, flow: Flow | FlowKey) -> None:
+        """Take out a flow; none of that key is no error."""
+        key = (flow.table, flow.priority, *match_cube(flow.match))
+        self.bridge.remove(key)
+        self.irregular.discard(key)
+
+    def add(self, flow: Flow) -> Rule:
+        """Put in a flow. Raises Refused if it may not be, or if its key is taken."""
+        rule = prepare(flow)
+        self.bridge.add(rule)
+        if not regular(rule):
+            self.irregular.add(rule.key)
+        return rule
+
+    def change_fdb(self, vni: int, change: FdbChange | None) -> set[int] | None:
+        """Change the FDB of a network; return the MACs concerned, None for all of them."""
+        if change is None:
+            self.fdb.pop(vni, None)
+            return None
+        known = vni in self.fdb
+        fdb = self.fdb.setdefault(vni, {})
+        for mac in change.removed:
+            fdb.pop(mac, None)
+        fdb.update(change.upserted)
+        return {*change.removed, *change.upserted} if known else None
+
+    def change_devices(self, devices: Mapping[int, int | None]) -> None:
+        """Put in and take out devices, by OpenFlow port."""
+        for ofport, vni in devices.items():
+            if vni is None:
+                self.devices.pop(ofport, None)
+            else:
+                self.devices[ofport] = vni
+
+
+class Hosts(dict[HostName, Held]):
+    """What every host holds; one that was never heard of holds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._holders: dict[int, set[HostName]] = {}
+
+    def __missing__(self, name: HostName) -> Held:
+        held = self[name] = Held()
+        return held
+
+    def change_fdb(self, host: HostName, vni: int, change: FdbChange | None) -> set[int] | None:
+        """As Held.change_fdb, on one host."""
+        holders = self._holders.setdefault(vni, set())
+        (holders.discard if change is None else holders.add)(host)
+        return self[host].change_fdb(vni, change)
+
+    def holders(self, vni: int) -> Iterator[HostName]:
+        """Hosts that have an FDB of a network."""
+        return iter(self._holders.get(vni, ()))
+
+

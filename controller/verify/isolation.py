@@ -1,0 +1,208 @@
+"""The verdict: do these hosts treat every packet as the intent means it? All at once, or what a change can touch.
+
+The argument. Let the identifiers be unique (VNI, VTEP, OpenFlow port on a host, port number, MAC and wire MAC
+in a network: checked). Then, for a packet that enters host h by a port of network n:
+1. admission: it gets to ADDRESSING, unchanged and in n, exactly if it may be sent; nothing else does, and no
+   later table changes who sent it or the network (contracts.regular);
+2. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one);
+3. forwarding: if a port on h has that address, it gets it, with its real MAC; else the device of n does;
+4. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
+5. there the device gives it to FORWARD in n (admission again), and 3 delivers it, whole address compared.
+So the receiver is semantics.receiver_of, and conversely. Each step speaks of one host: it can be checked
+again alone when something it speaks of changes (touched.py).
+
+Sound: what passes is right, for every packet of packet.py's fields. Complete: where a contract does not
+hold, exact.Judge decides with whole paths, and only a packet that is really mistreated is a violation; to
+that come flows that may not exist whatever they match (grammar.py), an FDB entry or device too many or too
+few, and a frame from the overlay that leaves the local ports of its network, even if only a hostile host
+would send it. Not covered: payload, fragment reassembly in guests, timing between hosts during a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from cloison.addresses import format_mac
+from cloison.model import OFPORT_MAX
+from cloison.names import HostName, NetworkName
+from controller.flows.text import flow_text
+from controller.verify import contracts
+from controller.verify.contracts import Place
+from controller.verify.fdb import suspects, whole_fdb, wrong_entries
+from controller.verify.findings import Findings
+from controller.verify.grammar import Refused
+from controller.verify.holding import FdbChange, HostChange, Hosts
+from controller.verify.intent import Intent, IntentDelta, World
+from controller.verify.path import HostState
+from controller.verify.symbolic import Undefined, match_cube
+from controller.verify.touched import Touched
+from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
+
+
+class Verifier:
+    """Holds an intent and what all hosts hold, and checks each change of either. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.hosts = Hosts()
+
+    def check(
+        self, delta: IntentDelta | None = None, changes: Mapping[HostName, HostChange] | None = None
+    ) -> list[Violation]:
+        """Take over a change of the intent and of hosts; return what is wrong in all that it can touch.
+
+        The change is kept even if something is wrong with it: who refuses it takes it back by another call.
+        """
+        touched = Touched()
+        if delta:
+            touched.before(self.world, delta)
+            self.world.apply(delta)
+            touched.after(self.world, delta)
+        found = [v for host, change in (changes or {}).items() for v in self._take(host, change, touched)]
+        return [*found, *self._identifiers(touched), *self._fdb(touched), *self._flows(touched)]
+
+    def load(self, delta: IntentDelta, changes: Mapping[HostName, HostChange]) -> list[Violation]:
+        """Take over without checking more than each flow by itself."""
+        self.world.apply(delta)
+        return [v for host, change in changes.items() for v in self._take(host, change, None)]
+
+    def check_everything(self) -> list[Violation]:
+        """Return what is wrong in all that is held."""
+        touched = Touched()
+        for host in self.hosts.keys() | self.world.hosts.keys():
+            touched.host(self.world, host)
+            touched.devices |= {(host, ofport) for ofport in self.hosts[host].devices}
+        touched.devices |= self.world.by_tunnel.keys()
+        return [*self._identifiers(touched), *self._fdb_everywhere(), *self._flows(touched)]
+
+    def _take(self, host: HostName, change: HostChange, touched: Touched | None) -> Iterator[Violation]:
+        held, note = self.hosts[host], touched if touched is not None else Touched()
+        for gone in change.removed:
+            held.remove(gone)
+            if touched is not None:
+                note.flow(self.world, host, gone.table, match_cube(gone.match))
+        for flow in change.added:
+            try:
+                rule = held.add(flow)
+            except Refused as refused:
+                yield Violation(FORBIDDEN_FLOW, str(refused), host, path=(flow_text(flow),))
+                continue
+            if touched is not None:
+                note.flow(self.world, host, rule.table, rule.cube)
+        for vni, fdb in change.fdb.items():
+            macs = self.hosts.change_fdb(host, vni, fdb)
+            known = note.fdb_here.setdefault((host, vni), set())
+            note.fdb_here[host, vni] = None if macs is None or known is None else known | macs
+        held.change_devices(change.devices)
+        note.devices.update((host, ofport) for ofport in change.devices)
+        if held.irregular and touched is not None:
+            touched.host(self.world, host)
+
+    def _identifiers(self, touched: Touched) -> Iterator[Violation]:
+        for what, within, value in self.world.clashes:
+            where = f" in {within}" if within is not None else ""
+            shown = format_mac(value) if "MAC" in what and isinstance(value, int) else str(value)
+            yield Violation(IDENTIFIER, f"{what} {shown}{where} belongs to more than one object")
+        for host, ofport in touched.entries:
+            if not 1 <= ofport <= OFPORT_MAX:
+                yield Violation(IDENTIFIER, f"OpenFlow port {ofport} cannot be on {host}", host)
+        for host, ofport in touched.devices:
+            network = self.world.by_tunnel.get((host, ofport))
+            wanted = network.vni if network is not None else None
+            is_ = self.hosts[host].devices.get(ofport)
+            if is_ != wanted:
+                message = f"OpenFlow port {ofport} of {host} is of VNI {is_}, and should be of {wanted}"
+                yield Violation(DEVICE, message, host, (str(network.name),) if network is not None else ())
+
+    # --- forwarding databases -----------------------------------------------------------------------
+
+    def _fdb(self, touched: Touched) -> Iterator[Violation]:
+        for name, macs in touched.fdb_everywhere.items():
+            network = self.world.networks.get(name)
+            for host in self._fdb_hosts(name):
+                if network is not None:
+                    held = self.hosts[host].fdb.get(network.vni)
+                    yield from wrong_entries(self.world, network, host, held, macs)
+        for (host, vni), changed in touched.fdb_here.items():
+            yield from self._fdb_at(host, vni, changed)
+
+    def _fdb_at(self, host: HostName, vni: int, macs: Iterable[int] | None) -> Iterator[Violation]:
+        network, held = self.world.by_vni.get(vni), self.hosts[host].fdb.get(vni)
+        if network is None:
+            if held:
+                yield Violation(FDB, f"{host} has entries of VNI {vni}, which no network has", host)
+            return
+        if macs is None:
+            macs = {*(held or ()), *self.world.members_of(network.name).by_frame_mac}
+        yield from wrong_entries(self.world, network, host, held, macs)
+
+    def _fdb_hosts(self, name: NetworkName) -> set[HostName]:
+        """Hosts that have, or must have, an FDB of a network."""
+        network = self.world.networks.get(name)
+        holders = self.hosts.holders(network.vni) if network is not None else ()
+        return {*self.world.members_of(name).by_host, *holders}
+
+    def _fdb_everywhere(self) -> Iterator[Violation]:
+        for name, network in self.world.networks.items():
+            whole = whole_fdb(self.world, network)
+            for host in self._fdb_hosts(name):
+                held = self.hosts[host].fdb.get(network.vni)
+                macs = suspects(self.world, network, host, held, whole)
+                yield from wrong_entries(self.world, network, host, held, macs)
+        for host, holding in list(self.hosts.items()):
+            for vni in holding.fdb:
+                if vni not in self.world.by_vni:
+                    yield from self._fdb_at(host, vni, None)
+
+    # --- flows --------------------------------------------------------------------------------------
+
+    def _flows(self, touched: Touched) -> Iterator[Violation]:
+        findings = Findings(self.world, self.hosts)
+        for host, ofport in touched.entries:
+            bridge = self.hosts[host].bridge
+            if not self._holds(host, lambda: contracts.admission(bridge, self.world, host, ofport)):  # noqa: B023
+                findings.entry(host, ofport)
+        for host in touched.strangers:
+            known = self.world.ofports_of(host)
+            if not self._holds(host, lambda: contracts.strangers(self.hosts[host].bridge, known)):  # noqa: B023
+                findings.strangers(host)
+        for host, name in touched.addressing:
+            network = self.world.networks.get(name)
+            if network is not None and not self._holds(
+                host, lambda: contracts.addressing(self.hosts[host].bridge, network)  # noqa: B023
+            ):
+                findings.senders(host, name)
+        for (host, name), macs in touched.forwarding.items():
+            network = self.world.networks.get(name)
+            if network is None:
+                continue
+            place = Place(self.hosts[host].bridge, self.world.members_of(name), host, network)
+            if not self._holds(host, lambda: contracts.forwarding(place, macs)):  # noqa: B023
+                findings.network(host, network, macs)
+        yield from findings.violations()
+
+    def _holds(self, host: HostName, contract: Callable[[], bool]) -> bool:
+        """Tell whether a contract is known to hold."""
+        if self.hosts[host].irregular:
+            return False
+        try:
+            return contract()
+        except Undefined:
+            return False
+
+
+def verify_all(intent: Intent, hosts: Mapping[HostName, HostState]) -> list[Violation]:
+    """Return what is wrong with what the hosts hold; nothing if every packet is treated as the intent means."""
+    verifier = Verifier()
+    delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+    changes = {name: change_to(state) for name, state in hosts.items()}
+    return [*verifier.load(delta, changes), *verifier.check_everything()]
+
+
+def change_to(state: HostState) -> HostChange:
+    """Return the change of a host from nothing to a state."""
+    return HostChange(
+        added=state.flows,
+        fdb={vni: FdbChange(upserted=fdb) for vni, fdb in state.fdb.items()},
+        devices=dict(state.devices),
+    )
