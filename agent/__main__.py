@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import structlog
 
+from agent.inspect import Inspector
 from agent.netlink import LinuxKernel, kernel_datapath_works
 from agent.outbox import Outbox
 from agent.ovsdb import OvsBridge, TlsFiles
@@ -58,6 +59,7 @@ class Agent:
         self._kernel = LinuxKernel(settings.vtep, self._wake)
         self._bridge = OvsBridge(options.ovsdb, settings.bridge, self._bridge_changed, options.control)
         self._reconciler = Reconciler(settings, self._kernel, self._bridge, self._plan_log, self._outbox)
+        self._inspector = Inspector(self._kernel, self._bridge, self._outbox, settings.vtep)
         identity = Identity(settings.host, settings.vtep, _version(), options.labels)
         self._stream = Stream(
             options.dial, identity, self._outbox, lambda: self._bridge.view, self._session, self._underlay_mtu
@@ -73,7 +75,11 @@ class Agent:
     def _session(self) -> tuple[Session, int]:
         plan = self._reconciler.plan
         fence = self._state.read_fence()
-        session = Session(self._options.settings.host, self._state, self._plan_log, self._reconciler, fence)
+        self._inspector.forget()
+        session = Session(
+            self._options.settings.host, self._state, self._plan_log, self._reconciler, fence,
+            self._inspector.ask,
+        )  # fmt: skip
         return session, 0 if plan is None else plan.revision
 
     async def _underlay_mtu(self) -> int:
@@ -101,7 +107,8 @@ class Agent:
         tasks = []
         try:
             self._recall()
-            tasks = [asyncio.create_task(self._reconciler.run()), asyncio.create_task(self._stream.run())]
+            parts = (self._reconciler, self._stream, self._inspector)
+            tasks = [asyncio.create_task(part.run()) for part in parts]
             _log.info("ready", host=self._options.settings.host)
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -153,7 +160,11 @@ def _tls(insecure: bool, *files: Path | None) -> tuple[Path, Path, Path] | None:
 
 
 def _configure_logs(log_format: str, level: str) -> None:
-    render = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    render = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,5 +1,6 @@
 """What waits to be told to a controller. Bounded by its form: the newest acknowledgement, the newest
-inventory, and at most DRIFTS_MAX reports of drift (the oldest go first).
+inventory, at most DRIFTS_MAX reports of drift (the oldest go first), and the answers to questions, of which
+inspect.py makes no more while many are unsent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class Outbox:
     def __init__(self) -> None:
         self._ack: pb.Ack | None = None
         self._drifts: deque[pb.Drift] = deque(maxlen=DRIFTS_MAX)
+        self._inspections: deque[pb.Inspection] = deque()
         self._view = BridgeView()
         self._told_interfaces: dict[str, InterfaceView] = {}
         self._told_tunnels: dict[int, TunnelView] = {}
@@ -34,6 +36,16 @@ class Outbox:
         self._drifts.append(drift)
         self._filled.set()
 
+    def inspection(self, answer: pb.Inspection) -> None:
+        """Tell what was asked for; for the present stream only."""
+        self._inspections.append(answer)
+        self._filled.set()
+
+    @property
+    def inspections_unsent(self) -> int:
+        """How many messages of answers wait."""
+        return len(self._inspections)
+
     def inventory(self, view: BridgeView) -> None:
         """Tell what is on the bridge."""
         self._view = view
@@ -46,9 +58,10 @@ class Outbox:
     def begin(self) -> pb.Inventory:
         """Start a new stream.
 
-        Return the whole inventory; an acknowledgement meant for the last one is dropped.
+        Return the whole inventory; an acknowledgement and answers meant for the last one are dropped.
         """
         self._ack = None
+        self._inspections.clear()
         self._told_interfaces, self._told_tunnels = self._usable()
         message = pb.Inventory(complete=True)
         message.interfaces.extend(_interface(i) for i in self._told_interfaces.values())
@@ -67,6 +80,8 @@ class Outbox:
             self._ack = None
         while self._drifts:
             messages.append(pb.AgentMessage(drift=self._drifts.popleft()))
+        while self._inspections:
+            messages.append(pb.AgentMessage(inspection=self._inspections.popleft()))
         return messages
 
     def _usable(self) -> tuple[dict[str, InterfaceView], dict[int, TunnelView]]:

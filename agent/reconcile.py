@@ -23,12 +23,11 @@ from agent.plan import (
     Operations,
     Scope,
     changed,
-    conditions,
     drifts,
     link_name,
     operations,
-    plan_faults,
 )
+from agent.receipts import Receipts
 from agent.seams import Bridge, HostSettings, Kernel
 from agent.state import PlanLog
 from cloison.errors import Unavailable
@@ -38,6 +37,7 @@ _log = structlog.get_logger("agent.reconcile")
 
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 10.0
 DRIFT_DETAILS_MAX = 20
+DRIFT_PACE_S = 0.01
 
 
 @dataclass(slots=True)
@@ -48,9 +48,8 @@ class _Work:
     """
 
     planned: Scope = field(default_factory=Scope)
+    suspect: Scope = field(default_factory=Scope)
     bridge_planned: bool = False
-    barrier: int | None = None
-    revalidate: bool = False
 
 
 class Reconciler:
@@ -60,8 +59,9 @@ class Reconciler:
         self, settings: HostSettings, kernel: Kernel, bridge: Bridge, plan_log: PlanLog, outbox: Outbox
     ) -> None:
         self._settings, self._kernel, self._bridge = settings, kernel, bridge
-        self._plan_log, self._outbox = plan_log, outbox
+        self._outbox = outbox
         self._awake = asyncio.Event()
+        self._receipts = Receipts(settings.host, bridge, plan_log, outbox, self._awake.set)
         self._work = _Work(bridge_planned=True)
         self._target: str | None = None
         self._verdicts: dict[str, Verdict] = {}
@@ -70,8 +70,6 @@ class Reconciler:
         self._retry_at: float | None = None
         self._retry_delay_s = RETRY_MIN_S
         self._noticed_at: float | None = None
-        self._answered: int | None = None
-        self._faults: list[Fault] = []
         self.plan: HostPlan | None = None
 
     def wake(self) -> None:
@@ -92,13 +90,12 @@ class Reconciler:
 
     def barrier(self, revision: int, *, revalidate: bool) -> None:
         """Promise an Ack of revision once everything set so far is carried out."""
-        self._work.barrier = max(revision, self._work.barrier or 0)
-        self._work.revalidate = self._work.revalidate or revalidate
+        self._receipts.ask(revision, revalidate=revalidate)
         self._awake.set()
 
     def forget_barriers(self) -> None:
         """The stream that asked has ended; the next one asks anew."""
-        self._work.barrier = self._answered = None
+        self._receipts.forget()
 
     def set_target(self, target: str) -> None:
         """Take the one controller that the bridge may dial."""
@@ -109,6 +106,8 @@ class Reconciler:
 
     def set_verdicts(self, verdicts: Mapping[str, Verdict]) -> None:
         """Take what a controller said about interfaces, by name."""
+        known = self._bridge.view.interfaces
+        self._verdicts = {name: said for name, said in self._verdicts.items() if name in known}
         self._verdicts.update(verdicts)
         self._awake.set()
 
@@ -142,30 +141,33 @@ class Reconciler:
         """Keep what the round did not do, so that the rest of it is not taken for drift."""
         now = self._work
         now.planned.merge(work.planned)
+        now.suspect.merge(work.suspect)
         now.bridge_planned = now.bridge_planned or work.bridge_planned
-        now.revalidate = now.revalidate or work.revalidate
-        if work.barrier is not None:
-            now.barrier = max(work.barrier, now.barrier or 0)
         self._retry_at = time.monotonic() + self._retry_delay_s
         self._retry_delay_s = min(self._retry_delay_s * 2, RETRY_MAX_S)
 
     async def _round(self, work: _Work) -> bool:
         """One pass; return whether nothing is left to do."""
         noticed_at, self._noticed_at = self._noticed_at or time.monotonic(), None
-        scope = await self._look()
-        plan = self.plan
-        todo = self._operations(plan, scope, work)
+        # All that is desired is taken now: what comes while this round waits belongs to the next one.
+        due, plan, target = self._receipts.due(), self.plan, self._target
+        work.suspect.merge(await self._look())
+        todo = self._operations(plan, work)
         drifted = drifts(todo, work.planned) if plan is not None else {}
         made_known = bool(drifted)
         faults = await self._kernel.apply(todo)
-        changes, bridge_faults = await self._apply_bridge(plan)
+        changes, bridge_faults = await self._apply_bridge(plan, target)
         faults += bridge_faults
         faults += await self._kernel.remove_links(todo.links_delete)
         for kind, detail in _bridge_drifts(changes, work, made_known):
             drifted.setdefault(kind, []).append(detail)
-        if not faults:
+        if drifted and not faults:
             self._tell_drift(drifted, time.monotonic() - noticed_at)
-        return await self._acknowledge(work, plan, faults)
+            # Somebody who changes things back all the time gets no more than this much of a core.
+            await asyncio.sleep(DRIFT_PACE_S)
+        if plan is None:
+            return not faults
+        return self._receipts.give(due, plan, self._kernel.actual, faults)
 
     async def _look(self) -> Scope:
         """Bring the mirror up to date; return where it has to be compared with the plan."""
@@ -175,9 +177,10 @@ class Reconciler:
         self._audit_at = time.monotonic() + self._settings.audit_interval_s
         return Scope(everything=True)
 
-    def _operations(self, plan: HostPlan | None, scope: Scope, work: _Work) -> Operations:
+    def _operations(self, plan: HostPlan | None, work: _Work) -> Operations:
         actual, view = self._kernel.actual, self._bridge.view
-        guarded = frozenset(view.interfaces) | {link_name(vni) for vni in view.tunnels}
+        guarded = frozenset(name for name, seen in view.interfaces.items() if seen.device)
+        guarded |= {link_name(vni) for vni in view.tunnels}
         if plan is None:
             # Who may send to us is not known; but what stands on the bridge is never for the host's own ears.
             wanted = Firewall(actual.firewall.peers, guarded, intact=True)
@@ -186,10 +189,14 @@ class Reconciler:
         if guarded != self._guarded:
             self._guarded = guarded
             work.planned.firewall = True
+        scope = Scope()
+        scope.merge(work.suspect)
         scope.merge(work.planned)
         return operations(plan, actual, scope, local=self._settings.vtep, guarded=guarded)
 
-    async def _apply_bridge(self, plan: HostPlan | None) -> tuple[list[Change], list[Fault]]:
+    async def _apply_bridge(
+        self, plan: HostPlan | None, target: str | None
+    ) -> tuple[list[Change], list[Fault]]:
         links = self._kernel.actual.links
         tunnels = None
         if plan is not None:
@@ -200,7 +207,7 @@ class Reconciler:
             datapath_type=settings.datapath_type,
             new_datapath_type=settings.new_datapath_type,
             tls=settings.tls,
-            target=self._target,
+            target=target,
             tunnels=tunnels,
             verdicts=dict(self._verdicts),
         )
@@ -221,41 +228,6 @@ class Reconciler:
                 repair_s=round(repair_s, 4),
             )  # fmt: skip
             self._outbox.drift(pb.Drift(revision=revision, kind=kind, details=shown, repair_s=repair_s))
-
-    async def _acknowledge(self, work: _Work, plan: HostPlan | None, faults: list[Fault]) -> bool:
-        """Answer a barrier, or say that something changed since the last answer.
-
-        Return whether all is done.
-        """
-        if plan is None:
-            return not faults
-        if work.revalidate and not faults:
-            try:
-                await self._bridge.revalidate()
-                work.revalidate = False
-            except Unavailable as err:
-                faults.append(Fault("REVALIDATION_FAILED", str(err)))
-        try:
-            # Short and on purpose not in a thread: nothing may be acknowledged before it is on disk.
-            self._plan_log.save(plan)
-        except Unavailable as err:
-            faults.append(Fault("STATE_NOT_SAVED", str(err)))
-        told = faults + plan_faults(plan, self._kernel.actual)
-        if told and told != self._faults:
-            _log.error("plan is not carried out", host=self._settings.host, revision=plan.revision,
-                       faults=[f"{fault.reason}: {fault.message}" for fault in told[:5]])  # fmt: skip
-        if work.barrier is not None:
-            self._answered, work.barrier = work.barrier, None
-            self._send_ack(told)
-        elif self._answered is not None and told != self._faults:
-            self._send_ack(told)
-        self._faults = told
-        return not faults
-
-    def _send_ack(self, faults: list[Fault]) -> None:
-        ack = pb.Ack(revision=self._answered or 0, digest=self._kernel.actual.digest.value())
-        ack.errors.extend(conditions(faults, self._settings.host))
-        self._outbox.ack(ack)
 
 
 def _tunnel_faults(view: BridgeView) -> list[Fault]:

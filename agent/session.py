@@ -6,6 +6,8 @@ is right. The fence is on disk before anything of a newer epoch is obeyed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from agent.ovsdb.view import Verdict
@@ -26,11 +28,19 @@ class Session:
     """Takes the messages of one stream, in order."""
 
     def __init__(
-        self, host: str, state: StateDirectory, plan_log: PlanLog, reconciler: Reconciler, fence: Fence
+        self,
+        host: str,
+        state: StateDirectory,
+        plan_log: PlanLog,
+        reconciler: Reconciler,
+        fence: Fence,
+        inspect: Callable[[pb.Inspect], None] | None = None,
     ) -> None:
+        """inspect takes the controller's questions; without it they are not answered."""
         self._log = _log.bind(host=host)
         self._state, self._plan_log, self._reconciler = state, plan_log, reconciler
         self._gathered: HostPlan | None = None
+        self._inspect = inspect
         self.fence = fence
         self.welcomed = False
 
@@ -50,6 +60,8 @@ class Session:
             self._verdicts(message.verdicts)
         elif kind == "barrier":
             self._barrier(message.barrier)
+        elif kind == "inspect" and self._inspect is not None:
+            self._inspect(message.inspect)
 
     def end(self) -> None:
         """The stream is over; what it half said is forgotten."""

@@ -115,8 +115,8 @@ class Stream:
                 call.cancel()
 
     async def _introduce(self, call: Any, hello: pb.Hello) -> None:
-        await call.write(pb.AgentMessage(hello=hello))
-        await call.write(pb.AgentMessage(inventory=self._outbox.begin()))
+        await _write(call, pb.AgentMessage(hello=hello))
+        await _write(call, pb.AgentMessage(inventory=self._outbox.begin()))
 
     async def _hello(self, epoch: int, revision: int) -> pb.Hello:
         view = self._view()
@@ -152,7 +152,7 @@ class Stream:
             if known not in (0, datapath_id):
                 raise Unavailable("the bridge was made anew; registering again")
             for message in self._outbox.take():
-                await call.write(message)
+                await _write(call, message)
 
     async def _first_of(self, *work: Any) -> None:
         """Run all until the first one ends, which is always by an error; raise that."""
@@ -175,6 +175,14 @@ class Stream:
         )
         name = ("grpc.ssl_target_name_override", self._dial.server_name)
         return grpc.aio.secure_channel(endpoint, credentials, options=(*_CHANNEL_OPTIONS, name))
+
+
+async def _write(call: Any, message: pb.AgentMessage) -> None:
+    try:
+        await call.write(message)
+    except asyncio.InvalidStateError as err:
+        # The call ended between two writes; what the server said with it is the better reason.
+        raise Unavailable(f"the controller ended the stream: {await call.details()}") from err
 
 
 def _words(err: Exception) -> str:

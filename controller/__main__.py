@@ -22,6 +22,7 @@ from controller.api.host_sync import HostSyncServicer
 from controller.api.server import ApiServer, Config, Tls
 from controller.logs import LEVELS, configure
 from controller.openflow.server import SwitchServer, TlsFiles
+from controller.reconcile.gate import GateMode
 from controller.reconcile.reconciler import Reconciler
 from controller.store.etcd import Tls as EtcdTls
 from controller.store.etcd_store import EtcdStore
@@ -40,6 +41,7 @@ class Options:
     openflow_listen: tuple[str, int]
     openflow_advertise: str
     tls: TlsFiles | None
+    gate: GateMode
 
 
 def package_version() -> str:
@@ -57,7 +59,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
         await store.start()
         stack.push_async_callback(store.stop)
         epoch = await store.next_epoch(options.name)
-        reconciler = Reconciler(store, options.name, epoch)
+        reconciler = Reconciler(store, options.name, epoch, options.gate)
         await reconciler.start()
         stack.push_async_callback(reconciler.stop)
         switches = SwitchServer(
@@ -117,6 +119,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--cert", type=_FILE, help="This controller's certificate.")
 @click.option("--key", type=_FILE)
 @click.option("--insecure", is_flag=True, help="No TLS and no authentication. For nothing but trials.")
+@click.option(
+    "--gate",
+    type=click.Choice([mode.value for mode in GateMode]),
+    default=GateMode.ENFORCE.value,
+    help="What to do with flows that would break isolation: not push them, or only say so, or not look.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console")
 def main(
@@ -133,6 +141,7 @@ def main(
     cert: Path | None,
     key: Path | None,
     insecure: bool,
+    gate: str,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -147,6 +156,7 @@ def main(
             openflow_listen=_address(openflow_listen, "--openflow-listen"),
             openflow_advertise=openflow_advertise,
             tls=_tls(ca, cert, key, insecure=insecure),
+            gate=GateMode(gate),
         )
         asyncio.run(_run(options))
     except (CloisonError, OSError) as error:

@@ -25,7 +25,7 @@ from controller.verify.grammar import Refused, fault
 from controller.verify.intent import IntentDelta, World
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.isolation import Verifier, change_to
-from controller.verify.packet import ETH_ARP, HEADER_FIELDS, Packet
+from controller.verify.packet import ETH_ARP, HEADER_FIELDS, VLAN_PRESENT, Packet
 from controller.verify.path import Fabric, HostState
 from controller.verify.semantics import meaning
 from controller.verify.violation import Violation
@@ -102,7 +102,9 @@ class _Bench:
         """Tell whether the packet of a violation is really mistreated."""
         if violation.packet is None or violation.host is None:
             return False
-        return self._mistreated(Fabric(damaged, self.world.by_vtep), violation.host, violation.in_port, violation.packet)
+        return self._mistreated(
+            Fabric(damaged, self.world.by_vtep), violation.host, violation.in_port, violation.packet
+        )
 
     def harmful(self, damaged: States) -> bool:
         if any(fault(flow) for state in damaged.values() for flow in state.flows):
@@ -157,8 +159,10 @@ class _Bench:
         mac = terms.get("eth_dst")
         if flow.table >= 20 and mac is not None:
             _aim(values, mac.value)
-        for name in ("ip_frag", "arp_op"):
-            values[name] &= 0xFF if name == "arp_op" else 1
+        values["arp_op"] &= 0xFF
+        values["ip_frag"] &= 1
+        if values["vlan_vid"]:
+            values["vlan_vid"] |= VLAN_PRESENT
         return (*sender, Packet(**values).canonical())
 
     def _sender(self, host: HostName, values: dict[str, int]) -> tuple[HostName, int]:
@@ -239,7 +243,12 @@ def main() -> int:
     for name, row in [*((k, asdict(v)) for k, v in scores.items()), ("all", dict(total))]:
         print(f"{name:24}" + "".join(f"{row[h]:13}" for h in head))
     if given.out:
-        report = {"n": given.n, "seed": given.seed, "kinds": {k: asdict(v) for k, v in scores.items()}, "all": dict(total)}
+        report = {
+            "n": given.n,
+            "seed": given.seed,
+            "kinds": {k: asdict(v) for k, v in scores.items()},
+            "all": dict(total),
+        }
         given.out.write_text(json.dumps(report, indent=2) + "\n")
     return 1 if total["missed"] or total["false_alarms"] else 0
 

@@ -179,5 +179,6 @@ async def _nft(*arguments: str, data: bytes = b"") -> tuple[int, str, str]:
             out, words = await process.communicate(data)
     except TimeoutError as err:
         process.kill()
+        await process.wait()
         raise Unavailable("nft did not answer") from err
     return process.returncode or 0, out.decode(), " ".join(words.decode("utf-8", "replace").split())[:500]

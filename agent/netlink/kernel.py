@@ -55,7 +55,15 @@ class LinuxKernel:
     async def read(self) -> None:
         """Read everything of ours anew; raises Unavailable if the kernel gives no whole answer."""
         self._monitor.take()
-        self.actual = await _attempt(self._read_all)
+        self.actual = await _attempt(partial(read_all, self._requests))
+
+    async def inspect(self) -> Actual:
+        """Read everything of ours anew, past the mirror and beside whoever else reads; raises Unavailable."""
+        requests = Requests()
+        try:
+            return await _attempt(partial(read_all, requests))
+        finally:
+            requests.close()
 
     async def refresh(self) -> Scope:
         """Look at what events hint at; return the scope in which the mirror turned out to be wrong."""
@@ -202,27 +210,29 @@ class LinuxKernel:
                     _sort_in(neighbour, entries, strays)
         self.actual.set_fdb(vni, entries, strays)
 
-    async def _read_all(self) -> Actual:
-        actual, by_index = Actual(), {}
-        async for bodies in self._requests.dump(wire.link_dump()):
-            for seen in map(wire.link, bodies):
-                if seen is None:
-                    continue
-                if seen.link is None:
-                    actual.taken.add(Vni(seen.vni))
-                    continue
-                actual.set_link(Vni(seen.vni), seen.link)
-                by_index[seen.link.ifindex] = (seen.link.vni, dict[Mac, Vtep](), set[int]())
-        if by_index:
-            async for bodies in self._requests.dump(wire.fdb_dump()):
-                for neighbour in map(wire.neighbour, bodies):
-                    if neighbour is not None and neighbour.ifindex in by_index:
-                        _, entries, strays = by_index[neighbour.ifindex]
-                        _sort_in(neighbour, entries, strays)
-        for vni, entries, strays in by_index.values():
-            actual.set_fdb(vni, entries, strays)
-        actual.firewall = await firewall.read()
-        return actual
+
+async def read_all(requests: Requests) -> Actual:
+    """Return everything of ours that the kernel holds; raises Unavailable if it changed meanwhile."""
+    actual, by_index = Actual(), {}
+    async for bodies in requests.dump(wire.link_dump()):
+        for seen in map(wire.link, bodies):
+            if seen is None:
+                continue
+            if seen.link is None:
+                actual.taken.add(Vni(seen.vni))
+                continue
+            actual.set_link(Vni(seen.vni), seen.link)
+            by_index[seen.link.ifindex] = (seen.link.vni, dict[Mac, Vtep](), set[int]())
+    if by_index:
+        async for bodies in requests.dump(wire.fdb_dump()):
+            for neighbour in map(wire.neighbour, bodies):
+                if neighbour is not None and neighbour.ifindex in by_index:
+                    _, entries, strays = by_index[neighbour.ifindex]
+                    _sort_in(neighbour, entries, strays)
+    for vni, entries, strays in by_index.values():
+        actual.set_fdb(vni, entries, strays)
+    actual.firewall = await firewall.read()
+    return actual
 
 
 async def _attempt(work: Callable[[], Awaitable[T]]) -> T:

@@ -56,6 +56,16 @@ class OvsBridge:
         path = self._control_socket or control.control_path(self._run_dir())
         await control.command(path, "revalidator/wait")
 
+    async def trace(self, flow: str) -> str:
+        """Return what ofproto/trace says of a flow that enters this bridge; nothing is sent or learnt.
+
+        Raises ValueError for what is no flow, Unavailable if ovs-vswitchd refuses it or does not answer.
+        """
+        if flow.startswith("-"):
+            raise ValueError("a flow, not an option")
+        path = self._control_socket or control.control_path(self._run_dir())
+        return await control.command(path, "ofproto/trace", self._name, flow)
+
     def _run_dir(self) -> Path:
         if not self._remote.startswith("unix:"):
             raise Unavailable("the control socket of ovs-vswitchd is not known; use --vswitchd-ctl")

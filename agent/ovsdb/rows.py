@@ -5,6 +5,7 @@ Only for the database thread. Writing means the difference: a row that is right 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ COLUMNS: dict[str, list[str]] = {
 
 INACTIVITY_PROBE_MS = 5000
 MAX_BACKOFF_MS = 1000
+_DEVICE_TYPES = ("", "system", "tap", "afxdp")
+_DEVICE_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 STATE, REASON, VNI, IFINDEX = "cloison-state", "cloison-reason", "cloison-vni", "cloison-ifindex"
 
 
@@ -61,7 +64,10 @@ def view(idl: Any, name: str) -> BridgeView:
         ofport = max(0, _one(interface.ofport, 0))
         vni = link_vni(interface.name)
         if vni is None:
-            found = InterfaceView(interface.name, ids.get("iface-id", ""), ofport, error)
+            device = interface.type in _DEVICE_TYPES
+            if device and not _DEVICE_NAME.fullmatch(interface.name):
+                device, error = False, "the host cannot be kept from hearing a device of this name"
+            found = InterfaceView(interface.name, ids.get("iface-id", ""), ofport, error, device)
             interfaces[interface.name] = found
         else:
             tunnels[vni] = TunnelView(vni, ofport, error, _number(ids.get(IFINDEX, "")))

@@ -30,7 +30,7 @@ with warnings.catch_warnings():
 T = TypeVar("T")
 PROBE_INTERVAL_MS = 5000
 COMMIT_ATTEMPTS = 10
-SETTLE_TIMEOUT_S = 5.0
+SETTLE_TIMEOUT_S = 1.0
 _DATABASE = "Open_vSwitch"
 
 

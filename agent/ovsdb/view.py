@@ -28,12 +28,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceView:
-    """A workload's interface on the bridge; ofport 0 until Open vSwitch has given a number."""
+    """A workload's interface on the bridge; ofport 0 until Open vSwitch has given a number.
+
+    device: it is a device of the kernel, which the host's own IP stack would hear too.
+    """
 
     name: str
     iface_id: str
     ofport: int
     error: str
+    device: bool = True
 
     @property
     def usable(self) -> bool:

@@ -93,8 +93,10 @@ class HostSyncServicer(host_sync_pb2_grpc.HostSyncServicer):
                         self._reconciler.acked(session, message.ack)
                     case "drift":
                         self._reconciler.drifted(session, message.drift)
+                    case "inspection":
+                        self._reconciler.inspected(session, message.inspection)
                     case other:
-                        raise InvalidIntent.of("kind", other, "inventory, ack or drift")
+                        raise InvalidIntent.of("kind", other, "inventory, ack, drift or inspection")
             session.close("the agent ended the stream")
         except CloisonError as error:
             _log.warning("agent session refused", host=session.host.host, error=str(error))

@@ -119,7 +119,7 @@ class Standard(Generic[R]):
 
     def _validated(self, build: Callable[[State], tuple[Txn, R]]) -> R:
         txn, resource = build(self._api.store.state)
-        txn.check_limits()
+        txn.check_limits(self._api.store.limits)
         return resource
 
     def _show(self, resource: R) -> Any:

@@ -267,13 +267,16 @@ def _delete(resource: Resource) -> click.Command:
     @realized.options
     @_dry_run
     def command(names: tuple[str, ...], etag: str, dry_run: bool, **values: Any) -> None:
+        gone: dict[str, int] = {}
         for name in names:
             full = _name(resource, name, values)
             request = _request(resource, "Delete")(name=full, etag=etag, validate_only=dry_run)
             _, trailers = session.current().call(_method(resource, "Delete").with_call, request)
             click.echo(f"{full} {'could be deleted' if dry_run else 'deleted'}")
-            if values["wait"] and not dry_run:
-                realized.wait(full, _revision_in(trailers), values["timeout"])
+            gone[full] = _revision_in(trailers)
+        if values["wait"] and not dry_run:
+            for full, revision in gone.items():
+                realized.wait(full, revision, values["timeout"])
 
     return command
 

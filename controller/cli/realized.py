@@ -47,7 +47,7 @@ def wait(name: str, revision: int, timeout_s: float) -> int:
         return int(answer.revision)
     what = name or f"revision {answer.revision}"
     raise Failure(
-        f"{what} is stored, but not in force everywhere after {timeout_s:g} s",
+        f"{what} is changed in the store, but not in force everywhere after {timeout_s:g} s",
         [*lines_of(answer.missing), "next: `cloison status`, `cloison host list`; it goes on by itself"],
         Exit.NOT_REALIZED,
     )

@@ -52,6 +52,16 @@ class FlowSet:
             self._add(unit, flows)
         return conflicts
 
+    def flows_of(self, unit: Unit) -> tuple[Flow, ...]:
+        """Return the flows of a unit, none if it has none."""
+        return self._units.get(unit, ())
+
+    def preview(self, units: Mapping[Unit, tuple[Flow, ...]]) -> tuple[set[Flow], set[Flow]]:
+        """Return the flows that setting these units would take away, and those it would bring."""
+        before = {flow for unit in units for flow in self._units.get(unit, ())}
+        after = {flow for flows in units.values() for flow in flows}
+        return before - after, after - before
+
     def _add(self, unit: Unit, flows: tuple[Flow, ...]) -> None:
         if flows:
             self._units[unit] = flows

@@ -17,9 +17,10 @@ from controller.flows import Flow
 from controller.flows.delta import FlowDelta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
-from controller.reconcile.flowset import FlowConflict, FlowSet, Unit
+from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession
+from controller.reconcile.tracker import Condition
 from controller.reconcile.tunnels import PlanChange
 
 _log = structlog.get_logger(__name__)
@@ -47,8 +48,8 @@ class HostActor:
         self._ports: Mapping[int, str] | None = None
         self.agent: AgentSession | None = None
         self.drift_count = 0
-        # Units that get no flows, and why.
-        self.blocked: dict[Unit, str] = {}
+        # Units that do not have the flows they should, and why.
+        self.blocked: dict[Unit, Condition] = {}
         # What the agent said it could not do, until its next clean receipt.
         self.agent_errors: tuple[str, ...] = ()
         self._latest = latest
@@ -56,6 +57,7 @@ class HostActor:
         self._on_ports = on_ports
         self._snapshot = snapshot
         self._revalidate = False
+        self._plan_held = False
         self._barrier_sent = -1
         self._must_read = False
         # The first read of a session finds what a restart left, which is no drift.
@@ -67,22 +69,38 @@ class HostActor:
     # --- desired state ------------------------------------------------------------------------------
 
     def change(
-        self, revision: int, units: Mapping[Unit, tuple[Flow, ...]], plan: PlanChange | None = None
+        self,
+        revision: int,
+        units: Mapping[Unit, tuple[Flow, ...]],
+        plan: PlanChange | None = None,
+        *,
+        hold_plan: bool = False,
     ) -> None:
-        """The state asks for other flows of some units, or another plan, from this revision on."""
+        """The state asks for other flows of some units, or another plan, from this revision (or before) on.
+
+        With hold_plan the plan is not to be sent; the next one that is takes it along, as a snapshot.
+        """
         for unit in units:
             self.blocked.pop(unit, None)
         for conflict in self.flows.set_units(units):
-            self._block(conflict)
+            self.block(conflict.unit, "FLOW_CONFLICT", str(conflict))
         if self.flows.dirty:
             self.flows_progress.require(revision)
             self._wake.set()
         if plan is not None:
             self.plan_progress.require(revision)
             self._revalidate |= plan.takes_away
-            if self.agent is not None and self.agent.ready:
-                self.agent.send_plan(revision, plan)
+            self._send_plan(plan, hold_plan)
         self.send_barrier()
+
+    def _send_plan(self, plan: PlanChange, hold_plan: bool) -> None:
+        self._plan_held, was_held = hold_plan, self._plan_held
+        if hold_plan or self.agent is None or not self.agent.ready:
+            return
+        if was_held:
+            self.agent.send_snapshot(self._latest(), self._snapshot(self.name))
+        else:
+            self.agent.send_plan(self._latest(), plan)
 
     def holds(self, revision: int) -> bool:
         """Tell whether the host enforces everything up to revision that concerns it."""
@@ -96,11 +114,10 @@ class HostActor:
         ]
         return max(0, min(pending) - 1) if pending else self._latest()
 
-    def _block(self, conflict: FlowConflict) -> None:
-        self.blocked[conflict.unit] = str(conflict)
-        self._log.error(
-            "flow conflict: unit gets no flows", unit=str(conflict.unit), other=str(conflict.other)
-        )
+    def block(self, unit: Unit, reason: str, message: str) -> None:
+        """Note that a unit does not have the flows it should."""
+        self.blocked[unit] = Condition(reason, message, (str(self.name),))
+        self._log.error("flows withheld", unit=_unit_text(unit), reason=reason, error=message)
 
     def has_port(self, ofport: int, name: str) -> bool:
         """Tell whether the bridge has this interface under this number. Unknown (no session yet) is yes:
@@ -145,6 +162,8 @@ class HostActor:
         pending = self.flows_progress.outstanding
         through = self._latest() if pending is None else pending - 1
         wanted = force or not self.plan_progress.holds(through)
+        if self._plan_held:
+            return
         if through > self._barrier_sent and through >= 0 and wanted:
             self.agent.send_barrier(through, revalidate=self._revalidate)
             self._barrier_sent, self._revalidate = through, False
@@ -282,14 +301,17 @@ class HostActor:
             unit = self.flows.owner(error.change.key) if isinstance(error.change, Flow) else None
             if unit is not None:
                 units[unit] = ()
-                self.blocked[unit] = error.text
+                self.block(unit, "REFUSED_BY_SWITCH", error.text)
         if not units:
             raise Unavailable(
                 f"the switch refused a bundle and named no flow of ours: {refused}"
             ) from refused
-        self._log.error("switch refused flows", units=[str(u) for u in units], errors=str(refused))
         self.flows.set_units(units)
 
     def stop(self) -> None:
         """End the tasks this host owns; nothing is taken off the switch."""
         self._stop_drift_watch()
+
+
+def _unit_text(unit: Unit) -> str:
+    return " ".join(map(str, unit)) if isinstance(unit, tuple) else str(unit)

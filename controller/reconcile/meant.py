@@ -6,18 +6,27 @@ views, and nothing else, so that an error in the one is not repeated in the othe
 
 from __future__ import annotations
 
-from cloison.model import Network, Port
+from collections.abc import Callable
+
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.impact import Impact
-from controller.reconcile.views import live_binding
+from controller.reconcile.views import live_binding, vxlan_device
 from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, IntentDelta, NetworkIntent, PortIntent
 
+# Tells whether a bridge has this interface under this number (HostActor.has_port).
+HasPort = Callable[[HostName, int, str], bool]
 
-def intent_of(state: State) -> Intent:
+
+def believe(host: HostName, ofport: int, interface: str) -> bool:
+    """Take every reported port number for true: for a state without switches."""
+    return True
+
+
+def intent_of(state: State, has_port: HasPort = believe) -> Intent:
     """Return everything that is meant at one revision."""
-    networks = {name: network_intent(state, name) for name in state.networks}
-    ports = {name: port_intent(state, name) for name in state.ports}
+    networks = {name: network_intent(state, name, has_port) for name in state.networks}
+    ports = {name: port_intent(state, name, has_port) for name in state.ports}
     return Intent(
         hosts={name: HostIntent(name=name, vtep=host.vtep) for name, host in state.hosts.items()},
         networks={name: network for name, network in networks.items() if network},
@@ -25,14 +34,16 @@ def intent_of(state: State) -> Intent:
     )
 
 
-def intent_delta(state: State, impact: Impact, hosts: set[HostName]) -> IntentDelta:
+def intent_delta(
+    state: State, impact: Impact, hosts: set[HostName], has_port: HasPort = believe
+) -> IntentDelta:
     """Return the new value of everything that a revision touches."""
     ports = impact.moved | {port for _, port in impact.port_units}
     networks = impact.spans | {network for _, network in impact.network_units}
     return IntentDelta(
         hosts={name: host_intent(state, name) for name in hosts},
-        networks={name: network_intent(state, name) for name in networks},
-        ports={name: port_intent(state, name) for name in ports},
+        networks={name: network_intent(state, name, has_port) for name in networks},
+        ports={name: port_intent(state, name, has_port) for name in ports},
     )
 
 
@@ -42,34 +53,28 @@ def host_intent(state: State, name: HostName) -> HostIntent | None:
     return HostIntent(name=name, vtep=host.vtep) if host else None
 
 
-def network_intent(state: State, name: NetworkName) -> NetworkIntent | None:
+def network_intent(state: State, name: NetworkName, has_port: HasPort) -> NetworkIntent | None:
     """Return what is meant of a network, None if it is gone."""
     network = state.networks.get(name)
-    return _network(state, network) if network and name.parent in state.tenants else None
-
-
-def _network(state: State, network: Network) -> NetworkIntent:
+    if network is None or name.parent not in state.tenants:
+        return None
     tunnels = {}
-    for host in state.bound_hosts(network.name):
+    for host in state.bound_hosts(name):
         tunnel = state.tunnel_ports.get((host, network.vni))
-        if tunnel is not None:
+        if tunnel is not None and has_port(host, tunnel.ofport, vxlan_device(network.vni)):
             tunnels[host] = tunnel.ofport
-    return NetworkIntent(
-        name=network.name,
-        vni=network.vni,
-        subnets=tuple(subnet.cidr for subnet in state.subnets_of(network.name)),
-        tunnels=tunnels,
-    )
+    cidrs = tuple(subnet.cidr for subnet in state.subnets_of(name))
+    return NetworkIntent(name=name, vni=network.vni, subnets=cidrs, tunnels=tunnels)
 
 
-def port_intent(state: State, name: PortName) -> PortIntent | None:
+def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent | None:
     """Return what is meant of a port, None if it is gone; without a host if it lives nowhere."""
     port = state.ports.get(name)
-    return _port(state, port) if port and name.parent in state.networks else None
-
-
-def _port(state: State, port: Port) -> PortIntent:
+    if port is None or name.parent not in state.networks:
+        return None
     binding = live_binding(state, port)
+    if binding is not None and not has_port(binding.host, binding.ofport, binding.interface):
+        binding = None
     return PortIntent(
         name=port.name,
         number=port.number,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from cloison.model import Port
 from cloison.names import HostName, NetworkName, PortName, ResourceName, TenantName
@@ -90,12 +91,12 @@ class RealizedTracker:
 
     # --- what happened ------------------------------------------------------------------------------
 
-    def touched(self, ports: set[PortName], revision: int) -> None:
-        """These ports are affected by this revision; the revision is compiled."""
+    def touched(self, ports: set[PortName], since: int, revision: int) -> None:
+        """These ports are affected from revision since on; everything up to revision is compiled."""
         self._revision = revision
         for name in ports:
             if name in self._state().ports:
-                self._effect[name] = revision
+                self._effect[name] = since
                 self._unsettled.add(name)
             else:
                 self._effect.pop(name, None)
@@ -133,10 +134,9 @@ class RealizedTracker:
         if binding is None:
             return port_pb2.Port.DOWN, (self._why_unplugged(port),), None
         actor = self.hosts.get(binding.host)
-        blocked = actor.blocked.get(("port", port.name)) if actor else None
-        if blocked is not None:
-            refused = Condition("REFUSED_BY_SWITCH", blocked, (str(binding.host),))
-            return port_pb2.Port.ERROR, (refused,), binding.host
+        for unit in (("port", port.name), ("network", port.name.parent)):
+            if actor is not None and unit in actor.blocked:
+                return port_pb2.Port.ERROR, (actor.blocked[unit],), binding.host
         missing = self._missing(port, binding.host)
         if actor is not None and not actor.has_port(binding.ofport, binding.interface):
             text = f"the switch of {binding.host} has no port {binding.ofport} named {binding.interface}"
@@ -204,8 +204,8 @@ class RealizedTracker:
         if actor is None:
             return HostStatus()
         conditions = [
-            Condition("REFUSED_BY_SWITCH", text, tuple(str(part) for part in _subjects(unit)))
-            for unit, text in actor.blocked.items()
+            replace(condition, subjects=tuple(str(part) for part in _subjects(unit)))
+            for unit, condition in actor.blocked.items()
         ]
         conditions += [Condition("AGENT_ERROR", text, (str(host),)) for text in actor.agent_errors]
         return HostStatus(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine, Sequence, Set
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -22,31 +22,38 @@ from cloison.v1 import host_sync_pb2
 from controller.compiler import network_flows, port_flows, static_flows
 from controller.flows import Flow
 from controller.openflow.switch import Switch
-from controller.reconcile.binding import Verdict
+from controller.reconcile.binding import Verdict as InterfaceVerdict
 from controller.reconcile.flowset import Unit
+from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.meant import intent_delta, intent_of
 from controller.reconcile.plugs import PlugWorker
 from controller.reconcile.realized import RealizedTracker
 from controller.reconcile.registration import Registration, registration_txn
 from controller.reconcile.release import ReleaseWorker
 from controller.reconcile.session import AgentSession
-from controller.reconcile.tunnels import TunnelPlans
+from controller.reconcile.tunnels import PlanChange, TunnelPlans
 from controller.reconcile.views import network_view, port_view, vxlan_device
-from controller.store.changes import RevisionChanges
+from controller.store.changes import Change, RevisionChanges
 from controller.store.state import State
 from controller.store.store import Store
+from controller.verify.intent import IntentDelta
 
 _log = structlog.get_logger(__name__)
 
 STATIC_UNIT: Unit = ("static",)
+UnitFlows = dict[HostName, dict[Unit, tuple[Flow, ...]]]
 
 
 class Reconciler:
     """Owns one HostActor per known host, and the workers beside them."""
 
-    def __init__(self, store: Store, controller_id: str, epoch: int) -> None:
+    def __init__(
+        self, store: Store, controller_id: str, epoch: int, gate: GateMode = GateMode.ENFORCE
+    ) -> None:
         self._store = store
+        self._gate = Gate(gate)
         self._hosts: dict[HostName, HostActor] = {}
         self._plans = TunnelPlans()
         self._plugs: dict[HostName, PlugWorker] = {}
@@ -56,6 +63,20 @@ class Reconciler:
         self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
         self.tracker.hosts = self._hosts
         self._release = ReleaseWorker(store, self._host_holds)
+
+    @property
+    def revision(self) -> int:
+        """The revision of the store that hosts are being brought to."""
+        return self._revision
+
+    @property
+    def hosts(self) -> Mapping[HostName, HostActor]:
+        """Every known host, for those who look and change nothing."""
+        return self._hosts
+
+    def plan_of(self, host: HostName) -> PlanChange:
+        """Return the whole tunnel plan of a host."""
+        return self._plans.snapshot(host)
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -82,8 +103,10 @@ class Reconciler:
         return task
 
     async def _follow(self, subscription: Any) -> None:
-        async for revision in subscription:
-            self._process(revision)
+        async for first in subscription:
+            # All that is waiting together: the mirror is at the last of them, and half of the way to a
+            # state is no state that anybody asked for.
+            self._process([first, *subscription.pending()])
 
     # --- from state to hosts ------------------------------------------------------------------------
 
@@ -98,36 +121,66 @@ class Reconciler:
         self._revision = state.revision
         for host in state.hosts:
             self._actor(host)
-        self._carry_out(impact, state.revision)
+        units, plans = self._compile(impact)
+        intent = intent_of(state, self._has_port)
+        self._carry_out(
+            impact, units, plans, self._gate.load(intent, units, plans, self._revision), self._revision
+        )
         self._release.load(state)
 
-    def _process(self, changes: RevisionChanges) -> None:
-        """Follow one transaction."""
+    def _process(self, revisions: Sequence[RevisionChanges]) -> None:
+        """Follow transactions, up to the revision that the mirror is at."""
         state = self._store.state
-        impact = impact_of(changes.changes, state)
-        self._revision = changes.revision
-        for change in changes.changes:
-            if isinstance(change.new, Host) and change.old is None:
-                self._actor(change.new.name)
-            elif isinstance(change.old, Host) and change.new is None:
-                self._forget(change.old.name)
-        self._carry_out(impact, changes.revision)
+        changes = [change for revision in revisions for change in revision.changes]
+        impact = impact_of(changes, state)
+        self._revision = revisions[-1].revision
+        hosts = {c.stored.name for c in changes if isinstance(c.stored, Host)}
+        for host in hosts & state.hosts.keys():
+            self._actor(host)
+        self._change(impact, hosts, revisions[0].revision)
+        for host in hosts - state.hosts.keys():
+            self._forget(host)
         self._mark_plugs(changes)
-        self._release.follow(changes.changes)
+        self._release.follow(changes)
 
-    def _carry_out(self, impact: Impact, revision: int) -> None:
+    def _change(self, impact: Impact, hosts: set[HostName], since: int) -> None:
+        """Compile what is touched from revision since on, have it judged, and hand it to the hosts."""
+        units, plans = self._compile(impact)
+        delta = intent_delta(self._store.state, impact, hosts, self._has_port)
+        flows = {host: self._actor(host).flows for host in units}
+        verdict = self._gate.examine(delta, units, plans, flows, self._revision)
+        self._carry_out(impact, units, plans, verdict, since)
+
+    def _compile(self, impact: Impact) -> tuple[UnitFlows, dict[HostName, PlanChange]]:
         state = self._store.state
-        units: dict[HostName, dict[Unit, tuple[Flow, ...]]] = {}
+        units: UnitFlows = {}
         for host, port in impact.port_units:
             units.setdefault(host, {})["port", port] = self._compile_port(state, host, port)
         for host, network in impact.network_units:
             units.setdefault(host, {})["network", network] = self._compile_network(state, host, network)
-        plans = self._plans.update(state, impact)
-        for host in units.keys() | plans.keys():
-            if host in self._hosts or host in state.hosts:
-                self._actor(host).change(revision, units.get(host, {}), plans.get(host))
+        return units, self._plans.update(state, impact)
+
+    def _carry_out(
+        self,
+        impact: Impact,
+        compiled: UnitFlows,
+        plans: dict[HostName, PlanChange],
+        verdict: Verdict,
+        since: int,
+    ) -> None:
+        known = self._hosts.keys() | self._store.state.hosts.keys()
+        for host in (compiled.keys() | plans.keys()) & known:
+            units, actor = verdict.units.get(host, {}), self._actor(host)
+            actor.change(since, units, plans.get(host), hold_plan=verdict.plans_held)
+            for unit, flows in compiled.get(host, {}).items():
+                if units[unit] != flows:
+                    actor.block(unit, "REFUSED_BY_GATE", "; ".join(map(str, verdict.refused[:3])))
         touched = impact.moved | {port for _, port in impact.port_units}
-        self.tracker.touched(touched, revision)
+        self.tracker.touched(touched, since, self._revision)
+
+    def _has_port(self, host: HostName, ofport: int, interface: str) -> bool:
+        actor = self._hosts.get(host)
+        return actor is None or actor.has_port(ofport, interface)
 
     def _compile_port(self, state: State, host: HostName, port: PortName) -> tuple[Flow, ...]:
         view = port_view(state, port, host)
@@ -150,14 +203,15 @@ class Reconciler:
         state, host = self._store.state, actor.name
         impact = Impact()
         for binding in state.bindings_on(host):
-            if binding.ofport in ofports:
+            has_flows = bool(actor.flows.flows_of(("port", binding.port)))
+            if binding.ofport in ofports and has_flows != actor.has_port(binding.ofport, binding.interface):
                 impact.port_units.add((host, binding.port))
         for tunnel in state.tunnel_ports_on(host):
             network = state.network_by_vni(tunnel.vni) if tunnel.ofport in ofports else None
             if network is not None:
                 impact.network_units.add((host, network.name))
         if impact.port_units or impact.network_units:
-            self._carry_out(impact, self._revision)
+            self._change(impact, set(), self._revision)
 
     # --- hosts --------------------------------------------------------------------------------------
 
@@ -168,7 +222,14 @@ class Reconciler:
                 name, lambda: self._revision, self._progressed, self._ports_changed, self._plans.snapshot
             )
             self._hosts[name] = actor
-            actor.change(self._revision, {STATIC_UNIT: static_flows()})
+            units: UnitFlows = {name: {STATIC_UNIT: static_flows()}}
+            self._carry_out(
+                Impact(),
+                units,
+                {},
+                self._gate.examine(IntentDelta(), units, {}, {}, self._revision),
+                self._revision,
+            )
             self._host_tasks[name] = asyncio.create_task(actor.run(), name=f"host-{name.host}")
         return actor
 
@@ -180,6 +241,7 @@ class Reconciler:
             task.cancel()
         if actor is not None:
             actor.stop()
+            self._gate.forget(name, actor.flows, self._plans.snapshot(name))
             if actor.agent is not None:
                 actor.agent.close("the host was deleted")
         self._release.progressed()
@@ -260,12 +322,18 @@ class Reconciler:
 
     def agent_gone(self, session: AgentSession) -> None:
         """A stream ended."""
+        session.inspections.end("the agent ended the stream")
         if session.worker is not None:
             session.worker.cancel()
         actor = self._hosts.get(session.host)
         if actor is not None and actor.agent is session:
             self._plugs.pop(session.host, None)
             actor.agent_gone(session)
+
+    @staticmethod
+    def inspected(session: AgentSession, answer: host_sync_pb2.Inspection) -> None:
+        """An agent answers what it was asked; more than that, and answers nobody waits for, are dropped."""
+        session.inspections.answered(answer)
 
     def acked(self, session: AgentSession, ack: host_sync_pb2.Ack) -> None:
         """An agent's receipt."""
@@ -287,7 +355,7 @@ class Reconciler:
             repair_s=round(drift.repair_s, 4),
         )
 
-    def _judged(self, session: AgentSession, verdicts: Sequence[Verdict]) -> None:
+    def _judged(self, session: AgentSession, verdicts: Sequence[InterfaceVerdict]) -> None:
         """Verdicts are stored (or were already): tell the agent and whoever asks."""
         refused = self.tracker.refused.setdefault(session.host, {})
         for verdict in verdicts:
@@ -304,13 +372,10 @@ class Reconciler:
             )
         session.send_verdicts(verdicts)
 
-    def _mark_plugs(self, changes: RevisionChanges) -> None:
+    def _mark_plugs(self, changes: Sequence[Change]) -> None:
         """A port that came, went or moved may suit interfaces that are plugged already."""
         iface_ids = {
-            port.iface_id
-            for change in changes.changes
-            for port in (change.old, change.new)
-            if isinstance(port, Port)
+            port.iface_id for change in changes for port in (change.old, change.new) if isinstance(port, Port)
         }
         if not iface_ids:
             return

@@ -12,6 +12,7 @@ from cloison.model import Vni
 from cloison.names import HostName
 from cloison.v1 import common_pb2, host_sync_pb2
 from controller.reconcile.binding import Interface, Verdict
+from controller.reconcile.inspect import Inspections
 from controller.reconcile.tunnels import NetworkChange, PlanChange
 
 # An agent that reads nothing for this many messages is cut off; it comes back and gets a snapshot.
@@ -28,6 +29,7 @@ class AgentSession:
         self.ready = False
         self.interfaces: dict[str, Interface] = {}
         self.tunnel_ports: dict[Vni, int] = {}
+        self.inspections = Inspections(self.send)
         self._iface_counts: Counter[str] = Counter()
         self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | None] = asyncio.Queue()
         self.closed_because: str | None = None
@@ -103,6 +105,7 @@ class AgentSession:
         if self.closed_because is None:
             self.closed_because = reason
             self.ready = False
+            self.inspections.end(reason)
             self._queue.put_nowait(None)
 
     async def outgoing(self) -> AsyncIterator[host_sync_pb2.ControllerMessage]:

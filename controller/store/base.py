@@ -22,7 +22,7 @@ from controller.store.changes import RevisionChanges
 from controller.store.mirror import Expected, Mirror
 from controller.store.state import State
 from controller.store.store import SUBSCRIPTION_REVISIONS_MAX, Build, Subscription
-from controller.store.txn import Condition, Txn
+from controller.store.txn import DEFAULT_LIMITS, Condition, Limits, Txn
 
 log = structlog.get_logger(__name__)
 
@@ -49,8 +49,14 @@ class OutcomeUnknown(Exception):
 class BaseStore(ABC):
     """`Store` but for start, stop, and the way to etcd."""
 
-    def __init__(self, *, subscription_revisions_max: int = SUBSCRIPTION_REVISIONS_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        subscription_revisions_max: int = SUBSCRIPTION_REVISIONS_MAX,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self._mirror = Mirror(subscription_revisions_max)
+        self._limits = limits
         self._healthy = False
         # Key -> end of the transaction of this process that writes it.
         self._flights: dict[str, asyncio.Future[None]] = {}
@@ -59,6 +65,11 @@ class BaseStore(ABC):
     def state(self) -> State:
         """See Store."""
         return self._mirror.state
+
+    @property
+    def limits(self) -> Limits:
+        """See Store."""
+        return self._limits
 
     @property
     def healthy(self) -> bool:
@@ -87,7 +98,7 @@ class BaseStore(ABC):
             txn, result = build(self.state)
             if not txn:
                 return self.state.revision, result
-            txn.check_limits()
+            txn.check_limits(self._limits)
             if (flight := self._in_the_way(txn)) is not None:
                 await asyncio.wait([flight])
                 continue

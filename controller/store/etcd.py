@@ -332,6 +332,12 @@ _CONDITIONS: dict[Condition, Callable[[Compare], dict[str, Any]]] = {
         "result": rpc.Compare.EQUAL,
         "mod_revision": compare.revision,
     },
+    # Of a key that is not there etcd takes the mod revision to be 0.
+    Condition.NOT_NEWER: lambda compare: {
+        "target": rpc.Compare.MOD,
+        "result": rpc.Compare.LESS,
+        "mod_revision": compare.revision + 1,
+    },
 }
 
 

@@ -29,7 +29,7 @@ from controller.store.etcd import Client, Compacted, Endpoint, EtcdDown, Header,
 from controller.store.relist import Relist
 from controller.store.revisions import BrokenWatch, Revisions
 from controller.store.store import SUBSCRIPTION_REVISIONS_MAX
-from controller.store.txn import Compare, Condition, Txn, Write
+from controller.store.txn import DEFAULT_LIMITS, Compare, Condition, Limits, Txn, Write
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +54,8 @@ class Settings:
     mass_delete_max: float = 0.2
     mass_delete_min_objects: int = 20
     subscription_revisions_max: int = SUBSCRIPTION_REVISIONS_MAX
+    # What etcd was started with.
+    limits: Limits = DEFAULT_LIMITS
 
 
 class EtcdStore(BaseStore):
@@ -62,7 +64,10 @@ class EtcdStore(BaseStore):
     def __init__(self, endpoints: Sequence[str], tls: Tls | None, settings: Settings | None = None) -> None:
         """endpoints: https://HOST:PORT of each member (http: plain text, tls None)."""
         self._settings = settings if settings is not None else Settings()
-        super().__init__(subscription_revisions_max=self._settings.subscription_revisions_max)
+        super().__init__(
+            subscription_revisions_max=self._settings.subscription_revisions_max,
+            limits=self._settings.limits,
+        )
         if not endpoints:
             raise InvalidIntent.of("etcd", "", "at least one https://HOST:PORT")
         self._endpoints = [Endpoint.parse(endpoint) for endpoint in endpoints]

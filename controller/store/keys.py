@@ -165,6 +165,12 @@ def report_prefixes(name: ResourceName) -> tuple[str, ...]:
             return ()
 
 
+def report_owner(prefix: str) -> PortName | HostName:
+    """Return the port or host of a prefix that report_prefixes made."""
+    parts = prefix.removeprefix(PREFIX).removesuffix("/").split("/")
+    return PortName(*parts[1:]) if parts[0] == "bindings" else HostName(*parts[1:])
+
+
 def reference_prefix(referred: ResourceName) -> str:
     """Return the prefix of the references to a subnet or host (they have no children with references)."""
     return f"{_REFS}{referred}/"

@@ -17,7 +17,7 @@ from controller.store import keys
 from controller.store.base import BaseStore, Outcome, OutcomeUnknown
 from controller.store.mirror import RawEvent
 from controller.store.relist import Relist
-from controller.store.txn import Compare, Condition, Txn, Write
+from controller.store.txn import DEFAULT_LIMITS, Compare, Condition, Limits, Txn, Write
 
 
 class _Value(NamedTuple):
@@ -72,6 +72,8 @@ class MemoryEtcd:
                 return bool(found)
             case Condition.UNCHANGED:
                 return bool(found) and all(self.values[key].mod_revision == compare.revision for key in found)
+            case Condition.NOT_NEWER:
+                return all(self.values[key].mod_revision <= compare.revision for key in found)
 
     def compact(self) -> None:
         """Forget history; a watch that has not read it yet must list again."""
@@ -82,8 +84,14 @@ class MemoryEtcd:
 class MemoryStore(BaseStore):
     """A store without etcd, for tests of everything above the seam."""
 
-    def __init__(self, etcd: MemoryEtcd | None = None, *, subscription_revisions_max: int = 20_000) -> None:
-        super().__init__(subscription_revisions_max=subscription_revisions_max)
+    def __init__(
+        self,
+        etcd: MemoryEtcd | None = None,
+        *,
+        subscription_revisions_max: int = 20_000,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        super().__init__(subscription_revisions_max=subscription_revisions_max, limits=limits)
         self.etcd = etcd if etcd is not None else MemoryEtcd()
         # What the next commit meets: 'lost' = done, but the answer is lost; 'late' = the same, and
         # etcd comes to it only some time after; 'down' = not done, and known.

@@ -11,13 +11,14 @@ concurrent builds from choosing the same number; the store sets and clears them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import NamedTuple
 
 from cloison.errors import InvalidIntent
 from cloison.model import Reservation, Revision
 from cloison.names import HostName
 from controller.store import keys
+from controller.store.layers import Layer, Layers
 
 
 class _Holder(NamedTuple):
@@ -38,7 +39,7 @@ class _Holder(NamedTuple):
         )
 
 
-_Scope = dict[int | str, _Holder]
+_Scope = MutableMapping[int | str, _Holder]
 
 
 class Reservations(Mapping[str, Reservation]):
@@ -47,11 +48,30 @@ class Reservations(Mapping[str, Reservation]):
     __slots__ = ("_claims", "_len", "_recent", "_released", "_scopes")
 
     def __init__(self) -> None:
-        self._scopes: dict[str, _Scope] = {}
+        self._scopes: MutableMapping[str, _Scope] = {}
         self._len = 0
-        self._released: dict[str, None] = {}
+        self._released: MutableMapping[str, None] = {}
         self._claims: Counter[tuple[str, int | str]] = Counter()
         self._recent: dict[str, _Holder] = {}
+
+    def fork(self) -> Reservations:
+        """Return reservations on top of these; see State.fork. Claims are those of here, as they come."""
+        return self._derived(Layers(self._scopes), Layer(self._released), self._claims)
+
+    def copy(self) -> Reservations:
+        """Return the same reservations, independent of these; see State.copy."""
+        scopes: dict[str, _Scope] = {scope: dict(numbers) for scope, numbers in self._scopes.items()}
+        return self._derived(scopes, dict(self._released), Counter(self._claims))
+
+    def _derived(
+        self,
+        scopes: MutableMapping[str, _Scope],
+        released: MutableMapping[str, None],
+        claims: Counter[tuple[str, int | str]],
+    ) -> Reservations:
+        made = Reservations()
+        made._scopes, made._released, made._claims, made._len = scopes, released, claims, self._len
+        return made
 
     # -- reading -----------------------------------------------------------------------------------
 

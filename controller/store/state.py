@@ -7,7 +7,7 @@ Between two awaits a reader sees one revision; across an await the state may hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from cloison.model import (
 from cloison.names import HostName, NetworkName, PortName, ResourceName, SubnetName, TenantName
 from controller.store.changes import Change, Event, RevisionChanges
 from controller.store.keys import BindingKey, StoredKey, TunnelPortKey
+from controller.store.layers import Layer, Layers
 from controller.store.reservations import Reservations
 
 K = TypeVar("K")
@@ -36,11 +37,30 @@ M = TypeVar("M")
 V = TypeVar("V")
 
 
-def _add(index: dict[K, dict[M, V]], key: K, member: M, value: V) -> None:
+Index = MutableMapping[K, MutableMapping[M, V]]
+_INDEXES = frozenset(
+    {
+        "_networks_of",
+        "_subnets_of",
+        "_ports_of",
+        "_ports_on",
+        "_ports_using",
+        "_bindings_on",
+        "_tunnel_ports_on",
+        "_span",
+    }
+)
+
+
+def _deep(index: Index[K, M, V]) -> dict[K, dict[M, V]]:
+    return {key: dict(members) for key, members in index.items()}
+
+
+def _add(index: Index[K, M, V], key: K, member: M, value: V) -> None:
     index.setdefault(key, {})[member] = value
 
 
-def _discard(index: dict[K, dict[M, V]], key: K, member: M) -> None:
+def _discard(index: Index[K, M, V], key: K, member: M) -> None:
     members = index.get(key)
     if members is not None:
         members.pop(member, None)
@@ -53,16 +73,33 @@ class State:
 
     def __init__(self) -> None:
         self._revision = Revision(0)
-        self._tenants: dict[TenantName, Tenant] = {}
-        self._networks: dict[NetworkName, Network] = {}
-        self._subnets: dict[SubnetName, Subnet] = {}
-        self._ports: dict[PortName, Port] = {}
-        self._hosts: dict[HostName, Host] = {}
-        self._bindings: dict[tuple[PortName, HostName], PortBinding] = {}
-        self._tunnel_ports: dict[tuple[HostName, Vni], TunnelPort] = {}
+        self._tenants: MutableMapping[TenantName, Tenant] = {}
+        self._networks: MutableMapping[NetworkName, Network] = {}
+        self._subnets: MutableMapping[SubnetName, Subnet] = {}
+        self._ports: MutableMapping[PortName, Port] = {}
+        self._hosts: MutableMapping[HostName, Host] = {}
+        self._bindings: MutableMapping[tuple[PortName, HostName], PortBinding] = {}
+        self._tunnel_ports: MutableMapping[tuple[HostName, Vni], TunnelPort] = {}
         self._reservations = Reservations()
-        # One table per type of key; that they fit together is what _set relies on.
-        self._tables: dict[type, dict[Any, Any]] = {
+        self._networks_of: Index[TenantName, NetworkName, Network] = {}
+        self._subnets_of: Index[NetworkName, SubnetName, Subnet] = {}
+        self._ports_of: Index[NetworkName, PortName, Port] = {}
+        self._ports_on: Index[HostName, PortName, Port] = {}
+        self._ports_using: Index[SubnetName, PortName, Port] = {}
+        self._bindings_of: MutableMapping[PortName, tuple[PortBinding, ...]] = {}
+        self._bindings_on: Index[HostName, PortName, PortBinding] = {}
+        self._tunnel_ports_on: Index[HostName, Vni, TunnelPort] = {}
+        self._port_by_iface: MutableMapping[str, tuple[Port, ...]] = {}
+        self._network_by_vni: MutableMapping[Vni, tuple[Network, ...]] = {}
+        self._host_by_datapath: MutableMapping[int, tuple[Host, ...]] = {}
+        self._host_by_vtep: MutableMapping[IpAddress, tuple[Host, ...]] = {}
+        # How many bound ports make a host part of a network's span.
+        self._span: Index[NetworkName, HostName, int] = {}
+        self._tables = self._by_key_type()
+
+    def _by_key_type(self) -> dict[type, MutableMapping[Any, Any]]:
+        """Return one table per type of key; that they fit together is what _set relies on."""
+        return {
             PortName: self._ports,
             BindingKey: self._bindings,
             TunnelPortKey: self._tunnel_ports,
@@ -71,20 +108,28 @@ class State:
             TenantName: self._tenants,
             HostName: self._hosts,
         }
-        self._networks_of: dict[TenantName, dict[NetworkName, Network]] = {}
-        self._subnets_of: dict[NetworkName, dict[SubnetName, Subnet]] = {}
-        self._ports_of: dict[NetworkName, dict[PortName, Port]] = {}
-        self._ports_on: dict[HostName, dict[PortName, Port]] = {}
-        self._ports_using: dict[SubnetName, dict[PortName, Port]] = {}
-        self._bindings_of: dict[PortName, tuple[PortBinding, ...]] = {}
-        self._bindings_on: dict[HostName, dict[PortName, PortBinding]] = {}
-        self._tunnel_ports_on: dict[HostName, dict[Vni, TunnelPort]] = {}
-        self._port_by_iface: dict[str, tuple[Port, ...]] = {}
-        self._network_by_vni: dict[Vni, tuple[Network, ...]] = {}
-        self._host_by_datapath: dict[int, tuple[Host, ...]] = {}
-        self._host_by_vtep: dict[IpAddress, tuple[Host, ...]] = {}
-        # How many bound ports make a host part of a network's span.
-        self._span: dict[NetworkName, dict[HostName, int]] = {}
+
+    def fork(self) -> State:
+        """Return a state on top of this one, to be changed without it; costs nothing, whatever there is.
+
+        It is good for as long as this one does not change.
+        """
+        return self._derived(Layer, Layers, self._reservations.fork())
+
+    def copy(self) -> State:
+        """Return the same state, independent of this one; costs what there is (10 ms at 10,000 ports)."""
+        return self._derived(dict, _deep, self._reservations.copy())
+
+    def _derived(self, flat: Any, nested: Any, reservations: Reservations) -> State:
+        made = State()
+        for name, value in vars(self).items():
+            if name in _INDEXES:
+                setattr(made, name, nested(value))
+            elif isinstance(value, MutableMapping):
+                setattr(made, name, flat(value))
+        made._revision, made._reservations = self._revision, reservations
+        made._tables = made._by_key_type()
+        return made
 
     # -- everything there is -----------------------------------------------------------------------
 
@@ -315,7 +360,7 @@ class State:
             _discard(self._span, port.name.parent, binding.host)
 
 
-def _link(index: dict[K, dict[M, V]], key: K, member: M, value: V, sign: int) -> None:
+def _link(index: Index[K, M, V], key: K, member: M, value: V, sign: int) -> None:
     if sign > 0:
         _add(index, key, member, value)
     else:
@@ -326,7 +371,7 @@ def _is_effective(port: Port, binding: PortBinding) -> bool:
     return not port.disabled and binding.port_uid == port.meta.uid and binding.host in port.requested_hosts
 
 
-def _link_few(index: dict[K, tuple[V, ...]], key: K, value: V, sign: int) -> None:
+def _link_few(index: MutableMapping[K, tuple[V, ...]], key: K, value: V, sign: int) -> None:
     """Like _link where there is nearly always one member: a tuple takes a fifth of a dict's memory."""
     rest = tuple(other for other in index.get(key, ()) if other != value)
     members = (*rest, value) if sign > 0 else rest

@@ -17,7 +17,7 @@ from cloison.errors import CallerError, Unavailable
 from cloison.model import Revision
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
-from controller.store.txn import Txn
+from controller.store.txn import Limits, Txn
 
 T = TypeVar("T")
 Build = Callable[[State], tuple[Txn, T]]
@@ -43,6 +43,11 @@ class Store(Protocol):
     @property
     def state(self) -> State:
         """The mirror: always the same object, at the newest revision known here."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """What one transaction may hold."""
         ...
 
     @property

@@ -8,7 +8,7 @@ deleted, whatever happens at the same moment elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from cloison.codec import record_to_bytes
@@ -17,11 +17,21 @@ from cloison.model import PortBinding, Reservation, Resource, Stored, TunnelPort
 from cloison.names import HostName, NetworkName, ResourceName, TenantName
 from controller.store import keys
 
-# etcd's defaults: --max-txn-ops, and --max-request-bytes less room for the frame around the operations.
-OPS_MAX = 128
-REQUEST_BYTES_MAX = 1_536 * 1024 - 4096
+# Room in a request for the frame around the operations.
+_FRAME_BYTES = 4096
 # Key, tags and lengths of one operation or comparison in the request, estimated from above.
 _OP_OVERHEAD_BYTES = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What etcd takes in one transaction: its --max-txn-ops and --max-request-bytes, with its defaults."""
+
+    ops: int = 128
+    request_bytes: int = 1_536 * 1024
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class Condition(Enum):
@@ -29,12 +39,14 @@ class Condition(Enum):
 
     ABSENT = "absent"
     PRESENT = "present"
+    # Last written at exactly that revision; or not after it (which holds where there is nothing).
     UNCHANGED = "unchanged"
+    NOT_NEWER = "not-newer"
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """One comparison; revision is the mod revision that UNCHANGED asks for."""
+    """One comparison; revision is the mod revision that UNCHANGED and NOT_NEWER ask for."""
 
     key: str
     condition: Condition
@@ -44,19 +56,26 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One operation: put the value, or delete the key (with a range end: every key in the range)."""
+    """One operation: put the value, or delete the key (with a range end: every key in the range).
+
+    stored is the object that value encodes, if it is one: for those who ask what would be.
+    """
 
     key: str
     value: bytes | None
     range_end: str = ""
+    stored: Stored | None = field(default=None, compare=False, repr=False)
 
 
 class Txn:
     """Comparisons and writes of one change; all of it happens at one revision, or nothing."""
 
-    def __init__(self) -> None:
-        self._compares: dict[tuple[str, Condition], Compare] = {}
-        self._writes: dict[str, Write] = {}
+    def __init__(self, compares: Iterable[Compare] = (), writes: Iterable[Write] = ()) -> None:
+        """compares, writes: parts of other transactions, for who puts them together (combine.py)."""
+        self._compares: dict[tuple[str, str, Condition], Compare] = {
+            (c.key, c.range_end, c.condition): c for c in compares
+        }
+        self._writes: dict[str, Write] = {write.key: write for write in writes}
 
     def __bool__(self) -> bool:
         return bool(self._writes)
@@ -91,7 +110,7 @@ class Txn:
         self._compare(key, Condition.ABSENT)
         for parent in _parents(stored):
             self.require_present(parent)
-        self._write(key, record_to_bytes(stored))
+        self._put(key, stored)
 
     def update(self, old: Stored, new: Stored) -> None:
         """Write a new version of an object that must still be as it was read."""
@@ -99,7 +118,7 @@ class Txn:
         if keys.key_of(new) != key:
             raise ValueError(f"an update cannot move {key} to {keys.key_of(new)}")
         self._unchanged(old)
-        self._write(key, record_to_bytes(new))
+        self._put(key, new)
 
     def delete(self, old: Stored) -> None:
         """Delete an object that must still be as it was read, and have neither children nor referrers.
@@ -127,6 +146,10 @@ class Txn:
         """Demand that a resource is not there."""
         self._compare(keys.resource_key(name), Condition.ABSENT)
 
+    def require_none_newer(self, prefix: str, revision: int) -> None:
+        """Demand that nothing under a prefix was created or changed after a revision."""
+        self._compare(prefix, Condition.NOT_NEWER, revision, keys.range_end(prefix))
+
     # -- identifiers -------------------------------------------------------------------------------
 
     def reserve(self, key: str, owner: ResourceName, owner_uid: str) -> None:
@@ -134,7 +157,7 @@ class Txn:
         keys.split_reservation(key)
         stored = Reservation(key=key, owner=str(owner), owner_uid=owner_uid)
         self._compare(keys.key_of(stored), Condition.ABSENT)
-        self._write(keys.key_of(stored), record_to_bytes(stored))
+        self._put(keys.key_of(stored), stored)
 
     def release(self, reservation: Reservation, hosts: Iterable[HostName]) -> None:
         """Give an identifier back; it stays taken until these hosts have confirmed (none: free at once)."""
@@ -147,7 +170,10 @@ class Txn:
             released=True,
             hosts=waiting,
         )
-        self._write(keys.key_of(reservation), record_to_bytes(released) if waiting else None)
+        if waiting:
+            self._put(keys.key_of(reservation), released)
+        else:
+            self._write(keys.key_of(reservation), None)
 
     # -- references --------------------------------------------------------------------------------
 
@@ -178,17 +204,28 @@ class Txn:
         writes = sum(2 * len(w.key) + len(w.value or b"") + _OP_OVERHEAD_BYTES for w in self._writes.values())
         return compares + writes
 
-    def check_limits(self) -> None:
+    @property
+    def ops(self) -> int:
+        """How many operations etcd counts: comparisons (the store's fence among them) or writes."""
+        return max(len(self._compares) + 1, len(self._writes))
+
+    def check_limits(self, limits: Limits = DEFAULT_LIMITS) -> None:
         """Raise InvalidIntent if etcd would refuse the transaction for its size."""
-        # One comparison more: the store's fence.
-        ops = max(len(self._compares) + 1, len(self._writes))
-        if ops > OPS_MAX:
+        if self.ops > limits.ops:
             raise InvalidIntent.of(
-                "request", f"{ops} operations", f"at most {OPS_MAX} in one change: fewer addresses or hosts"
+                "request",
+                f"{self.ops} operations",
+                f"at most {limits.ops} in one change: make it smaller, or start etcd with --max-txn-ops and "
+                f"the controllers with --etcd-max-txn-ops of {self.ops} or more",
             )
-        if self.size_bytes > REQUEST_BYTES_MAX:
+        size_bytes = self.size_bytes + _FRAME_BYTES
+        if size_bytes > limits.request_bytes:
             raise InvalidIntent.of(
-                "request", f"{self.size_bytes} bytes", f"at most {REQUEST_BYTES_MAX} bytes in one change"
+                "request",
+                f"{size_bytes} bytes",
+                f"at most {limits.request_bytes} bytes in one change: make it smaller, or start etcd with "
+                "--max-request-bytes and the controllers with --etcd-max-request-bytes of "
+                f"{size_bytes} or more",
             )
 
     # -- parts -------------------------------------------------------------------------------------
@@ -199,23 +236,27 @@ class Txn:
             raise ValueError(f"{keys.key_of(stored)} was never read from the store")
         self._compare(keys.key_of(stored), Condition.UNCHANGED, revision)
 
-    def _compare(self, key: str, condition: Condition, revision: int = 0) -> None:
-        known = self._compares.get((key, condition))
+    def _compare(self, key: str, condition: Condition, revision: int = 0, range_end: str = "") -> None:
+        known = self._compares.get((key, range_end, condition))
         if known is not None and known.revision != revision:
             raise ValueError(f"{key} was read at {known.revision} and at {revision}")
-        self._compares[key, condition] = Compare(key, condition, revision)
+        self._compares[key, range_end, condition] = Compare(key, condition, revision, range_end)
 
     def _compare_empty(self, prefix: str) -> None:
-        compare = Compare(prefix, Condition.ABSENT, range_end=keys.range_end(prefix))
-        self._compares[prefix, Condition.ABSENT] = compare
+        self._compare(prefix, Condition.ABSENT, range_end=keys.range_end(prefix))
 
-    def _write(self, key: str, value: bytes | None, range_end: str = "") -> None:
+    def _put(self, key: str, stored: Stored) -> None:
+        self._write(key, record_to_bytes(stored), stored=stored)
+
+    def _write(
+        self, key: str, value: bytes | None, range_end: str = "", stored: Stored | None = None
+    ) -> None:
         # etcd refuses a second operation on a key, and rightly: which one would count?
         if key in self._writes:
             raise InvalidIntent.of(
                 "request", key.removeprefix(keys.PREFIX), "each identifier and object once"
             )
-        self._writes[key] = Write(key, value, range_end)
+        self._writes[key] = Write(key, value, range_end, stored)
 
 
 def _parents(stored: Stored) -> tuple[ResourceName, ...]:

@@ -21,7 +21,7 @@ from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
 from controller.verify.symbolic import Bridge, Frame, Undefined, entering
 
-Arrival = tuple[HostName, int, Frame]
+Arrival = tuple[HostName, int | None, Frame]
 
 
 class Trail(NamedTuple):
@@ -47,9 +47,12 @@ class Judge:
         self._world = world
         self._hosts = hosts
 
-    def faults(self, host: HostName, ofport: int, starts: Iterable[Region] = PACKETS) -> Iterator[Fault]:
-        """Yield a packet for each part of starts that is not received as it should be when sent by a port."""
-        sender = self._world.by_ofport.get((host, ofport))
+    def faults(self, host: HostName, ofport: int | None, starts: Iterable[Region] = PACKETS) -> Iterator[Fault]:
+        """Yield a packet for each part of starts that is not received as it should be when sent by a port.
+
+        ofport None: by any OpenFlow port that starts have in in_port; none of them is a port's.
+        """
+        sender = self._world.by_ofport.get((host, ofport)) if ofport is not None else None
 
         def receiver(seen: object) -> PortIntent | None:
             return receiver_of(self._world, sender, seen) if sender is not None else None  # type: ignore[arg-type]
@@ -66,7 +69,7 @@ class Judge:
                     if number is not None:
                         yield Fault(number, undefined=str(undefined))
 
-    def trails(self, host: HostName, ofport: int, region: Region) -> Iterator[Trail]:
+    def trails(self, host: HostName, ofport: int | None, region: Region) -> Iterator[Trail]:
         """Yield what becomes of each part of a region; together the parts are the region."""
         first: tuple[Arrival, ...] = ((host, ofport, Frame(region)),)
         pending: list[tuple[Region, tuple[Arrival, ...], tuple[Arrival, ...], int]] = [(region, first, (), 0)]
@@ -105,7 +108,7 @@ class Judge:
         return (there, found[-1]) if found else None
 
 
-def _reenter(frame: Frame, in_port: int) -> Frame:
+def _reenter(frame: Frame, in_port: int | None) -> Frame:
     """The frame as it enters a bridge: another in_port, registers 0, the header as it is now."""
     clean = entering(frame.region, in_port)
     written = frame.written & sum(FIELD_MASKS[n] for n in HEADER_FIELDS)

@@ -29,7 +29,7 @@ class Question:
     def has(self, name: str, value: int, mask: int = -1) -> bool:
         """Tell whether the field, under the mask, is value; where that differs, go on with those that do."""
         at = OFFSETS[name]
-        cut = (value << at, mask << at & FIELD_MASKS[name])
+        cut = (value << at, FIELD_MASKS[name] if mask == -1 else mask << at)
         inside = within(self.region, cut)
         if inside is None:
             return False

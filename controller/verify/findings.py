@@ -44,7 +44,8 @@ class Findings:
         network = self._world.by_tunnel.get((host, ofport))
         if network is not None:
             self.network(host, network, None)
-        self._senders[host, ofport] = None
+        else:
+            self._senders[host, ofport] = None
 
     def strangers(self, host: HostName) -> None:
         """Packets that enter by OpenFlow ports which nothing is known to have are in question."""
@@ -95,7 +96,9 @@ class Findings:
         return Violation(UNDEFINED if fault.undefined else SELF_CHECK, message, host, (), packet, ofport)
 
     def _fabric(self) -> Fabric:
-        states = {h: HostState(held.bridge.flows(), held.fdb, held.devices) for h, held in self._hosts.items()}
+        states = {
+            h: HostState(held.bridge.flows(), held.fdb, held.devices) for h, held in self._hosts.items()
+        }
         return Fabric(states, self._world.by_vtep)
 
     def _overlay(self, host: HostName, network: NetworkIntent) -> Iterator[Violation]:
@@ -126,17 +129,10 @@ class Findings:
         for kind in PACKETS:
             region = within(kind._replace(holes=(*kind.holes, *holes)), low)
             assert region is not None, "no packet has an in_port yet"
-            try:
-                for leaf in self._hosts[host].bridge.run(entering(region, None)):
-                    number = member(leaf.region) if leaf.sent else None
-                    if number is not None:
-                        ofport = (number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
-                        yield self._of(host, ofport, Fault(number))
-                        return
-            except Undefined as undefined:
-                number = member(undefined.region) or 0
-                ofport = (number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
-                yield self._of(host, ofport, Fault(number, undefined=str(undefined)))
+            fault = next(self._judge.faults(host, None, (region,)), None)
+            if fault is not None:
+                ofport = (fault.number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
+                yield self._of(host, ofport, fault)
                 return
 
 

@@ -100,5 +100,3 @@ class Hosts(dict[HostName, Held]):
     def holders(self, vni: int) -> Iterator[HostName]:
         """Hosts that have an FDB of a network."""
         return iter(self._holders.get(vni, ()))
-
-

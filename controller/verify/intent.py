@@ -177,6 +177,10 @@ class World:
         ends = (self.hosts.get(a), self.hosts.get(b))
         return all(h is not None and h.vtep is not None and network.tunnels.get(h.name) for h in ends)
 
+    def uses(self, host: HostName, ofport: int) -> bool:
+        """Tell whether a port or device has an OpenFlow port."""
+        return (host, ofport) in self.by_ofport or (host, ofport) in self.by_tunnel
+
     def ofports_of(self, host: HostName) -> frozenset[int]:
         """Return the OpenFlow ports that a host's ports and devices have."""
         found = set()

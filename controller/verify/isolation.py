@@ -104,7 +104,7 @@ class Verifier:
             shown = format_mac(value) if "MAC" in what and isinstance(value, int) else str(value)
             yield Violation(IDENTIFIER, f"{what} {shown}{where} belongs to more than one object")
         for host, ofport in touched.entries:
-            if not 1 <= ofport <= OFPORT_MAX:
+            if not 1 <= ofport <= OFPORT_MAX and self.world.uses(host, ofport):
                 yield Violation(IDENTIFIER, f"OpenFlow port {ofport} cannot be on {host}", host)
         for host, ofport in touched.devices:
             network = self.world.by_tunnel.get((host, ofport))
@@ -169,7 +169,8 @@ class Verifier:
         for host, name in touched.addressing:
             network = self.world.networks.get(name)
             if network is not None and not self._holds(
-                host, lambda: contracts.addressing(self.hosts[host].bridge, network)  # noqa: B023
+                host,
+                lambda: contracts.addressing(self.hosts[host].bridge, network),  # noqa: B023
             ):
                 findings.senders(host, name)
         for (host, name), macs in touched.forwarding.items():

@@ -21,20 +21,22 @@ class Region(NamedTuple):
 
 def within(region: Region, cut: Cube) -> Region | None:
     """Return the part of region inside a cube; None if there is none (or one hole covers it)."""
+    old_value, old_mask, old_holes = region
     cut_value, cut_mask = cut
-    if (region.value ^ cut_value) & region.mask & cut_mask:
+    if (old_value ^ cut_value) & old_mask & cut_mask:
         return None
-    mask = region.mask | cut_mask
-    if mask == region.mask:
+    mask = old_mask | cut_mask
+    if mask == old_mask:
         return region
-    value = region.value | cut_value
-    if not region.holes:
+    value = old_value | cut_value
+    if not old_holes:
         return Region(value, mask)
     holes = []
-    for hole in region.holes:
-        if (value ^ hole[0]) & mask & hole[1]:
+    for hole in old_holes:
+        common = mask & hole[1]
+        if (value ^ hole[0]) & common:
             continue
-        if not hole[1] & ~mask:
+        if common == hole[1]:
             return None
         holes.append(hole)
     return Region(value, mask, tuple(holes))

@@ -67,7 +67,7 @@ class Switch:
                 return Run(tuple(sent), tuple(trace), table)
             trace.append(flow)
             for action in flow.actions:
-                packet = _act(flow, action, packet, state, sent)
+                packet = act(flow, action, packet, state, sent)
             table = flow.goto
         return Run(tuple(s for s in sent if s.ofport not in (0, in_port)), tuple(trace))
 
@@ -93,7 +93,11 @@ def _matches(match: Match, packet: Packet, state: dict[str, int]) -> bool:
     return all(_read(t.field.name, packet, state) & t.mask == t.value for t in match)
 
 
-def _act(flow: Flow, action: object, packet: Packet, state: dict[str, int], sent: list[Sent]) -> Packet:
+def act(flow: Flow, action: object, packet: Packet, state: dict[str, int], sent: list[Sent]) -> Packet:
+    """Return the packet after one action; state (in_port and registers) and sent follow.
+
+    Raises Refused for what is not understood.
+    """
     match action:
         case Output(port):
             sent.append(Sent(port, packet))

@@ -147,11 +147,6 @@ class Rule:
         """Tell whether it does nothing."""
         return not self.steps and self.goto is None
 
-    @property
-    def effect(self) -> tuple[object, ...]:
-        """What it does."""
-        return self.steps, self.goto
-
 
 def prepare(flow: Flow) -> Rule:
     """Return the flow as a rule; raises Refused if it is not understood."""
@@ -353,11 +348,13 @@ class Bridge:
                     return
                 level, whole, met = rule.priority, rest, []
             cut = frame.source_of(rule.cube)
-            if cut is None or within(whole, cut) is None:
+            here = within(whole, cut) if cut is not None else None
+            if cut is None or here is None:
                 continue
-            _check_rivals(whole, met, rule, cut)
+            if met:
+                _check_rivals(whole, met, rule, cut)
             met.append((rule, cut))
-            part = within(rest, cut) if rest is not None else None
+            part = here if rest is whole else within(rest, cut) if rest is not None else None
             if part is not None and rest is not None:
                 yield rule, frame._replace(region=part)
                 rest = without(rest, cut)
@@ -368,7 +365,8 @@ class Bridge:
 def _check_rivals(whole: Region, met: Iterable[tuple[Rule, Cube]], rule: Rule, cut: Cube) -> None:
     """Raise Refused if a packet meets two rules of one priority that do not do the same."""
     for other, other_cut in met:
-        if other.effect == rule.effect:
+        apart = (cut[0] ^ other_cut[0]) & cut[1] & other_cut[1]
+        if apart or (other.goto == rule.goto and other.steps == rule.steps):
             continue
         both = within(whole, other_cut)
         both = within(both, cut) if both is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from random import Random
@@ -41,14 +41,18 @@ def _with_flows(s: Subject, host: HostName, flows: list[Flow]) -> States:
     return {**s.states, host: HostState(flows, s.states[host].fdb, s.states[host].devices)}
 
 
-def _pick(s: Subject, wanted: Callable[[Flow], bool] = lambda _: True) -> tuple[HostName, list[Flow], int] | None:
+def _pick(
+    s: Subject, wanted: Callable[[Flow], bool] = lambda _: True
+) -> tuple[HostName, list[Flow], int] | None:
     host = s.rng.choice(sorted(s.states))
     flows = list(s.states[host].flows)
     found = [i for i, f in enumerate(flows) if wanted(f)]
     return (host, flows, s.rng.choice(found)) if found else None
 
 
-def _edit(name: str, wanted: Callable[[Flow], bool], edit: Callable[[Subject, HostName, Flow], Flow | None]) -> None:
+def _edit(
+    name: str, wanted: Callable[[Flow], bool], edit: Callable[[Subject, HostName, Flow], Flow | None]
+) -> None:
     """A mutation that replaces one flow."""
 
     @mutation(name)
@@ -102,7 +106,9 @@ def _swap_actions(s: Subject) -> States | None:
 # --- matches ------------------------------------------------------------------------------------------
 
 
-def _change_term(s: Subject, flow: Flow, change: Callable[[MatchTerm], MatchTerm | None], only: str = "") -> Flow | None:
+def _change_term(
+    s: Subject, flow: Flow, change: Callable[[MatchTerm], MatchTerm | None], only: str = ""
+) -> Flow | None:
     at = [i for i, t in enumerate(flow.match) if not only or t.field.name == only]
     if not at:
         return None
@@ -163,15 +169,27 @@ _edit(
 
 # --- priorities and ways --------------------------------------------------------------------------------
 
-_edit("priority-up", lambda f: True, lambda s, h, f: replace(f, priority=f.priority + s.rng.choice((1, 100, 300))))
-_edit("priority-down", lambda f: f.priority > 0, lambda s, h, f: replace(f, priority=s.rng.randrange(f.priority)))
+_edit(
+    "priority-up",
+    lambda f: True,
+    lambda s, h, f: replace(f, priority=f.priority + s.rng.choice((1, 100, 300))),
+)
+_edit(
+    "priority-down",
+    lambda f: f.priority > 0,
+    lambda s, h, f: replace(f, priority=s.rng.randrange(f.priority)),
+)
 _edit(
     "goto-elsewhere",
     lambda f: f.goto is not None,
     lambda s, h, f: replace(f, goto=s.rng.choice([t for t in (5, 10, 20, 30, 40) if t > f.table])),
 )
 _edit("goto-removed", lambda f: f.goto is not None, lambda s, h, f: replace(f, goto=None))
-_edit("drop-made-pass", lambda f: not f.actions and f.goto is None and f.table < 20, lambda s, h, f: replace(f, goto=20))
+_edit(
+    "drop-made-pass",
+    lambda f: not f.actions and f.goto is None and f.table < 20,
+    lambda s, h, f: replace(f, goto=20),
+)
 _edit("pass-made-drop", lambda f: f.goto is not None, lambda s, h, f: replace(f, goto=None, actions=()))
 
 
@@ -201,11 +219,19 @@ def _reload(f: Flow, name: str, value: int) -> Flow:
 
 _edit("wrong-ofport", _loads("reg2"), lambda s, h, f: _reload(f, "reg2", _ofport(s, h)))
 _edit("unknown-ofport", _loads("reg2"), lambda s, h, f: _reload(f, "reg2", s.rng.randrange(300, 400)))
-_edit("reserved-ofport", _loads("reg2"), lambda s, h, f: _reload(f, "reg2", s.rng.choice((0xFFFB, 0xFFFA, 0xFFF8, 0))))
+_edit(
+    "reserved-ofport",
+    _loads("reg2"),
+    lambda s, h, f: _reload(f, "reg2", s.rng.choice((0xFFFB, 0xFFFA, 0xFFF8, 0))),
+)
 _edit("wrong-network", _loads("reg0"), lambda s, h, f: _reload(f, "reg0", _vni(s)))
 _edit("wrong-sender", _loads("reg1"), lambda s, h, f: _reload(f, "reg1", s.rng.randint(1, 12)))
 _edit("wrong-origin", _loads("reg3"), lambda s, h, f: _reload(f, "reg3", s.rng.randrange(4)))
-_edit("wrong-wire-prefix", _loads("eth_dst"), lambda s, h, f: _reload(f, "eth_dst", s.rng.choice((0x0AF0, 0x0AF6, 0x0200))))
+_edit(
+    "wrong-wire-prefix",
+    _loads("eth_dst"),
+    lambda s, h, f: _reload(f, "eth_dst", s.rng.choice((0x0AF0, 0x0AF6, 0x0200))),
+)
 _edit(
     "swap-registers",
     lambda f: any(isinstance(a, Load) and a.field.name.startswith("reg") for a in f.actions),
@@ -237,7 +263,12 @@ def _moved(s: Subject, _: HostName, f: Flow) -> Flow:
             return replace(a, bits=s.rng.choice((8, 16, 31)))
         if kind == 1:
             return replace(a, dst_start=s.rng.choice((0, 1, 8, 16)))
-        swaps = {"ipv4_dst": "ipv4_src", "arp_tpa": "arp_spa", "ipv6_dst": "ipv6_src", "ipv6_nd_target": "ipv6_dst"}
+        swaps = {
+            "ipv4_dst": "ipv4_src",
+            "arp_tpa": "arp_spa",
+            "ipv6_dst": "ipv6_src",
+            "ipv6_nd_target": "ipv6_dst",
+        }
         return replace(a, src=field(swaps[a.src.name]))
 
     return replace(f, actions=tuple(other(a) if isinstance(a, Move) else a for a in f.actions))
@@ -259,8 +290,16 @@ _edit(
     lambda s, h, f: replace(f, actions=(*f.actions, SetField(field("eth_src"), _mac(s)))),
 )
 _edit("flood", lambda f: bool(f.actions), lambda s, h, f: replace(f, actions=(*f.actions, Output(0xFFFB))))
-_edit("also-output", lambda f: f.goto is not None, lambda s, h, f: replace(f, actions=(*f.actions, Output(_ofport(s, h)))))
-_edit("output-twice", lambda f: any(isinstance(a, OutputField) for a in f.actions), lambda s, h, f: replace(f, actions=f.actions * 2))
+_edit(
+    "also-output",
+    lambda f: f.goto is not None,
+    lambda s, h, f: replace(f, actions=(*f.actions, Output(_ofport(s, h)))),
+)
+_edit(
+    "output-twice",
+    lambda f: any(isinstance(a, OutputField) for a in f.actions),
+    lambda s, h, f: replace(f, actions=f.actions * 2),
+)
 _edit(
     "output-wrong-register",
     lambda f: any(isinstance(a, OutputField) for a in f.actions),
@@ -300,7 +339,9 @@ _add(
         goto=30,
     ),
 )
-_add("skip-guard", lambda s, h: Flow(table=5, priority=250, match=match(eth_type=0x86DD, ip_proto=58), goto=10))
+_add(
+    "skip-guard", lambda s, h: Flow(table=5, priority=250, match=match(eth_type=0x86DD, ip_proto=58), goto=10)
+)
 _add(
     "change-network-later",
     lambda s, h: Flow(
@@ -311,8 +352,14 @@ _add(
         goto=20,
     ),
 )
-_add("drop-some", lambda s, h: Flow(table=s.rng.choice((0, 10, 20)), priority=900, match=match(eth_src=_mac(s))))
-_add("flow-nobody-meets", lambda s, h: Flow(table=s.rng.choice((6, 21, 40)), priority=5, match=match(), goto=50))
+_add(
+    "drop-some",
+    lambda s, h: Flow(table=s.rng.choice((0, 10, 20)), priority=900, match=match(eth_src=_mac(s))),
+)
+_add(
+    "flow-nobody-meets",
+    lambda s, h: Flow(table=s.rng.choice((6, 21, 40)), priority=5, match=match(), goto=50),
+)
 
 
 # --- forwarding databases and devices -----------------------------------------------------------------------
@@ -372,7 +419,10 @@ def _other_fdb(s: Subject) -> States | None:
     a, b = s.rng.sample(sorted(state.fdb), 2)
     if state.fdb[a] == state.fdb[b]:
         return None
-    return {**s.states, host: HostState(state.flows, {**state.fdb, a: state.fdb[b], b: state.fdb[a]}, state.devices)}
+    return {
+        **s.states,
+        host: HostState(state.flows, {**state.fdb, a: state.fdb[b], b: state.fdb[a]}, state.devices),
+    }
 
 
 @mutation("fdb-missing")
@@ -383,7 +433,10 @@ def _no_fdb(s: Subject) -> States | None:
     if not full:
         return None
     gone = s.rng.choice(full)
-    return {**s.states, host: HostState(state.flows, {v: f for v, f in state.fdb.items() if v != gone}, state.devices)}
+    return {
+        **s.states,
+        host: HostState(state.flows, {v: f for v, f in state.fdb.items() if v != gone}, state.devices),
+    }
 
 
 @mutation("device-of-another-vni")
@@ -406,7 +459,10 @@ def _no_device(s: Subject) -> States | None:
     if not state.devices:
         return None
     at = s.rng.choice(sorted(state.devices))
-    return {**s.states, host: HostState(state.flows, state.fdb, {o: v for o, v in state.devices.items() if o != at})}
+    return {
+        **s.states,
+        host: HostState(state.flows, state.fdb, {o: v for o, v in state.devices.items() if o != at}),
+    }
 
 
 @mutation("vni-reused")
@@ -436,7 +492,3 @@ def _stale_port(s: Subject) -> States | None:
         return compile_intent(Intent(hosts=world.hosts, networks=world.networks, ports=world.ports))
     except ValueError:
         return None
-
-
-def all_flows(states: Mapping[HostName, HostState]) -> dict[HostName, set[Flow]]:
-    return {host: set(state.flows) for host, state in states.items()}

@@ -139,17 +139,25 @@ def _tenant_number(tenant: str) -> int:
     return int(tenant[1:])
 
 
-def compile_on(world: World, host: HostName) -> HostState:
-    ports = {p.name: p for p in world.ports.values() if p.host == host}
+def compiled_view(world: World, host: HostName) -> HostView:
+    """What the compiler is given for a host."""
+    names = world.on_host.get(host, ())
+    ports = {p.name: p for name in names for p in world.ports_on(host, name).values()}
     networks = {p.parent: world.networks[p.parent] for p in ports}
-    view = HostView(
+    return HostView(
         networks={Vni(n.vni): network_view(world, n, host) for n in networks.values()},
         ports={p.name: port_view(world, p) for p in ports.values()},
     )
+
+
+def compile_on(world: World, host: HostName) -> HostState:
+    """What one host would hold."""
+    view = compiled_view(world, host)
+    networks = [world.by_vni[vni] for vni in view.networks]
     return HostState(
-        flows=_as_designed(compile_host(view), view).values(),
-        fdb={n.vni: fdb_of(world, n, host) for n in networks.values()},
-        devices={n.tunnels[host]: n.vni for n in networks.values() if host in n.tunnels},
+        flows=tuple(_as_designed(compile_host(view), view).values()),
+        fdb={n.vni: fdb_of(world, n, host) for n in networks},
+        devices={n.tunnels[host]: n.vni for n in networks if host in n.tunnels},
     )
 
 
@@ -170,15 +178,17 @@ def _as_designed(table: dict[FlowKey, Flow], view: HostView) -> dict[FlowKey, Fl
 
 
 def fdb_of(world: World, network: NetworkIntent, host: HostName) -> dict[int, IpAddress]:
+    """The forwarding database of a network on a host."""
     fdb: dict[int, IpAddress] = {}
-    for port in world.ports.values():
-        vtep = world.hosts[port.host].vtep if port.host is not None else None
-        if port.name.parent != network.name or port.host == host or vtep is None:
+    for there, ports in world.members_of(network.name).by_host.items():
+        vtep = world.hosts[there].vtep
+        if there == host or vtep is None:
             continue
-        addresses: list[IpAddress] = list(port.addresses)
-        if any(a.version == 6 for a in addresses):
-            addresses.append(link_local(port.mac))
-        fdb.update({mac: vtep for mac in (port.mac, *map(wire_mac, addresses))})
+        for port in ports.values():
+            addresses: list[IpAddress] = list(port.addresses)
+            if any(a.version == 6 for a in addresses):
+                addresses.append(link_local(port.mac))
+            fdb.update(dict.fromkeys((port.mac, *map(wire_mac, addresses)), vtep))
     return fdb
 
 

@@ -196,7 +196,7 @@ async def test_a_bridge_changed_by_hand_is_repaired(host: AgentHost, peer: SyncP
         assert await eventually(right, f"the bridge to be right again after {command}") < 1.0
         await eventually(lambda: len(host.logged("drift repaired")) == number, f"drift told: {command}")  # noqa: B023
         assert host.logged("drift repaired")[-1]["kind"] == kind, command
-    assert session.drifts()
+    assert await session.drift("TUNNEL_PORT_ALTERED")
     session = await peer.session()
     assert session.hello.revision == 10, "a new bridge is registered anew"
     session.welcome(1, TARGET)
@@ -243,7 +243,7 @@ async def test_a_lower_epoch_is_refused_for_ever(
     stale.send(delta=pb.PlanDelta(revision=99, removed_vnis=[VNI]))
     stale.send(snapshot_complete=pb.SnapshotComplete(revision=99))
     await stale.until(lambda: stale.ended, "the agent to hang up")
-    assert host.logged("controller not obeyed")
+    await eventually(lambda: host.logged("controller not obeyed"), "the refusal in the log")
     assert host.ovs.vsctl("get-controller", "br-int").split() == [TARGET]
     assert len(host.fdb(VNI)) == 3
     newer = await peer.session()

@@ -198,7 +198,7 @@ def test_wait(world: Served) -> None:
     assert run("wait", f"{NET}/ports/web2").stdout.startswith(f"{NET}/ports/web2 is in force at revision")
     world.api.tracker.missing = (Condition("HOST_UNREACHABLE", "hosts/h1 has not confirmed", ("hosts/h1",)),)
     result = run("port", "create", "web3", "-t", "acme", "-n", "web", "--wait", "--timeout", "1", code=3)
-    assert "is stored, but not in force everywhere after 1 s" in result.stderr
+    assert "is changed in the store, but not in force everywhere after 1 s" in result.stderr
     assert "HOST_UNREACHABLE: hosts/h1 has not confirmed" in result.stderr
     assert read("port", "get", f"{NET}/ports/web3")
 

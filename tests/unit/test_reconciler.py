@@ -26,7 +26,6 @@ from controller.store.txn import Txn
 from tests.support.hosts import MemoryHost, eventually
 
 NETWORK = NetworkName("acme", "web")
-SUBNET = SubnetName("acme", "web", "v4")
 VNI = Vni(5001)
 
 
@@ -46,13 +45,14 @@ class Controller:
         revision, _ = await self.store.transact(build)
         return revision
 
-    async def create_port(self, number: int, *hosts: str) -> PortName:
+    async def create_port(self, number: int, *hosts: str, tenant: str = "acme") -> PortName:
+        """Port p<number>; ports of one last digit have the same MAC and address in their networks."""
         port = Port(
-            name=PortName(*NETWORK, f"p{number}"),
+            name=PortName(tenant, "web", f"p{number}"),
             meta=Meta(uid=f"uid-p{number}"),
             number=number,
-            mac=Mac(0x020000000000 + number),
-            fixed_ips=(FixedIp(SUBNET, ip_address(f"10.0.0.{number}")),),
+            mac=Mac(0x020000000000 + number % 10),
+            fixed_ips=(FixedIp(SubnetName(tenant, "web", "v4"), ip_address(f"10.0.0.{number % 10}")),),
             requested_hosts=tuple(HostName(h) for h in hosts),
             disabled=False,
             iface_id=f"if{number}",
@@ -92,18 +92,20 @@ async def controller(etcd: MemoryEtcd | None = None) -> AsyncIterator[Controller
         await store.stop()
 
 
-async def with_base(made: Controller) -> None:
+async def with_base(made: Controller, tenant: str = "acme", number: int = 1) -> None:
+    """A tenant with a network and a subnet."""
     pool = AllocationPool(ip_address("10.0.0.2"), ip_address("10.0.0.254"))
     subnet = Subnet(
-        name=SUBNET,
-        meta=Meta(uid="uid-subnet"),
+        name=SubnetName(tenant, "web", "v4"),
+        meta=Meta(uid=f"uid-subnet-{tenant}"),
         cidr=ip_network("10.0.0.0/24"),
         gateway_ip=None,
         allocation_pools=(pool,),
     )
-    tenant = Tenant(name=TenantName("acme"), meta=Meta(uid="uid-acme"), number=1)
-    network = Network(name=NETWORK, meta=Meta(uid="uid-web"), vni=VNI)
-    for thing in (tenant, network, subnet):
+    owner = Tenant(name=TenantName(tenant), meta=Meta(uid=f"uid-{tenant}"), number=number)
+    name = NetworkName(tenant, "web")
+    network = Network(name=name, meta=Meta(uid=f"uid-web-{tenant}"), vni=Vni(VNI + number - 1))
+    for thing in (owner, network, subnet):
         await made.commit(lambda txn, state, thing=thing: txn.create(thing))
 
 

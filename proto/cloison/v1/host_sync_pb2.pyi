@@ -203,17 +203,21 @@ class Inspect(_message.Message):
     def __init__(self, id: _Optional[int] = ..., kernel: _Optional[bool] = ..., ofproto_trace: _Optional[str] = ...) -> None: ...
 
 class Inspection(_message.Message):
-    __slots__ = ("id", "networks", "vtep", "ofproto_trace", "partial", "error")
+    __slots__ = ("id", "networks", "vtep", "ofproto_trace", "partial", "error", "tunnel_ports", "oddities")
     ID_FIELD_NUMBER: _ClassVar[int]
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
     VTEP_FIELD_NUMBER: _ClassVar[int]
     OFPROTO_TRACE_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    TUNNEL_PORTS_FIELD_NUMBER: _ClassVar[int]
+    ODDITIES_FIELD_NUMBER: _ClassVar[int]
     id: int
     networks: _containers.RepeatedCompositeFieldContainer[NetworkDelta]
     vtep: bytes
     ofproto_trace: str
     partial: bool
     error: _common_pb2.Condition
-    def __init__(self, id: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., vtep: _Optional[bytes] = ..., ofproto_trace: _Optional[str] = ..., partial: _Optional[bool] = ..., error: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ...) -> None: ...
+    tunnel_ports: _containers.RepeatedCompositeFieldContainer[TunnelPort]
+    oddities: _containers.RepeatedCompositeFieldContainer[_common_pb2.Condition]
+    def __init__(self, id: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., vtep: _Optional[bytes] = ..., ofproto_trace: _Optional[str] = ..., partial: _Optional[bool] = ..., error: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ..., tunnel_ports: _Optional[_Iterable[_Union[TunnelPort, _Mapping]]] = ..., oddities: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ...) -> None: ...

@@ -67,11 +67,11 @@ class PlanRequest(_message.Message):
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     DESIRED_FIELD_NUMBER: _ClassVar[int]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
-    desired: DesiredTenant
-    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., desired: _Optional[_Union[DesiredTenant, _Mapping]] = ...) -> None: ...
+    desired: _containers.RepeatedCompositeFieldContainer[DesiredTenant]
+    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., desired: _Optional[_Iterable[_Union[DesiredTenant, _Mapping]]] = ...) -> None: ...
 
 class ChangePlan(_message.Message):
-    __slots__ = ("digest", "seed", "base_revision", "changes", "hosts", "becomes_reachable", "stops_being_reachable", "violations")
+    __slots__ = ("digest", "seed", "base_revision", "changes", "hosts", "becomes_reachable", "stops_being_reachable", "violations", "notes")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     BASE_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class ChangePlan(_message.Message):
     BECOMES_REACHABLE_FIELD_NUMBER: _ClassVar[int]
     STOPS_BEING_REACHABLE_FIELD_NUMBER: _ClassVar[int]
     VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     digest: bytes
     seed: bytes
     base_revision: int
@@ -88,7 +89,8 @@ class ChangePlan(_message.Message):
     becomes_reachable: _containers.RepeatedCompositeFieldContainer[Reach]
     stops_being_reachable: _containers.RepeatedCompositeFieldContainer[Reach]
     violations: _containers.RepeatedCompositeFieldContainer[_verify_pb2.Violation]
-    def __init__(self, digest: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., base_revision: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[ObjectChange, _Mapping]]] = ..., hosts: _Optional[_Iterable[_Union[HostImpact, _Mapping]]] = ..., becomes_reachable: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., stops_being_reachable: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., violations: _Optional[_Iterable[_Union[_verify_pb2.Violation, _Mapping]]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, digest: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., base_revision: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[ObjectChange, _Mapping]]] = ..., hosts: _Optional[_Iterable[_Union[HostImpact, _Mapping]]] = ..., becomes_reachable: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., stops_being_reachable: _Optional[_Iterable[_Union[Reach, _Mapping]]] = ..., violations: _Optional[_Iterable[_Union[_verify_pb2.Violation, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ObjectChange(_message.Message):
     __slots__ = ("action", "name", "fields")
@@ -137,24 +139,28 @@ class HostImpact(_message.Message):
     def __init__(self, host: _Optional[str] = ..., flows_added: _Optional[int] = ..., flows_modified: _Optional[int] = ..., flows_deleted: _Optional[int] = ..., fdb_added: _Optional[int] = ..., fdb_deleted: _Optional[int] = ...) -> None: ...
 
 class Reach(_message.Message):
-    __slots__ = ("source", "target", "spaces")
+    __slots__ = ("source", "target", "spaces", "condition")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     SPACES_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
     source: str
     target: str
     spaces: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, source: _Optional[str] = ..., target: _Optional[str] = ..., spaces: _Optional[_Iterable[str]] = ...) -> None: ...
+    condition: str
+    def __init__(self, source: _Optional[str] = ..., target: _Optional[str] = ..., spaces: _Optional[_Iterable[str]] = ..., condition: _Optional[str] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("request", "digest", "seed")
+    __slots__ = ("request", "digest", "seed", "base_revision")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    BASE_REVISION_FIELD_NUMBER: _ClassVar[int]
     request: PlanRequest
     digest: bytes
     seed: bytes
-    def __init__(self, request: _Optional[_Union[PlanRequest, _Mapping]] = ..., digest: _Optional[bytes] = ..., seed: _Optional[bytes] = ...) -> None: ...
+    base_revision: int
+    def __init__(self, request: _Optional[_Union[PlanRequest, _Mapping]] = ..., digest: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., base_revision: _Optional[int] = ...) -> None: ...
 
 class ApplyResponse(_message.Message):
     __slots__ = ("revision", "changes")

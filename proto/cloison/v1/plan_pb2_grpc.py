@@ -57,8 +57,8 @@ class PlanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request, context):
-        """Commits exactly the plan that was shown, in one transaction; ABORTED if the world has moved so that it
-        would be another plan.
+        """Commits exactly the plan that was shown, in one transaction. ABORTED (reason PLAN_MOVED) if the world has
+        moved so that it would be another plan; the sentence says what moved.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

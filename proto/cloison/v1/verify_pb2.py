@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/verify.proto\x12\ncloison.v1\x1a\x17\x63loison/v1/common.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1d\n\rVerifyRequest\x12\x0c\n\x04live\x18\x01 \x01(\x08\"w\n\x0eVerifyResponse\x12,\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x17.cloison.v1.Attestation\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x04 \x01(\x0c\"\xbf\x02\n\x0b\x41ttestation\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0c\n\x04live\x18\x02 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncontroller\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\r\n\x05holds\x18\x06 \x01(\x08\x12\x12\n\ninvariants\x18\x07 \x03(\t\x12*\n\x05hosts\x18\x08 \x03(\x0b\x32\x1b.cloison.v1.HostAttestation\x12)\n\nviolations\x18\t \x03(\x0b\x32\x15.cloison.v1.Violation\x12\x0f\n\x07tenants\x18\n \x01(\x05\x12\x10\n\x08networks\x18\x0b \x01(\x05\x12\r\n\x05ports\x18\x0c \x01(\x05\x12\x10\n\x08verify_s\x18\r \x01(\x01\"\xae\x01\n\x0fHostAttestation\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x14\n\x0c\x66lows_digest\x18\x02 \x01(\x0c\x12\r\n\x05\x66lows\x18\x03 \x01(\x05\x12\x12\n\nfdb_digest\x18\x04 \x01(\x0c\x12\x13\n\x0b\x66\x64\x62_entries\x18\x05 \x01(\x05\x12\x18\n\x10matches_compiled\x18\x06 \x01(\x08\x12%\n\x06unread\x18\x07 \x01(\x0b\x32\x15.cloison.v1.Condition\"\x7f\n\tViolation\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08subjects\x18\x03 \x03(\t\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x0e\n\x06packet\x18\x05 \x01(\t\x12#\n\x04path\x18\x06 \x03(\x0b\x32\x15.cloison.v1.TraceStep\"V\n\tTraceStep\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\"Q\n\x0cTraceRequest\x12\x12\n\x04port\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06packet\x18\x02 \x01(\t\x12\x0f\n\x07to_port\x18\x03 \x01(\t\x12\x0c\n\x04live\x18\x04 \x01(\x08\"\x83\x02\n\rTraceResponse\x12\x0e\n\x06packet\x18\x01 \x01(\t\x12\r\n\x05meant\x18\x02 \x03(\t\x12\x11\n\tdelivered\x18\x03 \x03(\t\x12\x13\n\x0b\x64rop_reason\x18\x04 \x01(\t\x12#\n\x04path\x18\x05 \x03(\x0b\x32\x15.cloison.v1.TraceStep\x12\r\n\x05\x61gree\x18\x06 \x01(\x08\x12\x42\n\rswitch_traces\x18\x07 \x03(\x0b\x32+.cloison.v1.TraceResponse.SwitchTracesEntry\x1a\x33\n\x11SwitchTracesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x8e\x01\n\rVerifyService\x12?\n\x06Verify\x12\x19.cloison.v1.VerifyRequest\x1a\x1a.cloison.v1.VerifyResponse\x12<\n\x05Trace\x12\x18.cloison.v1.TraceRequest\x1a\x19.cloison.v1.TraceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/verify.proto\x12\ncloison.v1\x1a\x17\x63loison/v1/common.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1d\n\rVerifyRequest\x12\x0c\n\x04live\x18\x01 \x01(\x08\"w\n\x0eVerifyResponse\x12,\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x17.cloison.v1.Attestation\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x04 \x01(\x0c\"\xd9\x02\n\x0b\x41ttestation\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0c\n\x04live\x18\x02 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncontroller\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\r\n\x05holds\x18\x06 \x01(\x08\x12\x12\n\ninvariants\x18\x07 \x03(\t\x12*\n\x05hosts\x18\x08 \x03(\x0b\x32\x1b.cloison.v1.HostAttestation\x12)\n\nviolations\x18\t \x03(\x0b\x32\x15.cloison.v1.Violation\x12\x0f\n\x07tenants\x18\n \x01(\x05\x12\x10\n\x08networks\x18\x0b \x01(\x05\x12\r\n\x05ports\x18\x0c \x01(\x05\x12\x10\n\x08verify_s\x18\r \x01(\x01\x12\x18\n\x10violations_total\x18\x0e \x01(\x05\"\xae\x01\n\x0fHostAttestation\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x14\n\x0c\x66lows_digest\x18\x02 \x01(\x0c\x12\r\n\x05\x66lows\x18\x03 \x01(\x05\x12\x12\n\nfdb_digest\x18\x04 \x01(\x0c\x12\x13\n\x0b\x66\x64\x62_entries\x18\x05 \x01(\x05\x12\x18\n\x10matches_compiled\x18\x06 \x01(\x08\x12%\n\x06unread\x18\x07 \x01(\x0b\x32\x15.cloison.v1.Condition\"\x7f\n\tViolation\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08subjects\x18\x03 \x03(\t\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x0e\n\x06packet\x18\x05 \x01(\t\x12#\n\x04path\x18\x06 \x03(\x0b\x32\x15.cloison.v1.TraceStep\"V\n\tTraceStep\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\"Q\n\x0cTraceRequest\x12\x12\n\x04port\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06packet\x18\x02 \x01(\t\x12\x0f\n\x07to_port\x18\x03 \x01(\t\x12\x0c\n\x04live\x18\x04 \x01(\x08\"\x83\x02\n\rTraceResponse\x12\x0e\n\x06packet\x18\x01 \x01(\t\x12\r\n\x05meant\x18\x02 \x03(\t\x12\x11\n\tdelivered\x18\x03 \x03(\t\x12\x13\n\x0b\x64rop_reason\x18\x04 \x01(\t\x12#\n\x04path\x18\x05 \x03(\x0b\x32\x15.cloison.v1.TraceStep\x12\r\n\x05\x61gree\x18\x06 \x01(\x08\x12\x42\n\rswitch_traces\x18\x07 \x03(\x0b\x32+.cloison.v1.TraceResponse.SwitchTracesEntry\x1a\x33\n\x11SwitchTracesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x8e\x01\n\rVerifyService\x12?\n\x06Verify\x12\x19.cloison.v1.VerifyRequest\x1a\x1a.cloison.v1.VerifyResponse\x12<\n\x05Trace\x12\x18.cloison.v1.TraceRequest\x1a\x19.cloison.v1.TraceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,19 +43,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYRESPONSE']._serialized_start=161
   _globals['_VERIFYRESPONSE']._serialized_end=280
   _globals['_ATTESTATION']._serialized_start=283
-  _globals['_ATTESTATION']._serialized_end=602
-  _globals['_HOSTATTESTATION']._serialized_start=605
-  _globals['_HOSTATTESTATION']._serialized_end=779
-  _globals['_VIOLATION']._serialized_start=781
-  _globals['_VIOLATION']._serialized_end=908
-  _globals['_TRACESTEP']._serialized_start=910
-  _globals['_TRACESTEP']._serialized_end=996
-  _globals['_TRACEREQUEST']._serialized_start=998
-  _globals['_TRACEREQUEST']._serialized_end=1079
-  _globals['_TRACERESPONSE']._serialized_start=1082
-  _globals['_TRACERESPONSE']._serialized_end=1341
-  _globals['_TRACERESPONSE_SWITCHTRACESENTRY']._serialized_start=1290
-  _globals['_TRACERESPONSE_SWITCHTRACESENTRY']._serialized_end=1341
-  _globals['_VERIFYSERVICE']._serialized_start=1344
-  _globals['_VERIFYSERVICE']._serialized_end=1486
+  _globals['_ATTESTATION']._serialized_end=628
+  _globals['_HOSTATTESTATION']._serialized_start=631
+  _globals['_HOSTATTESTATION']._serialized_end=805
+  _globals['_VIOLATION']._serialized_start=807
+  _globals['_VIOLATION']._serialized_end=934
+  _globals['_TRACESTEP']._serialized_start=936
+  _globals['_TRACESTEP']._serialized_end=1022
+  _globals['_TRACEREQUEST']._serialized_start=1024
+  _globals['_TRACEREQUEST']._serialized_end=1105
+  _globals['_TRACERESPONSE']._serialized_start=1108
+  _globals['_TRACERESPONSE']._serialized_end=1367
+  _globals['_TRACERESPONSE_SWITCHTRACESENTRY']._serialized_start=1316
+  _globals['_TRACERESPONSE_SWITCHTRACESENTRY']._serialized_end=1367
+  _globals['_VERIFYSERVICE']._serialized_start=1370
+  _globals['_VERIFYSERVICE']._serialized_end=1512
 # @@protoc_insertion_point(module_scope)

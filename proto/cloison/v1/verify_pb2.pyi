@@ -30,7 +30,7 @@ class VerifyResponse(_message.Message):
     def __init__(self, attestation: _Optional[_Union[Attestation, _Mapping]] = ..., payload: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificate: _Optional[bytes] = ...) -> None: ...
 
 class Attestation(_message.Message):
-    __slots__ = ("revision", "live", "create_time", "controller", "epoch", "holds", "invariants", "hosts", "violations", "tenants", "networks", "ports", "verify_s")
+    __slots__ = ("revision", "live", "create_time", "controller", "epoch", "holds", "invariants", "hosts", "violations", "tenants", "networks", "ports", "verify_s", "violations_total")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class Attestation(_message.Message):
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
     PORTS_FIELD_NUMBER: _ClassVar[int]
     VERIFY_S_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     revision: int
     live: bool
     create_time: _timestamp_pb2.Timestamp
@@ -57,7 +58,8 @@ class Attestation(_message.Message):
     networks: int
     ports: int
     verify_s: float
-    def __init__(self, revision: _Optional[int] = ..., live: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., controller: _Optional[str] = ..., epoch: _Optional[int] = ..., holds: _Optional[bool] = ..., invariants: _Optional[_Iterable[str]] = ..., hosts: _Optional[_Iterable[_Union[HostAttestation, _Mapping]]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., tenants: _Optional[int] = ..., networks: _Optional[int] = ..., ports: _Optional[int] = ..., verify_s: _Optional[float] = ...) -> None: ...
+    violations_total: int
+    def __init__(self, revision: _Optional[int] = ..., live: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., controller: _Optional[str] = ..., epoch: _Optional[int] = ..., holds: _Optional[bool] = ..., invariants: _Optional[_Iterable[str]] = ..., hosts: _Optional[_Iterable[_Union[HostAttestation, _Mapping]]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., tenants: _Optional[int] = ..., networks: _Optional[int] = ..., ports: _Optional[int] = ..., verify_s: _Optional[float] = ..., violations_total: _Optional[int] = ...) -> None: ...
 
 class HostAttestation(_message.Message):
     __slots__ = ("host", "flows_digest", "flows", "fdb_digest", "fdb_entries", "matches_compiled", "unread")

@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class VerifyServiceStub:
-    """Operators and controllers only.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
         """Constructor.
@@ -48,18 +47,19 @@ class VerifyServiceStub:
 
 
 class VerifyServiceServicer:
-    """Operators and controllers only.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     def Verify(self, request, context):
         """Verifies the whole state: what was compiled, or with live what switches and kernels hold at this moment.
+        Operators and controllers only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Trace(self, request, context):
-        """Follows one packet through the meaning of the intent and through the flows, table by table.
+        """Follows one packet through the meaning of the intent and through the flows, table by table. A tenant's
+        people may send from ports of their own; they see neither hosts nor flows, and may not ask the switches.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,8 +87,7 @@ def add_VerifyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class VerifyService:
-    """Operators and controllers only.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     @staticmethod
     def Verify(request,

@@ -1,0 +1,178 @@
+"""Who can talk to whom before a change and after it, by the meaning of the intent (verify/semantics.py). Pure.
+
+What is asked is what the tenants' intent permits, wherever ports are plugged: the meaning is asked about a
+world in which every port that is enabled and scheduled is plugged, all on one host. Whether both are plugged
+now is said beside it. Only pairs of which a port changes are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple
+
+from cloison.addresses import format_mac
+from cloison.model import Network, Port
+from cloison.names import HostName, NetworkName, PortName
+from controller.api.planning.spaces import spaces
+from controller.reconcile.views import live_binding
+from controller.store.changes import Change
+from controller.store.state import State
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
+
+# A plan that touches more ordered pairs says so, and names those it looked at.
+PAIRS_MAX = 20_000
+ONCE_PLUGGED, UNTIL_PLUGGED = "once plugged", "until plugged again"
+_SOMEWHERE = HostName("anywhere")
+
+
+class Talk(NamedTuple):
+    """From one port to another: which packets, in words, and on what condition (see plan.proto)."""
+
+    source: PortName
+    target: PortName
+    spaces: tuple[str, ...]
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReachDiff:
+    """What a change adds and takes away. complete: no pair was left out."""
+
+    gained: tuple[Talk, ...]
+    lost: tuple[Talk, ...]
+    complete: bool
+
+
+class _Standing(NamedTuple):
+    """A port as far as reachability depends on it; intent is None if it can talk to nobody."""
+
+    intent: PortIntent | None
+    plugged: bool
+
+
+def may_talk(port: Port) -> bool:
+    """Tell whether a port can be plugged anywhere."""
+    return not port.disabled and bool(port.requested_hosts)
+
+
+def touched_ports(before: State, after: State, changes: Iterable[Change]) -> tuple[PortName, ...]:
+    """Return the ports with which others may come to talk, or cease to."""
+    names = {change.stored.name for change in changes if isinstance(change.stored, Port)}
+    return tuple(sorted(name for name in names if _standing(before, name) != _standing(after, name)))
+
+
+def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
+    """Yield, line by line, all that decides who can talk to whom in some networks."""
+    for network in sorted(networks):
+        ranges = sorted(str(subnet.cidr) for subnet in state.subnets_of(network))
+        yield f"{network} {' '.join(ranges)}"
+        for port in sorted(state.ports_of(network), key=lambda port: port.name):
+            if may_talk(port):
+                addresses = " ".join(str(fixed_ip.address) for fixed_ip in port.fixed_ips)
+                yield f"{port.name} {format_mac(port.mac)} {addresses}"
+
+
+def reach_diff(before: State, after: State, touched: Iterable[PortName]) -> ReachDiff:
+    """Return which pairs with a touched port can talk after the change and could not before, and vice versa."""
+    ports = tuple(touched)
+    networks = {port.parent for port in ports}
+    views = _View(before, networks), _View(after, networks)
+    pairs = list(islice(_pairs(views, ports), PAIRS_MAX + 1))
+    gained: list[Talk] = []
+    lost: list[Talk] = []
+    for source, target in pairs[:PAIRS_MAX]:
+        was, will = (view.levels(source, target) for view in views)
+        more = _grouped(will, was, ONCE_PLUGGED)
+        less = _grouped(was, will, UNTIL_PLUGGED)
+        gained += (Talk(source, target, found, condition) for condition, found in more)
+        lost += (Talk(source, target, found, condition) for condition, found in less)
+    return ReachDiff(tuple(gained), tuple(lost), len(pairs) <= PAIRS_MAX)
+
+
+# How sure it is that packets pass: not at all (0), as soon as both are plugged, at once.
+_PERMITTED, _NOW = 1, 2
+
+
+def _grouped(here: dict[str, int], there: dict[str, int], half: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield, by condition, the spaces that are surer here than there.
+
+    half: what to call it if the other side, or this one, is but permitted.
+    """
+    found: dict[str, list[str]] = {}
+    for space, level in here.items():
+        other = there.get(space, 0)
+        if level > other:
+            partly = level == _PERMITTED if half == ONCE_PLUGGED else other == _PERMITTED
+            found.setdefault(half if partly else "", []).append(space)
+    for condition, group in found.items():
+        yield condition, tuple(group)
+
+
+def _standing(state: State, name: PortName) -> _Standing:
+    port = state.ports.get(name)
+    if port is None or not may_talk(port):
+        return _Standing(None, plugged=False)
+    intent = PortIntent(
+        name=name,
+        number=port.number,
+        mac=port.mac,
+        addresses=tuple(fixed_ip.address for fixed_ip in port.fixed_ips),
+        host=_SOMEWHERE,
+    )
+    return _Standing(intent, plugged=live_binding(state, port) is not None)
+
+
+def _network(state: State, network: Network) -> NetworkIntent:
+    subnets = tuple(subnet.cidr for subnet in state.subnets_of(network.name))
+    return NetworkIntent(name=network.name, vni=network.vni, subnets=subnets)
+
+
+class _View:
+    """Some networks of one state, all their ports plugged on one host."""
+
+    def __init__(self, state: State, networks: Iterable[NetworkName]) -> None:
+        ports, self._plugged = {}, set()
+        names = sorted(port.name for network in networks for port in state.ports_of(network))
+        for ofport, name in enumerate(names, 1):
+            standing = _standing(state, name)
+            if standing.intent is not None:
+                ports[name] = replace(standing.intent, ofport=ofport)
+                if standing.plugged:
+                    self._plugged.add(name)
+        there = (state.networks[name] for name in networks if name in state.networks)
+        self.world = World(
+            Intent(
+                hosts={_SOMEWHERE: HostIntent(name=_SOMEWHERE, vtep=None)},
+                networks={network.name: _network(state, network) for network in there},
+                ports=ports,
+            )
+        )
+
+    def members(self, network: NetworkName) -> Iterable[PortName]:
+        """Return the ports of a network that can talk."""
+        return self.world.members_of(network).ports
+
+    def levels(self, source: PortName, target: PortName) -> dict[str, int]:
+        """Return what can be sent from one to the other, in words, and how sure it is."""
+        a, b = self.world.ports.get(source), self.world.ports.get(target)
+        if a is None or b is None:
+            return {}
+        level = _NOW if source in self._plugged and target in self._plugged else _PERMITTED
+        return dict.fromkeys(spaces(self.world, a, b), level)
+
+
+def _pairs(views: tuple[_View, _View], touched: tuple[PortName, ...]) -> Iterator[tuple[PortName, PortName]]:
+    """Yield each ordered pair once of which one port is touched, and that can talk before or after."""
+    done: set[PortName] = set()
+    members = {
+        network: sorted({*views[0].members(network), *views[1].members(network)})
+        for network in {port.parent for port in touched}
+    }
+    for port in touched:
+        for other in members[port.parent]:
+            if other != port and other not in done:
+                yield port, other
+                yield other, port
+        done.add(port)

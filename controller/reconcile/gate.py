@@ -1,0 +1,207 @@
+"""The gate between compiling and pushing: what would break isolation is not sent.
+
+Holds the verifier's picture of the intent and of what every host is told to hold, and asks it about each
+change before the change leaves. Of three candidates the first that breaks nothing is taken: the new flows;
+else the flows as they are now; else none at all (fail closed). So a compiler bug cannot open a way between
+tenants, and a revocation cannot be held up by one.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from cloison.addresses import IpAddress
+from cloison.names import HostName
+from controller.flows import Flow
+from controller.reconcile.flowset import FlowSet, Unit
+from controller.reconcile.tunnels import PlanChange
+from controller.verify.holding import FdbChange, HostChange
+from controller.verify.intent import Intent, IntentDelta
+from controller.verify.isolation import Verifier
+from controller.verify.violation import ALTERED, BLACKHOLE, DEVICE, FDB, Violation
+
+_log = structlog.get_logger(__name__)
+
+Units = Mapping[HostName, Mapping[Unit, tuple[Flow, ...]]]
+# What a host does not deliver although it should harms no one else; everything else may.
+_HARMLESS = frozenset({BLACKHOLE, ALTERED})
+
+
+class GateMode(enum.Enum):
+    """What to do about a violation."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be sent. refused: why that is not what was compiled; plans_held: keep back the plans too."""
+
+    units: Units
+    refused: tuple[Violation, ...] = ()
+    plans_held: bool = False
+
+
+class Gate:
+    """The verifier, and what it knows each host to hold."""
+
+    def __init__(self, mode: GateMode) -> None:
+        self.mode = mode
+        self.checked = 0
+        self.refused = 0
+        self._verifier = Verifier()
+        if mode is not GateMode.ENFORCE:
+            _log.warning("THE GATE DOES NOT ENFORCE: flows are pushed without proof", mode=mode.value)
+
+    def examine(
+        self,
+        delta: IntentDelta,
+        units: Units,
+        plans: Mapping[HostName, PlanChange],
+        flows: Mapping[HostName, FlowSet],
+        revision: int,
+    ) -> Verdict:
+        """Judge one change. flows: what each host is told to hold so far."""
+        if self.mode is GateMode.OFF:
+            return Verdict(units)
+        self.checked += 1
+        changes = {
+            host: self._change(flows.get(host), units.get(host, {}), plans.get(host))
+            for host in units.keys() | plans.keys()
+        }
+        changes = _with_devices(changes, delta, self._verifier)
+        found = tuple(self._verifier.check(delta, changes))
+        if not found:
+            return Verdict(units)
+        self._report(found, revision)
+        if self.mode is GateMode.WARN:
+            return Verdict(units)
+        self.refused += 1
+        return self._retreat(units, changes, flows, found)
+
+    def _retreat(
+        self,
+        units: Units,
+        changes: Mapping[HostName, HostChange],
+        flows: Mapping[HostName, FlowSet],
+        found: tuple[Violation, ...],
+    ) -> Verdict:
+        """Take the new flows back; if even the old ones break isolation now, leave none of these units."""
+        back = {}
+        for host, change in changes.items():
+            restored = tuple(flow for flow in change.removed if isinstance(flow, Flow))
+            back[host] = HostChange(removed=tuple(change.added), added=restored)
+        held = _of_plans(found)
+        harmful = [v for v in self._verifier.check(None, back) if v.kind not in _HARMLESS]
+        kept = {h: {u: flows[h].flows_of(u) if h in flows else () for u in us} for h, us in units.items()}
+        if not harmful:
+            return Verdict(kept, found, plans_held=held)
+        away = {
+            host: HostChange(removed=tuple(flow for old in us.values() for flow in old))
+            for host, us in kept.items()
+        }
+        self._verifier.check(None, away)
+        return Verdict({h: dict.fromkeys(us, ()) for h, us in units.items()}, found, plans_held=held)
+
+    def load(
+        self, intent: Intent, units: Units, plans: Mapping[HostName, PlanChange], revision: int
+    ) -> Verdict:
+        """Judge a whole state. Units of objects that a violation names get nothing."""
+        if self.mode is GateMode.OFF:
+            return Verdict(units)
+        delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+        changes = {h: self._change(None, units.get(h, {}), plans.get(h)) for h in units.keys() | plans.keys()}
+        changes = _with_devices(changes, delta, self._verifier)
+        self.checked += 1
+        found = (*self._verifier.load(delta, changes), *self._verifier.check_everything())
+        if not found:
+            return Verdict(units)
+        self._report(found, revision)
+        if self.mode is GateMode.WARN:
+            return Verdict(units)
+        self.refused += 1
+        return Verdict(self._without_culprits(units, found), found, plans_held=_of_plans(found))
+
+    def _without_culprits(self, units: Units, found: tuple[Violation, ...]) -> Units:
+        """Take away the units of every object that is named, and if that is not enough all of the host's."""
+        left = {host: dict(us) for host, us in units.items()}
+        for _ in range(3):
+            named = {name for v in found for name in v.objects}
+            hosts = {v.host for v in found if v.host is not None and not v.objects}
+            for host, us in left.items():
+                gone = [u for u in us if host in hosts or (isinstance(u, tuple) and str(u[-1]) in named)]
+                removed = tuple(flow for u in gone for flow in us[u])
+                us.update(dict.fromkeys(gone, ()))
+                if removed:
+                    self._verifier.check(None, {host: HostChange(removed=removed)})
+            found = tuple(v for v in self._verifier.check_everything() if v.kind not in _HARMLESS)
+            if not found:
+                return left
+        return {host: dict.fromkeys(us, ()) for host, us in units.items()}
+
+    def forget(self, host: HostName, flows: FlowSet, plan: PlanChange) -> None:
+        """A host is gone."""
+        if self.mode is GateMode.OFF:
+            return
+        fdb: dict[int, FdbChange | None] = dict.fromkeys((*plan.networks, *plan.removed_vnis))
+        change = HostChange(removed=tuple(flows.desired.values()), fdb=fdb)
+        self._verifier.check(IntentDelta(hosts={host: None}), {host: change})
+
+    @staticmethod
+    def _change(
+        flows: FlowSet | None, units: Mapping[Unit, tuple[Flow, ...]], plan: PlanChange | None
+    ) -> HostChange:
+        removed, added = (flows or FlowSet()).preview(units)
+        fdb: dict[int, FdbChange | None] = {}
+        if plan is not None:
+            fdb.update(dict.fromkeys(plan.removed_vnis))
+            for vni, change in plan.networks.items():
+                upserted: dict[int, IpAddress] = {mac: vtep for mac, vtep in change.upserted.items()}
+                fdb[vni] = FdbChange(upserted=upserted, removed=tuple(change.removed))
+        return HostChange(removed=tuple(removed), added=tuple(added), fdb=fdb)
+
+    @staticmethod
+    def _report(found: tuple[Violation, ...], revision: int) -> None:
+        for violation in found[:10]:
+            _log.error(
+                "GATE: the change would break isolation",
+                kind=violation.kind,
+                message=violation.message,
+                host=violation.host.host if violation.host else None,
+                objects=violation.objects,
+                revision=revision,
+                packet=str(violation.packet) if violation.packet else None,
+                path=violation.path,
+            )
+
+
+def _of_plans(found: tuple[Violation, ...]) -> bool:
+    return any(v.kind in (FDB, DEVICE) for v in found)
+
+
+def _with_devices(
+    changes: dict[HostName, HostChange], delta: IntentDelta, verifier: Verifier
+) -> dict[HostName, HostChange]:
+    """Add the VXLAN devices whose OpenFlow port the change brings or takes away.
+
+    What a bridge calls a device is the switch's own word (HostActor.has_port); so they are as meant.
+    """
+    devices: dict[HostName, dict[int, int | None]] = {}
+    for name, new in delta.networks.items():
+        old = verifier.world.networks.get(name)
+        for host, ofport in (old.tunnels if old else {}).items():
+            devices.setdefault(host, {})[ofport] = None
+        for host, ofport in (new.tunnels if new else {}).items():
+            devices.setdefault(host, {})[ofport] = new.vni if new else None
+    for host, by_ofport in devices.items():
+        change = changes.get(host, HostChange())
+        changes[host] = HostChange(
+            removed=change.removed, added=change.added, fdb=change.fdb, devices=by_ofport
+        )
+    return changes

@@ -1,0 +1,86 @@
+"""Mappings over other mappings: reading falls through, writing stays on top. Pure.
+
+With these a state is put on top of another in no time, whatever its size. What lies below must not change
+as long as the layer is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar
+
+K = TypeVar("K")
+M = TypeVar("M")
+V = TypeVar("V")
+
+
+class _Gone:
+    """Stands for a key that is not there any more, though it is below."""
+
+
+_GONE = _Gone()
+
+
+class Layer(MutableMapping[K, V]):
+    """One mapping over another. The order of keys is any."""
+
+    __slots__ = ("_below", "_len", "_top")
+
+    def __init__(self, below: Mapping[K, V]) -> None:
+        self._below = below
+        self._top: dict[K, V | _Gone] = {}
+        self._len = len(below)
+
+    def __getitem__(self, key: K) -> V:
+        if key not in self._top:
+            return self._below[key]
+        found = self._top[key]
+        if isinstance(found, _Gone):
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._len += key not in self
+        self._top[key] = value
+
+    def __delitem__(self, key: K) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._len -= 1
+        self._top[key] = _GONE
+
+    def __contains__(self, key: object) -> bool:
+        if key in self._top:
+            return self._top[key] is not _GONE
+        return key in self._below
+
+    def __iter__(self) -> Iterator[K]:
+        # Layers puts what it hands out on top meanwhile: each key must come once nevertheless.
+        yield from (key for key in self._below if self._top.get(key) is not _GONE)
+        yield from (
+            key for key, value in tuple(self._top.items()) if key not in self._below and value is not _GONE
+        )
+
+    def __len__(self) -> int:
+        return self._len
+
+
+class Layers(Layer[K, MutableMapping[M, V]]):
+    """A layer over a mapping of mappings: what it hands out may be written to, and what lies below stays."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: K) -> MutableMapping[M, V]:
+        found = super().__getitem__(key)
+        if key in self._top:
+            return found
+        made: Layer[M, V] = Layer(found)
+        self._top[key] = made
+        return made
+
+    def setdefault(self, key: K, default: Any = None) -> MutableMapping[M, V]:
+        """See dict."""
+        if key in self:
+            return self[key]
+        self[key] = default
+        return self[key]

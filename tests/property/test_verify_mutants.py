@@ -1,0 +1,21 @@
+"""Damaged states: the harmful ones are caught, the others are not. MUTANTS=10000 makes that many."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.mutants import run
+from tests.support.mutations import MUTATIONS
+
+MUTANTS = int(os.environ.get("MUTANTS", "150"))
+
+
+@pytest.mark.timeout(60 + MUTANTS)
+def test_harm_is_caught_and_nothing_else() -> None:
+    scores = run(MUTANTS, seed=3)
+    assert len(MUTATIONS) >= 25
+    assert {kind: s for kind, s in scores.items() if s.missed or s.false_alarms} == {}
+    assert sum(s.caught for s in scores.values()) > MUTANTS / 4
+    assert sum(s.made - s.harmful for s in scores.values()) > MUTANTS / 10

@@ -1,0 +1,167 @@
+"""The gate: a compiler that is wrong cannot open a way between tenants, cannot hold up a revocation, and
+disturbs nobody else. The bugs are put into the compiler by hand, the rest is real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from cloison.names import PortName
+from cloison.v1 import port_pb2
+from controller.compiler.view import NetworkView, PortView
+from controller.flows import Flow, Match
+from controller.reconcile import reconciler as module
+from tests.support.hosts import MemoryHost, eventually
+from tests.unit.test_reconciler import beyond_static, controller, port_flows_of, with_base
+
+Bug = Callable[[Flow], Flow | None]
+
+
+def without(flow: Flow, *fields: str) -> Match:
+    return tuple(term for term in flow.match if term.field.name not in fields)
+
+
+def any_source(flow: Flow) -> Flow:
+    """ADMISSION forgets to look at the IPv4 source."""
+    return replace(flow, match=without(flow, "ipv4_src"))
+
+
+def any_network(flow: Flow) -> Flow:
+    """FORWARD delivers frames of every network."""
+    return replace(flow, match=without(flow, "reg0")) if flow.table == 20 else flow
+
+
+def past_the_guard(flow: Flow) -> Flow:
+    """ADMISSION lets ARP through to delivery as it is."""
+    return replace(flow, goto=20) if flow.table == 0 else flow
+
+
+def wrong_port(flow: Flow) -> Flow:
+    """FORWARD delivers to the neighbour."""
+    actions = tuple(
+        replace(a, value=a.value + 1) if getattr(getattr(a, "field", None), "name", "") == "reg2" else a
+        for a in flow.actions
+    )
+    return replace(flow, actions=actions)
+
+
+def no_delivery(flow: Flow) -> Flow | None:
+    """FORWARD forgets the port."""
+    return None if flow.table == 20 else flow
+
+
+BUGS = [any_source, any_network, past_the_guard, wrong_port, no_delivery]
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Bug | None], None]]:
+    """Put a bug into what is compiled for the port of that number; None takes it out."""
+    bugs: dict[int, Bug] = {}
+    right = module.port_flows
+
+    def port_flows(view: PortView) -> tuple[Flow, ...]:
+        bug = bugs.get(view.port_number)
+        flows = right(view)
+        return tuple(f for flow in flows if (f := bug(flow))) if bug else flows
+
+    monkeypatch.setattr(module, "port_flows", port_flows)
+
+    def set_bug(number: int, bug: Bug | None) -> None:
+        if bug is None:
+            bugs.pop(number)
+        else:
+            bugs[number] = bug
+
+    yield set_bug
+
+
+@pytest.mark.parametrize("bug", BUGS)
+async def test_a_wrong_flow_is_never_sent_and_its_port_says_why(
+    compiler: Callable[[int, Bug | None], None], bug: Bug
+) -> None:
+    async with controller() as made:
+        await with_base(made)
+        await with_base(made, "globex", 2)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1", "if2", "if3", "if11")
+        good = await made.create_port(1, "h1")
+        twin = await made.create_port(11, "h1", tenant="globex")
+        await made.active(good)
+        await made.active(twin)
+        compiler(2, bug)
+        bad = await made.create_port(2, "h1")
+        await eventually(lambda: made.status(bad) == port_pb2.Port.ERROR, "the gate refused")
+        (condition,) = made.reconciler.tracker.port_state(made.store.state.ports[bad])[1]
+        assert condition.reason == "REFUSED_BY_GATE"
+        assert str(bad) in condition.message, "the objects are named"
+        assert "table=" in condition.message, "the way of a packet is shown, flow by flow"
+        assert not port_flows_of(h1, 2)
+        other = await made.create_port(3, "h1")
+        await made.active(other)
+        assert made.status(good) == port_pb2.Port.ACTIVE
+        assert all(flow not in sent for sent in all_sent(h1) for flow in bugged(made, bad, bug))
+
+
+def all_sent(host: MemoryHost) -> list[set[Flow]]:
+    return [{*delta.add, *delta.modify} for delta in host.switch.deltas]
+
+
+def bugged(made: object, name: PortName, bug: Bug) -> list[Flow]:
+    """The flows that the bug alone would have made for the port."""
+    state = made.store.state  # type: ignore[attr-defined]
+    (binding,) = state.bindings_of(name)
+    view = module.port_view(state, name, binding.host)
+    assert view is not None
+    from controller.compiler import port_flows
+
+    right = set(port_flows(view))
+    return [made_wrong for flow in right if (made_wrong := bug(flow)) and made_wrong not in right]
+
+
+async def test_the_last_good_flows_stay_when_a_change_of_a_port_is_refused(
+    compiler: Callable[[int, Bug | None], None],
+) -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1", "if2")
+        port, other = await made.create_port(1, "h1"), await made.create_port(2, "h1")
+        await made.active(port)
+        await made.active(other)
+        before = beyond_static(h1)
+        compiler(1, any_source)
+        await made.commit(lambda txn, state: txn.update(state.ports[port], relabelled(state.ports[port])))
+        await eventually(lambda: made.status(port) == port_pb2.Port.ERROR, "refused")
+        assert beyond_static(h1) >= {f for f in before if f.table == 0}
+        compiler(1, None)
+        await made.commit(lambda txn, state: txn.update(state.ports[port], relabelled(state.ports[port])))
+        await made.active(port)
+
+
+def relabelled(port: object) -> object:
+    meta = port.meta  # type: ignore[attr-defined]
+    return replace(port, meta=replace(meta, display_name=meta.display_name + "x"))  # type: ignore[type-var]
+
+
+async def test_a_bug_cannot_hold_up_a_revocation(
+    compiler: Callable[[int, Bug | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port goes while the compiler of its network is broken: its flows must go all the same."""
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1", "if2")
+        port, other = await made.create_port(1, "h1"), await made.create_port(2, "h1")
+        await made.active(port)
+        await made.active(other)
+        right = module.network_flows
+
+        def broken(view: NetworkView) -> tuple[Flow, ...]:
+            return tuple(any_network(flow) for flow in right(view))
+
+        monkeypatch.setattr(module, "network_flows", broken)
+        await made.delete_port(port)
+        await eventually(lambda: not port_flows_of(h1, 1), "the port's flows are gone")

@@ -1,0 +1,185 @@
+"""The verdict on a small state with one thing wrong: what is said, and the packet that shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from cloison.names import HostName, NetworkName, PortName
+from controller.flows import Flow, Load, Output, field, match
+from controller.verify import violation as kinds
+from controller.verify.holding import FdbChange, HostChange
+from controller.verify.intent import Intent, IntentDelta
+from controller.verify.isolation import Verifier, change_to, verify_all
+from controller.verify.path import HostState
+from tests.mutants import difference
+from tests.support.worlds import compile_intent
+from tests.unit.test_verify_semantics import H1, H2, two_tenants
+
+
+@pytest.fixture
+def intent() -> Intent:
+    return numbered(two_tenants())
+
+
+def numbered(intent: Intent) -> Intent:
+    """Tenants are t1 and t2 for the compiler's cookies."""
+
+    def tenant(name: tuple[str, ...]) -> tuple[str, ...]:
+        return ({"red": "t1", "blue": "t2"}[name[0]], *name[1:])
+
+    networks = [replace(n, name=NetworkName(*tenant(n.name))) for n in intent.networks.values()]
+    ports = [replace(p, name=PortName(*tenant(p.name))) for p in intent.ports.values()]
+    return Intent(
+        hosts=intent.hosts, networks={n.name: n for n in networks}, ports={p.name: p for p in ports}
+    )
+
+
+@pytest.fixture
+def states(intent: Intent) -> dict[HostName, HostState]:
+    return compile_intent(intent)
+
+
+def loaded(intent: Intent, states: dict[HostName, HostState]) -> Verifier:
+    verifier = Verifier()
+    delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+    assert verifier.check(delta, {h: change_to(s) for h, s in states.items()}) == []
+    return verifier
+
+
+def with_flow(states: dict[HostName, HostState], host: HostName, *flows: Flow) -> dict[HostName, HostState]:
+    state = states[host]
+    return {**states, host: HostState((*state.flows, *flows), state.fdb, state.devices)}
+
+
+def test_what_the_compiler_makes_is_right(intent: Intent, states: dict[HostName, HostState]) -> None:
+    assert verify_all(intent, states) == []
+
+
+def test_leak_between_tenants_comes_with_packet_objects_and_path(
+    intent: Intent, states: dict[HostName, HostState]
+) -> None:
+    # What the port of one tenant is sent goes to the one of the other.
+    bad = Flow(
+        table=20,
+        priority=130,
+        match=match(reg0=5000, eth_dst=0x0AF00A000002),
+        actions=(Load(field("reg2"), 0, 16, 4),),
+        goto=30,
+        cookie=0x77,
+    )
+    for found in (
+        verify_all(intent, with_flow(states, H1, bad)),
+        loaded(intent, states).check(None, {H1: HostChange(added=[bad])}),
+    ):
+        leak = next(v for v in found if v.kind == kinds.LEAK)
+        assert leak.host == H1
+        assert leak.packet is not None
+        assert leak.packet.ipv4_dst == int(IPv4Address("10.0.0.2")) or leak.packet.arp_tpa
+        assert "tenants/t2/networks/web/ports/a" in leak.objects
+        assert any("cookie=0x77" in line for line in leak.path)
+
+
+def test_missing_flow_is_a_blackhole(intent: Intent, states: dict[HostName, HostState]) -> None:
+    gone = next(
+        f for f in states[H2].flows if f.table == 20 and f.match[0].field.name == "reg0" or f.table == 20
+    )
+    verifier = loaded(intent, states)
+    found = verifier.check(None, {H2: HostChange(removed=[gone.key])})
+    assert {v.kind for v in found} <= {kinds.BLACKHOLE}
+    assert verifier.check(None, {H2: HostChange(added=[gone])}) == []
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        Flow(table=30, priority=20, match=match(), actions=(Output(0xFFFB),)),
+        Flow(table=10, priority=1, match=match(ipv4_dst=1), goto=20),
+        Flow(table=10, priority=1, match=match(tcp_dst=80), goto=20),
+        Flow(table=20, priority=1, match=match(), goto=10),
+    ],
+    ids=["flood", "no prerequisite", "not understood", "backwards"],
+)
+def test_flow_that_may_not_be(intent: Intent, states: dict[HostName, HostState], flow: Flow) -> None:
+    found = loaded(intent, states).check(None, {H1: HostChange(added=[flow])})
+    assert [v.kind for v in found] == [kinds.FORBIDDEN_FLOW]
+
+
+def test_back_into_the_overlay(intent: Intent, states: dict[HostName, HostState]) -> None:
+    bad = Flow(
+        table=20, priority=5, match=match(reg0=5000), actions=(Load(field("reg2"), 0, 16, 101),), goto=30
+    )
+    found = loaded(intent, states).check(None, {H1: HostChange(added=[bad])})
+    assert kinds.REFLECTION in {v.kind for v in found}
+
+
+def test_two_flows_of_one_priority(intent: Intent, states: dict[HostName, HostState]) -> None:
+    rival = Flow(table=10, priority=300, match=match(reg0=5000, eth_type=0x0800, ipv4_dst=0x0A000002))
+    found = loaded(intent, states).check(None, {H1: HostChange(added=[rival])})
+    assert {v.kind for v in found} == {kinds.UNDEFINED}
+
+
+def test_port_nobody_has(intent: Intent, states: dict[HostName, HostState]) -> None:
+    open_door = Flow(
+        table=0,
+        priority=1,
+        match=match(eth_type=0x0800, vlan_vid=0),
+        actions=(Load(field("reg0"), 0, 32, 5000), Load(field("reg3"), 0, 2, 1)),
+        goto=10,
+    )
+    found = loaded(intent, states).check(None, {H1: HostChange(added=[open_door])})
+    assert any("which no port has" in v.message for v in found)
+
+
+def test_forwarding_databases(intent: Intent, states: dict[HostName, HostState]) -> None:
+    verifier = loaded(intent, states)
+    mac = 0x0AF00A000003
+    wrong = IPv4Address("172.16.0.1")
+    for change in (
+        FdbChange(removed=[mac]),
+        FdbChange(upserted={mac: wrong}),
+        FdbChange(upserted={0: wrong}),
+        None,
+    ):
+        found = verifier.check(None, {H1: HostChange(fdb={5000: change})})
+        assert {v.kind for v in found} == {kinds.FDB}, change
+        whole = FdbChange(upserted=states[H1].fdb[5000], removed=[0])
+        assert verifier.check(None, {H1: HostChange(fdb={5000: whole})}) == []
+
+
+def test_device_of_another_network(intent: Intent, states: dict[HostName, HostState]) -> None:
+    found = loaded(intent, states).check(None, {H1: HostChange(devices={100: 5001})})
+    assert kinds.DEVICE in {v.kind for v in found}
+
+
+def test_identifier_of_two_objects(intent: Intent, states: dict[HostName, HostState]) -> None:
+    blue = intent.networks[NetworkName("t2", "web")]
+    found = loaded(intent, states).check(IntentDelta(networks={blue.name: replace(blue, vni=5000)}))
+    assert kinds.IDENTIFIER in {v.kind for v in found}
+
+
+def test_intent_that_moves_on_without_the_flows(intent: Intent, states: dict[HostName, HostState]) -> None:
+    port = intent.ports[PortName("t1", "web", "c")]
+    moved = replace(port, host=H1, ofport=9)
+    delta = IntentDelta(ports={port.name: moved})
+    found = loaded(intent, states).check(delta)
+    assert {kinds.BLACKHOLE, kinds.FDB} <= {v.kind for v in found}
+    after = compile_intent(
+        Intent(hosts=intent.hosts, networks=intent.networks, ports={**intent.ports, **delta.ports})
+    )
+    assert loaded(intent, states).check(delta, difference(states, after)) == []
+
+
+def test_steps_in_any_order_end_the_same(intent: Intent, states: dict[HostName, HostState]) -> None:
+    """Hosts first or intent first: what is wrong in between is said, and nothing is left at the end."""
+    everything = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+    flows_first, intent_first = Verifier(), Verifier()
+    for host, state in states.items():
+        flows_first.check(None, {host: change_to(state)})
+    flows_first.check(everything)
+    intent_first.check(everything)
+    for host, state in states.items():
+        intent_first.check(None, {host: change_to(state)})
+    assert flows_first.check_everything() == intent_first.check_everything() == []

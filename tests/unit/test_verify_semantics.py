@@ -1,0 +1,178 @@
+"""The meaning, read aloud: two tenants with one address plan, on two hosts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import pytest
+
+from cloison.addresses import link_local, parse_mac
+from cloison.names import HostName, NetworkName, PortName
+from controller.verify.intent import HostIntent, Intent, IntentDelta, NetworkIntent, PortIntent, World
+from controller.verify.packet import ETH_ARP, ETH_IPV4, ETH_IPV6, Packet
+from controller.verify.semantics import Delivery, meaning
+
+H1, H2 = HostName("h1"), HostName("h2")
+A, B, C = (parse_mac(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))
+BROADCAST = parse_mac("ff:ff:ff:ff:ff:ff")
+
+
+def port(tenant: str, name: str, number: int, mac: int, host: HostName | None, *addresses: str) -> PortIntent:
+    return PortIntent(
+        name=PortName(tenant, "web", name),
+        number=number,
+        mac=mac,
+        addresses=tuple(map(ip_address, addresses)),
+        host=host,
+        ofport=number if host else 0,
+    )
+
+
+def network(tenant: str, vni: int, first_tunnel: int) -> NetworkIntent:
+    return NetworkIntent(
+        name=NetworkName(tenant, "web"),
+        vni=vni,
+        subnets=(ip_network("10.0.0.0/24"), ip_network("2001:db8::/64")),
+        tunnels={H1: first_tunnel, H2: first_tunnel},
+    )
+
+
+def two_tenants() -> Intent:
+    ports = [
+        port("red", "a", 1, A, H1, "10.0.0.1", "2001:db8::1"),
+        port("red", "b", 2, B, H1, "10.0.0.2", "2001:db8::2"),
+        port("red", "c", 3, C, H2, "10.0.0.3", "2001:db8::3"),
+        port("blue", "a", 4, A, H1, "10.0.0.1", "2001:db8::1"),
+        port("blue", "b", 5, B, H2, "10.0.0.2"),
+        port("blue", "unplugged", 6, C, None, "10.0.0.6"),
+    ]
+    hosts = {h: HostIntent(name=h, vtep=IPv4Address(f"172.16.0.{n}")) for n, h in ((1, H1), (2, H2))}
+    networks = {n.name: n for n in (network("red", 5000, 100), network("blue", 5001, 101))}
+    return Intent(hosts=hosts, networks=networks, ports={p.name: p for p in ports})
+
+
+@pytest.fixture
+def world() -> World:
+    return World(two_tenants())
+
+
+def ip4(src: str = "10.0.0.1", dst: str = "10.0.0.2", **other: int) -> Packet:
+    fields = {"eth_src": A, "eth_dst": B, "ip_proto": 6, "ip_ttl": 64} | other
+    return Packet(eth_type=ETH_IPV4, ipv4_src=int(IPv4Address(src)), ipv4_dst=int(IPv4Address(dst)), **fields)
+
+
+def arp(target: str, op: int = 1, sender: str = "10.0.0.1", **other: int) -> Packet:
+    fields = {"eth_src": A, "eth_dst": BROADCAST, "arp_sha": A} | other
+    spa, tpa = int(IPv4Address(sender)), int(IPv4Address(target))
+    return Packet(eth_type=ETH_ARP, arp_op=op, arp_spa=spa, arp_tpa=tpa, **fields)
+
+
+def ip6(src: str = "2001:db8::1", dst: str = "2001:db8::2", **other: int) -> Packet:
+    fields = {"eth_src": A, "eth_dst": B, "ip_proto": 58, "ip_ttl": 255, "icmpv6_type": 128} | other
+    return Packet(eth_type=ETH_IPV6, ipv6_src=int(IPv6Address(src)), ipv6_dst=int(IPv6Address(dst)), **fields)
+
+
+def solicit(target: str, **other: int) -> Packet:
+    fields = {"icmpv6_type": 135, "ipv6_nd_target": int(IPv6Address(target)), "ipv6_nd_sll": A} | other
+    return ip6(dst="ff02::1:ff00:2", **fields)
+
+
+def advertise(target: str, **other: int) -> Packet:
+    fields = {"icmpv6_type": 136, "ipv6_nd_target": int(IPv6Address(target)), "ipv6_nd_tll": A} | other
+    return ip6(**fields)
+
+
+OWN_LINK_LOCAL, ITS_LINK_LOCAL = str(link_local(A)), str(link_local(B))
+RED_B, RED_C = (H1, 2, B), (H2, 3, C)
+SAID = {
+    "to its address, here": (ip4(), RED_B),
+    "to its address, on another host": (ip4(dst="10.0.0.3"), RED_C),
+    "whatever the MAC says": (ip4(dst="10.0.0.3", eth_dst=0), RED_C),
+    "even to all": (ip4(eth_dst=BROADCAST), RED_B),
+    "ARP by its target": (arp("10.0.0.3"), RED_C),
+    "ARP reply": (arp("10.0.0.2", op=2, eth_dst=B, arp_tha=B), RED_B),
+    "outside the subnets by MAC": (ip4(dst="8.8.8.8"), RED_B),
+    "IPv6": (ip6(), RED_B),
+    "IPv6 from and to link-local": (ip6(src=OWN_LINK_LOCAL, dst=ITS_LINK_LOCAL), RED_B),
+    "solicitation by its target": (solicit("2001:db8::3"), RED_C),
+    "solicitation without option": (solicit("2001:db8::3", ipv6_nd_sll=0), RED_C),
+    "advertisement of its own": (advertise(OWN_LINK_LOCAL), RED_B),
+}
+SILENCED = {
+    "another MAC": ip4(eth_src=B),
+    "another IPv4 address": ip4(src="10.0.0.2"),
+    "a tag": ip4(vlan_vid=0x1005),
+    "a priority tag": ip4(vlan_vid=0x1000),
+    "another ARP sender address": arp("10.0.0.2", sender="10.0.0.3"),
+    "another ARP sender MAC": arp("10.0.0.2", arp_sha=B),
+    "ARP that is neither request nor reply": arp("10.0.0.2", op=3),
+    "ARP for an address outside": arp("10.1.0.2"),
+    "ARP for an address nobody has": arp("10.0.0.77"),
+    "its own address": arp("10.0.0.1"),
+    "an address nobody has": ip4(dst="10.0.0.77", eth_dst=B),
+    "an address of another tenant only": ip4(dst="10.0.0.6", eth_dst=C),
+    "a group": ip4(dst="224.0.0.5", eth_dst=B),
+    "a group MAC": ip4(dst="8.8.8.8", eth_dst=BROADCAST),
+    "a wire MAC": ip4(dst="8.8.8.8", eth_dst=0x0AF00A000002),
+    "another EtherType": Packet(eth_src=A, eth_dst=B, eth_type=0x88CC),
+    "another IPv6 address": ip6(src="2001:db8::2"),
+    "no IPv6 address": ip6(src="::"),
+    "an IPv6 group": ip6(dst="ff02::1"),
+    "a router advertisement": ip6(icmpv6_type=134),
+    "a redirect": ip6(icmpv6_type=137),
+    "a solicitation from afar": solicit("2001:db8::2", ip_ttl=254),
+    "a solicitation with another MAC": solicit("2001:db8::2", ipv6_nd_sll=B),
+    "a solicitation of an unknown code": solicit("2001:db8::2", icmpv6_code=1).canonical(),
+    "a solicitation for an address outside": solicit("2001:db9::2"),
+    "a solicitation whose target only looks like it": solicit("fe80::2", eth_dst=B),
+    "an advertisement of another's address": advertise("2001:db8::2"),
+    "an advertisement of another MAC": advertise("2001:db8::1", ipv6_nd_tll=B),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_received(world: World, case: str) -> None:
+    packet, (host, ofport, mac) = SAID[case]
+    assert meaning(world, H1, 1, packet) == {Delivery(host, ofport, replace(packet, eth_dst=mac))}
+
+
+@pytest.mark.parametrize("case", SILENCED)
+def test_received_by_nobody(world: World, case: str) -> None:
+    assert meaning(world, H1, 1, SILENCED[case]) == frozenset()
+
+
+def test_the_same_packet_stays_in_each_tenant(world: World) -> None:
+    assert {d.ofport for d in meaning(world, H1, 1, ip4())} == {2}
+    assert {d.ofport for d in meaning(world, H1, 4, ip4())} == {5}
+
+
+def test_link_local_only_with_an_ipv6_address(world: World) -> None:
+    towards = ip6(src=OWN_LINK_LOCAL, dst=ITS_LINK_LOCAL)
+    assert meaning(world, H1, 4, towards) == frozenset()
+    assert meaning(world, H2, 5, replace(towards, eth_src=B)) == frozenset()
+
+
+def test_unplugged_port_neither_sends_nor_receives(world: World) -> None:
+    red_b = world.ports[PortName("red", "web", "b")]
+    world.apply(IntentDelta(ports={red_b.name: replace(red_b, host=None, ofport=0)}))
+    assert meaning(world, H1, 1, ip4()) == frozenset()
+    assert meaning(world, H1, 2, ip4(src="10.0.0.2", dst="10.0.0.1", eth_src=B)) == frozenset()
+
+
+def test_hosts_not_joined_yet(world: World) -> None:
+    red = world.networks[NetworkName("red", "web")]
+    world.apply(IntentDelta(networks={red.name: replace(red, tunnels={H1: 100})}))
+    assert meaning(world, H1, 1, ip4(dst="10.0.0.3")) == frozenset()
+    assert len(meaning(world, H1, 1, ip4())) == 1
+
+
+def test_what_only_one_may_have_is_found(world: World) -> None:
+    assert not world.clashes
+    red_b = world.ports[PortName("red", "web", "b")]
+    world.apply(
+        IntentDelta(ports={red_b.name: replace(red_b, addresses=(ip_address("10.0.0.1"),), ofport=4)})
+    )
+    assert {what for what, _, _ in world.clashes} == {"wire MAC", "OpenFlow port"}
+    world.apply(IntentDelta(ports={red_b.name: red_b}))
+    assert not world.clashes
