@@ -71,6 +71,10 @@ $(VENV)/.mininet: $(VENV)/pyvenv.cfg | apt
 	@ln -sfn $(MININET) "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mininet"
 	@touch $@
 
+.PHONY: docs
+docs: deps  ## Write docs/pipeline.md from the code
+	$(PYTHON) -c "from controller.compiler.describe import pipeline_page; open('docs/pipeline.md', 'w').write(pipeline_page())"
+
 .PHONY: proto
 proto: deps  ## Generate the Python modules of proto/cloison/v1/*.proto (they are committed)
 	@mkdir -p $(PROTO_OUT)

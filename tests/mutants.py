@@ -22,8 +22,8 @@ from random import Random
 from cloison.names import HostName
 from controller.flows import Flow
 from controller.verify.grammar import Refused, fault
-from controller.verify.intent import IntentDelta, World
 from controller.verify.holding import FdbChange, HostChange
+from controller.verify.intent import IntentDelta, World
 from controller.verify.isolation import Verifier, change_to
 from controller.verify.packet import ETH_ARP, HEADER_FIELDS, VLAN_PRESENT, Packet
 from controller.verify.path import Fabric, HostState

@@ -22,6 +22,7 @@ def static_flows() -> tuple[Flow, ...]:
         *misses,
         *nd_guard.static_flows(),
         *addressing.static_flows(),
+        *forward.static_flows(),
         *output.static_flows(),
     )
 

@@ -15,9 +15,12 @@ from cloison.names import HostName, NetworkName, PortName, ResourceName, TenantN
 from cloison.v1 import port_pb2
 from controller.reconcile.binding import Verdict
 from controller.reconcile.host import HostActor
+from controller.reconcile.impact import Impact
 from controller.reconcile.tracker import Condition, HostStatus, RefusedInterface
 from controller.reconcile.views import live_binding, vxlan_device
 from controller.store.state import State
+
+GONE_PORTS_MAX = 10_000
 
 PortState = tuple[int, tuple[Condition, ...], HostName | None]
 
@@ -85,18 +88,27 @@ class RealizedTracker:
         self._effect: dict[PortName, int] = {}
         self._last: dict[PortName, int] = {}
         self._unsettled: set[PortName] = set()
+        # Where ports were that were deleted lately: whoever waits for the deletion waits for these hosts.
+        self._gone: dict[PortName, set[HostName]] = {}
         self._feeds: list[StatusFeed] = []
         self._pulse = Pulse()
         self._revision = 0
 
     # --- what happened ------------------------------------------------------------------------------
 
-    def touched(self, ports: set[PortName], since: int, revision: int) -> None:
-        """These ports are affected from revision since on; everything up to revision is compiled."""
+    def touched(self, impact: Impact, since: int, revision: int) -> None:
+        """This is affected from revision since on; everything up to revision is compiled."""
         self._revision = revision
+        ports = impact.moved | {port for _, port in impact.port_units}
+        for host, name in impact.port_units:
+            if name not in self._state().ports:
+                self._gone.setdefault(name, set()).add(host)
+        while len(self._gone) > GONE_PORTS_MAX:
+            del self._gone[next(iter(self._gone))]
         for name in ports:
             if name in self._state().ports:
                 self._effect[name] = since
+                self._gone.pop(name, None)
                 self._unsettled.add(name)
             else:
                 self._effect.pop(name, None)
@@ -256,7 +268,9 @@ class RealizedTracker:
         ]
 
     def _concerned(self, state: State, name: ResourceName | None) -> list[HostName]:
-        """The hosts that a resource concerns: its span, or all for everything (and for what is gone)."""
+        """The hosts that a resource concerns: its span, or all for everything; of a port that is gone, the
+        span and where it was. Other things go only when no host carries anything of them.
+        """
         if isinstance(name, HostName):
             return [name]
         if isinstance(name, TenantName):
@@ -264,8 +278,9 @@ class RealizedTracker:
             return sorted(set().union(*spans))
         if isinstance(name, NetworkName):
             return sorted(state.bound_hosts(name))
-        if name is not None and not isinstance(name, PortName):
-            return sorted(state.bound_hosts(name.parent))
+        if name is not None:
+            was = self._gone.get(name, set()) if isinstance(name, PortName) else set()
+            return sorted((state.bound_hosts(name.parent) | was) & state.hosts.keys())
         return sorted(state.hosts)
 
     def _holds(self, host: HostName, revision: int) -> bool:

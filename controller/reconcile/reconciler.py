@@ -175,8 +175,7 @@ class Reconciler:
             for unit, flows in compiled.get(host, {}).items():
                 if units[unit] != flows:
                     actor.block(unit, "REFUSED_BY_GATE", "; ".join(map(str, verdict.refused[:3])))
-        touched = impact.moved | {port for _, port in impact.port_units}
-        self.tracker.touched(touched, since, self._revision)
+        self.tracker.touched(impact, since, self._revision)
 
     def _has_port(self, host: HostName, ofport: int, interface: str) -> bool:
         actor = self._hosts.get(host)

@@ -324,6 +324,11 @@ def parse(key: str) -> StoredKey:
     raise InvalidIntent.of("key", key, "a key of this schema")
 
 
+def is_reservation(key: str) -> bool:
+    """Tell whether a key is that of an identifier."""
+    return key.startswith(_ALLOC)
+
+
 def reservation_part(key: str) -> str:
     """Return the reservation key of a reservation's key; any other key as it is."""
     return key.removeprefix(_ALLOC)

@@ -101,8 +101,10 @@ def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool
     for first in bridge.run(entering(ANYTHING, ofport), stop_at=1):
         if first.stopped is None or port is None or network is None:
             leaves: Iterable[Leaf] = (first,)
-        elif first.stopped[1].field(FROM_PORT) != port.number and member(first.region) is not None:
-            return False
+        elif first.sent or first.stopped[1].field(FROM_PORT) != port.number:
+            if member(first.region) is not None:
+                return False
+            continue
         else:
             table, frame = first.stopped
             leaves = bridge.run(frame, table, stop_at=ADDRESSING)
@@ -176,7 +178,7 @@ def _on_wire(frame: Frame, aimed: str) -> Frame:
 
 
 def addressing(bridge: Bridge, network: NetworkIntent) -> bool:
-    """Tell whether ADDRESSING gives each admitted frame the MAC of whom it is meant for, and drops the rest."""
+    """Tell whether ADDRESSING gives each admitted frame the MAC of whom it is for, and drops the rest."""
     for eth_type in (ETH_ARP, ETH_IPV4, ETH_IPV6):
         start = _start(_untagged(eth_type), network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=FORWARD):
@@ -218,13 +220,12 @@ def _cut_slices(frame: Frame, bits: int) -> dict[int, int]:
 class Place(NamedTuple):
     """One network on one host."""
 
-    bridge: Bridge
     members: Members
     host: HostName
     network: NetworkIntent
 
 
-def forwarding(place: Place, macs: Iterable[int] | None = None) -> bool:
+def forwarding(bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
     """Tell whether FORWARD sends frames to the local port they are for, else from a local port to the device.
 
     macs: only frames that come to FORWARD with these destination MACs; None for all frames.
@@ -233,13 +234,13 @@ def forwarding(place: Place, macs: Iterable[int] | None = None) -> bool:
         local = place.members.by_host.get(place.host, {})
         for aimed in KINDS:
             owners = {value: port for port in local.values() for value in addressed_by(port, aimed)}
-            if not all(_forwards(place, kind, aimed, owners) for kind in KINDS[aimed]):
+            if not all(_forwards(bridge, place, kind, aimed, owners) for kind in KINDS[aimed]):
                 return False
-        return contained(place, ANYTHING) is None
-    return all(_forwards_mac(place, mac) for mac in macs)
+        return contained(bridge, place, ANYTHING) is None
+    return all(_forwards_mac(bridge, place, mac) for mac in macs)
 
 
-def _forwards_mac(place: Place, mac: int) -> bool:
+def _forwards_mac(bridge: Bridge, place: Place, mac: int) -> bool:
     port = place.members.by_frame_mac.get(mac)
     for aimed, value, bits in aims_of(mac):
         owners = {}
@@ -247,9 +248,9 @@ def _forwards_mac(place: Place, mac: int) -> bool:
             owners = {v: port for v in addressed_by(port, aimed) if v & bits == value}
         for kind in KINDS[aimed]:
             region = within(kind, cube(**{aimed: (value, bits)}))
-            if region is not None and not _forwards(place, region, aimed, owners):
+            if region is not None and not _forwards(bridge, place, region, aimed, owners):
                 return False
-    return contained(place, Region(*cube(eth_dst=mac))) is None
+    return contained(bridge, place, Region(*cube(eth_dst=mac))) is None
 
 
 def aims_of(mac: int) -> tuple[tuple[str, int, int], ...]:
@@ -262,13 +263,13 @@ def aims_of(mac: int) -> tuple[tuple[str, int, int], ...]:
     return (("eth_dst", mac, (1 << 48) - 1),)
 
 
-def contained(place: Place, region: Region) -> Region | None:
+def contained(bridge: Bridge, place: Place, region: Region) -> Region | None:
     """Return frames, of any kind, that come out of the overlay and do not stay with local ports of the network.
 
     None if there are none: not even another host can make this one reach further.
     """
     here = {port.ofport for port in place.members.by_host.get(place.host, {}).values()}
-    for leaf in place.bridge.run(_start(region, place.network, OVERLAY), FORWARD):
+    for leaf in bridge.run(_start(region, place.network, OVERLAY), FORWARD):
         if any(ofport not in here for ofport, _ in leaf.sent) and member(leaf.region) is not None:
             return leaf.region
     return None
@@ -281,10 +282,12 @@ def addressed_by(port: PortIntent, aimed: str) -> tuple[int, ...]:
     return port.addresses4 if aimed in ("ipv4_dst", "arp_tpa") else port.addresses6
 
 
-def _forwards(place: Place, region: Region, aimed: str, owners: Mapping[int, PortIntent]) -> bool:
+def _forwards(
+    bridge: Bridge, place: Place, region: Region, aimed: str, owners: Mapping[int, PortIntent]
+) -> bool:
     for origin in (LOCAL, OVERLAY):
         start = _on_wire(_start(region, place.network, origin), aimed)
-        for leaf in place.bridge.run(start, FORWARD):
+        for leaf in bridge.run(start, FORWARD):
             for part, found in explore(leaf.region, lambda seen: seen.find(aimed, owners)):
                 port = None if found is None else owners[found]
                 if not _forwarded(place, leaf, start._replace(region=part), port, origin):

@@ -19,7 +19,7 @@ from controller.verify.path import HOPS_MAX, Fdb
 from controller.verify.semantics import receiver_of
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
-from controller.verify.symbolic import Bridge, Frame, Undefined, entering
+from controller.verify.symbolic import Frame, Undefined, entering
 
 Arrival = tuple[HostName, int | None, Frame]
 
@@ -33,7 +33,7 @@ class Trail(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A packet, as one number, that is not treated as the meaning says; why, if its treatment is not defined."""
+    """A packet, as one number, that is not treated as it should be; why, if its treatment is not defined."""
 
     number: int
     undefined: str | None = None
@@ -47,7 +47,9 @@ class Judge:
         self._world = world
         self._hosts = hosts
 
-    def faults(self, host: HostName, ofport: int | None, starts: Iterable[Region] = PACKETS) -> Iterator[Fault]:
+    def faults(
+        self, host: HostName, ofport: int | None, starts: Iterable[Region] = PACKETS
+    ) -> Iterator[Fault]:
         """Yield a packet for each part of starts that is not received as it should be when sent by a port.
 
         ofport None: by any OpenFlow port that starts have in in_port; none of them is a port's.

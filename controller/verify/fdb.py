@@ -1,4 +1,4 @@
-"""Forwarding databases: every MAC of every remote port leads to its host's VTEP, and nothing else is there."""
+"""Forwarding databases: every MAC of every remote port leads to its host's VTEP; there is nothing else."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def wrong_entries(
 
 
 def suspects(world: World, network: NetworkIntent, host: HostName, held: Fdb | None, whole: Fdb) -> set[int]:
-    """Return MACs among which all wrong entries of a host are; whole: the network's entries without a host's view.
+    """Return MACs among which all wrong entries of a host are; fast where nothing is wrong.
 
-    Fast where nothing is wrong.
+    whole: the entries of all ports of the network (whole_fdb).
     """
     members = world.members_of(network.name)
     if held is None:

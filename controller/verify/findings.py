@@ -113,7 +113,8 @@ class Findings:
                     away = [to for to, _ in leaf.sent if to not in here]
                     number = member(leaf.region) if away else None
                     if number is not None:
-                        message = f"a frame out of the overlay of {network.name} leaves {host} by OpenFlow port {away[0]}"
+                        out = f"leaves {host} by OpenFlow port {away[0]}"
+                        message = f"a frame out of the overlay of {network.name} {out}"
                         objects = (str(network.name),)
                         yield Violation(REFLECTION, message, host, objects, Packet.unpack(number), ofport)
                         return

@@ -38,7 +38,7 @@ _NEEDS: dict[str, dict[str, set[int]]] = {
     **{n: {"eth_type": {ETH_IPV4}} for n in ("ipv4_src", "ipv4_dst")},
     **{n: {"eth_type": {ETH_IPV6}} for n in ("ipv6_src", "ipv6_dst")},
     **{n: {"eth_type": {ETH_IPV4, ETH_IPV6}} for n in ("ip_proto", "ip_ttl", "ip_frag")},
-    **{n: _ICMPV6 for n in ("icmpv6_type", "icmpv6_code")},
+    **dict.fromkeys(("icmpv6_type", "icmpv6_code"), _ICMPV6),
     "ipv6_nd_target": {**_ICMPV6, "icmpv6_type": {ND_SOLICITATION, ND_ADVERTISEMENT}, "icmpv6_code": {0}},
     "ipv6_nd_sll": {**_ICMPV6, "icmpv6_type": {ND_SOLICITATION}, "icmpv6_code": {0}},
     "ipv6_nd_tll": {**_ICMPV6, "icmpv6_type": {ND_ADVERTISEMENT}, "icmpv6_code": {0}},

@@ -16,7 +16,7 @@ from cloison.names import HostName, NetworkName, PortName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortIntent:
-    """A port. Plugged if it has a host: then ofport is its OpenFlow port there. A disabled port is not plugged."""
+    """A port. Plugged if it has a host, then ofport is its OpenFlow port there; a disabled one is not plugged."""
 
     name: PortName
     number: int
@@ -27,11 +27,12 @@ class PortIntent:
 
     @property
     def addresses4(self) -> tuple[int, ...]:
+        """Its IPv4 addresses."""
         return tuple(int(a) for a in self.addresses if a.version == 4)
 
     @property
     def addresses6(self) -> tuple[int, ...]:
-        """Its IPv6 addresses; a port that has any also has its EUI-64 link-local one (RFC 4291, appendix A)."""
+        """Its IPv6 addresses; who has any also has its EUI-64 link-local one (RFC 4291, appendix A)."""
         given = tuple(int(a) for a in self.addresses if a.version == 6)
         own = int(link_local(self.mac))
         return (*given, own) if given and own not in given else given
@@ -46,7 +47,7 @@ class PortIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkIntent:
-    """A network: its VNI, its subnets, and the OpenFlow port of its VXLAN device on each host that has one."""
+    """A network: its VNI, its subnets, the OpenFlow port of its VXLAN device on each host that has one."""
 
     name: NetworkName
     vni: int
@@ -96,7 +97,7 @@ class IntentDelta:
 class Members:
     """The plugged ports of one network, by everything they are addressed by."""
 
-    __slots__ = ("by_host", "by_ipv4", "by_ipv6", "by_mac", "by_frame_mac", "ports")
+    __slots__ = ("by_frame_mac", "by_host", "by_ipv4", "by_ipv6", "by_mac", "ports")
 
     def __init__(self) -> None:
         self.ports: dict[PortName, PortIntent] = {}
@@ -171,7 +172,7 @@ class World:
         return self.members_of(network).by_host.get(host, {})
 
     def joined(self, a: HostName, b: HostName, network: NetworkIntent) -> bool:
-        """Tell whether a network can carry frames between two hosts: each has a VTEP and the network's device."""
+        """Tell whether a network can carry frames between hosts: each has a VTEP and the network's device."""
         if a == b:
             return True
         ends = (self.hosts.get(a), self.hosts.get(b))
@@ -183,7 +184,7 @@ class World:
 
     def ofports_of(self, host: HostName) -> frozenset[int]:
         """Return the OpenFlow ports that a host's ports and devices have."""
-        found = set()
+        found: set[int] = set()
         for name in self.on_host.get(host, ()):
             found.update(port.ofport for port in self.ports_on(host, name).values())
             network = self.networks.get(name)

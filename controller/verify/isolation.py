@@ -1,4 +1,4 @@
-"""The verdict: do these hosts treat every packet as the intent means it? All at once, or what a change can touch.
+"""The verdict: do these hosts treat every packet as the intent means it? All, or what a change can touch.
 
 The argument. Let the identifiers be unique (VNI, VTEP, OpenFlow port on a host, port number, MAC and wire MAC
 in a network: checked). Then, for a packet that enters host h by a port of network n:
@@ -21,6 +21,7 @@ would send it. Not covered: payload, fragment reassembly in guests, timing betwe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from cloison.addresses import format_mac
 from cloison.model import OFPORT_MAX
@@ -34,7 +35,7 @@ from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, World
 from controller.verify.path import HostState
-from controller.verify.symbolic import Undefined, match_cube
+from controller.verify.symbolic import Bridge, Undefined, match_cube
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
 
@@ -157,43 +158,42 @@ class Verifier:
     # --- flows --------------------------------------------------------------------------------------
 
     def _flows(self, touched: Touched) -> Iterator[Violation]:
+        """Check the contracts; where one does not hold, have the judge say whether a packet is mistreated."""
         findings = Findings(self.world, self.hosts)
         for host, ofport in touched.entries:
-            bridge = self.hosts[host].bridge
-            if not self._holds(host, lambda: contracts.admission(bridge, self.world, host, ofport)):  # noqa: B023
+            if not self._holds(
+                host, partial(contracts.admission, world=self.world, host=host, ofport=ofport)
+            ):
                 findings.entry(host, ofport)
         for host in touched.strangers:
-            known = self.world.ofports_of(host)
-            if not self._holds(host, lambda: contracts.strangers(self.hosts[host].bridge, known)):  # noqa: B023
+            if not self._holds(host, partial(contracts.strangers, known=self.world.ofports_of(host))):
                 findings.strangers(host)
         for host, name in touched.addressing:
             network = self.world.networks.get(name)
-            if network is not None and not self._holds(
-                host,
-                lambda: contracts.addressing(self.hosts[host].bridge, network),  # noqa: B023
-            ):
+            if network is not None and not self._holds(host, partial(contracts.addressing, network=network)):
                 findings.senders(host, name)
         for (host, name), macs in touched.forwarding.items():
             network = self.world.networks.get(name)
             if network is None:
                 continue
-            place = Place(self.hosts[host].bridge, self.world.members_of(name), host, network)
-            if not self._holds(host, lambda: contracts.forwarding(place, macs)):  # noqa: B023
+            place = Place(self.world.members_of(name), host, network)
+            if not self._holds(host, partial(contracts.forwarding, place=place, macs=macs)):
                 findings.network(host, network, macs)
         yield from findings.violations()
 
-    def _holds(self, host: HostName, contract: Callable[[], bool]) -> bool:
-        """Tell whether a contract is known to hold."""
-        if self.hosts[host].irregular:
+    def _holds(self, host: HostName, contract: Callable[[Bridge], bool]) -> bool:
+        """Tell whether a contract is known to hold for a host's bridge."""
+        held = self.hosts[host]
+        if held.irregular:
             return False
         try:
-            return contract()
+            return contract(held.bridge)
         except Undefined:
             return False
 
 
 def verify_all(intent: Intent, hosts: Mapping[HostName, HostState]) -> list[Violation]:
-    """Return what is wrong with what the hosts hold; nothing if every packet is treated as the intent means."""
+    """Return what is wrong with what hosts hold; nothing if every packet is treated as the intent means."""
     verifier = Verifier()
     delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
     changes = {name: change_to(state) for name, state in hosts.items()}

@@ -24,7 +24,7 @@ Fdb = Mapping[int, IpAddress]
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """What a host holds: flows of its bridge, FDB by VNI, and the VNI behind each OpenFlow port of a device."""
+    """What a host holds: flows of its bridge, FDB by VNI, the VNI behind each OpenFlow port of a device."""
 
     flows: Iterable[Flow] = ()
     fdb: Mapping[int, Fdb] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Fabric:
         vtep = fdb_lookup(self._hosts[host].fdb.get(vni, {}), packet.eth_dst)
         there = self._by_vtep.get(vtep) if vtep is not None else None
         ofport = self._ofports.get((there, vni)) if there is not None else None
-        # A host's own VTEP: the kernel would loop the frame back through the device; it is a path like any other.
+        # A host's own VTEP: the frame comes back through the device; it is a path like any other.
         return None if there is None or ofport is None else (there, ofport)
 
 

@@ -29,15 +29,12 @@ from controller.verify.packet import (
 from controller.verify.space import Region
 
 _ICMP = WITH_ETHERNET | WITH_IPV6 | WITH_ICMPV6
-_ND = {"eth_type": ETH_IPV6, "ip_proto": PROTO_ICMPV6, "icmpv6_code": 0}
-_NOT_LATER = {"ip_frag": (0, 0xFF ^ FRAGMENT)}
+_NOT_LATER = (0, 0xFF ^ FRAGMENT)
 
 
-def _kind(
-    present: Iterable[str], tag: tuple[int, int], holes: tuple[Cube, ...] = (), **fixed: object
-) -> Region:
+def _kind(present: Iterable[str], fixed: Cube, holes: tuple[Cube, ...] = ()) -> Region:
     """Packets of one kind: what is fixed, and zero in every field that is not present."""
-    value, mask = cube(vlan_vid=tag, **fixed)  # type: ignore[arg-type]  # ints or pairs
+    value, mask = fixed
     for name in HEADER_FIELDS:
         if name not in present:
             mask |= FIELD_MASKS[name]
@@ -45,23 +42,23 @@ def _kind(
 
 
 def _kinds(tag: tuple[int, int]) -> tuple[Region, ...]:
-    # "Later, but no fragment" is no packet.
-    no_such = (cube(ip_frag=FRAGMENT_LATER),)
+    def ipv6(proto: int | tuple[int, int], frag: int | tuple[int, int] = _NOT_LATER, **icmp: int) -> Cube:
+        return cube(vlan_vid=tag, eth_type=ETH_IPV6, ip_proto=proto, ip_frag=frag, **icmp)
+
     v6 = WITH_ETHERNET | WITH_IPV6
     target = _ICMP | {"ipv6_nd_target"}
-    later = {"ip_proto": PROTO_IPV6_FRAGMENT, "ip_frag": FRAGMENT | FRAGMENT_LATER}
-    soliciting = {**_ND, **_NOT_LATER, "icmpv6_type": ND_SOLICITATION}
-    advertising = {**_ND, **_NOT_LATER, "icmpv6_type": ND_ADVERTISEMENT}
+    # "Later, but no fragment" is no packet. Open vSwitch reads one byte of an ARP operation: more shows as 0.
+    ipv4 = cube(vlan_vid=tag, eth_type=ETH_IPV4, ip_frag=(0, 0xFC))
+    arp = cube(vlan_vid=tag, eth_type=ETH_ARP, arp_op=(0, 0xFF00))
     return (
-        _kind(WITH_ETHERNET, tag),
-        # Open vSwitch reads one byte of the ARP operation: a larger one shows as 0.
-        _kind(WITH_ETHERNET | WITH_ARP, tag, eth_type=ETH_ARP, arp_op=(0, 0xFF00)),
-        _kind(WITH_ETHERNET | WITH_IPV4, tag, no_such, eth_type=ETH_IPV4, ip_frag=(0, 0xFC)),
-        _kind(v6, tag, eth_type=ETH_IPV6, **_NOT_LATER),
-        _kind(v6, tag, eth_type=ETH_IPV6, **later),
-        _kind(_ICMP, tag, eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, **_NOT_LATER),
-        _kind(target | {"ipv6_nd_sll"}, tag, **soliciting),
-        _kind(target | {"ipv6_nd_tll"}, tag, **advertising),
+        _kind(WITH_ETHERNET, cube(vlan_vid=tag)),
+        _kind(WITH_ETHERNET | WITH_ARP, arp),
+        _kind(WITH_ETHERNET | WITH_IPV4, ipv4, (cube(ip_frag=FRAGMENT_LATER),)),
+        _kind(v6, ipv6((0, 0))),
+        _kind(v6, ipv6(PROTO_IPV6_FRAGMENT, FRAGMENT | FRAGMENT_LATER)),
+        _kind(_ICMP, ipv6(PROTO_ICMPV6)),
+        _kind(target | {"ipv6_nd_sll"}, ipv6(PROTO_ICMPV6, icmpv6_type=ND_SOLICITATION, icmpv6_code=0)),
+        _kind(target | {"ipv6_nd_tll"}, ipv6(PROTO_ICMPV6, icmpv6_type=ND_ADVERTISEMENT, icmpv6_code=0)),
     )
 
 

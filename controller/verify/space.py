@@ -12,7 +12,7 @@ from controller.verify.packet import Cube
 
 
 class Region(NamedTuple):
-    """The numbers that agree with value on mask and lie in none of the holes. No hole covers all of it alone."""
+    """The numbers that agree with value on mask and lie in none of the holes; no hole alone covers all."""
 
     value: int
     mask: int
@@ -53,7 +53,7 @@ def without(region: Region, cut: Cube) -> Region | None:
 
 
 def member(region: Region) -> int | None:
-    """Return a number of region (its free bits are 0 where possible), None if region is empty. Complete search."""
+    """Return a number of region (free bits are 0 where possible), None if it is empty. Complete search."""
     stack = [region]
     while stack:
         value, mask, holes = stack.pop()

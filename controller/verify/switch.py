@@ -1,4 +1,4 @@
-"""One bridge, one packet: the flows interpreted step by step, in the plainest way (OpenFlow 1.4.1, section 5).
+"""One bridge, one packet: flows interpreted step by step, in the plainest way (OpenFlow 1.4.1, section 5).
 
 Slow and simple on purpose: it is what symbolic.py is tested against. Knows no intent.
 """
@@ -16,7 +16,7 @@ from controller.verify.packet import REGISTERS, Packet
 
 
 class Ambiguous(Refused):
-    """Two flows of one table and priority match one packet and do not do the same: the switch may do either."""
+    """Two flows of one table and priority match one packet and differ: the switch may do either."""
 
 
 class Sent(NamedTuple):

@@ -275,7 +275,7 @@ class Undefined(Refused):
 
 
 class Leaf(NamedTuple):
-    """What becomes of one part of the packets: copies sent, or arrival at a table where the run was to stop."""
+    """What becomes of one part of the packets: copies sent, arrival at a table where the run was to stop."""
 
     region: Region
     sent: tuple[Copy, ...]
@@ -336,7 +336,7 @@ class Bridge:
                     pending.append((after, rule.goto, more, passed))
 
     def _lookup(self, number: int, frame: Frame) -> Iterator[tuple[Rule | None, Frame]]:
-        """Yield each rule with the part of the frame's region that meets it, and None with what meets no rule."""
+        """Yield each rule with the part of the frame's region that meets it, None with what meets no rule."""
         table = self.tables.get(number)
         rest: Region | None = frame.region
         level: int | None = None

@@ -134,11 +134,18 @@ class Site:
         return name
 
     def create_port(
-        self, network: str, port_id: str, *hosts: str, mac: str = "", addresses: Sequence[str] = ()
+        self,
+        network: str,
+        port_id: str,
+        *hosts: str,
+        mac: str = "",
+        addresses: Sequence[str] = (),
+        iface_id: str = "",
     ) -> port_pb2.Port:
         """A port scheduled to hosts."""
         body = port_pb2.Port(
             mac_address=mac,
+            iface_id=iface_id,
             fixed_ips=[port_pb2.FixedIp(ip_address=a) for a in addresses],
             requested_hosts=[f"hosts/{h}" for h in hosts],
         )
@@ -150,6 +157,12 @@ class Site:
         """Schedule a port to other hosts."""
         body = port_pb2.Port(name=name, requested_hosts=[f"hosts/{h}" for h in hosts])
         request = port_pb2.UpdatePortRequest(port=body, update_mask=FieldMask(paths=["requested_hosts"]))
+        self.client.ports.UpdatePort(request, timeout=CALL_S)
+
+    def disable(self, name: str, disabled: bool) -> None:
+        """Disable or enable a port."""
+        body = port_pb2.Port(name=name, disabled=disabled)
+        request = port_pb2.UpdatePortRequest(port=body, update_mask=FieldMask(paths=["disabled"]))
         self.client.ports.UpdatePort(request, timeout=CALL_S)
 
     def delete_port(self, name: str) -> None:

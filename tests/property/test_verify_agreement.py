@@ -7,12 +7,12 @@ N=100000 in the environment runs that many packets instead of a few thousand.
 from __future__ import annotations
 
 import os
+from functools import partial
 from random import Random
 
 import pytest
 
 from cloison.names import HostName
-from controller.compiler import compile_host
 from controller.verify.exact import Judge, Trail
 from controller.verify.explore import explore
 from controller.verify.holding import Held
@@ -23,7 +23,7 @@ from controller.verify.path import Fabric, HostState
 from controller.verify.semantics import meaning, receiver_of
 from controller.verify.shapes import PACKETS as ALL_PACKETS
 from controller.verify.space import Region
-from tests.support.worlds import Packets, compile_intent, compiled_view, random_intent
+from tests.support.worlds import Packets, compile_intent, random_intent
 
 PACKETS = int(os.environ.get("N", "4000"))
 PER_INTENT = 100
@@ -67,9 +67,7 @@ def test_symbolic_engine_says_the_same(part: int) -> None:
         host, ofport = rng.choice(sorted(world.by_ofport))
         sender = world.by_ofport[host, ofport]
         trails = [t for start in ALL_PACKETS for t in judge.trails(host, ofport, start)]
-        meant = [
-            m for start in ALL_PACKETS for m in explore(start, lambda seen: receiver_of(world, sender, seen))
-        ]  # noqa: B023
+        meant = [m for start in ALL_PACKETS for m in explore(start, partial(receiver_of, world, sender))]
         for _ in range(PER_INTENT):
             packet = packets.make(host, ofport)
             journey = fabric.walk(host, ofport, packet)
@@ -111,20 +109,3 @@ def test_every_compiled_state_is_proved() -> None:
     for _ in range(40):
         intent = random_intent(rng)
         assert verify_all(intent, compile_intent(intent)) == []
-
-
-@pytest.mark.xfail(strict=True, reason="FORWARD delivers a solicitation by its destination address alone")
-def test_solicitation_for_an_address_nobody_has() -> None:
-    """Asked for fe80::5, the port with 2001:db8::5 is not meant, though their wire MACs are one.
-
-    When the compiler does this by itself, `_as_designed` in support/worlds.py can go, and this mark.
-    """
-    rng = Random(7)
-    for _ in range(20):
-        intent = random_intent(rng)
-        world = World(intent)
-        states = compile_intent(intent)
-        for host, state in states.items():
-            bare = tuple(compile_host(compiled_view(world, host)).values())
-            states[host] = HostState(bare, state.fdb, state.devices)
-        assert verify_all(intent, states) == []

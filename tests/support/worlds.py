@@ -1,4 +1,4 @@
-"""Random intents with overlapping tenants, what the compiler makes of them, and packets that hit the edges."""
+"""Random intents with overlapping tenants, what the compiler makes of them, and packets for the edges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from cloison.addresses import IpAddress, IpNetwork, link_local, wire_mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
 from controller.compiler import HostView, NetworkView, PortView, compile_host
-from controller.flows import Flow, FlowKey, match
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
 from controller.verify.packet import (
     ETH_ARP,
@@ -34,7 +33,7 @@ SUBNETS6 = [IPv6Network(n) for n in ("2001:db8::/64", "2001:db8:0:1::/64", "fd00
 
 
 def random_intent(rng: Random, *, tenants: int = 3, hosts: int = 4, ports: int = 4) -> Intent:
-    """At most so many tenants, hosts, and ports of a network; the same subnets and addresses in all tenants."""
+    """At most so many tenants, hosts, and ports of a network; all tenants have the same subnets and addresses."""
     host_names = [HostName(f"h{n}") for n in range(1, rng.randint(1, hosts) + 1)]
     maker = _Maker(rng, host_names)
     for t in range(1, rng.randint(1, tenants) + 1):
@@ -155,26 +154,10 @@ def compile_on(world: World, host: HostName) -> HostState:
     view = compiled_view(world, host)
     networks = [world.by_vni[vni] for vni in view.networks]
     return HostState(
-        flows=tuple(_as_designed(compile_host(view), view).values()),
+        flows=tuple(compile_host(view).values()),
         fdb={n.vni: fdb_of(world, n, host) for n in networks},
         devices={n.tunnels[host]: n.vni for n in networks if host in n.tunnels},
     )
-
-
-def _as_designed(table: dict[FlowKey, Flow], view: HostView) -> dict[FlowKey, Flow]:
-    """The flows with what the compiler forgets: see test_solicitation_for_an_address_nobody_has."""
-    for port in view.ports.values():
-        for address in port.addresses6:
-            asked = match(
-                reg0=port.vni,
-                eth_dst=wire_mac(address),
-                eth_type=ETH_IPV6,
-                ip_proto=PROTO_ICMPV6,
-                icmpv6_type=135,
-            )
-            flow = Flow(table=20, priority=115, match=asked, cookie=port.cookie)
-            table.setdefault(flow.key, flow)
-    return table
 
 
 def fdb_of(world: World, network: NetworkIntent, host: HostName) -> dict[int, IpAddress]:
@@ -233,7 +216,7 @@ class Packets:
         peer = rng.choice(members)
         values = self._honest(port, peer)
         for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
-            name = rng.choice([n for n in values] + ["vlan_vid", "ip_frag"])
+            name = rng.choice([*values, "vlan_vid", "ip_frag"])
             values[name] = self._other(name)
         if values.get("ip_frag", 0) & FRAGMENT_LATER and values["eth_type"] == ETH_IPV6:
             values["ip_proto"] = PROTO_IPV6_FRAGMENT

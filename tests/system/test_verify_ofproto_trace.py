@@ -59,7 +59,7 @@ def test_trace_says_what_the_switch_model_says(ovs: Ovs) -> None:
 
 
 def traced(ovs: Ovs, packet: Packet, in_port: int) -> list[tuple[int, int]]:
-    """(OpenFlow port, destination MAC) of each copy that Open vSwitch would send; a flow sends one at most."""
+    """(OpenFlow port, destination MAC) of what Open vSwitch would send: one copy at most."""
     text = ovs.appctl("ofproto/trace", "br-int", f"in_port={in_port},{packet}")
     if "bad syntax" in text or "error" in text.lower():
         raise OvsError(text)

@@ -379,3 +379,24 @@ async def test_a_bridge_that_came_back_with_other_numbers_gets_nothing_of_the_ol
 def port_flows_of(host: MemoryHost, number: int) -> list[Flow]:
     flows = [i.flow for i in host.switch.flows.values()]
     return [f for f in flows if (c := unpack(f.cookie)) and (c.kind, c.object) == (CookieKind.PORT, number)]
+
+
+async def test_waiting_for_a_deletion_waits_for_the_hosts_it_concerns_only() -> None:
+    async with controller() as made:
+        await with_base(made)
+        h1, h2, h3 = (MemoryHost(made.reconciler, n) for n in (1, 2, 3))
+        await h1.connect("if1")
+        await h2.connect("if2")
+        await h3.register()  # known, but never connects
+        p1, p2 = await made.create_port(1, "h1"), await made.create_port(2, "h2")
+        await made.active(p1)
+        await made.active(p2)
+        h1.mute = True
+        revision = await made.delete_port(p1)
+        wait = made.reconciler.tracker.wait_realized
+        realized, _, missing = await wait(p1, revision, 0.2)
+        assert not realized
+        assert {c.subjects for c in missing} == {("hosts/h1",)}
+        made.reconciler.acked(h1.session, ack(revision))
+        realized, _, missing = await wait(p1, revision, 5.0)
+        assert realized, missing

@@ -1,4 +1,4 @@
-"""Who can talk to whom before a change and after it, by the meaning of the intent (verify/semantics.py). Pure.
+"""Who can talk to whom before a change and after it, by the meaning (verify/semantics.py). Pure.
 
 What is asked is what the tenants' intent permits, wherever ports are plugged: the meaning is asked about a
 world in which every port that is enabled and scheduled is plugged, all on one host. Whether both are plugged
@@ -22,7 +22,7 @@ from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
 
 # A plan that touches more ordered pairs says so, and names those it looked at.
-PAIRS_MAX = 20_000
+PAIRS_MAX = 10_000
 ONCE_PLUGGED, UNTIL_PLUGGED = "once plugged", "until plugged again"
 _SOMEWHERE = HostName("anywhere")
 
@@ -74,21 +74,40 @@ def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
                 yield f"{port.name} {format_mac(port.mac)} {addresses}"
 
 
-def reach_diff(before: State, after: State, touched: Iterable[PortName]) -> ReachDiff:
-    """Return which pairs with a touched port can talk after the change and could not before, and vice versa."""
-    ports = tuple(touched)
-    networks = {port.parent for port in ports}
-    views = _View(before, networks), _View(after, networks)
-    pairs = list(islice(_pairs(views, ports), PAIRS_MAX + 1))
-    gained: list[Talk] = []
-    lost: list[Talk] = []
-    for source, target in pairs[:PAIRS_MAX]:
-        was, will = (view.levels(source, target) for view in views)
-        more = _grouped(will, was, ONCE_PLUGGED)
-        less = _grouped(was, will, UNTIL_PLUGGED)
-        gained += (Talk(source, target, found, condition) for condition, found in more)
-        lost += (Talk(source, target, found, condition) for condition, found in less)
-    return ReachDiff(tuple(gained), tuple(lost), len(pairs) <= PAIRS_MAX)
+class Reach:
+    """Who can talk to whom in the networks of some ports, before and after: independent of both states."""
+
+    def __init__(self, before: State, after: State, touched: Iterable[PortName]) -> None:
+        self._touched = tuple(touched)
+        networks = {port.parent for port in self._touched}
+        self._before, self._after = _View(before, networks), _View(after, networks)
+
+    def diff(self) -> ReachDiff:
+        """Return which pairs with a touched port can talk after and could not before, and the reverse."""
+        pairs = list(islice(self._pairs(), PAIRS_MAX + 1))
+        gained: list[Talk] = []
+        lost: list[Talk] = []
+        for source, target in pairs[:PAIRS_MAX]:
+            was, will = self._before.levels(source, target), self._after.levels(source, target)
+            more = _grouped(will, was, ONCE_PLUGGED)
+            less = _grouped(was, will, UNTIL_PLUGGED)
+            gained += (Talk(source, target, found, condition) for condition, found in more)
+            lost += (Talk(source, target, found, condition) for condition, found in less)
+        return ReachDiff(tuple(gained), tuple(lost), len(pairs) <= PAIRS_MAX)
+
+    def _pairs(self) -> Iterator[tuple[PortName, PortName]]:
+        """Yield each ordered pair once of which one port is touched and both can talk, before or after."""
+        members = {
+            network: sorted({*self._before.members(network), *self._after.members(network)})
+            for network in {port.parent for port in self._touched}
+        }
+        done: set[PortName] = set()
+        for port in self._touched:
+            for other in members[port.parent]:
+                if other != port and other not in done:
+                    yield port, other
+                    yield other, port
+            done.add(port)
 
 
 # How sure it is that packets pass: not at all (0), as soon as both are plugged, at once.
@@ -161,18 +180,3 @@ class _View:
             return {}
         level = _NOW if source in self._plugged and target in self._plugged else _PERMITTED
         return dict.fromkeys(spaces(self.world, a, b), level)
-
-
-def _pairs(views: tuple[_View, _View], touched: tuple[PortName, ...]) -> Iterator[tuple[PortName, PortName]]:
-    """Yield each ordered pair once of which one port is touched, and that can talk before or after."""
-    done: set[PortName] = set()
-    members = {
-        network: sorted({*views[0].members(network), *views[1].members(network)})
-        for network in {port.parent for port in touched}
-    }
-    for port in touched:
-        for other in members[port.parent]:
-            if other != port and other not in done:
-                yield port, other
-                yield other, port
-        done.add(port)

@@ -1,0 +1,217 @@
+"""From what an expression says to a whole packet: what was left out is what an honest guest on the port sends.
+
+Its own MAC and address, the destination's MAC as its ARP or neighbour table would have it, an echo request
+where no protocol was named. Pure; nothing that was said is changed.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+from cloison.addresses import IpAddress
+from cloison.errors import InvalidIntent
+from controller.api.expression import ECHO_REQUEST6, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Said
+from controller.flows.text import field_text
+from controller.verify.intent import Members, PortIntent, World
+from controller.verify.packet import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    ND_ADVERTISEMENT,
+    ND_SOLICITATION,
+    PROTO_ICMPV6,
+    PROTO_IPV6_FRAGMENT,
+    VLAN_PRESENT,
+    Packet,
+)
+from controller.verify.semantics import LINK_LOCAL6, ND_HOP_LIMIT
+
+BROADCAST = 0xFFFFFFFFFFFF
+# Where a guest that has no answer to its ARP would send, if it sent: no port can have it.
+NOBODY = 0
+TTL = 64
+_ICMP6_ONLY = {"icmpv6_type", "icmpv6_code", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"}
+_SOLICITED_NODE = 0xFF02 << 112 | 0x1FF << 24
+
+
+def complete(world: World, sender: PortIntent, said: Said, receiver: PortIntent | None) -> Packet:
+    """Return the whole packet; raises InvalidIntent if it cannot be told whom it is for, or makes no sense."""
+    return _Completion(world, sender, said, receiver).packet()
+
+
+class _Completion:
+    def __init__(self, world: World, sender: PortIntent, said: Said, receiver: PortIntent | None) -> None:
+        self._sender, self._said, self._receiver = sender, said, receiver
+        self._members: Members = world.members_of(sender.name.parent)
+        self._v: dict[str, int] = dict(said.fields)
+
+    def packet(self) -> Packet:
+        values = self._v
+        values.setdefault("eth_type", self._eth_type())
+        values.setdefault("eth_src", self._sender.mac)
+        if values["eth_type"] == ETH_ARP:
+            self._arp()
+        elif values["eth_type"] == ETH_IPV4:
+            self._ipv4()
+        elif values["eth_type"] == ETH_IPV6:
+            self._ipv6()
+        values.setdefault("eth_dst", NOBODY if self._receiver is None else self._receiver.mac)
+        if values.get("vlan_vid"):
+            values["vlan_vid"] |= VLAN_PRESENT
+        return self._checked(Packet(**values))
+
+    def _eth_type(self) -> int:
+        names = self._v.keys()
+        if any(n.startswith("arp_") for n in names):
+            return ETH_ARP
+        if names & _ICMP6_ONLY or any(n.startswith("ipv6_") for n in names):
+            return ETH_IPV6
+        address = self._said.destination or self._said.source
+        if address is not None:
+            return ETH_IPV4 if isinstance(address, IPv4Address) else ETH_IPV6
+        if "ipv4_src" in names or "ipv4_dst" in names:
+            return ETH_IPV4
+        ends = [self._sender] if self._receiver is None else [self._sender, self._receiver]
+        return ETH_IPV4 if all(p.addresses4 for p in ends) else ETH_IPV6
+
+    def _arp(self) -> None:
+        values = self._v
+        values.setdefault("arp_op", 1)
+        values.setdefault("arp_spa", self._source(4))
+        values.setdefault("arp_sha", self._sender.mac)
+        if "arp_tpa" not in values:
+            values["arp_tpa"] = self._destination(4)
+        owner = self._owner4(values["arp_tpa"])
+        if values["arp_op"] == 2:
+            values.setdefault("arp_tha", owner)
+            values.setdefault("eth_dst", owner)
+        values.setdefault("eth_dst", BROADCAST)
+
+    def _ipv4(self) -> None:
+        values = self._v
+        values.setdefault("ip_proto", self._protocol(PROTO_ICMP))
+        values.setdefault("ip_ttl", TTL)
+        if "ipv4_src" not in values:
+            values["ipv4_src"] = self._source(4)
+        if "ipv4_dst" not in values:
+            values["ipv4_dst"] = self._destination(4)
+        values.setdefault("eth_dst", self._owner4(values["ipv4_dst"]))
+
+    def _ipv6(self) -> None:
+        values = self._v
+        if values.get("ip_frag", 0) & 2:
+            # A later fragment has no layer 4 that a switch could see (ovs-fields(7), ip_frag).
+            values["ip_proto"] = PROTO_IPV6_FRAGMENT
+        values.setdefault("ip_proto", PROTO_ICMPV6 if values.keys() & _ICMP6_ONLY else self._protocol(PROTO_ICMPV6))
+        if values["ip_proto"] == PROTO_ICMPV6:
+            self._icmpv6()
+        values.setdefault("ip_ttl", TTL)
+        if "ipv6_dst" not in values:
+            values["ipv6_dst"] = self._destination(6)
+        if "ipv6_src" not in values:
+            values["ipv6_src"] = self._source(6)
+        values.setdefault("eth_dst", self._owner6(values["ipv6_dst"]))
+
+    def _icmpv6(self) -> None:
+        values = self._v
+        values.setdefault("icmpv6_type", ECHO_REQUEST6)
+        values.setdefault("icmpv6_code", 0)
+        if values["icmpv6_type"] not in (ND_SOLICITATION, ND_ADVERTISEMENT):
+            return
+        values.setdefault("ip_ttl", ND_HOP_LIMIT)
+        if values["icmpv6_type"] == ND_ADVERTISEMENT:
+            values.setdefault("ipv6_nd_target", self._source(6))
+            values.setdefault("ipv6_nd_tll", self._sender.mac)
+            return
+        values.setdefault("ipv6_nd_sll", self._sender.mac)
+        if "ipv6_nd_target" not in values:
+            values["ipv6_nd_target"] = self._destination(6)
+        if "ipv6_dst" not in values and self._said.destination is None:
+            # RFC 4861, section 4.3: to the solicited-node address of the target.
+            values["ipv6_dst"] = _SOLICITED_NODE | values["ipv6_nd_target"] & 0xFFFFFF
+
+    def _protocol(self, default: int) -> int:
+        if self._said.ports:
+            return PROTO_TCP
+        return default
+
+    def _source(self, version: int) -> int:
+        if self._said.source is not None:
+            return _of_version(self._said.source, version)
+        own = self._sender.addresses4 if version == 4 else self._sender.addresses6
+        if not own:
+            raise InvalidIntent.of(
+                "packet", f"IPv{version}", f"from ADDRESS: {self._sender.name} has no IPv{version} address"
+            )
+        if version == 6 and _is_link_local(self._v.get("ipv6_dst", self._v.get("ipv6_nd_target", 0))):
+            return next((a for a in own if _is_link_local(a)), own[0])
+        return own[0]
+
+    def _destination(self, version: int) -> int:
+        if self._said.destination is not None:
+            return _of_version(self._said.destination, version)
+        if self._receiver is None:
+            raise InvalidIntent.of("packet", "", "to ADDRESS, or name the receiving port in to_port")
+        theirs = self._receiver.addresses4 if version == 4 else self._receiver.addresses6
+        if not theirs:
+            raise InvalidIntent.of("to_port", self._receiver.name, f"a port with an IPv{version} address")
+        return theirs[0]
+
+    def _owner4(self, address: int) -> int:
+        theirs = self._receiver.addresses4 if self._receiver is not None else ()
+        return self._resolved(self._members.by_ipv4.get(address), address in theirs)
+
+    def _owner6(self, address: int) -> int:
+        if address >> 120 == 0xFF:
+            # RFC 2464, section 7: 33:33 and the last 32 bits of the group.
+            return 0x3333 << 32 | address & 0xFFFFFFFF
+        theirs = self._receiver.addresses6 if self._receiver is not None else ()
+        return self._resolved(self._members.by_ipv6.get(address), address in theirs)
+
+    def _resolved(self, owner: PortIntent | None, is_receivers: bool) -> int:
+        """The owner's MAC; for a port of another network its MAC too, as if the guest had learnt it somehow."""
+        if owner is None and is_receivers:
+            owner = self._receiver
+        return owner.mac if owner is not None else NOBODY
+
+    def _checked(self, packet: Packet) -> Packet:
+        """Refuse what was said of fields that such a packet does not have."""
+        canonical = packet.canonical()
+        for name, value in self._said.fields.items():
+            if getattr(canonical, name) != (self._v[name] if name == "vlan_vid" else value):
+                raise InvalidIntent.of("packet", field_text(name), "a field that a packet of this kind has")
+        for end, address in (("src", self._said.source), ("dst", self._said.destination)):
+            if address is not None and not _has_address(canonical, end, address):
+                raise InvalidIntent.of("packet", address, f"one {end} address, of the packet's own family")
+        if self._said.ports and canonical.ip_proto not in (PROTO_TCP, PROTO_UDP):
+            raise InvalidIntent.of("packet", "port", "tcp or udp: other packets have no ports")
+        return canonical
+
+
+def _addresses4(port: PortIntent | None) -> tuple[int, ...]:
+    return port.addresses4 if port is not None else ()
+
+
+def _of_version(address: IpAddress, version: int) -> int:
+    if address.version != version:
+        raise InvalidIntent.of("packet", address, f"an IPv{version} address")
+    return int(address)
+
+
+def _is_link_local(address: int) -> bool:
+    return address & LINK_LOCAL6[1] == LINK_LOCAL6[0]
+
+
+def _has_address(packet: Packet, end: str, address: IpAddress) -> bool:
+    if packet.eth_type == ETH_ARP:
+        return int(address) == (packet.arp_spa if end == "src" else packet.arp_tpa)
+    if isinstance(address, IPv6Address):
+        return packet.eth_type == ETH_IPV6 and int(address) == getattr(packet, f"ipv6_{end}")
+    return packet.eth_type == ETH_IPV4 and int(address) == getattr(packet, f"ipv4_{end}")
+
+
+def shown(packet: Packet, ports: dict[str, int]) -> str:
+    """Return a packet as ofproto/trace takes it: its fields, and the ports that the model does not have."""
+    prefix = {PROTO_TCP: "tcp", PROTO_UDP: "udp"}.get(packet.ip_proto, "tcp")
+    extra = "".join(f",{prefix}_{end}={number}" for end, number in sorted(ports.items()))
+    return f"{packet}{extra}"

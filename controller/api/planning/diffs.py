@@ -1,0 +1,78 @@
+"""Which objects a change makes, changes and removes, field by field, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cloison.codec import resource_to_proto
+from cloison.model import Host, Network, Port, Resource, Subnet, Tenant
+from cloison.v1 import plan_pb2
+from controller.store.changes import Change
+
+# What changes with every change, or is the object's address.
+_UNTOLD = frozenset({"name", "uid", "etag", "revision", "create_time", "update_time"})
+# Where things are is the operator's knowledge, as in views.py.
+_OPERATORS = frozenset({"requested_hosts"})
+_DEPTH: dict[type, int] = {Tenant: 0, Host: 0, Network: 1, Subnet: 2, Port: 3}
+
+
+def object_changes(changes: Iterable[Change], *, tenant_view: bool) -> list[plan_pb2.ObjectChange]:
+    """Return what becomes of resources, deletions first; one that is replaced is deleted and created."""
+    gone: list[Resource] = []
+    there: list[tuple[Resource | None, Resource]] = []
+    for change in changes:
+        old, new = change.old, change.new
+        if isinstance(old, Resource) and (not isinstance(new, Resource) or new.meta.uid != old.meta.uid):
+            gone.append(old)
+            old = None
+        if isinstance(new, Resource):
+            there.append((old if isinstance(old, Resource) else None, new))
+    gone.sort(key=lambda resource: (-_DEPTH[type(resource)], resource.name))
+    there.sort(key=lambda pair: (_DEPTH[type(pair[1])], pair[1].name))
+    told = [_change(resource, None, tenant_view) for resource in gone]
+    told += [_change(old, new, tenant_view) for old, new in there]
+    return [change for change in told if change.fields or change.action != plan_pb2.ObjectChange.UPDATE]
+
+
+def _change(old: Resource | None, new: Resource | None, tenant_view: bool) -> plan_pb2.ObjectChange:
+    actions = plan_pb2.ObjectChange
+    resource = new if new is not None else old
+    assert resource is not None
+    action = actions.DELETE if new is None else actions.CREATE if old is None else actions.UPDATE
+    before = _fields(old, tenant_view) if old is not None else {}
+    after = _fields(new, tenant_view) if new is not None else {}
+    return plan_pb2.ObjectChange(
+        action=action,
+        name=str(resource.name),
+        fields=[
+            plan_pb2.FieldChange(field=name, before=before.get(name, ""), after=after.get(name, ""))
+            for name in (*after, *(name for name in before if name not in after))
+            if before.get(name, "") != after.get(name, "")
+        ],
+    )
+
+
+def _fields(resource: Resource, tenant_view: bool) -> dict[str, str]:
+    untold = _UNTOLD | _OPERATORS if tenant_view else _UNTOLD
+    message: Any = resource_to_proto(resource)
+    return {
+        field.name: _text(field.name, value)
+        for field, value in message.ListFields()
+        if field.name not in untold
+    }
+
+
+def _text(field: str, value: Any) -> str:
+    """Return a field's value as a person writes it."""
+    if field == "fixed_ips":
+        return ", ".join(f"{item.ip_address} ({item.subnet.rpartition('/')[2]})" for item in value)
+    if field == "allocation_pools":
+        return ", ".join(f"{item.start}-{item.end}" for item in value)
+    if field == "requested_hosts":
+        return ", ".join(name.removeprefix("hosts/") for name in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={value[key]}" for key in sorted(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,75 @@
+"""From a draft to the plan that people read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cloison.model import Port
+from cloison.v1 import plan_pb2
+from controller.api.planning.diffs import object_changes
+from controller.api.planning.draft import Draft, Seed
+from controller.api.planning.hosts import HostImpact, host_impacts
+from controller.api.planning.reach import PAIRS_MAX, Reach, ReachDiff, Talk
+
+PORTS_NAMED_MAX = 5
+
+
+def explain(draft: Draft, seed: Seed, *, tenant_view: bool) -> plan_pb2.ChangePlan:
+    """Return the plan without who can talk to whom (`add_reach`); in a tenant's view also without hosts."""
+    hosts = () if tenant_view else host_impacts(draft.before, draft.after, draft.changes)
+    return plan_pb2.ChangePlan(
+        digest=draft.digest,
+        seed=bytes(seed),
+        base_revision=draft.before.revision,
+        changes=object_changes(draft.changes, tenant_view=tenant_view),
+        hosts=map(_host, hosts),
+        notes=_notes(draft, tenant_view),
+    )
+
+
+def reach_of(draft: Draft) -> Reach:
+    """Return what is needed to find out who can talk to whom, which may take a while: see `Reach.diff`."""
+    return Reach(draft.before, draft.after, draft.touched)
+
+
+def add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff) -> None:
+    """Put into a plan who comes to talk to whom, and who ceases to."""
+    plan.becomes_reachable.extend(map(_talk, diff.gained))
+    plan.stops_being_reachable.extend(map(_talk, diff.lost))
+    if not diff.complete:
+        plan.notes.append(
+            f"more than {PAIRS_MAX} pairs of ports are concerned: only that many were looked at, to say which "
+            "become reachable and which stop being so; the digest covers all of them"
+        )
+
+
+def _notes(draft: Draft, tenant_view: bool) -> Iterable[str]:
+    idle = [
+        str(change.new.name)
+        for change in draft.changes
+        if isinstance(change.new, Port) and not change.new.disabled and not change.new.requested_hosts
+    ]
+    if idle:
+        more = f" and {len(idle) - PORTS_NAMED_MAX} more" if len(idle) > PORTS_NAMED_MAX else ""
+        needed = "an operator has scheduled them" if tenant_view else "requested_hosts is set"
+        yield (
+            f"{', '.join(sorted(idle)[:PORTS_NAMED_MAX])}{more}: scheduled to no host, and so reach nobody until "
+            f"{needed}"
+        )
+
+
+def _host(impact: HostImpact) -> plan_pb2.HostImpact:
+    return plan_pb2.HostImpact(
+        host=str(impact.host),
+        flows_added=impact.flows_added,
+        flows_modified=impact.flows_modified,
+        flows_deleted=impact.flows_deleted,
+        fdb_added=impact.fdb_added,
+        fdb_deleted=impact.fdb_deleted,
+    )
+
+
+def _talk(talk: Talk) -> plan_pb2.Reach:
+    return plan_pb2.Reach(
+        source=str(talk.source), target=str(talk.target), spaces=talk.spaces, condition=talk.condition
+    )

@@ -1,0 +1,88 @@
+"""What a change means for each host: flows and forwarding entries that come, change and go. Pure.
+
+The same look-ups, compiler and tunnel plans as for a change that has happened, run on the state before and
+the state after it, for what it touches only. What is not plugged has no flows, and is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cloison.model import Vni
+from cloison.names import HostName, NetworkName
+from controller.compiler import network_flows, port_flows
+from controller.flows import Flow, FlowKey
+from controller.flows.delta import flow_delta
+from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.tunnels import PlanChange, TunnelPlans
+from controller.reconcile.views import network_view, port_view
+from controller.store.changes import Change
+from controller.store.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class HostImpact:
+    """Counts of one host."""
+
+    host: HostName
+    flows_added: int = 0
+    flows_modified: int = 0
+    flows_deleted: int = 0
+    fdb_added: int = 0
+    fdb_deleted: int = 0
+
+
+def host_impacts(before: State, after: State, changes: Iterable[Change]) -> tuple[HostImpact, ...]:
+    """Return the hosts on which something is to be done, in the order of their names."""
+    impact = impact_of(changes, after)
+    was, will = _flows(before, impact), _flows(after, impact)
+    entries = _entries(before, after, impact)
+    impacts = []
+    for host in sorted(was.keys() | will.keys() | entries.keys()):
+        delta = flow_delta(will.get(host, {}), was.get(host, {}))
+        added, deleted = entries.get(host, (0, 0))
+        made = HostImpact(host, len(delta.add), len(delta.modify), len(delta.delete), added, deleted)
+        if made != HostImpact(host):
+            impacts.append(made)
+    return tuple(impacts)
+
+
+def _flows(state: State, impact: Impact) -> dict[HostName, dict[FlowKey, Flow]]:
+    """Return the flows of all units that are touched."""
+    flows: dict[HostName, dict[FlowKey, Flow]] = {}
+    for host, port in impact.port_units:
+        if (seen := port_view(state, port, host)) is not None:
+            flows.setdefault(host, {}).update((flow.key, flow) for flow in port_flows(seen))
+    for host, network in impact.network_units:
+        if (carried := network_view(state, network, host)) is not None:
+            flows.setdefault(host, {}).update((flow.key, flow) for flow in network_flows(carried))
+    return flows
+
+
+def _entries(before: State, after: State, impact: Impact) -> dict[HostName, tuple[int, int]]:
+    """Return how many forwarding entries come and go on which hosts."""
+    plans = TunnelPlans()
+    plans.update(before, _everything_of(before, impact.networks))
+    # What goes with a whole network is not told one by one: count it while it is there.
+    held: dict[tuple[HostName, Vni], int] = {}
+    for name in impact.networks:
+        for host in before.bound_hosts(name) - after.bound_hosts(name):
+            for vni, network in plans.snapshot(host).networks.items():
+                held[host, vni] = len(network.upserted)
+    changed = plans.update(after, impact)
+    return {host: _counted(host, plan, held) for host, plan in changed.items()}
+
+
+def _counted(host: HostName, plan: PlanChange, held: dict[tuple[HostName, Vni], int]) -> tuple[int, int]:
+    added = sum(len(network.upserted) for network in plan.networks.values())
+    deleted = sum(len(network.removed) for network in plan.networks.values())
+    return added, deleted + sum(held.get((host, vni), 0) for vni in plan.removed_vnis)
+
+
+def _everything_of(state: State, networks: Iterable[NetworkName]) -> Impact:
+    impact = Impact()
+    for name in networks:
+        impact.spans.add(name)
+        impact.moved.update(port.name for port in state.ports_of(name))
+    return impact

@@ -1,0 +1,96 @@
+"""From the operations of a request to the intents of the single methods: the same requests, the same rules. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cloison.errors import InvalidIntent
+from cloison.model import Resource
+from cloison.names import HostName
+from cloison.v1 import plan_pb2
+from controller.api.intents import common, host, network, port, subnet, tenant
+from controller.store.state import State
+from controller.store.txn import Txn
+
+STEPS_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation. field: where it is in the request; identity: tells it from the request's other ones."""
+
+    kind: str
+    request: Any
+    field: str
+    identity: str
+
+    @property
+    def method(self) -> str:
+        """Full name of the single method that does the same."""
+        verb, noun = self.kind.split("_")
+        return f"/cloison.v1.{noun.capitalize()}Service/{verb.capitalize()}{noun.capitalize()}"
+
+
+class Circumstances(NamedTuple):
+    """What an operation depends on besides the state. connected: hosts whose agent is."""
+
+    stamp: common.Stamp
+    connected: Collection[HostName]
+
+
+Carry = Callable[[State, Any, Circumstances], tuple[Txn, Resource]]
+
+
+def _made(intent: Callable[[State, Any, common.Stamp], tuple[Txn, Any]]) -> Carry:
+    return lambda state, request, given: intent(state, request, given.stamp)
+
+
+def _unmade(intent: Callable[[State, Any], tuple[Txn, Any]]) -> Carry:
+    return lambda state, request, given: intent(state, request)
+
+
+def _delete_host(state: State, request: Any, given: Circumstances) -> tuple[Txn, Resource]:
+    return host.delete(state, request, HostName.parse(request.name) in given.connected)
+
+
+_CARRY: dict[str, Carry] = {
+    "create_tenant": _made(tenant.create),
+    "update_tenant": _made(tenant.update),
+    "delete_tenant": _unmade(tenant.delete),
+    "create_network": _made(network.create),
+    "update_network": _made(network.update),
+    "delete_network": _unmade(network.delete),
+    "create_subnet": _made(subnet.create),
+    "update_subnet": _made(subnet.update),
+    "delete_subnet": _unmade(subnet.delete),
+    "create_port": _made(port.create),
+    "update_port": _made(port.update),
+    "delete_port": _unmade(port.delete),
+    "create_host": _made(host.create),
+    "update_host": _made(host.update),
+    "delete_host": _delete_host,
+}
+
+
+def steps_of(operations: Sequence[plan_pb2.Operation]) -> Iterator[Step]:
+    """Yield the operations of a request; raises InvalidIntent."""
+    if len(operations) > STEPS_MAX:
+        raise InvalidIntent.of("operations", f"{len(operations)} operations", f"at most {STEPS_MAX}")
+    for index, operation in enumerate(operations):
+        kind, field = operation.WhichOneof("kind"), f"operations[{index}]"
+        if kind is None:
+            raise InvalidIntent.of(field, "", "one kind of change, such as create_port")
+        request = getattr(operation, kind)
+        if request.validate_only:
+            raise InvalidIntent.of(
+                f"{field}.{kind}.validate_only", "true", "false: Plan stores nothing anyway"
+            )
+        yield Step(kind, request, f"{field}.{kind}", str(index))
+
+
+def carry_out(state: State, step: Step, given: Circumstances) -> Txn:
+    """Return the transaction of one operation, made on state. Raises what the single method would raise."""
+    txn, _ = _CARRY[step.kind](state, step.request, given)
+    return txn
