@@ -20,10 +20,13 @@ import structlog
 from cloison.errors import CloisonError, InvalidIntent
 from controller.api.host_sync import HostSyncServicer
 from controller.api.server import ApiServer, Config, Tls
+from controller.api.verify_service import VerifyService
 from controller.logs import LEVELS, configure
 from controller.openflow.server import SwitchServer, TlsFiles
 from controller.reconcile.gate import GateMode
+from controller.reconcile.reading import Observer
 from controller.reconcile.reconciler import Reconciler
+from controller.signing import Signer
 from controller.store.etcd import Tls as EtcdTls
 from controller.store.etcd_store import EtcdStore
 
@@ -79,7 +82,9 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
             version=package_version(),
         )
         sync = HostSyncServicer(reconciler, options.openflow_advertise)
-        api = ApiServer(config, store, reconciler.tracker, sync)
+        signer = Signer(config.tls.cert, config.tls.key) if config.tls else None
+        verify = VerifyService(Observer(store, reconciler), reconciler.tracker, signer)
+        api = ApiServer(config, store, reconciler.tracker, sync, verify)
         await api.start()
         stack.push_async_callback(api.stop)
         _spare_collections()

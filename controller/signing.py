@@ -22,7 +22,9 @@ class Signer:
         except (ValueError, TypeError) as error:
             raise InvalidIntent.of("--key", "(its content)", "a PEM key without password") from error
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise InvalidIntent.of("--key", type(loaded).__name__, "a key on an elliptic curve, as `cloison pki` makes")
+            raise InvalidIntent.of(
+                "--key", type(loaded).__name__, "a key on an elliptic curve, as `cloison pki` makes"
+            )
         self._key = loaded
 
     def sign(self, payload: bytes) -> bytes:

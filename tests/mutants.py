@@ -38,7 +38,7 @@ RANDOM_PACKETS, DIRECTED_PACKETS = 60, 60
 
 @dataclass(slots=True)
 class Score:
-    """What became of the mutants of one kind. overlooked: caught with a packet that sampling had not found."""
+    """What became of the mutants of a kind. overlooked: caught, with a packet that sampling had not found."""
 
     made: int = 0
     harmful: int = 0

@@ -46,7 +46,9 @@ class Verdict:
 
 
 def judge(
-    picture: Picture, held: Mapping[HostName, Holding] | None = None, unread: Mapping[HostName, str] | None = None
+    picture: Picture,
+    held: Mapping[HostName, Holding] | None = None,
+    unread: Mapping[HostName, str] | None = None,
 ) -> Verdict:
     """Verify what hosts hold (None: what was compiled) against what is meant. Takes as long as it takes.
 
@@ -59,9 +61,7 @@ def judge(
     found = [*_strange(taken), *verify_all(picture.intent, states)]
     world = World(picture.intent)
     return Verdict(
-        tuple(
-            _host(name, taken[name], picture.compiled[name], unread.get(name)) for name in sorted(taken)
-        ),
+        tuple(_host(name, taken[name], picture.compiled[name], unread.get(name)) for name in sorted(taken)),
         tuple(violation_message(world, states, violation) for violation in found[:VIOLATIONS_MAX]),
         len(found),
         not found and not any(_carries(picture, world, name) for name in unread),

@@ -95,9 +95,15 @@ METHODS: dict[str, Rule] = {
     # Where a port is plugged is the operator's knowledge.
     "/cloison.v1.PortBindingService/GetPortBinding": Rule(Permission.READ_INFRASTRUCTURE),
     "/cloison.v1.PortBindingService/ListPortBindings": Rule(Permission.READ_INFRASTRUCTURE),
+    # Each operation is then judged as its own method would be.
+    "/cloison.v1.PlanService/Plan": Rule(Permission.WRITE_TENANT, filtered=True),
+    "/cloison.v1.PlanService/Apply": Rule(Permission.WRITE_TENANT, filtered=True),
     "/cloison.v1.StateService/Watch": Rule(Permission.READ_TENANT, "parent", filtered=True),
     "/cloison.v1.StateService/WaitRealized": Rule(Permission.READ_TENANT, "name"),
     "/cloison.v1.StateService/GetStatus": Rule(Permission.READ_INFRASTRUCTURE),
+    "/cloison.v1.VerifyService/Verify": Rule(Permission.READ_INFRASTRUCTURE),
+    # A tenant's people may follow packets from their own ports; what they see of it is theirs.
+    "/cloison.v1.VerifyService/Trace": Rule(Permission.READ_TENANT, "port"),
     "/cloison.v1.HostSync/Sync": Rule(Permission.HOST_SYNC),
     "/grpc.health.v1.Health/Check": Rule(Permission.PROBE),
     "/grpc.health.v1.Health/List": Rule(Permission.PROBE),

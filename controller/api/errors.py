@@ -38,6 +38,14 @@ class OutOfRange(CallerError):
     """The revision asked for is no longer (or not yet) known: begin with a snapshot."""
 
 
+class PlanMoved(CallerError):
+    """The plan that was shown is not what would be done now. Nothing was changed; plan again."""
+
+    def __init__(self, reason: str, subjects: Sequence[str] = ()) -> None:
+        self.subjects = tuple(subjects)
+        super().__init__(f"the plan does not hold any more, nothing was changed: {reason}")
+
+
 _CODES: dict[type[CloisonError], tuple[grpc.StatusCode, str]] = {
     tree.InvalidIntent: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     tree.NotFound: (grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
@@ -49,6 +57,7 @@ _CODES: dict[type[CloisonError], tuple[grpc.StatusCode, str]] = {
     tree.Unavailable: (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     OutOfRange: (grpc.StatusCode.OUT_OF_RANGE, "REVISION_TOO_OLD"),
+    PlanMoved: (grpc.StatusCode.ABORTED, "PLAN_MOVED"),
 }
 
 
@@ -119,6 +128,8 @@ def _error_info(error: CloisonError, reason: str) -> error_details_pb2.ErrorInfo
             metadata["subjects"] = str(len(error.subjects))
     elif isinstance(error, tree.Conflict):
         metadata = {"etag": _clip(error.etag, 120), "current_etag": error.current}
+    elif isinstance(error, PlanMoved):
+        metadata = {"moved": _clip(" ".join(error.subjects), 1000)}
     return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
 
 

@@ -46,7 +46,19 @@ _PROTOCOLS = {
 _FAMILY6 = ("icmp6", "icmpv6", "tcp6", "udp6")
 # Names of ovs-ofctl and their synonyms (ovs-fields(7)) -> ours.
 _FIELDS = {
-    **{n: n for n in ("eth_src", "eth_dst", "eth_type", "vlan_vid", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst")},
+    **{
+        n: n
+        for n in (
+            "eth_src",
+            "eth_dst",
+            "eth_type",
+            "vlan_vid",
+            "ipv4_src",
+            "ipv4_dst",
+            "ipv6_src",
+            "ipv6_dst",
+        )
+    },
     **{n: n for n in ("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ip_proto", "ip_ttl", "ip_frag")},
     **{n: n for n in ("icmpv6_type", "icmpv6_code")},
     "dl_src": "eth_src",
@@ -62,7 +74,14 @@ _FIELDS = {
     "nd_sll": "ipv6_nd_sll",
     "nd_tll": "ipv6_nd_tll",
 }
-_PORTS = {"tcp_src": "src", "tcp_dst": "dst", "udp_src": "src", "udp_dst": "dst", "tp_src": "src", "tp_dst": "dst"}
+_PORTS = {
+    "tcp_src": "src",
+    "tcp_dst": "dst",
+    "udp_src": "src",
+    "udp_dst": "dst",
+    "tp_src": "src",
+    "tp_dst": "dst",
+}
 _FRAGMENTS = {"no": 0, "first": FRAGMENT, "later": FRAGMENT | FRAGMENT_LATER}
 
 
@@ -199,7 +218,9 @@ class _Reader:
     def _field(self, word: str) -> None:
         name, _, text = word.partition("=")
         if name == "in_port":
-            raise InvalidIntent.of("packet", word, "no in_port: the packet enters by the port it is traced from")
+            raise InvalidIntent.of(
+                "packet", word, "no in_port: the packet enters by the port it is traced from"
+            )
         if name in _PORTS:
             self._said.ports[_PORTS[name]] = _integer(word, text, 65535)
             return
@@ -211,7 +232,9 @@ class _Reader:
     def _put(self, name: str, value: int) -> None:
         known = self._said.fields.get(name, value)
         if known != value:
-            raise InvalidIntent.of("packet", self._words[self._at - 1], f"one {name}: another was said before")
+            raise InvalidIntent.of(
+                "packet", self._words[self._at - 1], f"one {name}: another was said before"
+            )
         self._said.fields[name] = value
 
 

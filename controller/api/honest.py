@@ -102,7 +102,9 @@ class _Completion:
         if values.get("ip_frag", 0) & 2:
             # A later fragment has no layer 4 that a switch could see (ovs-fields(7), ip_frag).
             values["ip_proto"] = PROTO_IPV6_FRAGMENT
-        values.setdefault("ip_proto", PROTO_ICMPV6 if values.keys() & _ICMP6_ONLY else self._protocol(PROTO_ICMPV6))
+        values.setdefault(
+            "ip_proto", PROTO_ICMPV6 if values.keys() & _ICMP6_ONLY else self._protocol(PROTO_ICMPV6)
+        )
         if values["ip_proto"] == PROTO_ICMPV6:
             self._icmpv6()
         values.setdefault("ip_ttl", TTL)

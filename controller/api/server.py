@@ -38,6 +38,8 @@ from cloison.v1 import (
     subnet_pb2_grpc,
     tenant_pb2,
     tenant_pb2_grpc,
+    verify_pb2,
+    verify_pb2_grpc,
     watch_pb2,
     watch_pb2_grpc,
 )
@@ -70,6 +72,7 @@ SERVICES = tuple(
         port_binding_pb2,
         host_pb2,
         watch_pb2,
+        verify_pb2,
         host_sync_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -132,6 +135,7 @@ class ApiServer:
         store: Store,
         tracker: Tracker,
         host_sync: host_sync_pb2_grpc.HostSyncServicer | None = None,
+        verify: verify_pb2_grpc.VerifyServiceServicer | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -144,6 +148,9 @@ class ApiServer:
         api = Api(store, Views(store.state, tracker), tokens, time.time_ns)
         self._health = health.HealthServicer()
         self._serve(api, tracker, host_sync)
+        verify_pb2_grpc.add_VerifyServiceServicer_to_server(
+            verify or verify_pb2_grpc.VerifyServiceServicer(), self._server
+        )
         self._health_task: asyncio.Task[None] | None = None
         self.addresses: tuple[str, ...] = ()
 

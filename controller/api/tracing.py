@@ -27,7 +27,9 @@ from controller.verify.path import HOPS_MAX, Fabric, Hop, Journey
 from controller.verify.semantics import Delivery, meaning
 from controller.verify.steps import Step, steps_of
 
-_OUTPUT = re.compile(r"(?:-> output port is |^\s*output:)(\d+)\n(?!\s*>> skipping output to input)", re.MULTILINE)
+_OUTPUT = re.compile(
+    r"(?:-> output port is |^\s*output:)(\d+)\n(?!\s*>> skipping output to input)", re.MULTILINE
+)
 _FINAL = re.compile(r"^Final flow:.*dl_dst=([0-9a-f:]{17})", re.MULTILINE)
 
 
@@ -106,7 +108,11 @@ class Tracer:
         delivered = [receiver_name(world, d) for d in followed.journey.deliveries]
         reason = followed.refused
         if not reason and not delivered:
-            reason = "it goes round in a loop" if followed.journey.looped else drop_reason(world, entry, packet, steps)
+            reason = (
+                "it goes round in a loop"
+                if followed.journey.looped
+                else drop_reason(world, entry, packet, steps)
+            )
         response = verify_pb2.TraceResponse(
             meant=sorted(receiver_name(world, d) for d in meaning(world, *entry, packet)),
             delivered=sorted(delivered),
@@ -127,7 +133,9 @@ class Tracer:
 def _plugged(picture: Picture, name: PortName) -> PortIntent:
     port = _known(picture, name)
     if port.host is None or not 1 <= port.ofport <= OFPORT_MAX:
-        raise Precondition("NOT_PLUGGED", str(name), f"{name} is plugged nowhere, so nothing can be sent from it")
+        raise Precondition(
+            "NOT_PLUGGED", str(name), f"{name} is plugged nowhere, so nothing can be sent from it"
+        )
     return port
 
 
@@ -189,4 +197,3 @@ def for_tenant(response: verify_pb2.TraceResponse, tenant: str) -> verify_pb2.Tr
 
 def _without_hosts(text: str) -> str:
     return re.sub(r"hosts/[a-z0-9-]+", "a host", text)
-

@@ -60,7 +60,9 @@ class VerifyService(verify_pb2_grpc.VerifyServiceServicer):
             made_ns, started_s = self._now_ns(), time.perf_counter()
             verdict = await asyncio.to_thread(judge, picture, *args)
             verify_s = time.perf_counter() - started_s
-        attestation = self._attestation(picture, verdict, live=request.live, made_ns=made_ns, verify_s=verify_s)
+        attestation = self._attestation(
+            picture, verdict, live=request.live, made_ns=made_ns, verify_s=verify_s
+        )
         _log_outcome(attestation)
         response = verify_pb2.VerifyResponse(attestation=attestation, payload=canonical(attestation))
         if self._signer is not None:
@@ -102,9 +104,7 @@ class VerifyService(verify_pb2_grpc.VerifyServiceServicer):
             raise PermissionDenied(f"{caller.identity} may not ask the switches: trace without live")
         if to_port is not None and to_port.tenant != caller.tenant:
             raise PermissionDenied(f"{caller.identity} may only use names under tenants/{caller.tenant}")
-        return for_tenant(
-            await self._tracer.trace(port, request.packet, to_port, live=False), caller.tenant
-        )
+        return for_tenant(await self._tracer.trace(port, request.packet, to_port, live=False), caller.tenant)
 
 
 def _log_outcome(attestation: verify_pb2.Attestation) -> None:
@@ -119,5 +119,3 @@ def _log_outcome(attestation: verify_pb2.Attestation) -> None:
         unread=unread,
         verify_s=round(attestation.verify_s, 3),
     )
-
-

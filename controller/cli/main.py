@@ -18,7 +18,7 @@ if not DEBUG:
 import click  # noqa: E402
 from click.shell_completion import get_completion_class  # noqa: E402
 
-from controller.cli import commands, context_commands, contexts, resources, state_commands  # noqa: E402
+from controller.cli import commands, context_commands, contexts, resources, state_commands, verify_commands  # noqa: E402
 from controller.cli.pki import pki  # noqa: E402
 from controller.cli.session import Session  # noqa: E402
 
@@ -58,6 +58,8 @@ for _command in (
     state_commands.status,
     state_commands.watch,
     state_commands.wait,
+    verify_commands.verify,
+    verify_commands.trace,
     pki,
 ):
     cli.add_command(_command)

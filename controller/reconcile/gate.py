@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
@@ -162,7 +163,7 @@ class Gate:
         if plan is not None:
             fdb.update(dict.fromkeys(plan.removed_vnis))
             for vni, change in plan.networks.items():
-                upserted: dict[int, IpAddress] = {mac: vtep for mac, vtep in change.upserted.items()}
+                upserted = cast("Mapping[int, IpAddress]", change.upserted)
                 fdb[vni] = FdbChange(upserted=upserted, removed=tuple(change.removed))
         return HostChange(removed=tuple(removed), added=tuple(added), fdb=fdb)
 

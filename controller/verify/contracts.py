@@ -92,7 +92,7 @@ def _writes(step: tuple[str, int, int, int]) -> int:
 
 
 def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
-    """Tell whether what enters by an OpenFlow port gets to ADDRESSING exactly if it may be sent, unchanged."""
+    """Tell whether what enters by an OpenFlow port gets to ADDRESSING, as it is, if it may be sent."""
     device = world.by_tunnel.get((host, ofport))
     if device is not None:
         return _arrival(bridge, device, ofport)
@@ -264,7 +264,7 @@ def aims_of(mac: int) -> tuple[tuple[str, int, int], ...]:
 
 
 def contained(bridge: Bridge, place: Place, region: Region) -> Region | None:
-    """Return frames, of any kind, that come out of the overlay and do not stay with local ports of the network.
+    """Return frames, of any kind, that come from the overlay and do not stay with the network's local ports.
 
     None if there are none: not even another host can make this one reach further.
     """
@@ -290,9 +290,9 @@ def _forwards(
         for leaf in bridge.run(start, FORWARD):
             for part, found in explore(leaf.region, lambda seen: seen.find(aimed, owners)):
                 port = None if found is None else owners[found]
-                if not _forwarded(place, leaf, start._replace(region=part), port, origin):
-                    if member(part) is not None:
-                        return False
+                good = _forwarded(place, leaf, start._replace(region=part), port, origin)
+                if not good and member(part) is not None:
+                    return False
     return True
 
 

@@ -41,7 +41,7 @@ class Question:
         return True
 
     def find(self, name: str, values: Mapping[int, object]) -> int | None:
-        """Return the field's value if values has it as a key; where that differs, go on with what lacks it."""
+        """Return the field's value if values has it as a key; where that differs, go on without."""
         at, wanted = OFFSETS[name], FIELD_MASKS[name]
         if not wanted & ~self.region.mask:
             known = (self.region.value & wanted) >> at

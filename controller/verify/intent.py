@@ -16,7 +16,7 @@ from cloison.names import HostName, NetworkName, PortName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortIntent:
-    """A port. Plugged if it has a host, then ofport is its OpenFlow port there; a disabled one is not plugged."""
+    """A port. Plugged if it has a host, then ofport is its OpenFlow port there; a disabled one is not."""
 
     name: PortName
     number: int

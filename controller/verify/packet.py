@@ -19,7 +19,8 @@ UNTAGGED, VLAN_PRESENT = 0, 0x1000
 PROTO_ICMPV6 = 58
 PROTO_IPV6_FRAGMENT = 44
 ND_ROUTER_ADVERTISEMENT, ND_SOLICITATION, ND_ADVERTISEMENT, ND_REDIRECT = 134, 135, 136, 137
-# ip_frag: 1 says "a fragment", 2 "not the first one" (ovs-fields(7)); a later one has no layer 4.
+# ip_frag: 1 says "a fragment", 2 "not the first one" (ovs-fields(7)). Open vSwitch hides layer 4 of every fragment,
+# the first one too, from flows (ofproto-dpif.c, OFPUTIL_FRAG_NORMAL, the default).
 FRAGMENT, FRAGMENT_LATER = 1, 2
 
 
@@ -143,7 +144,7 @@ def present_fields(packet: Packet) -> frozenset[str]:
     if packet.eth_type != ETH_IPV6:
         return WITH_ETHERNET
     there = WITH_ETHERNET | WITH_IPV6
-    if packet.ip_proto != PROTO_ICMPV6 or packet.ip_frag & FRAGMENT_LATER:
+    if packet.ip_proto != PROTO_ICMPV6 or packet.ip_frag:
         return there
     there |= WITH_ICMPV6
     if packet.icmpv6_code == 0 and packet.icmpv6_type == ND_SOLICITATION:

@@ -91,7 +91,10 @@ def admitted(port: PortIntent, seen: Seen) -> bool:
 
 
 def _honest_neighbour(port: PortIntent, seen: Seen) -> bool:
-    """Neighbour discovery (RFC 4861) speaks only for the sender, from its own link, never for a router."""
+    """Neighbour discovery (RFC 4861) speaks only for the sender, from its own link, never for a router.
+
+    A fragment shows no type (packet.py), so one of neighbour discovery passes: hosts must ignore it (RFC 6980).
+    """
     if not seen.has("ip_proto", PROTO_ICMPV6):
         return True
     if seen.has("icmpv6_type", ND_ROUTER_ADVERTISEMENT) or seen.has("icmpv6_type", ND_REDIRECT):

@@ -33,7 +33,7 @@ SUBNETS6 = [IPv6Network(n) for n in ("2001:db8::/64", "2001:db8:0:1::/64", "fd00
 
 
 def random_intent(rng: Random, *, tenants: int = 3, hosts: int = 4, ports: int = 4) -> Intent:
-    """At most so many tenants, hosts, and ports of a network; all tenants have the same subnets and addresses."""
+    """At most so many tenants, hosts, and ports of a network; all tenants use the same addresses."""
     host_names = [HostName(f"h{n}") for n in range(1, rng.randint(1, hosts) + 1)]
     maker = _Maker(rng, host_names)
     for t in range(1, rng.randint(1, tenants) + 1):

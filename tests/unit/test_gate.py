@@ -4,7 +4,7 @@ disturbs nobody else. The bugs are put into the compiler by hand, the rest is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -57,7 +57,7 @@ BUGS = [any_source, any_network, past_the_guard, wrong_port, no_delivery]
 
 
 @pytest.fixture
-def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Bug | None], None]]:
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Bug | None], None]:
     """Put a bug into what is compiled for the port of that number; None takes it out."""
     bugs: dict[int, Bug] = {}
     right = module.port_flows
@@ -75,7 +75,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Bug | N
         else:
             bugs[number] = bug
 
-    yield set_bug
+    return set_bug
 
 
 @pytest.mark.parametrize("bug", BUGS)

@@ -1,4 +1,4 @@
-"""A plan before it is explained: operations carried out on a hypothesis, one transaction, and its digest. Pure.
+"""A plan before it is explained: operations done on a hypothesis, one transaction, and its digest. Pure.
 
 The same request and seed give the same draft on any state that does not differ in what matters to it. That is
 what the digest says: what would be stored, the versions of what was relied on, and everything on which it
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from cloison.errors import FieldViolation, InvalidIntent
 from cloison.model import Reservation
-from cloison.names import NetworkName, PortName
+from cloison.names import HostName, NetworkName, PortName
 from cloison.v1 import plan_pb2
 from controller.api.intents.common import Stamp
 from controller.api.planning import desired, operations, reach
@@ -115,12 +115,14 @@ class Draft:
 def _written(txn: Txn) -> Iterator[bytes]:
     """Yield what is stored, in order of the keys.
 
-    Of an identifier that is given back, not which hosts must confirm: that may change with every port that is
-    plugged meanwhile.
+    Of an identifier that is given back, not whether and which hosts must confirm: that may change with every
+    port that is plugged meanwhile.
     """
     for write in sorted(txn.writes, key=lambda write: write.key):
-        if isinstance(write.stored, Reservation):
-            yield f"{write.key} {write.stored.owner_uid} {write.stored.released}".encode()
+        if keys.is_reservation(write.key):
+            stored = write.stored
+            owner = stored.owner_uid if isinstance(stored, Reservation) and not stored.released else "-"
+            yield f"{write.key} {owner}".encode()
         elif not write.range_end:
             yield write.key.encode() + b"\0" + (b"-" if write.value is None else b"+" + write.value)
 
@@ -139,11 +141,11 @@ def draft(
     seed: Seed,
     *,
     operator: bool,
-    connected: Collection[str] = (),
+    connected: Collection[HostName] = (),
 ) -> Draft:
     """Work a request out on a state, which must not change as long as the draft is used.
 
-    connected: names of hosts whose agent is connected. Raises what the single methods raise, fields given
+    connected: hosts whose agent is connected. Raises what the single methods raise, fields given
     with their place in the request.
     """
     hypothesis, raw = Hypothesis(state), request.SerializeToString(deterministic=True)

@@ -38,8 +38,8 @@ def add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff) -> None:
     plan.stops_being_reachable.extend(map(_talk, diff.lost))
     if not diff.complete:
         plan.notes.append(
-            f"more than {PAIRS_MAX} pairs of ports are concerned: only that many were looked at, to say which "
-            "become reachable and which stop being so; the digest covers all of them"
+            f"more than {PAIRS_MAX} pairs of ports are concerned: only that many were looked at for who comes "
+            "to talk to whom; the digest covers all of them"
         )
 
 
@@ -52,10 +52,8 @@ def _notes(draft: Draft, tenant_view: bool) -> Iterable[str]:
     if idle:
         more = f" and {len(idle) - PORTS_NAMED_MAX} more" if len(idle) > PORTS_NAMED_MAX else ""
         needed = "an operator has scheduled them" if tenant_view else "requested_hosts is set"
-        yield (
-            f"{', '.join(sorted(idle)[:PORTS_NAMED_MAX])}{more}: scheduled to no host, and so reach nobody until "
-            f"{needed}"
-        )
+        named = ", ".join(sorted(idle)[:PORTS_NAMED_MAX])
+        yield f"scheduled to no host, and reaching nobody until {needed}: {named}{more}"
 
 
 def _host(impact: HostImpact) -> plan_pb2.HostImpact:

@@ -1,4 +1,4 @@
-"""From the operations of a request to the intents of the single methods: the same requests, the same rules. Pure."""
+"""From the operations of a request to the intents of the single methods: same requests, same rules. Pure."""
 
 from __future__ import annotations
 

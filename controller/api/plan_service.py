@@ -1,0 +1,209 @@
+"""`cloison.v1.PlanService`: many changes as one, shown before they are made, and made only as shown.
+
+Brings in time and chance (the seed), permissions, and threads: what grows with the request is not worked out
+while everything else waits. What a plan is, is decided in planning/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from cloison.errors import CallerError, PermissionDenied, Unavailable
+from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from cloison.v1 import plan_pb2, plan_pb2_grpc, verify_pb2
+from controller.api import auth
+from controller.api.auth import Caller, current_caller
+from controller.api.errors import PlanMoved
+from controller.api.planning.draft import CHANCE_BYTES, Draft, Seed, draft
+from controller.api.planning.explain import add_reach, explain, reach_of
+from controller.api.planning.operations import Step, steps_of
+from controller.api.standard import Api
+from controller.reconcile.tracker import Tracker
+from controller.store import keys
+from controller.store.state import State
+from controller.store.store import HistoryGone
+from controller.store.txn import Txn
+
+log = structlog.get_logger(__name__)
+
+# From so many operations or objects on, a plan is worked out in a thread, on a copy of the state.
+SMALL_STEPS_MAX = 20
+ATTEMPTS_MAX = 10
+RETRY_DELAY_MAX_S = 0.05
+# A plan that was saved is good for a day: its time becomes that of the objects it makes.
+AGE_MAX_NS = 24 * 3600 * 1_000_000_000
+SKEW_MAX_NS = 60 * 1_000_000_000
+MOVED_NAMED_MAX = 5
+
+# What the outcome of a draft would break, found by whoever verifies; nothing is known to the API itself.
+Proof = Callable[[Draft], Sequence[verify_pb2.Violation]]
+
+
+class _Overtaken(Exception):
+    """The store asks for the transaction again: what it was made on has changed, or may have."""
+
+
+class PlanService(plan_pb2_grpc.PlanServiceServicer):
+    """See plan.proto. proof: what verification says of a draft; its violations are shown, and refuse Apply."""
+
+    def __init__(self, api: Api, tracker: Tracker, proof: Proof | None = None) -> None:
+        self._api = api
+        self._tracker = tracker
+        self._proof: Proof = proof if proof is not None else lambda _: ()
+
+    async def Plan(self, request: plan_pb2.PlanRequest, context: Any) -> plan_pb2.ChangePlan:
+        """Say what the change would do."""
+        caller = current_caller()
+        _admit(caller, request)
+        seed = Seed(self._api.now_ns(), secrets.token_bytes(CHANCE_BYTES))
+
+        def work(state: State) -> tuple[plan_pb2.ChangePlan, Any]:
+            made = self._draft(state, request, seed, caller)
+            made.txn.check_limits(self._api.store.limits)
+            plan = explain(made, seed, tenant_view=caller.tenant is not None)
+            plan.violations.extend(self._proof(made))
+            return plan, reach_of(made)
+
+        plan, reach = await self._on_state(request, work)
+        add_reach(plan, await asyncio.to_thread(reach.diff))
+        return plan
+
+    async def Apply(self, request: plan_pb2.ApplyRequest, context: Any) -> plan_pb2.ApplyResponse:
+        """Do what was shown, or nothing."""
+        caller = current_caller()
+        _admit(caller, request.request)
+        seed = Seed.parse(request.seed)
+        self._check_age(seed)
+        for attempt in range(ATTEMPTS_MAX):
+            made = await self._again(request, seed, caller)
+            try:
+                revision, _ = await self._api.store.transact(_once(made.txn))
+            except _Overtaken:
+                await asyncio.sleep(random.uniform(0, RETRY_DELAY_MAX_S * attempt))
+                continue
+            log.info("plan applied", revision=revision, operations=len(made.steps), by=str(caller.identity))
+            plan = explain(made, seed, tenant_view=caller.tenant is not None)
+            return plan_pb2.ApplyResponse(revision=revision, changes=plan.changes)
+        raise Unavailable(f"others changed the same objects {ATTEMPTS_MAX} times in a row; try again")
+
+    async def _again(self, request: plan_pb2.ApplyRequest, seed: Seed, caller: Caller) -> Draft:
+        """Return the draft of a plan that was shown; raises PlanMoved if it is another one by now."""
+
+        def work(state: State) -> Draft:
+            made = self._draft(state, request.request, seed, caller)
+            if made.digest != request.digest:
+                raise self._moved(request.base_revision, made)
+            made.txn.check_limits(self._api.store.limits)
+            if violations := self._proof(made):
+                raise PlanMoved(f"verification of the outcome says: {violations[0].message}")
+            return made
+
+        try:
+            return await self._on_state(request.request, work)
+        except (PermissionDenied, PlanMoved):
+            raise
+        except CallerError as error:
+            # It could be planned, so the world has moved; the error says how.
+            raise PlanMoved(str(error)) from error
+
+    async def _on_state(self, request: plan_pb2.PlanRequest, work: Callable[[State], Any]) -> Any:
+        """Run work on the state of this moment: here, or in a thread on a copy if it may take long."""
+        state = self._api.store.state
+        if _size(request) <= SMALL_STEPS_MAX:
+            return work(state)
+        return await asyncio.to_thread(work, state.copy())
+
+    def _draft(self, state: State, request: plan_pb2.PlanRequest, seed: Seed, caller: Caller) -> Draft:
+        connected = self._connected(request)
+        made = draft(state, request, seed, operator=caller.is_operator, connected=connected)
+        for step in made.steps:
+            auth.check_role(caller, step.method)
+        return made
+
+    def _connected(self, request: plan_pb2.PlanRequest) -> frozenset[HostName]:
+        """Return which of the hosts that are to be deleted have an agent that is connected."""
+        names = (
+            operation.delete_host.name
+            for operation in request.operations
+            if operation.WhichOneof("kind") == "delete_host"
+        )
+        hosts = (HostName.parse(name) for name in names)
+        return frozenset(host for host in hosts if self._tracker.host_status(host).agent_connected)
+
+    def _check_age(self, seed: Seed) -> None:
+        now_ns = self._api.now_ns()
+        if not now_ns - AGE_MAX_NS <= seed.now_ns <= now_ns + SKEW_MAX_NS:
+            raise PlanMoved("it was made more than a day ago, or by a clock that differs; plan again")
+
+    def _moved(self, base_revision: int, made: Draft) -> PlanMoved:
+        """Return the error that says what has changed since a plan was made."""
+        relevant = {compare.key for compare in made.txn.compares}
+        relevant.update(keys.resource_key(step_name) for step_name in _named(made))
+        prefixes = tuple(prefix for network in made.networks for prefix in keys.child_prefixes(network))
+        try:
+            since = self._api.store.changes_since(base_revision)
+        except HistoryGone:
+            return PlanMoved("what it relied on has changed; plan again to see what it would be now")
+        moved: dict[str, str] = {}
+        for revision in since:
+            for change in revision.changes:
+                key = keys.locate(change.key)
+                if not change.is_reservation and (key in relevant or key.startswith(prefixes)):
+                    how = "created" if change.old is None else "deleted" if change.new is None else "changed"
+                    moved[str(getattr(change.stored, "name", key))] = f"{how} at revision {revision.revision}"
+        if not moved:
+            return PlanMoved("an identifier that it would have given is taken, or it is not the request planned")
+        told = [f"{name} was {how}" for name, how in list(moved.items())[:MOVED_NAMED_MAX]]
+        more = f", and {len(moved) - MOVED_NAMED_MAX} more" if len(moved) > MOVED_NAMED_MAX else ""
+        return PlanMoved(f"{', '.join(told)}{more}; plan again to see what it would be now", list(moved))
+
+
+def _once(txn: Txn) -> Callable[[State], tuple[Txn, None]]:
+    """Return a build that gives the transaction once: what it was made on may be gone the next time."""
+    given = False
+
+    def build(state: State) -> tuple[Txn, None]:
+        nonlocal given
+        if given:
+            raise _Overtaken
+        given = True
+        return txn, None
+
+    return build
+
+
+def _size(request: plan_pb2.PlanRequest) -> int:
+    listed = sum(3 + len(d.networks) + len(d.subnets) + len(d.ports) for d in request.desired)
+    # With prune, what there is counts too, and is not known here.
+    return len(request.operations) + listed + SMALL_STEPS_MAX * any(d.prune for d in request.desired)
+
+
+def _named(made: Draft) -> list[TenantName | NetworkName | SubnetName | PortName | HostName]:
+    """Return the names of the resources that a draft changes."""
+    stored = (change.stored for change in made.changes)
+    return [one.name for one in stored if hasattr(one, "name")]
+
+
+def _admit(caller: Caller, request: plan_pb2.PlanRequest) -> None:
+    """Raise PermissionDenied unless each operation is the caller's to ask for, as the single method decides.
+
+    What a desired tenant comes to is known only when it has been drafted: there only whose it is counts here.
+    """
+    for step in steps_of(request.operations):
+        _check_step(caller, step)
+    for wanted in request.desired:
+        if caller.tenant is not None and wanted.tenant.name != str(TenantName(caller.tenant)):
+            raise PermissionDenied(
+                f"{caller.identity} may only use names under tenants/{caller.tenant}; "
+                "desired.tenant.name is another"
+            )
+
+
+def _check_step(caller: Caller, step: Step) -> None:
+    auth.check_request(caller, auth.check_role(caller, step.method), step.request)
