@@ -79,7 +79,7 @@ class Inspector:
 
     async def answer(self, question: pb.Inspect) -> list[pb.Inspection]:
         """Return the whole answer; what could not be read is said in it."""
-        messages = []
+        messages: list[pb.Inspection] = []
         try:
             if question.kernel:
                 async with asyncio.timeout(KERNEL_TIMEOUT_S):

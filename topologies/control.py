@@ -70,13 +70,13 @@ class Authority:
 
 
 class Etcd(Daemon):
-    """One etcd member that admits only certificates of the lab's authority."""
+    """One etcd member that serves controllers only: a host's certificate opens nothing."""
 
-    def __init__(self, node: LabNode, run_dir: Path, state: LabState, tls: Tls) -> None:
-        """`tls`: of an `etcd/...` identity, for 127.0.0.1."""
+    def __init__(self, node: LabNode, run_dir: Path, state: LabState, tls: Tls, client: Tls) -> None:
+        """`tls`: of an `etcd/...` identity, for 127.0.0.1; `client`: of a controller, to look into it."""
         self.endpoint = f"https://127.0.0.1:{ETCD_PORT}"
         peers = f"https://127.0.0.1:{ETCD_PEER_PORT}"
-        self._tls = tls
+        self._tls = client
         argv = [
             "etcd",
             "--name=e1",
@@ -86,9 +86,12 @@ class Etcd(Daemon):
             f"--listen-peer-urls={peers}",
             f"--initial-advertise-peer-urls={peers}",
             f"--initial-cluster=e1={peers}",
+            "--enable-grpc-gateway=false",
             "--client-cert-auth",
+            "--client-cert-allowed-hostname=controller",
             *(f"--trusted-ca-file={tls.ca}", f"--cert-file={tls.cert}", f"--key-file={tls.key}"),
             "--peer-client-cert-auth",
+            "--peer-cert-allowed-hostname=etcd",
             *(
                 f"--peer-trusted-ca-file={tls.ca}",
                 f"--peer-cert-file={tls.cert}",
@@ -99,7 +102,7 @@ class Etcd(Daemon):
         super().__init__("etcd", node, argv, run_dir, state, ready=self._healthy)
 
     def ctl(self, *args: str, check: bool = True) -> Completed:
-        """`etcdctl` (API 3) with the member's own certificate. Raises NodeError if it fails and `check`."""
+        """`etcdctl` (API 3) with the controller's certificate. Raises NodeError if it fails and `check`."""
         tls = self._tls
         files = [f"--cacert={tls.ca}", f"--cert={tls.cert}", f"--key={tls.key}"]
         argv = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints={self.endpoint}", *files, *args]
@@ -163,9 +166,9 @@ class ControlPlane:
         self._run_dir, self._state, self._progress = run_dir, state, progress
         progress("issuing certificates")
         self._authority = Authority(run_dir)
-        tls = self._authority.issue("etcd/e1", node.name, LOCALHOST)
-        self.etcd = Etcd(node, run_dir, state, tls)
         tls = self._authority.issue(f"controller/{CONTROLLER_ID}", node.name, LOCALHOST, address)
+        member = self._authority.issue("etcd/e1", node.name, LOCALHOST)
+        self.etcd = Etcd(node, run_dir, state, member, client=tls)
         self.controller = Controller(node, run_dir, state, tls, self.etcd, address)
         operator = self._authority.issue(f"operator/{OPERATOR}", "operator")
         write_context(run_dir / CONTEXT_FILE, f"unix:{self.controller.socket}", operator)

@@ -1,4 +1,4 @@
-"""Attestations: what was verified, on what evidence, and what was found; as a message and as signed text. Pure.
+"""Attestations: what was verified, on what evidence, what was found; as a message and as signed text. Pure.
 
 Deterministic: the same flows, entries and devices have the same digests on every host and in every run.
 """
@@ -27,9 +27,9 @@ VIOLATIONS_MAX = 100
 INVARIANTS = (
     "No packet leaves the network of its sender, and none reaches a port but the one it is meant for.",
     "Every packet that should be received is received, once, unchanged but for its destination MAC.",
-    "No port sends with a source MAC, IPv4, IPv6 or ARP address, or neighbour advertisement, that is not its own.",
+    "No port sends with a source MAC, an IPv4, IPv6 or ARP address, or an advertisement that is not its own.",
     "What comes out of the overlay stays with the local ports of its network; nothing loops.",
-    "Every entry of every forwarding database leads to the host of the port that has the address; no other is there.",
+    "Every forwarding entry leads to the host of the port that has the address; no other entry is there.",
     "Every VNI, VTEP, OpenFlow port, MAC and wire MAC belongs to one object.",
     "No flow floods, learns, sends to the controller, or does what the proof does not understand.",
 )
@@ -82,8 +82,8 @@ def _strange(taken: Mapping[HostName, Holding]) -> Iterable[Violation]:
     for name, holding in sorted(taken.items()):
         for flow in holding.foreign:
             message = (
-                f"table {flow.table} has a flow of priority {flow.priority}, cookie {flow.cookie:#x}, that this "
-                "controller cannot have put there: its match or actions are in no language of ours, or it expires"
+                f"table {flow.table} has a flow of priority {flow.priority}, cookie {flow.cookie:#x}, that"
+                " this controller cannot have put there: its match or actions are none of ours, or it expires"
             )
             yield Violation(FORBIDDEN_FLOW, message, name)
         for oddity in holding.oddities:

@@ -1,5 +1,5 @@
-"""The packets of `trace` in words: "icmp to 10.0.0.6", "arp who-has 10.0.0.6", "tcp dst port 80 to 2001:db8::6",
-"eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.6". Pure.
+"""The packets of `trace` in words: "icmp to 10.0.0.6", "arp who-has 10.0.0.6", "tcp dst port 80 to
+2001:db8::6", "eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.6". Pure.
 
 Reads what was said and nothing more; what was left out is filled in by honest.py. A word that is not
 understood is named, with what would be right in its place.
@@ -30,8 +30,8 @@ WORDS_MAX, CHARS_MAX = 64, 1024
 PROTO_ICMP, PROTO_TCP, PROTO_UDP = 1, 6, 17
 ECHO_REQUEST6 = 128
 _SYNTAX = (
-    "words such as icmp, icmp6, tcp, udp, arp, ip, ip6, to ADDRESS, from ADDRESS, who-has ADDRESS, dst port N, "
-    "ether src MAC, ether dst MAC, vlan N, ttl N, or fields such as nw_src=10.0.0.9"
+    "words such as icmp, icmp6, tcp, udp, arp, ip, ip6, to ADDRESS, from ADDRESS, who-has ADDRESS, "
+    "dst port N, ether src MAC, ether dst MAC, vlan N, ttl N, or fields such as nw_src=10.0.0.9"
 )
 _ETH_TYPES = {"arp": ETH_ARP, "ip": ETH_IPV4, "ip6": ETH_IPV6, "ipv6": ETH_IPV6, "icmp": ETH_IPV4}
 _PROTOCOLS = {

@@ -1,4 +1,4 @@
-"""From what an expression says to a whole packet: what was left out is what an honest guest on the port sends.
+"""From what an expression says to a whole packet: what was left out is what an honest guest sends.
 
 Its own MAC and address, the destination's MAC as its ARP or neighbour table would have it, an echo request
 where no protocol was named. Pure; nothing that was said is changed.
@@ -35,7 +35,7 @@ _SOLICITED_NODE = 0xFF02 << 112 | 0x1FF << 24
 
 
 def complete(world: World, sender: PortIntent, said: Said, receiver: PortIntent | None) -> Packet:
-    """Return the whole packet; raises InvalidIntent if it cannot be told whom it is for, or makes no sense."""
+    """Return the whole packet; raises InvalidIntent if it makes no sense, or does not say for whom it is."""
     return _Completion(world, sender, said, receiver).packet()
 
 
@@ -171,7 +171,7 @@ class _Completion:
         return self._resolved(self._members.by_ipv6.get(address), address in theirs)
 
     def _resolved(self, owner: PortIntent | None, is_receivers: bool) -> int:
-        """The owner's MAC; for a port of another network its MAC too, as if the guest had learnt it somehow."""
+        """The owner's MAC; of a port of another network too, as if the guest had learnt it somehow."""
         if owner is None and is_receivers:
             owner = self._receiver
         return owner.mac if owner is not None else NOBODY

@@ -10,12 +10,13 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
-from cloison.errors import CallerError, PermissionDenied, Unavailable
-from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from cloison.errors import CallerError, PermissionDenied, Precondition, Unavailable
+from cloison.model import Resource
+from cloison.names import HostName, TenantName
 from cloison.v1 import plan_pb2, plan_pb2_grpc, verify_pb2
 from controller.api import auth
 from controller.api.auth import Caller, current_caller
@@ -23,6 +24,7 @@ from controller.api.errors import PlanMoved
 from controller.api.planning.draft import CHANCE_BYTES, Draft, Seed, draft
 from controller.api.planning.explain import add_reach, explain, reach_of
 from controller.api.planning.operations import Step, steps_of
+from controller.api.planning.reach import Reach
 from controller.api.standard import Api
 from controller.reconcile.tracker import Tracker
 from controller.store import keys
@@ -32,8 +34,10 @@ from controller.store.txn import Txn
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 # From so many operations or objects on, a plan is worked out in a thread, on a copy of the state.
-SMALL_STEPS_MAX = 20
+SMALL_STEPS_MAX = 50
 ATTEMPTS_MAX = 10
 RETRY_DELAY_MAX_S = 0.05
 # A plan that was saved is good for a day: its time becomes that of the objects it makes.
@@ -50,7 +54,7 @@ class _Overtaken(Exception):
 
 
 class PlanService(plan_pb2_grpc.PlanServiceServicer):
-    """See plan.proto. proof: what verification says of a draft; its violations are shown, and refuse Apply."""
+    """See plan.proto. proof: what verification says of a draft; violations are shown, and refuse Apply."""
 
     def __init__(self, api: Api, tracker: Tracker, proof: Proof | None = None) -> None:
         self._api = api
@@ -63,7 +67,7 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
         _admit(caller, request)
         seed = Seed(self._api.now_ns(), secrets.token_bytes(CHANCE_BYTES))
 
-        def work(state: State) -> tuple[plan_pb2.ChangePlan, Any]:
+        def work(state: State) -> tuple[plan_pb2.ChangePlan, Reach]:
             made = self._draft(state, request, seed, caller)
             made.txn.check_limits(self._api.store.limits)
             plan = explain(made, seed, tenant_view=caller.tenant is not None)
@@ -81,7 +85,9 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
         seed = Seed.parse(request.seed)
         self._check_age(seed)
         for attempt in range(ATTEMPTS_MAX):
-            made = await self._again(request, seed, caller)
+            made, violations = await self._again(request, seed, caller)
+            if violations:
+                raise Precondition("VIOLATION", "plan", violations[0].message, violations[0].subjects)
             try:
                 revision, _ = await self._api.store.transact(_once(made.txn))
             except _Overtaken:
@@ -92,17 +98,19 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
             return plan_pb2.ApplyResponse(revision=revision, changes=plan.changes)
         raise Unavailable(f"others changed the same objects {ATTEMPTS_MAX} times in a row; try again")
 
-    async def _again(self, request: plan_pb2.ApplyRequest, seed: Seed, caller: Caller) -> Draft:
-        """Return the draft of a plan that was shown; raises PlanMoved if it is another one by now."""
+    async def _again(
+        self, request: plan_pb2.ApplyRequest, seed: Seed, caller: Caller
+    ) -> tuple[Draft, Sequence[verify_pb2.Violation]]:
+        """Return the draft of a plan that was shown, and what verification says of it.
 
-        def work(state: State) -> Draft:
+        Raises PlanMoved if it is another plan by now.
+        """
+
+        def work(state: State) -> tuple[Draft, Sequence[verify_pb2.Violation]]:
             made = self._draft(state, request.request, seed, caller)
             if made.digest != request.digest:
                 raise self._moved(request.base_revision, made)
-            made.txn.check_limits(self._api.store.limits)
-            if violations := self._proof(made):
-                raise PlanMoved(f"verification of the outcome says: {violations[0].message}")
-            return made
+            return made, self._proof(made)
 
         try:
             return await self._on_state(request.request, work)
@@ -112,7 +120,7 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
             # It could be planned, so the world has moved; the error says how.
             raise PlanMoved(str(error)) from error
 
-    async def _on_state(self, request: plan_pb2.PlanRequest, work: Callable[[State], Any]) -> Any:
+    async def _on_state(self, request: plan_pb2.PlanRequest, work: Callable[[State], T]) -> T:
         """Run work on the state of this moment: here, or in a thread on a copy if it may take long."""
         state = self._api.store.state
         if _size(request) <= SMALL_STEPS_MAX:
@@ -144,7 +152,8 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
     def _moved(self, base_revision: int, made: Draft) -> PlanMoved:
         """Return the error that says what has changed since a plan was made."""
         relevant = {compare.key for compare in made.txn.compares}
-        relevant.update(keys.resource_key(step_name) for step_name in _named(made))
+        stored = (change.stored for change in made.changes)
+        relevant.update(keys.resource_key(one.name) for one in stored if isinstance(one, Resource))
         prefixes = tuple(prefix for network in made.networks for prefix in keys.child_prefixes(network))
         try:
             since = self._api.store.changes_since(base_revision)
@@ -158,7 +167,9 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
                     how = "created" if change.old is None else "deleted" if change.new is None else "changed"
                     moved[str(getattr(change.stored, "name", key))] = f"{how} at revision {revision.revision}"
         if not moved:
-            return PlanMoved("an identifier that it would have given is taken, or it is not the request planned")
+            return PlanMoved(
+                "an identifier that it would have given is taken, or it is not the request planned"
+            )
         told = [f"{name} was {how}" for name, how in list(moved.items())[:MOVED_NAMED_MAX]]
         more = f", and {len(moved) - MOVED_NAMED_MAX} more" if len(moved) > MOVED_NAMED_MAX else ""
         return PlanMoved(f"{', '.join(told)}{more}; plan again to see what it would be now", list(moved))
@@ -182,12 +193,6 @@ def _size(request: plan_pb2.PlanRequest) -> int:
     listed = sum(3 + len(d.networks) + len(d.subnets) + len(d.ports) for d in request.desired)
     # With prune, what there is counts too, and is not known here.
     return len(request.operations) + listed + SMALL_STEPS_MAX * any(d.prune for d in request.desired)
-
-
-def _named(made: Draft) -> list[TenantName | NetworkName | SubnetName | PortName | HostName]:
-    """Return the names of the resources that a draft changes."""
-    stored = (change.stored for change in made.changes)
-    return [one.name for one in stored if hasattr(one, "name")]
 
 
 def _admit(caller: Caller, request: plan_pb2.PlanRequest) -> None:

@@ -30,6 +30,8 @@ from cloison.v1 import (
     host_sync_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
+    plan_pb2,
+    plan_pb2_grpc,
     port_binding_pb2,
     port_binding_pb2_grpc,
     port_pb2,
@@ -47,6 +49,7 @@ from controller.api import auth
 from controller.api.host import HostService
 from controller.api.interceptor import Gate
 from controller.api.network import NetworkService
+from controller.api.plan_service import PlanService, Proof
 from controller.api.port import PortService
 from controller.api.port_binding import PortBindingService
 from controller.api.standard import Api
@@ -73,6 +76,7 @@ SERVICES = tuple(
         host_pb2,
         watch_pb2,
         verify_pb2,
+        plan_pb2,
         host_sync_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -136,6 +140,7 @@ class ApiServer:
         tracker: Tracker,
         host_sync: host_sync_pb2_grpc.HostSyncServicer | None = None,
         verify: verify_pb2_grpc.VerifyServiceServicer | None = None,
+        proof: Proof | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -151,6 +156,7 @@ class ApiServer:
         verify_pb2_grpc.add_VerifyServiceServicer_to_server(
             verify or verify_pb2_grpc.VerifyServiceServicer(), self._server
         )
+        plan_pb2_grpc.add_PlanServiceServicer_to_server(PlanService(api, tracker, proof), self._server)
         self._health_task: asyncio.Task[None] | None = None
         self.addresses: tuple[str, ...] = ()
 

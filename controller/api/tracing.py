@@ -1,6 +1,6 @@
-"""Follows one packet: by the meaning, by the flows (compiled, or read from the switches), by the switches themselves.
+"""Follows one packet: by the meaning, by the flows (compiled or read), by the switches themselves.
 
-Only hosts on the packet's way are read. A tenant's people get the same answer without the operator's side of it.
+Only hosts on the packet's way are read. A tenant's people get the answer without the operator's side of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`cloison.v1.VerifyService`: does what the hosts run do what the intent means, and why does a packet (not) pass.
+"""`cloison.v1.VerifyService`: do hosts do what the intent means, and why does a packet (not) pass.
 
 The proof runs in a thread, one at a time. Not in a process of its own: to hand over the state would hold up
 the event loop for longer than sharing the interpreter does.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -54,11 +55,13 @@ class VerifyService(verify_pb2_grpc.VerifyServiceServicer):
         async with self._one_at_a_time:
             if request.live:
                 reading = await self._observer.reading()
-                picture, args = reading.picture, (reading.held, reading.unread)
+                picture = reading.picture
+                work = partial(judge, picture, reading.held, reading.unread)
             else:
-                picture, args = await self._observer.picture(), (None, None)
+                picture = await self._observer.picture()
+                work = partial(judge, picture)
             made_ns, started_s = self._now_ns(), time.perf_counter()
-            verdict = await asyncio.to_thread(judge, picture, *args)
+            verdict = await asyncio.to_thread(work)
             verify_s = time.perf_counter() - started_s
         attestation = self._attestation(
             picture, verdict, live=request.live, made_ns=made_ns, verify_s=verify_s

@@ -117,7 +117,8 @@ def _show(attestation: verify_pb2.Attestation, how: str, note: str) -> None:
     click.echo(f"{what}, at revision {attestation.revision}, {made:%Y-%m-%d %H:%M:%S} UTC")
     click.echo(
         f"{attestation.tenants} tenants, {attestation.networks} networks, {attestation.ports} ports; "
-        f"controller {attestation.controller} (epoch {attestation.epoch}), {attestation.verify_s:.3f} s; {note}"
+        f"controller {attestation.controller} (epoch {attestation.epoch}), "
+        f"{attestation.verify_s:.3f} s; {note}"
     )
     click.secho("\nChecked, for every packet:", bold=True)
     for line in attestation.invariants:
@@ -192,8 +193,10 @@ def trace(
 ) -> None:
     """Follow a PACKET that PORT sends, table by table and host by host.
 
-    PACKET is what tcpdump would call it: "icmp to 10.0.0.6", "arp who-has 10.0.0.6", "tcp dst port 80 to
-    2001:db8::6", "from 10.0.0.9 to 10.0.0.6", or fields as in ovs-ofctl: "eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.6".
+    PACKET is what tcpdump would call it: "icmp to 10.0.0.6", "arp who-has 10.0.0.6",
+    "tcp dst port 80 to 2001:db8::6", "from 10.0.0.9 to 10.0.0.6", or fields as in ovs-ofctl:
+    "ip,nw_src=10.0.0.9,nw_dst=10.0.0.6".
+
     What is left out is what an honest guest would send. Exit status 1 if the flows do not do what is meant.
     """
     scope = {"tenant": tenant or session.current().context.tenant or None, "network": network}

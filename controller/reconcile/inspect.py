@@ -24,7 +24,7 @@ QUESTIONS_MAX = 64
 
 @dataclass(slots=True)
 class Answer:
-    """What an agent said. fdb: VTEP by MAC, by VNI, for every device there is; devices: VNI by OpenFlow port."""
+    """What an agent said. fdb: VTEP by MAC, by VNI, for every device; devices: VNI by OpenFlow port."""
 
     fdb: dict[int, dict[int, IpAddress]] = field(default_factory=dict)
     devices: dict[int, int] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Takes pictures for the proof: what was compiled for every host, and what the hosts really hold.
 
-A picture is of one revision or it is not given: if the state moves while it is taken, it is taken again. Looks
-only; nothing is sent to a switch or an agent but questions.
+A picture is of one revision or it is not given: if the state moves while it is taken, it is taken again.
+Looks only; nothing is sent to a switch or an agent but questions.
 """
 
 from __future__ import annotations
@@ -98,14 +98,17 @@ class Observer:
 
     def _compiled(self, actor: HostActor, intent: Intent) -> Holding:
         plan = self._reconciler.plan_of(actor.name)
-        fdb = {int(vni): network.upserted for vni, network in plan.networks.items()}
+        fdb: dict[int, Mapping[int, IpAddress]] = {
+            int(vni): {int(mac): vtep for mac, vtep in network.upserted.items()}
+            for vni, network in plan.networks.items()
+        }
         # What a bridge calls a device is not the compiler's to say: it is where the intent has it.
         devices = {
             network.tunnels[actor.name]: network.vni
             for network in intent.networks.values()
             if actor.name in network.tunnels
         }
-        return Holding(tuple(actor.flows.desired.values()), {vni: {**e} for vni, e in fdb.items()}, devices)
+        return Holding(tuple(actor.flows.desired.values()), fdb, devices)
 
     async def reading(self) -> Reading:
         """Return what every host holds; raises Unavailable if the state does not stand still for it."""

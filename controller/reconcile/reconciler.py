@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from cloison.errors import Precondition, Unavailable
-from cloison.model import Host, Port
+from cloison.model import Host, Port, PortBinding
 from cloison.names import HostName, NetworkName, PortName
 from cloison.v1 import host_sync_pb2
 from controller.compiler import network_flows, port_flows, static_flows
@@ -372,10 +372,14 @@ class Reconciler:
         session.send_verdicts(verdicts)
 
     def _mark_plugs(self, changes: Sequence[Change]) -> None:
-        """A port that came, went or moved may suit interfaces that are plugged already."""
+        """A port that came, went, moved or was unplugged may suit interfaces that are plugged already."""
         iface_ids = {
             port.iface_id for change in changes for port in (change.old, change.new) if isinstance(port, Port)
         }
+        # A binding that went makes room for whoever was refused because of it, here or on another host.
+        gone = (change.old for change in changes if change.new is None)
+        unplugged = (self._store.state.ports.get(old.port) for old in gone if isinstance(old, PortBinding))
+        iface_ids.update(port.iface_id for port in unplugged if port is not None)
         if not iface_ids:
             return
         for host, plugs in self._plugs.items():

@@ -85,6 +85,9 @@ class TunnelPlans:
     ) -> None:
         network = state.networks.get(name)
         segment = self._segments.get(name)
+        if segment is not None and network is not None and segment.vni != network.vni:
+            self._forget(name, segment, moved, plans)
+            segment = None
         if segment is None:
             if network is None:
                 return
@@ -106,6 +109,20 @@ class TunnelPlans:
                 plans.setdefault(host, PlanChange()).networks[segment.vni] = change
         if network is None:
             del self._segments[name]
+
+    def _forget(
+        self,
+        name: NetworkName,
+        segment: _Segment,
+        moved: Iterable[PortName],
+        plans: dict[HostName, PlanChange],
+    ) -> None:
+        """One transaction deleted a network, and so every port on it, and made another of that name."""
+        for host in segment.hosts:
+            plans.setdefault(host, PlanChange()).removed_vnis.add(segment.vni)
+            self._on_host[host].discard(name)
+        for port in moved:
+            self._locations.pop(port, None)
 
     def _relocate(
         self, state: State, segment: _Segment, ports: Iterable[PortName]

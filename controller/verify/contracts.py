@@ -177,8 +177,28 @@ def _on_wire(frame: Frame, aimed: str) -> Frame:
     return frame.write(_PREFIX_AT, 16, prefix).copy(OFFSETS[aimed], _ETH_DST, 32)
 
 
-def addressing(bridge: Bridge, network: NetworkIntent) -> bool:
+Addressed = dict[tuple[object, ...], bool]
+"""Verdicts of `addressing`, by all that they depend on: networks look the same on many hosts."""
+
+
+def addressing(bridge: Bridge, network: NetworkIntent, verdicts: Addressed | None = None) -> bool:
     """Tell whether ADDRESSING gives each admitted frame the MAC of whom it is for, and drops the rest."""
+    if verdicts is None:
+        return _addresses(bridge, network)
+    met = [
+        (rule.key, rule.steps, rule.goto)
+        for number in range(ADDRESSING, FORWARD)
+        if number in bridge.tables
+        for rule in bridge.tables[number].candidates(cube(**{NETWORK: network.vni, ORIGIN: LOCAL}))
+    ]
+    key = (network.vni, network.ranges4, network.ranges6, *sorted(met))
+    found = verdicts.get(key)
+    if found is None:
+        found = verdicts[key] = _addresses(bridge, network)
+    return found
+
+
+def _addresses(bridge: Bridge, network: NetworkIntent) -> bool:
     for eth_type in (ETH_ARP, ETH_IPV4, ETH_IPV6):
         start = _start(_untagged(eth_type), network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=FORWARD):

@@ -168,9 +168,12 @@ class Verifier:
         for host in touched.strangers:
             if not self._holds(host, partial(contracts.strangers, known=self.world.ofports_of(host))):
                 findings.strangers(host)
+        verdicts: contracts.Addressed = {}
         for host, name in touched.addressing:
             network = self.world.networks.get(name)
-            if network is not None and not self._holds(host, partial(contracts.addressing, network=network)):
+            if network is not None and not self._holds(
+                host, partial(contracts.addressing, network=network, verdicts=verdicts)
+            ):
                 findings.senders(host, name)
         for (host, name), macs in touched.forwarding.items():
             network = self.world.networks.get(name)

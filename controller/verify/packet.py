@@ -19,8 +19,8 @@ UNTAGGED, VLAN_PRESENT = 0, 0x1000
 PROTO_ICMPV6 = 58
 PROTO_IPV6_FRAGMENT = 44
 ND_ROUTER_ADVERTISEMENT, ND_SOLICITATION, ND_ADVERTISEMENT, ND_REDIRECT = 134, 135, 136, 137
-# ip_frag: 1 says "a fragment", 2 "not the first one" (ovs-fields(7)). Open vSwitch hides layer 4 of every fragment,
-# the first one too, from flows (ofproto-dpif.c, OFPUTIL_FRAG_NORMAL, the default).
+# ip_frag: 1 says "a fragment", 2 "not the first one" (ovs-fields(7)). Open vSwitch hides layer 4 of every
+# fragment, the first one too, from flows (ofproto-dpif.c, OFPUTIL_FRAG_NORMAL, the default).
 FRAGMENT, FRAGMENT_LATER = 1, 2
 
 

@@ -48,7 +48,7 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
 
 
 def why_not_admitted(port: PortIntent, packet: Packet) -> str:
-    """Return which claim of a packet the port may not make; the packet is one that semantics.admitted refuses."""
+    """Return which claim the port may not make in a packet that semantics.admitted refuses."""
     if packet.vlan_vid:
         return f"it is tagged (VLAN {packet.vlan_vid & 0xFFF}), and ports send untagged frames only"
     if packet.eth_src != port.mac:

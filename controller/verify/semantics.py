@@ -93,7 +93,7 @@ def admitted(port: PortIntent, seen: Seen) -> bool:
 def _honest_neighbour(port: PortIntent, seen: Seen) -> bool:
     """Neighbour discovery (RFC 4861) speaks only for the sender, from its own link, never for a router.
 
-    A fragment shows no type (packet.py), so one of neighbour discovery passes: hosts must ignore it (RFC 6980).
+    A fragment shows no type (packet.py): one of neighbour discovery passes, and hosts ignore it (RFC 6980).
     """
     if not seen.has("ip_proto", PROTO_ICMPV6):
         return True

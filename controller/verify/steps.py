@@ -1,4 +1,4 @@
-"""A journey as steps for people: each flow a packet met, what it changed, each forwarding entry, where it ended.
+"""A journey as steps for people: each flow a packet met, what it changed, where it went, where it ended.
 
 Renders what path.py and switch.py found; decides nothing. Knows no names of tables, registers or objects but
 those it is given.

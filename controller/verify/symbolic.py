@@ -125,6 +125,10 @@ def entering(region: Region, in_port: int | None) -> Frame:
     return frame.write(low, sum(WIDTHS[f"reg{n}"] for n in range(8)), 0)
 
 
+RuleKey = tuple[int, int, int, int]
+"""Table, priority, and the value and mask of the match."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A flow, prepared: its match as a cube, and where each action reads and writes."""
@@ -138,7 +142,7 @@ class Rule:
     cookie: int
 
     @property
-    def key(self) -> tuple[int, int, int, int]:
+    def key(self) -> RuleKey:
         """What tells flows apart."""
         return self.table, self.priority, *self.cube
 
@@ -189,77 +193,86 @@ def _step(action: object) -> tuple[str, int, int, int]:
     raise Refused(f"an action the proof does not know: {action!r}")
 
 
-# A rule is filed under the fields of these that it matches exactly; so a look-up in a table of thousands
-# looks at the few rules that the frame can meet.
-_FILED = ("in_port", "reg0", "reg1", "eth_dst")
-_FILED_MASKS = tuple(FIELD_MASKS[name] for name in _FILED)
-_FILED_AT = tuple(OFFSETS[name] for name in _FILED)
+# A rule is filed under those of these fields that it matches exactly, and within that by its destination MAC;
+# so a look-up in a table of thousands looks at the few rules that the frame can meet.
+_FILED = tuple((FIELD_MASKS[name], OFFSETS[name]) for name in ("in_port", "reg0", "reg1"))
+_MAC_MASK, _MAC_AT = FIELD_MASKS["eth_dst"], OFFSETS["eth_dst"]
 _priority = attrgetter("priority")
 Filing = tuple[int | None, ...]
+ByMac = dict[int | None, list[Rule]]
 
 
 class Table:
     """The rules of one table."""
 
-    __slots__ = ("_shapes", "rules")
+    __slots__ = ("_shelves", "rules")
 
     def __init__(self) -> None:
-        self.rules: dict[tuple[int, int, int, int], Rule] = {}
-        # By which fields a rule matches exactly, then by their values.
-        self._shapes: dict[tuple[bool, ...], dict[Filing, list[Rule]]] = {}
+        self.rules: dict[RuleKey, Rule] = {}
+        # By which of the fields a rule matches exactly, then by their values, then by destination MAC.
+        self._shelves: dict[tuple[bool, ...], dict[Filing, ByMac]] = {}
 
     def add(self, rule: Rule) -> None:
         """Put in a rule; raises Refused if its key is taken."""
         if rule.key in self.rules:
             raise Refused("a flow has the key of another flow", rule.flow)
         self.rules[rule.key] = rule
-        shape, values = _filing(rule.cube)
-        self._shapes.setdefault(shape, {}).setdefault(values, []).append(rule)
+        values, mac = _filing(rule.cube), _mac(rule.cube)
+        shelf = self._shelves.setdefault(_shape(values), {})
+        shelf.setdefault(values, {}).setdefault(mac, []).append(rule)
 
-    def remove(self, key: tuple[int, int, int, int]) -> Rule | None:
+    def remove(self, key: RuleKey) -> Rule | None:
         """Take out the rule of that key; None if there is none."""
         rule = self.rules.pop(key, None)
         if rule is not None:
-            shape, values = _filing(rule.cube)
-            here = self._shapes[shape]
-            here[values].remove(rule)
-            if not here[values]:
-                del here[values]
-                if not here:
-                    del self._shapes[shape]
+            values, mac = _filing(rule.cube), _mac(rule.cube)
+            shelf = self._shelves[_shape(values)]
+            by_mac = shelf[values]
+            by_mac[mac].remove(rule)
+            if not by_mac[mac]:
+                del by_mac[mac]
+            if not by_mac:
+                del shelf[values]
+            if not shelf:
+                del self._shelves[_shape(values)]
         return rule
 
     def candidates(self, known: Cube) -> list[Rule]:
         """Return the rules that a frame with these known bits may meet, highest priority first."""
-        shape, values = _filing(known)
+        values, mac = _filing(known), _mac(known)
         found: list[Rule] = []
-        for filed, here in self._shapes.items():
-            if all(not f or s for f, s in zip(filed, shape, strict=True)):
-                key = tuple(v if f else None for v, f in zip(values, filed, strict=True))
-                found += here.get(key, ())
-            else:
-                found += _consistent(here, filed, shape, values)
+        for shape, shelf in self._shelves.items():
+            for by_mac in _consistent(shelf, shape, values):
+                if mac is None:
+                    for rules in by_mac.values():
+                        found += rules
+                else:
+                    found += by_mac.get(mac, ())
+                    found += by_mac.get(None, ())
         found.sort(key=_priority, reverse=True)
         return found
 
 
-def _filing(cube: Cube) -> tuple[tuple[bool, ...], Filing]:
+def _filing(cube: Cube) -> Filing:
     value, mask = cube
-    shape = tuple(not m & ~mask for m in _FILED_MASKS)
-    values = tuple(
-        (value & m) >> at if s else None for s, m, at in zip(shape, _FILED_MASKS, _FILED_AT, strict=True)
-    )
-    return shape, values
+    return tuple((value & wanted) >> at if mask & wanted == wanted else None for wanted, at in _FILED)
 
 
-def _consistent(
-    here: dict[Filing, list[Rule]], filed: tuple[bool, ...], shape: tuple[bool, ...], values: Filing
-) -> Iterator[Rule]:
-    """Rules filed by a field that the frame does not have one value of."""
-    checked = [i for i in range(len(_FILED)) if filed[i] and shape[i]]
-    for key, rules in here.items():
-        if all(key[i] == values[i] for i in checked):
-            yield from rules
+def _shape(values: Filing) -> tuple[bool, ...]:
+    return tuple(value is not None for value in values)
+
+
+def _mac(cube: Cube) -> int | None:
+    return (cube[0] & _MAC_MASK) >> _MAC_AT if cube[1] & _MAC_MASK == _MAC_MASK else None
+
+
+def _consistent(shelf: dict[Filing, ByMac], shape: tuple[bool, ...], values: Filing) -> Iterable[ByMac]:
+    """What a frame may meet of the rules that match exactly the fields of shape; None: not known."""
+    if all(not filed or value is not None for filed, value in zip(shape, values, strict=True)):
+        found = shelf.get(tuple(v if filed else None for filed, v in zip(shape, values, strict=True)))
+        return (found,) if found is not None else ()
+    checked = [i for i, filed in enumerate(shape) if filed and values[i] is not None]
+    return (by_mac for key, by_mac in shelf.items() if all(key[i] == values[i] for i in checked))
 
 
 Copy = tuple[int, Frame]
@@ -302,7 +315,7 @@ class Bridge:
             table = self.tables[rule.table] = Table()
         table.add(rule)
 
-    def remove(self, key: tuple[int, int, int, int]) -> Rule | None:
+    def remove(self, key: RuleKey) -> Rule | None:
         """Take out the rule of that key; None if there is none."""
         table = self.tables.get(key[0])
         return table.remove(key) if table is not None else None

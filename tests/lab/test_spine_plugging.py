@@ -1,4 +1,4 @@
-"""Plugging in every order and place: statuses, the verdict on the interface, and silence where none is bound."""
+"""Plugging in every order and place: statuses, the verdict on the interface, silence where none is bound."""
 
 from __future__ import annotations
 

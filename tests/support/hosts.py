@@ -39,6 +39,7 @@ class MemoryHost:
         self._reconciler = reconciler
         self._number = number
         self._ofport = 100
+        self.tunnel_ofports: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def register(self, vtep: str | None = None, epoch: int = 0) -> None:
@@ -90,20 +91,46 @@ class MemoryHost:
                     self._apply(message.delta)
                 case "verdicts":
                     self.verdicts.update({v.iface_id: v for v in message.verdicts.verdicts})
+                case "inspect":
+                    if not self.mute:
+                        for answer in self.answers(message.inspect):
+                            self._reconciler.inspected(self.session, answer)
                 case "barrier":
                     self.barriers.append(message.barrier)
                     if not self.mute:
                         ack = host_sync_pb2.Ack(revision=message.barrier.revision)
                         self._reconciler.acked(self.session, ack)
 
+    def answers(self, question: host_sync_pb2.Inspect) -> list[host_sync_pb2.Inspection]:
+        """Say what there is, a network a message, or what trace() says."""
+        if question.ofproto_trace:
+            return [
+                host_sync_pb2.Inspection(id=question.id, ofproto_trace=self.trace(question.ofproto_trace))
+            ]
+        ports = [host_sync_pb2.TunnelPort(vni=v, ofport=o) for v, o in self.tunnel_ofports.items()]
+        made = [host_sync_pb2.Inspection(id=question.id, partial=True, tunnel_ports=ports)]
+        for vni, entries in self.fdb.items():
+            network = host_sync_pb2.NetworkDelta(vni=vni)
+            for mac, vtep in entries.items():
+                network.upserted.add(mac=mac, vtep=vtep)
+            made.append(host_sync_pb2.Inspection(id=question.id, partial=True, networks=[network]))
+        made[-1].partial = False
+        return made
+
+    def trace(self, flow: str) -> str:
+        """What ofproto/trace would say; tests give it words."""
+        return ""
+
     def _apply(self, delta: host_sync_pb2.PlanDelta) -> None:
         for vni in delta.removed_vnis:
             del self.fdb[vni]
+            self.tunnel_ofports.pop(vni, None)
             self._report(removed_tunnel_ports=[vni])
         for network in delta.networks:
             if network.vni not in self.fdb:
                 self.fdb[network.vni] = {}
                 self._ofport += 1
+                self.tunnel_ofports[network.vni] = self._ofport
                 self.switch.set_port(self._ofport, f"vx{network.vni:06x}")
                 port = host_sync_pb2.TunnelPort(vni=network.vni, ofport=self._ofport)
                 self._report(tunnel_ports=[port])

@@ -196,7 +196,8 @@ async def test_a_bridge_changed_by_hand_is_repaired(host: AgentHost, peer: SyncP
         assert await eventually(right, f"the bridge to be right again after {command}") < 1.0
         await eventually(lambda: len(host.logged("drift repaired")) == number, f"drift told: {command}")  # noqa: B023
         assert host.logged("drift repaired")[-1]["kind"] == kind, command
-    assert await session.drift("TUNNEL_PORT_ALTERED")
+        if command != "del-br br-int":
+            await session.drift(kind)
     session = await peer.session()
     assert session.hello.revision == 10, "a new bridge is registered anew"
     session.welcome(1, TARGET)
@@ -340,10 +341,8 @@ async def test_the_switch_restarted_keeps_numbers_and_the_database_wiped_is_rebu
     host.ovs.start_switch()
     await eventually(lambda: host.interface(NAME, "ofport") == str(ofport), "the same number")
     host.ovs.wipe_db()
-    session = await peer.session()
-    session.welcome(1, TARGET)
-    assert not (await session.snapshot(10, plan())).errors
-    await session.until(lambda: session.tunnel_ports.get(VNI), "the tunnel port")
+    # (It is registered anew only if ovs-vswitchd saw the bridge go, and gave it another id.)
+    await eventually(lambda: host.interface(NAME, "ofport").isdecimal(), "the bridge to be rebuilt")
     assert host.ovs.vsctl("get-fail-mode", "br-int").strip() == "secure"
     assert host.ovs.vsctl("get-controller", "br-int").split() == [TARGET]
 

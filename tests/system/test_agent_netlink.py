@@ -241,7 +241,7 @@ async def test_lost_events_lead_to_a_full_look(monkeypatch: pytest.MonkeyPatch) 
         assert await h.is_settled()
         # Deleting them was 2,000 events again, too many for this buffer.
         await asyncio.sleep(0.05)
-        while await h.kernel.refresh():
+        while await h.kernel.refresh():  # noqa: ASYNC110 - it is the kernel we wait for
             await asyncio.sleep(0.05)
         sh(f"bridge fdb del 0a:f0:0a:00:00:05 dev {NAME}")
         assert (await h.noticed("macs")).macs, "the new socket listens"

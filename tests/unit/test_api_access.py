@@ -47,12 +47,12 @@ def allowed(method: str, identity: str) -> bool:
         return service == "HostSync" and identity == HOST
     if identity == OPERATOR:
         return True
-    reads = verb.startswith(("Get", "List", "Watch", "Wait", "Check", "ServerReflection"))
+    reads = verb.startswith(("Get", "List", "Watch", "Wait", "Check", "ServerReflection", "Verify", "Trace"))
     if identity == CONTROLLER:
         return reads
     if service in ("Health", "ServerReflection"):
         return True
-    if service in ("HostService", "PortBindingService") or verb == "GetStatus":
+    if service in ("HostService", "PortBindingService") or verb in ("GetStatus", "Verify"):
         return False
     if service == "TenantService" and not reads:
         return False
@@ -75,6 +75,8 @@ def acme_request(method: MethodDescriptor) -> Any:
         request.name = (
             name.rstrip("/") if noun or "Tenant" in method.name or "Wait" in method.name else "hosts/h1"
         )
+    if method.name == "Trace":
+        request.port = "tenants/acme/networks/web/ports/p"
     if method.name.startswith("Update") and noun:
         getattr(request, noun.lower()).name = name
     return request

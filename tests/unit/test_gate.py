@@ -12,48 +12,11 @@ import pytest
 from cloison.names import PortName
 from cloison.v1 import port_pb2
 from controller.compiler.view import NetworkView, PortView
-from controller.flows import Flow, Match
+from controller.flows import Flow
 from controller.reconcile import reconciler as module
+from tests.support.compiler_bugs import BUGS, Bug, any_network, any_source, with_bug
 from tests.support.hosts import MemoryHost, eventually
 from tests.unit.test_reconciler import beyond_static, controller, port_flows_of, with_base
-
-Bug = Callable[[Flow], Flow | None]
-
-
-def without(flow: Flow, *fields: str) -> Match:
-    return tuple(term for term in flow.match if term.field.name not in fields)
-
-
-def any_source(flow: Flow) -> Flow:
-    """ADMISSION forgets to look at the IPv4 source."""
-    return replace(flow, match=without(flow, "ipv4_src"))
-
-
-def any_network(flow: Flow) -> Flow:
-    """FORWARD delivers frames of every network."""
-    return replace(flow, match=without(flow, "reg0")) if flow.table == 20 else flow
-
-
-def past_the_guard(flow: Flow) -> Flow:
-    """ADMISSION lets ARP through to delivery as it is."""
-    return replace(flow, goto=20) if flow.table == 0 else flow
-
-
-def wrong_port(flow: Flow) -> Flow:
-    """FORWARD delivers to the neighbour."""
-    actions = tuple(
-        replace(a, value=a.value + 1) if getattr(getattr(a, "field", None), "name", "") == "reg2" else a
-        for a in flow.actions
-    )
-    return replace(flow, actions=actions)
-
-
-def no_delivery(flow: Flow) -> Flow | None:
-    """FORWARD forgets the port."""
-    return None if flow.table == 20 else flow
-
-
-BUGS = [any_source, any_network, past_the_guard, wrong_port, no_delivery]
 
 
 @pytest.fixture
@@ -65,7 +28,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Bug | None], Non
     def port_flows(view: PortView) -> tuple[Flow, ...]:
         bug = bugs.get(view.port_number)
         flows = right(view)
-        return tuple(f for flow in flows if (f := bug(flow))) if bug else flows
+        return with_bug(bug, flows) if bug else flows
 
     monkeypatch.setattr(module, "port_flows", port_flows)
 
@@ -78,7 +41,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Bug | None], Non
     return set_bug
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
 async def test_a_wrong_flow_is_never_sent_and_its_port_says_why(
     compiler: Callable[[int, Bug | None], None], bug: Bug
 ) -> None:

@@ -150,16 +150,16 @@ def _check_address(
         check.wrong(field, address, f"another address: this one is the gateway of {subnet.name}")
         return
     network = subnet.name.parent
-    held = state.reservations.get(keys.ip(network, address))
-    if held is not None and held.owner_uid != uid:
+    held = release.foreign(state.reservations.get(keys.ip(network, address)), uid)
+    if held is not None:
         release.refuse_released(held, field, address)
         check.wrong(
             field, address, f"an address that is free{_example(state, subnet)}: {held.owner} has this one"
         )
         return
     if isinstance(address, IPv6Address):
-        wire = state.reservations.get(keys.wire6(network, address))
-        if wire is not None and wire.owner_uid != uid:
+        wire = release.foreign(state.reservations.get(keys.wire6(network, address)), uid)
+        if wire is not None:
             release.refuse_released(wire, field, address)
             check.wrong(
                 field, address, f"another address{_example(state, subnet)}: {clash(address, wire.owner)}"

@@ -87,13 +87,13 @@ def _check_hosts(check: validate.Checker, state: State, hosts: Iterable[HostName
 
 def _check_mac(check: validate.Checker, state: State, network: NetworkName, mac: Mac, uid: str) -> None:
     field, text = "port.mac_address", format_mac(mac)
-    held = state.reservations.get(keys.mac(network, mac))
-    if held is not None and held.owner_uid != uid:
+    held = release.foreign(state.reservations.get(keys.mac(network, mac)), uid)
+    if held is not None:
         release.refuse_released(held, field, text)
         check.wrong(field, text, f"a MAC that no other port of the network has: {held.owner} has it")
         return
-    wire = state.reservations.get(keys.wire6(network, link_local(mac)))
-    if wire is not None and wire.owner_uid != uid:
+    wire = release.foreign(state.reservations.get(keys.wire6(network, link_local(mac))), uid)
+    if wire is not None:
         release.refuse_released(wire, field, text)
         check.wrong(field, text, f"another MAC: {fixed_ips.clash(link_local(mac), wire.owner)}")
 

@@ -33,6 +33,16 @@ def release(txn: Txn, state: State, keys: Iterable[str], owner_uid: str, hosts: 
             txn.release(reservation, hosts)
 
 
+def foreign(reservation: Reservation | None, uid: str) -> Reservation | None:
+    """Return the reservation if the owner of that uid may not use what it holds.
+
+    That includes what the owner itself has given back: hosts may not have let go of it yet.
+    """
+    if reservation is None or (reservation.owner_uid == uid and not reservation.released):
+        return None
+    return reservation
+
+
 def refuse_released(reservation: Reservation, field: str, value: object) -> None:
     """Raise Unavailable if what was asked for is waiting for hosts to let go of it."""
     if reservation.released:

@@ -38,8 +38,8 @@ def add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff) -> None:
     plan.stops_being_reachable.extend(map(_talk, diff.lost))
     if not diff.complete:
         plan.notes.append(
-            f"more than {PAIRS_MAX} pairs of ports are concerned: only that many were looked at for who comes "
-            "to talk to whom; the digest covers all of them"
+            f"more than {PAIRS_MAX} pairs of ports are concerned: only that many were looked at for who can "
+            "talk to whom; the digest covers all of them"
         )
 
 

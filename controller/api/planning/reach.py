@@ -111,7 +111,7 @@ class Reach:
 
 
 # How sure it is that packets pass: not at all (0), as soon as both are plugged, at once.
-_PERMITTED, _NOW = 1, 2
+PERMITTED, NOW = 1, 2
 
 
 def _grouped(here: dict[str, int], there: dict[str, int], half: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -123,7 +123,7 @@ def _grouped(here: dict[str, int], there: dict[str, int], half: str) -> Iterator
     for space, level in here.items():
         other = there.get(space, 0)
         if level > other:
-            partly = level == _PERMITTED if half == ONCE_PLUGGED else other == _PERMITTED
+            partly = level == PERMITTED if half == ONCE_PLUGGED else other == PERMITTED
             found.setdefault(half if partly else "", []).append(space)
     for condition, group in found.items():
         yield condition, tuple(group)
@@ -178,5 +178,5 @@ class _View:
         a, b = self.world.ports.get(source), self.world.ports.get(target)
         if a is None or b is None:
             return {}
-        level = _NOW if source in self._plugged and target in self._plugged else _PERMITTED
+        level = NOW if source in self._plugged and target in self._plugged else PERMITTED
         return dict.fromkeys(spaces(self.world, a, b), level)

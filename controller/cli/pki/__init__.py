@@ -1,7 +1,7 @@
 """`cloison pki`: a small certificate authority for controllers, etcd members, hosts and people.
 
-The only part of the command line that knows `cryptography`. Works on files alone: it never talks to a server, and nothing but the
-person who runs it holds the authority's key.
+The only part of the command line that knows `cryptography`. Works on files alone: it never talks to a
+server, and nothing but the person who runs it holds the authority's key.
 """
 
 from controller.cli.pki.attested import Signed, check_signature

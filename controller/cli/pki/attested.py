@@ -1,4 +1,7 @@
-"""Checks a saved attestation: whose signature it is, and that the signer was a controller of the authority."""
+"""Checks a saved attestation: whose signature it is, and that the signer was a controller of the authority.
+
+Trusts nothing in the file but what the authority's certificate leads to.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,156 @@
+"""The proof on a running lab: an attestation of the real switches and kernels, what it finds, and traces that
+agree with Open vSwitch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.spine import Site, cloison, site
+from topologies.wait import wait_until
+
+RED1, RED3 = "tenants/red/networks/web/ports/p1", "tenants/red/networks/web/ports/p3"
+CATCH_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def lab_site(module_run_dir: Path) -> Iterator[Site]:
+    with site(module_run_dir) as built:
+        assert built.client.wait_realized().realized
+        yield built
+
+
+def verified(built: Site, *argv: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and attestation of `cloison verify --live`."""
+    done = cloison(built.lab, "verify", "--live", "-o", "json", *argv)
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def holds(built: Site) -> bool:
+    return verified(built)[0] == 0
+
+
+def ofport(built: Site, short: str) -> int:
+    """The OpenFlow port behind which a guest is."""
+    guest = built.guests[short]
+    shown = built.host(guest.plug.host).switch.vsctl("get", "Interface", guest.plug.tap, "ofport").stdout
+    return int(shown)
+
+
+def test_a_running_lab_holds_and_the_saved_attestation_can_be_checked_anywhere(
+    lab_site: Site, tmp_path: Path
+) -> None:
+    file, ca = tmp_path / "attested.json", lab_site.lab.run_dir / "operator" / "tls" / "ca.crt"
+    status, told = verified(lab_site, "--out", str(file))
+    assert (status, told["holds"], told["live"]) == (0, True, True), told
+    assert [h["host"] for h in told["hosts"]] == sorted(f"hosts/{name}" for name in lab_site.lab.hosts)
+    assert all(h["matches_compiled"] for h in told["hosts"])
+    checked = cloison(lab_site.lab, "verify", "--check", str(file), "--ca", str(ca))
+    assert checked.returncode == 0, checked.stderr
+    assert "signed by cloison://controller/c1" in checked.stdout
+    page = cloison(lab_site.lab, "verify", "--live").stdout
+    assert "Isolation HOLDS" in page
+    for forgery in ('"revision":"', '"holds":true'):
+        content = json.loads(file.read_text())
+        assert forgery in content["payload"]
+        content["payload"] = content["payload"].replace(forgery, forgery[:-1] + " " + forgery[-1])
+        forged = tmp_path / "forged.json"
+        forged.write_text(json.dumps(content))
+        refused = cloison(lab_site.lab, "verify", "--check", str(forged), "--ca", str(ca))
+        assert refused.returncode == 1
+        assert "not to be believed" in refused.stderr
+
+
+@contextmanager
+def again_and_again(built: Site, host: str, *argv: str) -> Iterator[None]:
+    """Tamper faster than the controller repairs: the flow is there for a good part of the time."""
+    stop = threading.Event()
+    switch = built.host(host).switch
+
+    def loop() -> None:
+        while not stop.is_set():
+            switch.ofctl(*argv, check=False)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_leak_by_hand_does_not_hold_and_is_named(lab_site: Site) -> None:
+    leak = f"table=0,priority=60000,cookie=0xbad,in_port={ofport(lab_site, 'red/p1')}"
+    leak += f",actions=output:{ofport(lab_site, 'blue/p1')}"
+
+    def caught() -> dict[str, Any] | None:
+        status, told = verified(lab_site)
+        return told if status == 1 and any(v["kind"] == "LEAK" for v in told["violations"]) else None
+
+    with again_and_again(lab_site, "h1", "add-flow", leak):
+        told = wait_until(caught, CATCH_S, "an attestation that sees the leak")
+    assert told is not None
+    found = next(v for v in told["violations"] if v["kind"] == "LEAK")
+    assert "tenants/blue/networks/web/ports/p1" in found["subjects"]
+    assert any("cookie=0xbad" in step["rule"] for step in found["path"])
+    assert [h["host"] for h in told["hosts"] if not h.get("matches_compiled")] == ["hosts/h1"]
+    wait_until(lambda: holds(lab_site), CATCH_S, "an attestation that holds, after the repair")
+
+
+def test_a_host_that_does_not_answer_is_named(lab_site: Site) -> None:
+    agent = lab_site.host("h2").agent
+    assert agent is not None
+    os.kill(agent.pid, signal.SIGSTOP)
+    try:
+        status, told = verified(lab_site)
+    finally:
+        os.kill(agent.pid, signal.SIGCONT)
+    assert status == 1
+    assert [h["host"] for h in told["hosts"] if "unread" in h] == ["hosts/h2"]
+    assert not told.get("violations")
+    wait_until(lambda: holds(lab_site), CATCH_S, "an attestation that holds, with the agent back")
+
+
+PACKETS = (
+    ("icmp to 10.0.0.13", True),
+    ("tcp dst port 80 to 10.0.0.13", True),
+    ("arp who-has 10.0.0.13", True),
+    ("arp reply to 10.0.0.13", True),
+    ("icmp from 10.0.0.99 to 10.0.0.13", False),
+    ("ether src 52:54:00:00:00:99 icmp to 10.0.0.13", False),
+    ("vlan 7 icmp to 10.0.0.13", False),
+    ("icmp to 10.0.0.99", False),
+    ("icmp to 224.0.0.1", False),
+    ("icmp to 10.0.0.11", False),
+    ("eth_type=0x88cc", False),
+)
+
+
+@pytest.mark.parametrize(("packet", "passes"), PACKETS)
+def test_trace_agrees_with_the_switches(lab_site: Site, packet: str, passes: bool) -> None:
+    done = cloison(lab_site.lab, "trace", RED1, *packet.split(), "--live", "-o", "json")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    told = json.loads(done.stdout)
+    assert told["agree"]
+    assert told.get("delivered", []) == ([RED3] if passes else [])
+    assert set(told["switch_traces"]) == ({"hosts/h1", "hosts/h3"} if passes else {"hosts/h1"})
+    assert passes or told["drop_reason"]
+
+
+def test_a_trace_reads_like_a_page(lab_site: Site) -> None:
+    done: subprocess.CompletedProcess[str] = cloison(lab_site.lab, "trace", RED1, "--to", RED3)
+    assert done.returncode == 0, done.stderr
+    for words in ("ADMISSION", "serves tenants/red/networks/web/ports/p1", f"delivered to {RED3}", "as meant"):
+        assert words in done.stdout

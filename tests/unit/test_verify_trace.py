@@ -1,0 +1,201 @@
+"""Trace over the API: what passes, why something does not, words that are no packet, what a tenant sees."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import grpc
+import pytest
+
+from controller.flows.text import flow_text
+from tests.support.api import refusal_of
+from tests.support.hosts import eventually
+from tests.support.proof import ProofSite, iface, leak, of, port, put_quietly, running
+
+
+async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
+    async with running() as site:
+        answer = await site.trace(port("red", 1), "icmp to 10.0.0.12")
+        assert answer.agree
+        assert list(answer.meant) == list(answer.delivered) == [port("red", 2)]
+        assert not answer.drop_reason
+        stages = [(s.host, s.stage) for s in answer.path]
+        local = ["ADMISSION", "ADDRESSING", "FORWARD", "OUTPUT", "FDB"]
+        remote = ["ADMISSION", "FORWARD", "OUTPUT", "PORT"]
+        assert stages == [("hosts/h1", s) for s in local] + [("hosts/h2", s) for s in remote]
+        admission, addressing = answer.path[0], answer.path[1]
+        assert admission.resource == port("red", 1)
+        assert "FROM_PORT=" in admission.note
+        assert addressing.resource == "tenants/red/networks/web"
+        assert "dl_dst" in addressing.note
+        assert "0a:f0:0a:00:00:0c" in addressing.note
+        assert answer.path[4].rule.startswith("0a:f0:0a:00:00:0c dev vx")
+        assert answer.path[4].rule.endswith("dst 192.0.2.2")
+
+
+@pytest.mark.parametrize(
+    ("packet", "to", "reaches"),
+    [
+        ("", "p2", True),
+        ("arp who-has 10.0.0.12", "", True),
+        ("tcp dst port 80 to 2001:db8::12", "", True),
+        ("who-has 2001:db8::12", "", True),
+        ("udp", "p2", True),
+        ("icmp to 10.0.0.12 ttl 1", "", True),
+        ("arp reply to 10.0.0.12", "", True),
+        (
+            "icmp from 10.0.0.9 to 10.0.0.12",
+            "",
+            "ADMISSION: no flow: source address 10.0.0.9 is not the port's own",
+        ),
+        (
+            "eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.12",
+            "",
+            "source MAC 52:54:00:00:00:01 is not the port's own",
+        ),
+        ("vlan 5 icmp to 10.0.0.12", "", "it is tagged (VLAN 5)"),
+        (
+            "icmp to 10.0.0.99",
+            "",
+            "FDB: no entry: nobody on tenants/red/networks/web has the address 10.0.0.99",
+        ),
+        ("icmp to 10.0.0.11", "", "it would go back to where it came in: it is meant for its own sender"),
+        ("icmp to 224.0.0.1", "", "224.0.0.1 is a group address"),
+        ("arp who-has 10.9.9.9", "", "10.9.9.9 is in no subnet of tenants/red/networks/web"),
+        (
+            "icmp6 icmpv6_type=134 to ff02::1",
+            "",
+            "ND_GUARD: dropped by a flow of that table: ports send no router",
+        ),
+        ("eth_type=0x88cc", "p2", "not EtherType 0x88cc"),
+        ("who-has 2001:db8::12 nd_sll=02:00:00:00:00:01", "", "link-layer address 02:00:00:00:00:01 is not"),
+    ],
+)
+async def test_packets_and_why_they_pass_or_not(
+    site: ProofSite, packet: str, to: str, reaches: bool | str
+) -> None:
+    answer = await site.trace(port("red", 1), packet, to=port("red", 2) if to else "")
+    assert answer.agree
+    if reaches is True:
+        assert list(answer.delivered) == [port("red", 2)], answer
+    else:
+        assert not answer.delivered
+        assert str(reaches) in answer.drop_reason
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[ProofSite]:
+    async with running() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("packet", "field", "says"),
+    [
+        ("imcp to 10.0.0.12", "packet", "'imcp' is wrong: words such as icmp"),
+        ("icmp to 10.0.0.300", "packet", "'10.0.0.300' is wrong: an IPv4 or IPv6 address"),
+        ("icmp to", "packet", "followed by an IPv4 or IPv6 address"),
+        ("icmp", "packet", "to ADDRESS"),
+        ("ip nw_src=x to 10.0.0.12", "packet", "'x' is wrong: an IPv4"),
+        ("arp nw_src=10.0.0.1 arp_tpa=10.0.0.12", "packet", "nw_src"),
+        ("icmp to 2001:db8::12", "packet", "an IPv4 address"),
+        ("in_port=4 icmp to 10.0.0.12", "packet", "no in_port"),
+        ("tcp dst port 99999 to 10.0.0.12", "packet", "0 to 65535"),
+        ("icmp dst port 80 to 10.0.0.12", "packet", "tcp or udp"),
+        ("ether foo 1", "packet", "ether src MAC or ether dst MAC"),
+        ("ip to 10.0.0.12 to 10.0.0.11", "packet", "said once"),
+        ("frobnicate=1", "packet", "a field of these"),
+        ("", "packet", "an expression"),
+    ],
+)
+async def test_what_is_no_packet_is_refused_by_its_word(
+    site: ProofSite, packet: str, field: str, says: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await site.trace(port("red", 1), packet)
+    refusal = refusal_of(raised.value)
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert says in refusal.fields[field]
+
+
+async def test_a_leak_is_traced_live_and_does_not_agree() -> None:
+    async with running() as site:
+        put_quietly(site.hosts[0], leak(site))
+        site.hosts[0].trace = lambda flow: f"    output:{of(site, 'blue', 1)}\n"  # type: ignore[method-assign]
+        answer = await site.trace(port("red", 1), "icmp to 10.0.0.12", live=True)
+        assert not answer.agree
+        assert list(answer.delivered) == [port("blue", 1)]
+        assert list(answer.meant) == [port("red", 2)]
+        assert "cookie 0xbad is of no object of ours" in answer.path[0].note
+        assert "output" in answer.switch_traces["hosts/h1"]
+        assert (await site.trace(port("red", 1), "icmp to 10.0.0.12")).agree
+
+
+async def test_a_switch_that_does_otherwise_than_its_flows_does_not_agree() -> None:
+    async with running() as site:
+        asked: list[str] = []
+
+        def nothing(flow: str) -> str:
+            asked.append(flow)
+            return "Datapath actions: drop\n"
+
+        site.hosts[0].trace = nothing  # type: ignore[method-assign]
+        answer = await site.trace(port("red", 1), "tcp dst port 80 to 10.0.0.12", live=True)
+        assert not answer.agree
+        assert list(answer.delivered) == [port("red", 2)]
+        assert asked[0].startswith(f"in_port={of(site, 'red', 1)},dl_src=")
+        assert asked[0].endswith("tcp_dst=80")
+
+
+async def test_a_port_that_is_plugged_nowhere_sends_nothing() -> None:
+    async with running() as site:
+        site.hosts[0].unplug(iface(site, "red", 1))
+        await eventually(lambda: not site.store.state.bindings_of(_name(site, "red", 1)), "unbound")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await site.trace(port("red", 1), "icmp to 10.0.0.12")
+        assert refusal_of(raised.value).reason == "NOT_PLUGGED"
+        answer = await site.trace(port("red", 2), "icmp to 10.0.0.11")
+        assert "tenants/red/networks/web/ports/p1 has 10.0.0.11, but is plugged nowhere" in answer.drop_reason
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await site.trace(port("red", 9), "icmp to 10.0.0.12")
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def _name(site: ProofSite, tenant: str, number: int) -> object:
+    return next(n for n in site.store.state.ports if str(n) == port(tenant, number))
+
+
+async def test_a_tenant_traces_from_its_own_ports_and_sees_nothing_of_hosts_or_others() -> None:
+    async with running() as site:
+        who = "tenant/red/viewer"
+        answer = await site.trace(port("red", 1), "icmp to 10.0.0.12", who=who)
+        assert answer.agree
+        assert list(answer.delivered) == [port("red", 2)]
+        text = str(answer)
+        for secret in ("hosts/", "192.0.2.", "vx00", "cookie", "in_port", "blue"):
+            assert secret not in text
+        assert [s.stage for s in answer.path][:2] == ["ADMISSION", "ADDRESSING"]
+        refused = (
+            lambda: site.trace(port("blue", 1), "icmp to 10.0.0.12", who=who),
+            lambda: site.trace(port("red", 1), "", to=port("blue", 1), who=who),
+            lambda: site.trace(port("red", 1), "icmp to 10.0.0.12", live=True, who=who),
+            lambda: site.verify(who="tenant/red/admin"),
+            lambda: site.verify(who="host/h1"),
+        )
+        for call in refused:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call()
+            assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_tenant_never_learns_who_else_received_its_packet() -> None:
+    async with running() as site:
+        actor = site.reconciler.hosts[site.hosts[0].name]
+        bad = leak(site)
+        actor.flows.desired[bad.key] = bad  # a bug of the compiler
+        answer = await site.trace(port("red", 1), "icmp to 10.0.0.12", who="tenant/red/admin")
+        assert not answer.agree
+        assert list(answer.delivered) == ["a port that is not yours"]
+        assert "blue" not in str(answer)
+        assert flow_text(replace(bad)) not in str(answer)
