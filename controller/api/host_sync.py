@@ -68,7 +68,8 @@ class HostSyncServicer(host_sync_pb2_grpc.HostSyncServicer):
     @staticmethod
     async def _hello(messages: Messages) -> host_sync_pb2.Hello:
         try:
-            first = await asyncio.wait_for(anext(messages), HELLO_DEADLINE_S)
+            async with asyncio.timeout(HELLO_DEADLINE_S):
+                first = await anext(messages)
         except (StopAsyncIteration, TimeoutError) as error:
             raise InvalidIntent.of("hello", "nothing", f"a Hello within {HELLO_DEADLINE_S:.0f} s") from error
         if first.WhichOneof("kind") != "hello":

@@ -23,13 +23,13 @@ from controller.reconcile.tunnels import PlanChange
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import Intent, IntentDelta
 from controller.verify.isolation import Verifier
-from controller.verify.violation import ALTERED, BLACKHOLE, DEVICE, FDB, Violation
+from controller.verify.violation import BLACKHOLE, DEVICE, FDB, Violation
 
 _log = structlog.get_logger(__name__)
 
 Units = Mapping[HostName, Mapping[Unit, tuple[Flow, ...]]]
 # What a host does not deliver although it should harms no one else; everything else may.
-_HARMLESS = frozenset({BLACKHOLE, ALTERED})
+_HARMLESS = frozenset({BLACKHOLE})
 
 
 class GateMode(enum.Enum):

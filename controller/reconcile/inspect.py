@@ -16,7 +16,7 @@ from cloison.errors import Unavailable
 from cloison.v1 import host_sync_pb2
 
 # The agent's own deadlines are 8 s for the kernel and 5 s for a trace: it should be the one to say no.
-TIMEOUT_S = 15.0
+TIMEOUT_S = 10.0
 ENTRIES_MAX = 1_000_000
 PARTS_MAX = 4096
 QUESTIONS_MAX = 64

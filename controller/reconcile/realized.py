@@ -7,6 +7,7 @@ forwarding entries for it are in the kernel and the network's VXLAN device has i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -243,13 +244,12 @@ class RealizedTracker:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while missing := self._missing_for(name, revision):
-            remaining = deadline - loop.time()
-            if remaining <= 0:
+            if loop.time() >= deadline:
                 return False, revision, tuple(missing)
-            try:
-                await asyncio.wait_for(self._pulse.wait(), remaining)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for: on Python 3.11 it can swallow a cancellation.
+                async with asyncio.timeout_at(deadline):
+                    await self._pulse.wait()
         return True, revision, ()
 
     def _missing_for(self, name: ResourceName | None, revision: int) -> list[Condition]:

@@ -10,29 +10,35 @@ from controller.verify.intent import Members, NetworkIntent, World
 from controller.verify.path import Fdb
 from controller.verify.violation import FDB, Violation
 
+Whereabouts = dict[int, tuple[HostName | None, IpAddress | None]]
+"""By MAC: the host of the port that has it, and that host's VTEP; None, None if no port has it."""
 
-def wanted_entry(world: World, members: Members, host: HostName, mac: int) -> IpAddress | None:
-    """Return the VTEP to which a host must send frames for a MAC; None if it must have no entry."""
-    port = members.by_frame_mac.get(mac)
-    if port is None or port.host is None or port.host == host:
-        return None
-    there = world.hosts.get(port.host)
-    return there.vtep if there is not None else None
+
+def whereabouts(world: World, network: NetworkIntent, macs: Iterable[int]) -> Whereabouts:
+    """Return where some MACs of a network are."""
+    members = world.members_of(network.name)
+    found: Whereabouts = {}
+    for mac in macs:
+        port = members.by_frame_mac.get(mac)
+        there = world.hosts.get(port.host) if port is not None and port.host is not None else None
+        found[mac] = (there.name, there.vtep) if there is not None else (None, None)
+    return found
 
 
 def wrong_entries(
-    world: World, network: NetworkIntent, host: HostName, held: Fdb | None, macs: Iterable[int]
+    world: World, network: NetworkIntent, host: HostName, held: Fdb | None, macs: Whereabouts
 ) -> Iterator[Violation]:
     """Yield what is wrong with the entries for some MACs; held None: the host has no FDB for the network."""
-    members = world.members_of(network.name)
     if held is None:
-        if host not in members.by_host:
+        if host not in world.members_of(network.name).by_host:
             return
         held = {}
-    for mac in macs:
-        wanted = wanted_entry(world, members, host, mac)
-        if held.get(mac) != wanted:
-            yield _violation(network, host, mac, wanted, held.get(mac), members)
+    for mac, (at, vtep) in macs.items():
+        got = held.get(mac)
+        wanted = None if vtep is None or at == host else vtep
+        # The same object, most often; comparing addresses takes its time.
+        if got is not wanted and got != wanted:
+            yield _violation(network, host, mac, wanted, got, world.members_of(network.name))
 
 
 def suspects(world: World, network: NetworkIntent, host: HostName, held: Fdb | None, whole: Fdb) -> set[int]:

@@ -29,7 +29,7 @@ from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
 from controller.verify import contracts
 from controller.verify.contracts import Place
-from controller.verify.fdb import suspects, whole_fdb, wrong_entries
+from controller.verify.fdb import suspects, whereabouts, whole_fdb, wrong_entries
 from controller.verify.findings import Findings
 from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
@@ -120,12 +120,18 @@ class Verifier:
     def _fdb(self, touched: Touched) -> Iterator[Violation]:
         for name, macs in touched.fdb_everywhere.items():
             network = self.world.networks.get(name)
+            if network is None:
+                continue
+            where = whereabouts(self.world, network, macs)
             for host in self._fdb_hosts(name):
-                if network is not None:
-                    held = self.hosts[host].fdb.get(network.vni)
-                    yield from wrong_entries(self.world, network, host, held, macs)
+                yield from wrong_entries(
+                    self.world, network, host, self.hosts[host].fdb.get(network.vni), where
+                )
         for (host, vni), changed in touched.fdb_here.items():
-            yield from self._fdb_at(host, vni, changed)
+            network = self.world.by_vni.get(vni)
+            done = touched.fdb_everywhere.get(network.name) if network is not None else None
+            if changed is None or done is None or not changed <= done:
+                yield from self._fdb_at(host, vni, changed)
 
     def _fdb_at(self, host: HostName, vni: int, macs: Iterable[int] | None) -> Iterator[Violation]:
         network, held = self.world.by_vni.get(vni), self.hosts[host].fdb.get(vni)
@@ -135,7 +141,7 @@ class Verifier:
             return
         if macs is None:
             macs = {*(held or ()), *self.world.members_of(network.name).by_frame_mac}
-        yield from wrong_entries(self.world, network, host, held, macs)
+        yield from wrong_entries(self.world, network, host, held, whereabouts(self.world, network, macs))
 
     def _fdb_hosts(self, name: NetworkName) -> set[HostName]:
         """Hosts that have, or must have, an FDB of a network."""
@@ -149,7 +155,10 @@ class Verifier:
             for host in self._fdb_hosts(name):
                 held = self.hosts[host].fdb.get(network.vni)
                 macs = suspects(self.world, network, host, held, whole)
-                yield from wrong_entries(self.world, network, host, held, macs)
+                if macs:
+                    yield from wrong_entries(
+                        self.world, network, host, held, whereabouts(self.world, network, macs)
+                    )
         for host, holding in list(self.hosts.items()):
             for vni in holding.fdb:
                 if vni not in self.world.by_vni:

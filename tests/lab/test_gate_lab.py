@@ -1,4 +1,4 @@
-"""Compiler bugs, put in by hand, are stopped by the gate of a running controller while real traffic goes on."""
+"""Compiler bugs, put in by hand, are stopped by the gate of a running controller; traffic goes on."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from cloison.names import HostName, PortName, ResourceName
 from cloison.v1 import (
     host_pb2_grpc,
     network_pb2_grpc,
+    plan_pb2_grpc,
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
@@ -27,6 +28,7 @@ from cloison.v1 import (
 )
 from controller.api.auth import Caller
 from controller.api.errors import Unauthenticated
+from controller.api.plan_service import Proof
 from controller.api.server import ApiServer, Config
 from controller.reconcile.tracker import Condition, HostStatus
 from controller.store.memory import MemoryStore
@@ -129,6 +131,7 @@ class Api:
         self.hosts = host_pb2_grpc.HostServiceStub(self.channel)
         self.bindings = port_binding_pb2_grpc.PortBindingServiceStub(self.channel)
         self.state = watch_pb2_grpc.StateServiceStub(self.channel)
+        self.plans = plan_pb2_grpc.PlanServiceStub(self.channel)
 
     async def bind(self, port: str, host: str, ofport: int = 5) -> None:
         """Plug a port, as the reconciler would on an agent's report."""
@@ -151,14 +154,14 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(directory: Path) -> AsyncIterator[Api]:
+async def serving(directory: Path, proof: Proof | None = None) -> AsyncIterator[Api]:
     """Serve, with identities by metadata; yields once it answers."""
     store, tracker = MemoryStore(), SteeredTracker()
     await store.start()
     config = Config(
         listen=[f"unix:{directory}/api.sock"], tls=None, version="test", authenticate=caller_by_metadata
     )
-    server = ApiServer(config, store, tracker)
+    server = ApiServer(config, store, tracker, proof=proof)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(server.addresses[0]) as channel:

@@ -1,7 +1,7 @@
 """Five ways in which a compiler of ports could be wrong, and a controller that has one of them on demand.
 
-Run as a program it is the controller, with the bug named in the file $CLOISON_TEST_BUG (a line "BUG PORT_ID") built
-into what it compiles for that port. Everything else is the product.
+Run as a program it is the controller, with the bug named in the file $CLOISON_TEST_BUG (a line "BUG PORT_ID")
+built into what it compiles for that port. Everything else is the product.
 """
 
 from __future__ import annotations

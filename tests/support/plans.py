@@ -9,11 +9,12 @@ from random import Random
 from typing import Any
 
 import grpc
+import pytest
 
 from cloison.errors import CloisonError
 from cloison.model import PortBinding, Reservation, Resource, Revision, Stored, TunnelPort
 from cloison.names import HostName, NetworkName, TenantName
-from cloison.v1 import host_pb2, network_pb2, plan_pb2, plan_pb2_grpc, port_pb2, subnet_pb2, tenant_pb2
+from cloison.v1 import host_pb2, network_pb2, plan_pb2, port_pb2, subnet_pb2, tenant_pb2
 from controller.api.planning.draft import CHANCE_BYTES, Seed, steps_of
 from controller.api.planning.operations import Circumstances, Step, carry_out
 from controller.reconcile.registration import Registration, registration_txn
@@ -21,6 +22,7 @@ from controller.store.hypothesis import Hypothesis
 from controller.store.memory import MemoryEtcd, MemoryStore
 from controller.store.state import State
 from controller.store.txn import Limits, Txn
+from tests.support.api import Api, Refusal, refusal_of
 from tests.support.store_suite import content
 
 SEED = Seed(1_700_000_000_000_000_000, bytes(range(CHANCE_BYTES)))
@@ -39,15 +41,29 @@ def of(*requests: Any) -> plan_pb2.PlanRequest:
     return made
 
 
-def stub(channel: grpc.aio.Channel) -> plan_pb2_grpc.PlanServiceStub:
-    return plan_pb2_grpc.PlanServiceStub(channel)
-
-
 def apply_request(request: plan_pb2.PlanRequest, plan: plan_pb2.ChangePlan) -> plan_pb2.ApplyRequest:
     """What carries out the plan that was shown."""
     return plan_pb2.ApplyRequest(
         request=request, digest=plan.digest, seed=plan.seed, base_revision=plan.base_revision
     )
+
+
+def told(plan: plan_pb2.ChangePlan) -> list[tuple[str, str]]:
+    """What becomes of which object, by its last id."""
+    action = plan_pb2.ObjectChange.Action.Name
+    return [(action(change.action), change.name.rsplit("/", 1)[-1]) for change in plan.changes]
+
+
+async def both(api: Api, request: plan_pb2.PlanRequest) -> plan_pb2.ApplyResponse:
+    """Plan and apply."""
+    return await api.plans.Apply(apply_request(request, await api.plans.Plan(request)))
+
+
+async def refused(call: Any) -> Refusal:
+    """The call fails; return what it told."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return refusal_of(caught.value)
 
 
 def meant(state: State) -> dict[object, Stored]:
@@ -191,6 +207,27 @@ class Operations:
                 message.fixed_ips.add(ip_address=str(subnet.cidr[rng.randrange(2, 9)]))
         return message
 
+    def replacement(self, state: State) -> list[Any]:
+        """Return what deletes a network with all that is in it, and makes it again with something else."""
+        networks = sorted(state.networks)
+        if not networks:
+            return []
+        name = self.random.choice(networks)
+        return [
+            *(port_pb2.DeletePortRequest(name=str(port.name)) for port in state.ports_of(name)),
+            *(subnet_pb2.DeleteSubnetRequest(name=str(subnet.name)) for subnet in state.subnets_of(name)),
+            network_pb2.DeleteNetworkRequest(name=str(name)),
+            network_pb2.CreateNetworkRequest(parent=str(name.parent), network_id=name.network),
+            subnet_pb2.CreateSubnetRequest(
+                parent=str(name), subnet_id="s0", subnet=subnet_pb2.Subnet(cidr="10.0.0.0/28")
+            ),
+            port_pb2.CreatePortRequest(
+                parent=str(name),
+                port_id="p0",
+                port=port_pb2.Port(requested_hosts=[str(host) for host in list(state.hosts)[:1]]),
+            ),
+        ]
+
     def _masked(self, request: Any, *paths: str) -> Any:
         request.update_mask.paths.extend(paths)
         return request
@@ -225,7 +262,9 @@ class Operations:
                     )
                 network = state.networks[port.name.parent]
                 if rng.random() < 0.5 and (host, network.vni) not in state.tunnel_ports:
-                    await _store(store, TunnelPort(host=host, vni=network.vni, ofport=rng.randrange(1, 60000)))
+                    await _store(
+                        store, TunnelPort(host=host, vni=network.vni, ofport=rng.randrange(1, 60000))
+                    )
 
 
 async def random_world(operations: Operations, steps: int) -> MemoryStore:
@@ -246,8 +285,11 @@ async def random_world(operations: Operations, steps: int) -> MemoryStore:
 def random_request(operations: Operations, state: State, count: int) -> plan_pb2.PlanRequest:
     """Operations that can be carried out one after the other."""
     hypothesis, chosen = Hypothesis(state), []
+    wanted: list[Any] = []
     for number in range(count):
-        request = operations.next(hypothesis.after)
+        if not wanted and state.networks and operations.random.random() < 0.1:
+            wanted = operations.replacement(hypothesis.after)
+        request = wanted.pop(0) if wanted else operations.next(hypothesis.after)
         [step] = steps_of(state, of(request))
         try:
             hypothesis.carry_out(

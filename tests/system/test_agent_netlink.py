@@ -14,6 +14,7 @@ import pytest
 
 from agent.netlink import LinuxKernel
 from agent.plan import EMPTY_PLAN, Fault, HostPlan, Scope, Vtep, fdb_digest, operations, plan_faults
+from cloison.addresses import format_mac
 from cloison.v1 import host_sync_pb2 as pb
 from tests.support.netns import network_namespace, sh
 
@@ -103,6 +104,19 @@ async def test_a_device_carries_frames_of_its_network_and_nothing_else() -> None
             with pytest.raises(BlockingIOError):
                 tap.recv(2048)
         assert await h.is_settled()
+
+
+async def test_an_inspection_is_of_the_kernel_and_leaves_the_mirror_to_notice_by_itself() -> None:
+    async with host() as h:
+        assert await h.run(network(2)) == []
+        sh(f"bridge fdb del {format_mac(MAC)} dev {NAME}")
+        sh(f"bridge fdb add 52:54:00:00:00:01 dev {NAME} dst 10.9.9.9 self permanent")
+        mirror = dict(h.kernel.actual.fdb[VNI])
+        seen = await h.kernel.inspect()
+        assert set(seen.fdb[VNI]) == {MAC + 1, 0x525400000001}
+        assert h.kernel.actual.fdb[VNI] == mirror
+        scope = await h.noticed("macs")
+        assert scope.macs[VNI] == {MAC, 0x525400000001}
 
 
 async def test_a_plan_is_followed_there_and_back() -> None:

@@ -1,4 +1,4 @@
-"""Several transactions as one: it happens exactly if they could have, one after the other, and does the same."""
+"""Several transactions as one: it happens exactly if they could have in turn, and does the same."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ async def commit(store: MemoryStore, made: Draft) -> int:
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 async def test_together_is_as_one_by_one(seed: int) -> None:
-    """For random operations on a random world: the same objects, identifiers and references, or the same error."""
+    """For random operations on a random world: the same objects, identifiers, references, or error."""
     operations = Operations(seed)
     store = await random_world(operations, operations.random.randrange(60))
     single, joined = await twin(store), await twin(store)
@@ -105,9 +105,7 @@ def test_no_two_operations_have_a_uid_in_common() -> None:
             r"operations\[0\]\.create_tenant\.validate_only",
         ),
         (
-            of(
-                tenant_pb2.CreateTenantRequest(tenant_id="a"), tenant_pb2.CreateTenantRequest(tenant_id="B")
-            ),
+            of(tenant_pb2.CreateTenantRequest(tenant_id="a"), tenant_pb2.CreateTenantRequest(tenant_id="B")),
             r"operations\[1\]\.create_tenant\.tenant_id",
         ),
         (

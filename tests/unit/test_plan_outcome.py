@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from cloison.addresses import Mac
-from cloison.model import Vni
+from cloison.model import PortBinding, Vni
 from cloison.names import HostName, PortName
 from controller.api.planning import reach
 from controller.api.planning.draft import Draft, draft
@@ -18,6 +18,8 @@ from controller.flows.delta import flow_delta
 from controller.reconcile.impact import Impact, impact_of
 from controller.reconcile.tunnels import TunnelPlans
 from controller.reconcile.views import network_view, port_view
+from controller.store.changes import Event
+from controller.store.keys import stored_key
 from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
 from controller.verify.packet import ETH_IPV4, ETH_IPV6, Packet
@@ -74,9 +76,27 @@ async def test_hosts(seed: int) -> None:
         )
         if impact != HostImpact(host):
             expected.append(impact)
-        # What follows change by change must come to the same, also when a network is replaced in one change.
-        assert followed.snapshot(host) == will.snapshot(host)
+    assert_followed(made, followed)
     assert list(host_impacts(made.before, made.after, made.changes)) == expected
+
+
+def assert_followed(made: Draft, followed: TunnelPlans) -> None:
+    """What follows change by change comes to the same, also when a plan replaces objects in one change."""
+    state = made.after.fork()
+    for revision in range(3):
+        fresh = TunnelPlans()
+        fresh.update(state, everything(state))
+        for host in state.hosts:
+            assert followed.snapshot(host) == fresh.snapshot(host)
+        plugged = [
+            PortBinding(port=port.name, port_uid=port.meta.uid, host=host, interface="tap", ofport=n)
+            for n, port in enumerate(state.ports.values(), 100)
+            for host in port.requested_hosts
+            if not state.bindings_of(port.name)
+        ]
+        events = [Event(stored_key(binding), binding) for binding in plugged]
+        changes = state.apply(state.revision + 1 + revision, events).changes
+        followed.update(state, impact_of(changes, state))
 
 
 ANYWHERE = HostName("x")
@@ -155,7 +175,5 @@ async def test_reach(seed: int) -> None:
     assert told(diff.gained) == expected_talks(after, before, reach.ONCE_PLUGGED)
     assert told(diff.lost) == expected_talks(before, after, reach.UNTIL_PLUGGED)
     if before != after and {p: set(s) for p, s in before.items()} != {p: set(s) for p, s in after.items()}:
-        lines = [
-            list(reach.standing_of(state, made.networks)) for state in (made.before, made.after)
-        ]
+        lines = [list(reach.standing_of(state, made.networks)) for state in (made.before, made.after)]
         assert lines[0] != lines[1]

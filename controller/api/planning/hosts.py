@@ -63,7 +63,7 @@ def _flows(state: State, impact: Impact) -> dict[HostName, dict[FlowKey, Flow]]:
 def _entries(before: State, after: State, impact: Impact) -> dict[HostName, tuple[int, int]]:
     """Return how many forwarding entries come and go on which hosts."""
     plans = TunnelPlans()
-    plans.update(before, _everything_of(before, impact.networks))
+    plans.update(before, everything_of(before, impact.networks))
     # What goes with a whole network is not told one by one: count it while it is there.
     held: dict[tuple[HostName, Vni], int] = {}
     for name in impact.networks:
@@ -80,7 +80,8 @@ def _counted(host: HostName, plan: PlanChange, held: dict[tuple[HostName, Vni], 
     return added, deleted + sum(held.get((host, vni), 0) for vni in plan.removed_vnis)
 
 
-def _everything_of(state: State, networks: Iterable[NetworkName]) -> Impact:
+def everything_of(state: State, networks: Iterable[NetworkName]) -> Impact:
+    """Return the impact of some networks coming to be with all their ports."""
     impact = Impact()
     for name in networks:
         impact.spans.add(name)
