@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from topologies import holder
+from topologies.hints import RUN_DIR, next_commands
 from topologies.spec import SpecError, load, of_hosts, shipped
 from topologies.state import MARK, LabState, Process
 
-RUN_DIR = Path("/run/cloison/lab")
 console = Console(highlight=False)
 run_dir_option = click.option(
     "--run-dir",
@@ -141,29 +141,6 @@ def demo(keep: bool, out: Path | None, topology: str, run_dir: Path) -> None:
     from topologies.demo import run  # gRPC stubs and the rest: other commands start without
 
     sys.exit(run.demo(topology, run_dir, keep, out, console))
-
-
-def next_commands(state: LabState, run_dir: Path) -> str:
-    """What a person may try in a running lab."""
-    where = "" if run_dir == RUN_DIR else f" --run-dir {run_dir}"
-    python = "python -m topologies"
-    host = next((n for n, r in state.nodes.items() if r["kind"] == "host"), "h1")
-    lines = ["next:"]
-    if state.config:
-        lines += [f"  export CLOISON_CONFIG={state.config}", "  cloison status"]
-    for name, record in list(state.workloads.items())[:1]:
-        peer = next(
-            (r for n, r in state.workloads.items() if n != name and r["host"] != record["host"]), record
-        )
-        target = peer["addresses"][0].partition("/")[0]
-        lines.append(f"  {python} exec{where} {name} -- ping -c3 {target}")
-    bridge = f"unix:{run_dir}/{host}/br-int.mgmt"
-    lines += [
-        f"  {python} exec{where} {host} -- ovs-ofctl -O OpenFlow14 dump-flows {bridge}",
-        f"  {python} exec{where} {host} -- tcpdump -ni any udp port 4789",
-        f"  {python} down{where}",
-    ]
-    return "\n".join(lines)
 
 
 def _show(state: LabState) -> None:

@@ -29,6 +29,9 @@ GRPC_PORT = 7443
 OPENFLOW_PORT = 6653
 ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
+# So that a tenant of some thousand ports can be planned and applied as one change.
+ETCD_TXN_OPS_MAX = 20_000
+ETCD_REQUEST_BYTES_MAX = 10 << 20
 CONTROLLER_ID = "c1"
 CONTROLLER_NAME = f"controller.{CONTROLLER_ID}"
 CONTEXT = "lab"
@@ -98,6 +101,7 @@ class Etcd(Daemon):
                 f"--peer-key-file={tls.key}",
             ),
             "--logger=zap",
+            *(f"--max-txn-ops={ETCD_TXN_OPS_MAX}", f"--max-request-bytes={ETCD_REQUEST_BYTES_MAX}"),
         ]
         super().__init__("etcd", node, argv, run_dir, state, ready=self._healthy)
 
@@ -140,6 +144,8 @@ class Controller(Daemon):
         argv = [
             *(sys.executable, "-m", "controller", "--etcd", etcd.endpoint),
             *("--etcd-ca", str(tls.ca), "--etcd-cert", str(tls.cert), "--etcd-key", str(tls.key)),
+            *("--etcd-max-txn-ops", str(ETCD_TXN_OPS_MAX)),
+            *("--etcd-max-request-bytes", str(ETCD_REQUEST_BYTES_MAX)),
             *("--grpc-listen", self.agent_endpoint, "--grpc-listen", f"unix:{self.socket}"),
             *("--openflow-listen", f"{address}:{OPENFLOW_PORT}"),
             *("--openflow-advertise", f"ssl:{address}:{OPENFLOW_PORT}"),

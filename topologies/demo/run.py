@@ -21,6 +21,7 @@ from topologies.client import CALL_S, PAGE_MAX, Client
 from topologies.demo import report
 from topologies.demo.guests import guests
 from topologies.demo.measure import Measurement, Result, Uplink
+from topologies.hints import next_commands
 from topologies.spec import Spec, SpecError, load
 from topologies.state import LabState
 
@@ -126,8 +127,6 @@ def _measure(measurement: Measurement, tenants: list[str], phases: Phases) -> Re
 
 def _leave(run_dir: Path, keep: bool, phases: Phases, failed: bool) -> None:
     """Clean up, or say how to go on in the lab; after a failure the logs are kept."""
-    from topologies.__main__ import next_commands
-
     console = phases.console
     if keep:
         try:
