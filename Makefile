@@ -111,8 +111,8 @@ test-fast: deps  ## Tests that need neither root nor servers; under a minute
 
 .PHONY: test
 test: root deps  ## All tests, with real etcd, Open vSwitch, kernel and Mininet; needs root
-	$(BIN)/pytest -n 2 -m "not system and not lab" $(ARGS)
-	$(BIN)/pytest -m "system or lab" $(ARGS)
+	EFFORT=full $(BIN)/pytest -n 2 -m "not system and not lab" $(ARGS)
+	EFFORT=full $(BIN)/pytest -m "system or lab" $(ARGS)
 
 .PHONY: demo
 demo: root deps  ## Two tenants with one address plan on three hosts: KEEP=1 leaves it up, OUT=FILE writes JSON

@@ -19,6 +19,7 @@ import structlog
 
 from cloison.errors import CloisonError, InvalidIntent
 from controller.api.host_sync import HostSyncServicer
+from controller.api.plan_service import NO_PROOF, Proof
 from controller.api.server import ApiServer, Config, Tls
 from controller.api.verify_service import VerifyService
 from controller.logs import LEVELS, configure
@@ -28,7 +29,8 @@ from controller.reconcile.reading import Observer
 from controller.reconcile.reconciler import Reconciler
 from controller.signing import Signer
 from controller.store.etcd import Tls as EtcdTls
-from controller.store.etcd_store import EtcdStore
+from controller.store.etcd_store import EtcdStore, Settings
+from controller.store.txn import DEFAULT_LIMITS, Limits
 
 _log = structlog.get_logger("controller")
 
@@ -40,6 +42,7 @@ class Options:
     name: str
     etcd: tuple[str, ...]
     etcd_tls: EtcdTls | None
+    etcd_limits: Limits
     grpc_listen: tuple[str, ...]
     openflow_listen: tuple[str, int]
     openflow_advertise: str
@@ -56,41 +59,60 @@ def package_version() -> str:
 
 
 async def serve(options: Options, stop: asyncio.Event) -> None:
-    """Run until stop is set. Raises CloisonError or OSError if a part cannot start."""
+    """Run until stop is set, which may be before all has started (etcd may not be there for long).
+
+    Raises CloisonError or OSError if a part cannot start.
+    """
     async with AsyncExitStack() as stack:
-        store = EtcdStore(options.etcd, options.etcd_tls)
-        await store.start()
-        stack.push_async_callback(store.stop)
-        epoch = await store.next_epoch(options.name)
-        reconciler = Reconciler(store, options.name, epoch, options.gate)
-        await reconciler.start()
-        stack.push_async_callback(reconciler.stop)
-        switches = SwitchServer(
-            options.openflow_listen,
-            options.tls,
-            reconciler.may_connect,
-            reconciler.switch_connected,
-            reconciler.switch_gone,
-            insecure=options.tls is None,
-        )
-        await switches.start()
-        stack.push_async_callback(switches.stop)
-        tls = options.tls
-        config = Config(
-            listen=options.grpc_listen,
-            tls=Tls.read(tls.ca, tls.cert, tls.key) if tls else None,
-            version=package_version(),
-        )
-        sync = HostSyncServicer(reconciler, options.openflow_advertise)
-        signer = Signer(config.tls.cert, config.tls.key) if config.tls else None
-        verify = VerifyService(Observer(store, reconciler), reconciler.tracker, signer)
-        api = ApiServer(config, store, reconciler.tracker, sync, verify)
-        await api.start()
-        stack.push_async_callback(api.stop)
-        _spare_collections()
-        _log.info("ready", controller=options.name, epoch=epoch, api=api.addresses, openflow=switches.address)
-        await stop.wait()
+        starting = asyncio.create_task(_start(options, stack))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.wait((starting, stopping))
         _log.info("stopping")
+
+
+async def _start(options: Options, stack: AsyncExitStack) -> None:
+    """Start every part; what ends them again is on the stack."""
+    store = EtcdStore(options.etcd, options.etcd_tls, Settings(limits=options.etcd_limits))
+    stack.push_async_callback(store.stop)
+    await store.start()
+    epoch = await store.next_epoch(options.name)
+    reconciler = Reconciler(store, options.name, epoch, options.gate)
+    stack.push_async_callback(reconciler.stop)
+    await reconciler.start()
+    switches = SwitchServer(
+        options.openflow_listen,
+        options.tls,
+        reconciler.may_connect,
+        reconciler.switch_connected,
+        reconciler.switch_gone,
+        insecure=options.tls is None,
+    )
+    await switches.start()
+    stack.push_async_callback(switches.stop)
+    tls = options.tls
+    config = Config(
+        listen=options.grpc_listen,
+        tls=Tls.read(tls.ca, tls.cert, tls.key) if tls else None,
+        version=package_version(),
+    )
+    sync = HostSyncServicer(reconciler, options.openflow_advertise)
+    signer = _signer(config.tls)
+    verify = VerifyService(Observer(store, reconciler), reconciler.tracker, signer)
+    # A plan is held against its meaning before it is shown, and refused, as the gate would do later.
+    proof = NO_PROOF if options.gate is GateMode.OFF else Proof(enforce=options.gate is GateMode.ENFORCE)
+    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof)
+    await api.start()
+    stack.push_async_callback(api.stop)
+    _spare_collections()
+    _log.info("ready", controller=options.name, epoch=epoch, api=api.addresses, openflow=switches.address)
 
 
 def _spare_collections() -> None:
@@ -98,6 +120,17 @@ def _spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def _signer(tls: Tls | None) -> Signer | None:
+    """What attestations are signed with, None if that cannot be: they are given all the same."""
+    if tls is None:
+        return None
+    try:
+        return Signer(tls.cert, tls.key)
+    except InvalidIntent as error:
+        _log.warning("attestations will not be signed", reason=str(error))
+        return None
 
 
 def _address(text: str, option: str) -> tuple[str, int]:
@@ -117,6 +150,10 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--etcd-cert", type=_FILE)
 @click.option("--etcd-key", type=_FILE)
 @click.option("--etcd-server-name", default="", help="Name to expect in etcd's certificate.")
+@click.option("--etcd-max-txn-ops", default=DEFAULT_LIMITS.ops, help="etcd's --max-txn-ops.")
+@click.option(
+    "--etcd-max-request-bytes", default=DEFAULT_LIMITS.request_bytes, help="etcd's --max-request-bytes."
+)
 @click.option("--grpc-listen", multiple=True, required=True, help="ADDR:PORT or unix:PATH; repeatable.")
 @click.option("--openflow-listen", required=True, help="ADDR:PORT that switches dial.")
 @click.option("--openflow-advertise", required=True, help="What switches are told to dial, ssl:ADDR:PORT.")
@@ -139,6 +176,8 @@ def main(
     etcd_cert: Path | None,
     etcd_key: Path | None,
     etcd_server_name: str,
+    etcd_max_txn_ops: int,
+    etcd_max_request_bytes: int,
     grpc_listen: tuple[str, ...],
     openflow_listen: str,
     openflow_advertise: str,
@@ -157,6 +196,7 @@ def main(
             name=name,
             etcd=tuple(etcd.split(",")),
             etcd_tls=_etcd_tls(etcd_ca, etcd_cert, etcd_key, etcd_server_name),
+            etcd_limits=Limits(etcd_max_txn_ops, etcd_max_request_bytes),
             grpc_listen=grpc_listen,
             openflow_listen=_address(openflow_listen, "--openflow-listen"),
             openflow_advertise=openflow_advertise,

@@ -25,7 +25,15 @@ from controller.verify.grammar import Refused, fault
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import IntentDelta, World
 from controller.verify.isolation import Verifier, change_to
-from controller.verify.packet import ETH_ARP, HEADER_FIELDS, VLAN_PRESENT, Packet
+from controller.verify.packet import (
+    ETH_ARP,
+    ETH_IPV6,
+    FRAGMENT_LATER,
+    HEADER_FIELDS,
+    PROTO_IPV6_FRAGMENT,
+    VLAN_PRESENT,
+    Packet,
+)
 from controller.verify.path import Fabric, HostState
 from controller.verify.semantics import meaning
 from controller.verify.violation import Violation
@@ -160,7 +168,11 @@ class _Bench:
         if flow.table >= 20 and mac is not None:
             _aim(values, mac.value)
         values["arp_op"] &= 0xFF
-        values["ip_frag"] &= 1
+        values["ip_frag"] &= 3
+        if values["ip_frag"] == FRAGMENT_LATER:
+            values["ip_frag"] = 0
+        elif values["ip_frag"] and values["ip_frag"] & FRAGMENT_LATER and values["eth_type"] == ETH_IPV6:
+            values["ip_proto"] = PROTO_IPV6_FRAGMENT
         if values["vlan_vid"]:
             values["vlan_vid"] |= VLAN_PRESENT
         return (*sender, Packet(**values).canonical())

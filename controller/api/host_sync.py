@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import structlog
 
+from cloison.addresses import IpAddress
 from cloison.errors import CloisonError, InvalidIntent, PermissionDenied, Unavailable
 from cloison.identity import Role
 from cloison.model import OFPORT_MAX, VNI_MAX
@@ -26,6 +27,10 @@ from controller.reconcile.session import AgentSession
 _log = structlog.get_logger(__name__)
 
 INTERFACES_MAX = 16384
+TUNNEL_PORTS_MAX = 16384
+INTERFACE_NAME_LENGTH_MAX = 255
+LABELS_MAX = 64
+LABEL_LENGTH_MAX = 255
 IFACE_ID_LENGTH_MAX = 255
 HELLO_DEADLINE_S = 10.0
 
@@ -103,6 +108,9 @@ class HostSyncServicer(host_sync_pb2_grpc.HostSyncServicer):
             _log.warning("agent session refused", host=session.host.host, error=str(error))
             session.close(str(error))
             raise
+        finally:
+            # Whatever ended it: nobody would listen to this agent any more, so it must dial again.
+            session.close("an internal error")
 
 
 def _registration(hello: host_sync_pb2.Hello) -> Registration:
@@ -113,7 +121,7 @@ def _registration(hello: host_sync_pb2.Hello) -> Registration:
         vtep = ip_address(hello.vtep_address)
     except ValueError as error:
         raise InvalidIntent.of("vtep_address", hello.vtep_address, "an IPv4 or IPv6 address") from error
-    if vtep.is_multicast or vtep.is_unspecified or vtep.is_loopback:
+    if vtep.is_multicast or vtep.is_unspecified or vtep.is_loopback or _is_ambiguous(vtep):
         raise InvalidIntent.of("vtep_address", hello.vtep_address, "a unicast address of the underlay")
     if not hello.datapath_id:
         raise InvalidIntent.of("datapath_id", hello.datapath_id, "the datapath id of br-int, not 0")
@@ -126,16 +134,32 @@ def _registration(hello: host_sync_pb2.Hello) -> Registration:
         underlay_mtu=hello.underlay_mtu,
         agent_version=hello.agent_version[:64],
         datapath_type=hello.datapath_type[:64],
-        labels=dict(list(hello.labels.items())[:64]),
+        labels={
+            key[:LABEL_LENGTH_MAX]: value[:LABEL_LENGTH_MAX]
+            for key, value in sorted(hello.labels.items())[:LABELS_MAX]
+        },
     )
+
+
+def _is_ambiguous(vtep: IpAddress) -> bool:
+    """Tell whether an address can be written in another way, or means another host elsewhere."""
+    if isinstance(vtep, IPv4Address):
+        return vtep.is_reserved
+    return vtep.is_link_local or vtep.scope_id is not None or vtep.ipv4_mapped is not None
 
 
 def _check_inventory(session: AgentSession, inventory: host_sync_pb2.Inventory) -> None:
     if len(session.interfaces) + len(inventory.interfaces) > 2 * INTERFACES_MAX:
         raise InvalidIntent.of("interfaces", len(inventory.interfaces), f"at most {INTERFACES_MAX} on a host")
+    if len(session.tunnel_ports) + len(inventory.tunnel_ports) > 2 * TUNNEL_PORTS_MAX:
+        raise InvalidIntent.of(
+            "tunnel_ports", len(inventory.tunnel_ports), f"at most {TUNNEL_PORTS_MAX} on a host"
+        )
     for item in inventory.interfaces:
+        if not 0 < len(item.name) <= INTERFACE_NAME_LENGTH_MAX:
+            raise InvalidIntent.of("name", item.name[:80], f"1 to {INTERFACE_NAME_LENGTH_MAX} characters")
         if not 0 < len(item.iface_id) <= IFACE_ID_LENGTH_MAX:
-            raise InvalidIntent.of("iface_id", item.iface_id, f"1 to {IFACE_ID_LENGTH_MAX} characters")
+            raise InvalidIntent.of("iface_id", item.iface_id[:80], f"1 to {IFACE_ID_LENGTH_MAX} characters")
         if not 0 < item.ofport <= OFPORT_MAX:
             raise InvalidIntent.of("ofport", item.ofport, f"1 to {OFPORT_MAX}")
     for tunnel in inventory.tunnel_ports:

@@ -1,7 +1,7 @@
 """`cloison.v1.PlanService`: many changes as one, shown before they are made, and made only as shown.
 
-Brings in time and chance (the seed), permissions, and threads: what grows with the request is not worked out
-while everything else waits. What a plan is, is decided in planning/.
+Brings in time and chance (the seed), permissions, and threads: a plan may take long to work out, and nothing
+else waits for it. What a plan is, is decided in planning/.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -21,10 +22,11 @@ from cloison.v1 import plan_pb2, plan_pb2_grpc, verify_pb2
 from controller.api import auth
 from controller.api.auth import Caller, current_caller
 from controller.api.errors import PlanMoved
+from controller.api.planning.diffs import object_changes
 from controller.api.planning.draft import CHANCE_BYTES, Draft, Seed, draft
-from controller.api.planning.explain import add_reach, explain, reach_of
+from controller.api.planning.explain import explain
 from controller.api.planning.operations import Step, steps_of
-from controller.api.planning.reach import Reach
+from controller.api.planning.proof import TOO_LARGE, violations_of
 from controller.api.standard import Api
 from controller.reconcile.tracker import Tracker
 from controller.store import keys
@@ -36,8 +38,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# From so many operations or objects on, a plan is worked out in a thread, on a copy of the state.
-SMALL_STEPS_MAX = 50
 ATTEMPTS_MAX = 10
 RETRY_DELAY_MAX_S = 0.05
 # A plan that was saved is good for a day: its time becomes that of the objects it makes.
@@ -45,8 +45,16 @@ AGE_MAX_NS = 24 * 3600 * 1_000_000_000
 SKEW_MAX_NS = 60 * 1_000_000_000
 MOVED_NAMED_MAX = 5
 
-# What the outcome of a draft would break, found by whoever verifies; nothing is known to the API itself.
-Proof = Callable[[Draft], Sequence[verify_pb2.Violation]]
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What verification says of a draft (see proof.py), and whether that can refuse a plan."""
+
+    violations_of: Callable[[Draft], Sequence[verify_pb2.Violation] | None] = violations_of
+    enforce: bool = True
+
+
+NO_PROOF = Proof(lambda _: (), enforce=False)
 
 
 class _Overtaken(Exception):
@@ -54,12 +62,12 @@ class _Overtaken(Exception):
 
 
 class PlanService(plan_pb2_grpc.PlanServiceServicer):
-    """See plan.proto. proof: what verification says of a draft; violations are shown, and refuse Apply."""
+    """See plan.proto."""
 
     def __init__(self, api: Api, tracker: Tracker, proof: Proof | None = None) -> None:
         self._api = api
         self._tracker = tracker
-        self._proof: Proof = proof if proof is not None else lambda _: ()
+        self._proof = proof if proof is not None else Proof()
 
     async def Plan(self, request: plan_pb2.PlanRequest, context: Any) -> plan_pb2.ChangePlan:
         """Say what the change would do."""
@@ -67,16 +75,16 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
         _admit(caller, request)
         seed = Seed(self._api.now_ns(), secrets.token_bytes(CHANCE_BYTES))
 
-        def work(state: State) -> tuple[plan_pb2.ChangePlan, Reach]:
+        def work(state: State) -> plan_pb2.ChangePlan:
             made = self._draft(state, request, seed, caller)
             made.txn.check_limits(self._api.store.limits)
             plan = explain(made, seed, tenant_view=caller.tenant is not None)
-            plan.violations.extend(self._proof(made))
-            return plan, reach_of(made)
+            found = self._proof.violations_of(made)
+            plan.violations.extend(_seen_by(caller, found or ()))
+            plan.notes.extend([TOO_LARGE] if found is None else [])
+            return plan
 
-        plan, reach = await self._on_state(request, work)
-        add_reach(plan, await asyncio.to_thread(reach.diff))
-        return plan
+        return await self._on_state(work)
 
     async def Apply(self, request: plan_pb2.ApplyRequest, context: Any) -> plan_pb2.ApplyResponse:
         """Do what was shown, or nothing."""
@@ -85,46 +93,61 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
         seed = Seed.parse(request.seed)
         self._check_age(seed)
         for attempt in range(ATTEMPTS_MAX):
-            made, violations = await self._again(request, seed, caller)
-            if violations:
-                raise Precondition("VIOLATION", "plan", violations[0].message, violations[0].subjects)
+            txn, changes = await self._again(request, seed, caller)
             try:
-                revision, _ = await self._api.store.transact(_once(made.txn))
+                revision, _ = await self._api.store.transact(_once(txn))
             except _Overtaken:
                 await asyncio.sleep(random.uniform(0, RETRY_DELAY_MAX_S * attempt))
                 continue
-            log.info("plan applied", revision=revision, operations=len(made.steps), by=str(caller.identity))
-            plan = explain(made, seed, tenant_view=caller.tenant is not None)
-            return plan_pb2.ApplyResponse(revision=revision, changes=plan.changes)
+            log.info("plan applied", revision=revision, objects=len(changes), by=str(caller.identity))
+            return plan_pb2.ApplyResponse(revision=revision, changes=changes)
         raise Unavailable(f"others changed the same objects {ATTEMPTS_MAX} times in a row; try again")
 
     async def _again(
         self, request: plan_pb2.ApplyRequest, seed: Seed, caller: Caller
-    ) -> tuple[Draft, Sequence[verify_pb2.Violation]]:
-        """Return the draft of a plan that was shown, and what verification says of it.
+    ) -> tuple[Txn, list[plan_pb2.ObjectChange]]:
+        """Return the transaction of a plan that was shown, and what it changes.
 
-        Raises PlanMoved if it is another plan by now.
+        Raises PlanMoved if it is another plan by now, and Precondition if it may not be done.
         """
 
-        def work(state: State) -> tuple[Draft, Sequence[verify_pb2.Violation]]:
+        def work(
+            state: State,
+        ) -> tuple[Txn, list[plan_pb2.ObjectChange], Sequence[verify_pb2.Violation]]:
             made = self._draft(state, request.request, seed, caller)
             if made.digest != request.digest:
                 raise self._moved(request.base_revision, made)
-            return made, self._proof(made)
+            changes = object_changes(made.changes, tenant_view=caller.tenant is not None)
+            found = self._proof.violations_of(made) if self._proof.enforce else ()
+            return made.txn, changes, _seen_by(caller, found or ())
 
         try:
-            return await self._on_state(request.request, work)
+            txn, changes, violations = await self._on_state(work)
         except (PermissionDenied, PlanMoved):
             raise
         except CallerError as error:
             # It could be planned, so the world has moved; the error says how.
             raise PlanMoved(str(error)) from error
+        if violations:
+            raise Precondition("VIOLATION", "plan", violations[0].message, violations[0].subjects)
+        return txn, changes
 
-    async def _on_state(self, request: plan_pb2.PlanRequest, work: Callable[[State], T]) -> T:
-        """Run work on the state of this moment: here, or in a thread on a copy if it may take long."""
+    async def _on_state(self, work: Callable[[State], T]) -> T:
+        """Run work in a thread, on the state of one moment.
+
+        On the mirror itself at first, which costs nothing; if it moved meanwhile, whatever was found is void,
+        and the work is done once more, on a copy.
+        """
         state = self._api.store.state
-        if _size(request) <= SMALL_STEPS_MAX:
-            return work(state)
+        revision = state.revision
+        try:
+            done = await asyncio.to_thread(work, state)
+        except Exception:
+            if state.revision == revision:
+                raise
+        else:
+            if state.revision == revision:
+                return done
         return await asyncio.to_thread(work, state.copy())
 
     def _draft(self, state: State, request: plan_pb2.PlanRequest, seed: Seed, caller: Caller) -> Draft:
@@ -136,12 +159,12 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
 
     def _connected(self, request: plan_pb2.PlanRequest) -> frozenset[HostName]:
         """Return which of the hosts that are to be deleted have an agent that is connected."""
-        names = (
+        wanted = {
             operation.delete_host.name
             for operation in request.operations
             if operation.WhichOneof("kind") == "delete_host"
-        )
-        hosts = (HostName.parse(name) for name in names)
+        }
+        hosts = [host for host in self._api.store.state.hosts if str(host) in wanted] if wanted else []
         return frozenset(host for host in hosts if self._tracker.host_status(host).agent_connected)
 
     def _check_age(self, seed: Seed) -> None:
@@ -189,10 +212,12 @@ def _once(txn: Txn) -> Callable[[State], tuple[Txn, None]]:
     return build
 
 
-def _size(request: plan_pb2.PlanRequest) -> int:
-    listed = sum(3 + len(d.networks) + len(d.subnets) + len(d.ports) for d in request.desired)
-    # With prune, what there is counts too, and is not known here.
-    return len(request.operations) + listed + SMALL_STEPS_MAX * any(d.prune for d in request.desired)
+def _seen_by(caller: Caller, found: Sequence[verify_pb2.Violation]) -> Sequence[verify_pb2.Violation]:
+    """Return violations as the caller may see them: where things are is not a tenant's to know."""
+    if caller.tenant is None:
+        return found
+    message = "the outcome would not keep what was promised; an operator can see how"
+    return [verify_pb2.Violation(kind=violation.kind, message=message) for violation in found]
 
 
 def _admit(caller: Caller, request: plan_pb2.PlanRequest) -> None:

@@ -61,7 +61,7 @@ class VerifyService(verify_pb2_grpc.VerifyServiceServicer):
                 picture = await self._observer.picture()
                 work = partial(judge, picture)
             made_ns, started_s = self._now_ns(), time.perf_counter()
-            verdict = await asyncio.to_thread(work)
+            verdict = await _to_the_end(work)
             verify_s = time.perf_counter() - started_s
         attestation = self._attestation(
             picture, verdict, live=request.live, made_ns=made_ns, verify_s=verify_s
@@ -108,6 +108,16 @@ class VerifyService(verify_pb2_grpc.VerifyServiceServicer):
         if to_port is not None and to_port.tenant != caller.tenant:
             raise PermissionDenied(f"{caller.identity} may only use names under tenants/{caller.tenant}")
         return for_tenant(await self._tracer.trace(port, request.packet, to_port, live=False), caller.tenant)
+
+
+async def _to_the_end(work: Callable[[], Verdict]) -> Verdict:
+    """Run in a thread; who gives up meanwhile waits all the same, so that no second proof runs beside it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _log_outcome(attestation: verify_pb2.Attestation) -> None:

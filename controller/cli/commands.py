@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import click
 
-from controller.cli import completion, output, realized, session
+from controller.cli import completion, output, plan_commands, realized, session
 from controller.cli.names import full_name, parent_name, split_parent
 from controller.cli.resources import Resource
 
@@ -75,7 +75,7 @@ def _with_fields(resource: Resource, *, update: bool) -> Callable[[F], F]:
     return decorate
 
 
-_dry_run = click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what it would do, everywhere; change nothing.")
 _etag = click.option("--etag", default="", help="Only if it still has this etag.")
 
 
@@ -182,7 +182,7 @@ def _create(resource: Resource) -> click.Command:
     @output.option
     def command(name: str, labels: tuple[str, ...], dry_run: bool, output: str, **values: Any) -> None:
         parent, resource_id = split_parent(_name(resource, name, values))
-        request = _request(resource, "Create")(request_id=str(uuid4()), validate_only=dry_run)
+        request = _request(resource, "Create")(request_id=str(uuid4()))
         setattr(request, f"{resource.field}_id", resource_id)
         if resource.parents:
             request.parent = parent
@@ -190,17 +190,20 @@ def _create(resource: Resource) -> click.Command:
         message.SetInParent()
         message.labels.update(_labels(labels))
         _apply(resource, message, values, parent)
-        made = session.current().call(_method(resource, "Create"), request)
-        _finish(resource, made, output, dry_run, values)
+        _change(resource, "Create", request, output, dry_run, values)
 
     return command
 
 
-def _finish(resource: Resource, made: Any, how: str, dry_run: bool, values: dict[str, Any]) -> None:
-    """Wait if that was asked for, and show the outcome."""
+def _change(
+    resource: Resource, verb: str, request: Any, how: str, dry_run: bool, values: dict[str, Any]
+) -> None:
+    """Do it, wait if that was asked for, and show the outcome; or show what would be."""
     if dry_run:
-        click.echo("dry run: nothing was changed; this is what would be", err=True)
-    elif values["wait"]:
+        plan_commands.dry_run([request], how)
+        return
+    made = session.current().call(_method(resource, verb), request)
+    if values["wait"]:
         realized.wait(made.name, made.revision, values["timeout"])
         made = _fetch(resource, made.name)
     _show_one(made, how) if how != "table" else _show_many(resource, [made], how)
@@ -230,7 +233,7 @@ def _update(resource: Resource) -> click.Command:
         **values: Any,
     ) -> None:
         full = _name(resource, name, values)
-        request = _request(resource, "Update")(validate_only=dry_run)
+        request = _request(resource, "Update")()
         message = getattr(request, resource.field)
         message.name, message.etag = full, etag
         paths = set(clear) | _apply(resource, message, values, split_parent(full)[0])
@@ -242,8 +245,7 @@ def _update(resource: Resource) -> click.Command:
         if not paths:
             raise click.UsageError("nothing to change: give an option for what should be different")
         request.update_mask.paths.extend(sorted(paths))
-        made = session.current().call(_method(resource, "Update"), request)
-        _finish(resource, made, output, dry_run, values)
+        _change(resource, "Update", request, output, dry_run, values)
 
     return command
 
@@ -266,15 +268,19 @@ def _delete(resource: Resource) -> click.Command:
     @_etag
     @realized.options
     @_dry_run
-    def command(names: tuple[str, ...], etag: str, dry_run: bool, **values: Any) -> None:
+    @output.option
+    def command(names: tuple[str, ...], etag: str, dry_run: bool, output: str, **values: Any) -> None:
         gone: dict[str, int] = {}
-        for name in names:
-            full = _name(resource, name, values)
-            request = _request(resource, "Delete")(name=full, etag=etag, validate_only=dry_run)
+        full_names = [_name(resource, name, values) for name in names]
+        requests = [_request(resource, "Delete")(name=full, etag=etag) for full in full_names]
+        if dry_run:
+            plan_commands.dry_run(requests, output)
+            return
+        for request in requests:
             _, trailers = session.current().call(_method(resource, "Delete").with_call, request)
-            click.echo(f"{full} {'could be deleted' if dry_run else 'deleted'}")
-            gone[full] = _revision_in(trailers)
-        if values["wait"] and not dry_run:
+            click.echo(f"{request.name} deleted")
+            gone[request.name] = _revision_in(trailers)
+        if values["wait"]:
             for full, revision in gone.items():
                 realized.wait(full, revision, values["timeout"])
 

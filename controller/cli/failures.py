@@ -22,6 +22,8 @@ class Exit(IntEnum):
     NOT_REALIZED = 3
     UNREACHABLE = 4
     NOT_PERMITTED = 5
+    # Of `plan --detailed-exitcode` only.
+    CHANGES = 6
 
 
 class Failure(click.ClickException):
@@ -74,6 +76,12 @@ _NEXT: dict[grpc.StatusCode, str] = {
 }
 
 
+_NEXT_BY_REASON = {
+    "PLAN_MOVED": "`cloison plan` (or `apply`) shows what it would be now",
+    "VIOLATION": "`cloison plan` shows the packet and its way; report it, the compiler must be wrong",
+}
+
+
 def status_of(error: Any) -> status_pb2.Status | None:
     """Return the google.rpc.Status of a grpc.RpcError of the controller; None if gRPC itself failed."""
     for key, value in error.trailing_metadata() or ():
@@ -107,6 +115,13 @@ def _unreachable(text: str, context: Context) -> Failure:
     )
 
 
+def _reason(status: status_pb2.Status | None) -> str:
+    """Return the stable word for why, if there is one."""
+    info = error_details_pb2.ErrorInfo()
+    found = [info.reason for detail in (status.details if status else ()) if detail.Unpack(info)]
+    return found[0] if found else ""
+
+
 def explain(error: Any, context: Context) -> Failure:
     """Return the failure to show for a grpc.RpcError."""
     code, text = error.code(), str(error.details() or "")
@@ -119,8 +134,8 @@ def explain(error: Any, context: Context) -> Failure:
     lines = [line for line in lines if line != text]
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and status is None:
         lines.append("next: make the request smaller")
-    elif code in _NEXT:
-        lines.append(f"next: {_NEXT[code]}")
+    elif next_step := _NEXT_BY_REASON.get(_reason(status)) or _NEXT.get(code):
+        lines.append(f"next: {next_step}")
     exits = {
         grpc.StatusCode.UNAVAILABLE: Exit.UNREACHABLE,
         grpc.StatusCode.PERMISSION_DENIED: Exit.NOT_PERMITTED,

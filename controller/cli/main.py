@@ -1,7 +1,7 @@
 """`cloison`: the command line. A client of the API, nothing more.
 
 Exit codes: 0 done, 1 refused, 2 wrong command line, 3 stored but not in force in time, 4 controller not
-reachable (or asks to try again), 5 not permitted.
+reachable (or asks to try again), 5 not permitted, 6 there are changes (plan --detailed-exitcode).
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ if not DEBUG:
 import click  # noqa: E402
 from click.shell_completion import get_completion_class  # noqa: E402
 
-from controller.cli import commands, context_commands, contexts, resources, state_commands, verify_commands  # noqa: E402
+from controller.cli import (  # noqa: E402
+    commands,
+    context_commands,
+    contexts,
+    plan_commands,
+    resources,
+    state_commands,
+    verify_commands,
+)
 from controller.cli.pki import pki  # noqa: E402
 from controller.cli.session import Session  # noqa: E402
 
@@ -58,6 +66,9 @@ for _command in (
     state_commands.status,
     state_commands.watch,
     state_commands.wait,
+    plan_commands.plan,
+    plan_commands.apply,
+    plan_commands.export,
     verify_commands.verify,
     verify_commands.trace,
     pki,

@@ -20,12 +20,23 @@ ARP_REPLY = 2
 
 # RFC 4443 and RFC 4861, section 4.
 IP_PROTO_ICMPV6 = 58
+ROUTER_SOLICITATION = 133
 ROUTER_ADVERTISEMENT = 134
 NEIGHBOUR_SOLICITATION = 135
 NEIGHBOUR_ADVERTISEMENT = 136
 REDIRECT = 137
 # RFC 4861, section 7.1: a neighbour discovery message that a router has forwarded is not to be believed.
 ND_HOP_LIMIT = 255
+
+# Extension headers that Open vSwitch steps over (lib/flow.c, parse_ipv6_ext_hdrs__): as the last protocol they
+# say that the chain breaks off. It shows what breaks off as 0, which is also hop-by-hop options.
+HOP_BY_HOP = 0
+ROUTING = 43
+FRAGMENT_HEADER = 44
+DESTINATION_OPTIONS = 60
+# ip_frag (ovs-fields(7)): bit 0 says a fragment, bit 1 not the first one.
+FRAGMENT = (1, 1)
+NOT_A_LATER_FRAGMENT = (0, 2)
 
 LINK_LOCAL_6 = IPv6Network("fe80::/10")
 

@@ -82,7 +82,7 @@ ND_GUARD = Table(
     name="ND_GUARD",
     purpose="IPv6 from a local port: neighbour discovery may speak only for its own addresses.",
     matches=frozenset(
-        {"eth_type", "ip_proto", "ip_ttl", "icmpv6_type", "icmpv6_code"}
+        {"eth_type", "ip_proto", "ip_ttl", "ip_frag", "icmpv6_type", "icmpv6_code"}
         | {"ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"}
     ),
     reads=(FROM_PORT,),

@@ -28,6 +28,9 @@ _OVS_NAMES = {
     "eth_dst": "dl_dst",
     "eth_type": "dl_type",
 }
+# (value, mask) of the two bits of ip_frag (ovs-fields(7)).
+_FRAGMENTS = {(0, 1): "no", (1, 1): "yes", (0, 2): "not_later", (2, 2): "later"}
+_FRAGMENTS |= {(0, 3): "no", (1, 3): "first", (3, 3): "later"}
 
 
 def field_text(name: str) -> str:
@@ -50,6 +53,9 @@ def value_text(name: str, value: int) -> str:
 
 def _term_text(term: MatchTerm) -> str:
     name = term.field.name
+    fragment = _FRAGMENTS.get((term.value, term.mask & 3)) if name == "ip_frag" else None
+    if fragment is not None:
+        return f"{field_text(name)}={fragment}"
     text = f"{field_text(name)}={value_text(name, term.value)}"
     if term.mask == term.field.all_ones:
         return text

@@ -13,6 +13,7 @@ from controller.flows.delta import FlowDelta, InstalledFlows
 from controller.openflow import wire
 from controller.openflow.bundle import ApplyExchange
 from controller.openflow.exchange import Exchange, MonitorExchange, ReadExchange
+from controller.openflow.fragments import FragmentsExchange
 from controller.openflow.ports import PortsExchange
 from controller.openflow.session import Session
 from controller.openflow.switch import Drift, DriftBuffer
@@ -38,7 +39,9 @@ class SessionSwitch:
         self._blind: asyncio.TimerHandle | None = None
         self.ports: dict[int, str] = {}
         self.on_port_changed: Callable[[int], None] | None = None
-        # First of all, so that no change is missed between the first read and the watch.
+        # Before anything else: what the flows rely on. It ends the session itself, before the next exchange.
+        session.submit(FragmentsExchange(allowed_s=answer_s), self._fit_or_ended)
+        # Before the first read, so that no change is missed between it and the watch.
         self._monitor = MonitorExchange(allowed_s=answer_s)
         self._session.submit(self._monitor, lambda error: call_in(loop, self._monitored, error))
 
@@ -105,6 +108,12 @@ class SessionSwitch:
 
         self._session.submit(exchange, lambda error: call_in(self._loop, settle, error))
         await future
+
+    def _fit_or_ended(self, error: Exception | None) -> None:
+        """In the session's thread."""
+        if error is not None and self._session.end_reason is None:
+            log.warning("refused a switch", dpid=self.dpid, host=self.host_id, reason=str(error))
+            self._session.end(f"the switch cannot show fragments: {error}")
 
     def _monitored(self, error: Exception | None) -> None:
         if error is None and not self._monitor.supported:

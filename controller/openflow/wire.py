@@ -16,6 +16,9 @@ ERROR = 1
 ECHO_REQUEST = 2
 ECHO_REPLY = 3
 FEATURES_REPLY = 6
+GET_CONFIG_REQUEST = 7
+GET_CONFIG_REPLY = 8
+SET_CONFIG = 9
 PORT_STATUS = 12
 FLOW_MOD = 14
 MULTIPART_REQUEST = 18
@@ -24,6 +27,10 @@ BARRIER_REQUEST = 20
 BARRIER_REPLY = 21
 BUNDLE_CONTROL = 33
 BUNDLE_ADD_MESSAGE = 34
+
+# How fragments are handled (7.3.2); NX_MATCH is Open vSwitch's (nicira-ext.h, OFPC_FRAG_NX_MATCH)
+FRAGMENTS_MASK = 3
+FRAGMENTS_NX_MATCH = 3
 
 # Commands of a flow-mod (7.3.4.1)
 ADD = 0
@@ -86,6 +93,7 @@ BUNDLED_FLOW_MOD = Struct(">BBHII2xHBBHIQ8xBB4xH16s")
 BUNDLE_ADD_SIZE = 16  # of it, what stands before the flow-mod
 FLOW_MOD_TAIL = Struct(">IIIHH").pack(ANY, ANY, ANY, 0, 0)
 MULTIPART = Struct(">HH4x")  # type, flags
+CONFIG = Struct(">HH")  # flags, bytes of a packet to send to the controller
 BUNDLE_BODY = Struct(">IHH")  # bundle, type, flags; of an add: bundle, pad, flags
 # After the multipart header: table, out port, out group, cookie, cookie mask
 FLOW_STATS_REQUEST = Struct(">B3xII4xQQ")

@@ -6,7 +6,7 @@ nowhere else. Everything else is refused, with a reason that a person can act on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from cloison.model import Port, PortBinding
@@ -32,6 +32,13 @@ class Refusal:
     message: str
     subjects: tuple[str, ...] = ()
 
+    @property
+    def for_host(self) -> Refusal:
+        """What the host may know of it: nothing of ports that are not scheduled to it."""
+        if self.reason != "NOT_SCHEDULED_HERE":
+            return self
+        return Refusal(self.reason, "no port with this iface-id is scheduled to this host")
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -42,13 +49,21 @@ class Verdict:
     refusal: Refusal | None = None
 
 
-def judge(state: State, host: HostName, interfaces: Iterable[Interface]) -> list[Verdict]:
-    """Judge all interfaces of one host that carry one iface-id: the lowest ofport wins."""
+def judge(
+    state: State, host: HostName, interfaces: Iterable[Interface], shared_numbers: Set[int] = frozenset()
+) -> list[Verdict]:
+    """Judge all interfaces of one host that carry one iface-id: the lowest ofport wins.
+
+    shared_numbers: OpenFlow ports that several interfaces of the host are said to have; they bind nothing.
+    """
     verdicts = []
     winner: Interface | None = None
     for interface in sorted(interfaces, key=lambda i: (i.ofport, i.name)):
         port = state.port_by_iface(interface.iface_id)
         refusal = _refusal(state, host, port, interface, winner)
+        if refusal is None and interface.ofport in shared_numbers:
+            text = f"OpenFlow port {interface.ofport} is reported for another interface as well"
+            refusal = Refusal("DUPLICATE_OFPORT", text)
         if refusal is not None or port is None:
             verdicts.append(Verdict(interface, refusal=refusal))
             continue
@@ -98,7 +113,11 @@ def _refusal(
 
 
 def binding_changes(
-    state: State, host: HostName, inventory: Mapping[str, Interface], iface_ids: Iterable[str]
+    state: State,
+    host: HostName,
+    inventory: Mapping[str, Interface],
+    iface_ids: Iterable[str],
+    shared_numbers: Set[int] = frozenset(),
 ) -> tuple[list[PortBinding], list[PortBinding], list[Verdict]]:
     """Return bindings to store, bindings to delete, and the verdicts, for the given iface-ids on one host."""
     by_iface: dict[str, list[Interface]] = {iface_id: [] for iface_id in iface_ids}
@@ -107,7 +126,7 @@ def binding_changes(
             by_iface[interface.iface_id].append(interface)
     store, delete, verdicts = [], [], []
     for iface_id, interfaces in by_iface.items():
-        judged = judge(state, host, interfaces)
+        judged = judge(state, host, interfaces, shared_numbers)
         verdicts += judged
         wanted = next((v.binding for v in judged if v.binding), None)
         port = state.port_by_iface(iface_id)

@@ -6,12 +6,14 @@ unit replaces its flows; the order in which units are set does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlows, flow_delta
 
-Unit = Hashable
+Unit = tuple[Any, ...]
 
 
 class FlowConflict(Exception):
@@ -45,9 +47,10 @@ class FlowSet:
                 self._dirty.add(flow.key)
         conflicts = []
         for unit, flows in changed.items():
-            taken = next((f.key for f in flows if f.key in self._owner), None)
+            twice = next((key for key, n in Counter(f.key for f in flows).items() if n > 1), None)
+            taken = next((f.key for f in flows if f.key in self._owner), twice)
             if taken is not None:
-                conflicts.append(FlowConflict(unit, self._owner[taken], taken))
+                conflicts.append(FlowConflict(unit, self._owner.get(taken, unit), taken))
                 continue
             self._add(unit, flows)
         return conflicts

@@ -9,7 +9,7 @@ tenants, and a revocation cannot be held up by one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import cast
 
@@ -42,11 +42,11 @@ class GateMode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be sent. refused: why that is not what was compiled; plans_held: keep back the plans too."""
+    """What is to be sent. refused: why that is not what was compiled; held: whose plans to keep back."""
 
     units: Units
     refused: tuple[Violation, ...] = ()
-    plans_held: bool = False
+    held: frozenset[HostName] = frozenset()
 
 
 class Gate:
@@ -67,8 +67,12 @@ class Gate:
         plans: Mapping[HostName, PlanChange],
         flows: Mapping[HostName, FlowSet],
         revision: int,
+        withheld: Set[str] = frozenset(),
     ) -> Verdict:
-        """Judge one change. flows: what each host is told to hold so far."""
+        """Judge one change. flows: what each host is told to hold so far.
+
+        withheld: objects that are known not to have their flows; that nothing gets to them is no news.
+        """
         if self.mode is GateMode.OFF:
             return Verdict(units)
         self.checked += 1
@@ -77,7 +81,11 @@ class Gate:
             for host in units.keys() | plans.keys()
         }
         changes = _with_devices(changes, delta, self._verifier)
-        found = tuple(self._verifier.check(delta, changes))
+        found = tuple(
+            v
+            for v in self._verifier.check(delta, changes)
+            if v.kind not in _HARMLESS or withheld.isdisjoint(v.objects)
+        )
         if not found:
             return Verdict(units)
         self._report(found, revision)
@@ -97,18 +105,21 @@ class Gate:
         back = {}
         for host, change in changes.items():
             restored = tuple(flow for flow in change.removed if isinstance(flow, Flow))
-            back[host] = HostChange(removed=tuple(change.added), added=restored)
+            others = flows[host].desired.keys() - {f.key for f in restored} if host in flows else set()
+            # What clashed with a flow of somebody else never got in, and that flow stays.
+            added = tuple(f for f in change.added if f.key not in others)
+            back[host] = HostChange(removed=added, added=restored)
         held = _of_plans(found)
         harmful = [v for v in self._verifier.check(None, back) if v.kind not in _HARMLESS]
         kept = {h: {u: flows[h].flows_of(u) if h in flows else () for u in us} for h, us in units.items()}
         if not harmful:
-            return Verdict(kept, found, plans_held=held)
+            return Verdict(kept, found, held)
         away = {
             host: HostChange(removed=tuple(flow for old in us.values() for flow in old))
             for host, us in kept.items()
         }
         self._verifier.check(None, away)
-        return Verdict({h: dict.fromkeys(us, ()) for h, us in units.items()}, found, plans_held=held)
+        return Verdict({h: dict.fromkeys(us, ()) for h, us in units.items()}, found, held)
 
     def load(
         self, intent: Intent, units: Units, plans: Mapping[HostName, PlanChange], revision: int
@@ -127,7 +138,7 @@ class Gate:
         if self.mode is GateMode.WARN:
             return Verdict(units)
         self.refused += 1
-        return Verdict(self._without_culprits(units, found), found, plans_held=_of_plans(found))
+        return Verdict(self._without_culprits(units, found), found, _of_plans(found))
 
     def _without_culprits(self, units: Units, found: tuple[Violation, ...]) -> Units:
         """Take away the units of every object that is named, and if that is not enough all of the host's."""
@@ -136,7 +147,7 @@ class Gate:
             named = {name for v in found for name in v.objects}
             hosts = {v.host for v in found if v.host is not None and not v.objects}
             for host, us in left.items():
-                gone = [u for u in us if host in hosts or (isinstance(u, tuple) and str(u[-1]) in named)]
+                gone = [u for u in us if host in hosts or str(u[-1]) in named]
                 removed = tuple(flow for u in gone for flow in us[u])
                 us.update(dict.fromkeys(gone, ()))
                 if removed:
@@ -145,6 +156,15 @@ class Gate:
             if not found:
                 return left
         return {host: dict.fromkeys(us, ()) for host, us in units.items()}
+
+    def withheld(self, host: HostName, flows: Sequence[Flow]) -> None:
+        """A switch does not take these flows: they are not there after all."""
+        if self.mode is not GateMode.OFF:
+            self._verifier.check(None, {host: HostChange(removed=flows)})
+
+    def unsound_plans(self) -> frozenset[HostName]:
+        """Return the hosts whose plan is wrong. Looks at everything: for when something was found wrong."""
+        return _of_plans(self._verifier.check_everything())
 
     def forget(self, host: HostName, flows: FlowSet, plan: PlanChange) -> None:
         """A host is gone."""
@@ -182,8 +202,8 @@ class Gate:
             )
 
 
-def _of_plans(found: tuple[Violation, ...]) -> bool:
-    return any(v.kind in (FDB, DEVICE) for v in found)
+def _of_plans(found: Iterable[Violation]) -> frozenset[HostName]:
+    return frozenset(v.host for v in found if v.kind in (FDB, DEVICE) and v.host is not None)
 
 
 def _with_devices(

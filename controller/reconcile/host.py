@@ -7,7 +7,7 @@ Owns the desired flows and the receipts of its host. Never decides what the flow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -17,6 +17,7 @@ from controller.flows import Flow
 from controller.flows.delta import FlowDelta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
+from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession
@@ -27,6 +28,9 @@ _log = structlog.get_logger(__name__)
 
 RETRY_DELAY_S = 1.0
 
+# The ports of a bridge, by number; None where the switch was not asked yet.
+Ports = Mapping[int, str] | None
+
 
 class HostActor:
     """Desired state and receipts of one host, with the sessions of its switch and its agent."""
@@ -36,16 +40,21 @@ class HostActor:
         name: HostName,
         latest: Callable[[], int],
         on_progress: Callable[[HostActor], None],
-        on_ports: Callable[[HostActor, Set[int]], None],
+        on_ports: Callable[[HostActor, Ports], None],
+        on_left_out: Callable[[HostActor, Sequence[Flow]], None],
         snapshot: Callable[[HostName], PlanChange],
     ) -> None:
+        """on_ports: the bridge named its ports otherwise (before); on_left_out: it does not take these flows.
+
+        snapshot: the whole plan as it is now.
+        """
         self.name = name
         self.flows = FlowSet()
         self.flows_progress = Progress()
         self.plan_progress = Progress()
         self.switch: Switch | None = None
         # Ports of the bridge as the switch itself names them; None until it was asked.
-        self._ports: Mapping[int, str] | None = None
+        self._ports: Ports = None
         self.agent: AgentSession | None = None
         self.drift_count = 0
         # Units that do not have the flows they should, and why.
@@ -55,10 +64,12 @@ class HostActor:
         self._latest = latest
         self._on_progress = on_progress
         self._on_ports = on_ports
+        self._on_left_out = on_left_out
         self._snapshot = snapshot
         self._revalidate = False
-        self._plan_held = False
-        self._barrier_sent = -1
+        self.plan_held = False
+        self._snapshot_sent = False
+        self._barriers = Barriers()
         self._must_read = False
         # The first read of a session finds what a restart left, which is no drift.
         self._read_before = False
@@ -78,7 +89,7 @@ class HostActor:
     ) -> None:
         """The state asks for other flows of some units, or another plan, from this revision (or before) on.
 
-        With hold_plan the plan is not to be sent; the next one that is takes it along, as a snapshot.
+        With hold_plan the plan is not to be sent, nor a later one, until release_plan.
         """
         for unit in units:
             self.blocked.pop(unit, None)
@@ -88,19 +99,28 @@ class HostActor:
             self.flows_progress.require(revision)
             self._wake.set()
         if plan is not None:
-            self.plan_progress.require(revision)
+            self._require_plan(revision)
             self._revalidate |= plan.takes_away
-            self._send_plan(plan, hold_plan)
+            self.plan_held |= hold_plan
+            if not self.plan_held and self.agent is not None and self.agent.ready:
+                self.agent.send_plan(self._latest(), plan)
         self.send_barrier()
 
-    def _send_plan(self, plan: PlanChange, hold_plan: bool) -> None:
-        self._plan_held, was_held = hold_plan, self._plan_held
-        if hold_plan or self.agent is None or not self.agent.ready:
+    def release_plan(self) -> None:
+        """What was held back may go."""
+        self.plan_held = False
+        if self.agent is None:
             return
-        if was_held:
-            self.agent.send_snapshot(self._latest(), self._snapshot(self.name))
+        if self._snapshot_sent:
+            # A stream has one snapshot, and what changed since it is not known any more.
+            self.agent.close("the plan was held back and is sent anew")
         else:
-            self.agent.send_plan(self._latest(), plan)
+            self._send_snapshot(self.agent)
+
+    def _require_plan(self, revision: int) -> None:
+        """The agent must confirm this revision, also if it was asked before."""
+        self.plan_progress.require(revision)
+        self._barriers.required(revision)
 
     def holds(self, revision: int) -> bool:
         """Tell whether the host enforces everything up to revision that concerns it."""
@@ -128,16 +148,26 @@ class HostActor:
     # --- agent --------------------------------------------------------------------------------------
 
     def agent_connected(self, session: AgentSession) -> None:
-        """A session became ready (Hello and whole inventory are in): bring it to the newest plan."""
+        """A session became ready (Hello and whole inventory are in): bring it to the newest plan.
+
+        Nothing is known of what the host holds: it may have started anew.
+        """
         if self.agent is not None and self.agent is not session:
             self.agent.close("another session of the same host took over")
         self.agent = session
-        revision = self._latest()
-        session.send_snapshot(revision, self._snapshot(self.name))
-        self._revalidate = True
-        self._barrier_sent = -1
+        self._snapshot_sent = False
+        self.plan_progress.reset()
+        self._barriers = Barriers()
+        # While the plan is held back the host goes on with the one it has.
+        if not self.plan_held:
+            self._send_snapshot(session)
+        self._log.info("agent connected", revision=self._latest(), plan_held=self.plan_held)
+        self._on_progress(self)
+
+    def _send_snapshot(self, session: AgentSession) -> None:
+        session.send_snapshot(self._latest(), self._snapshot(self.name))
+        self._snapshot_sent = self._revalidate = True
         self.send_barrier(force=True)
-        self._log.info("agent connected", revision=revision)
 
     def agent_gone(self, session: AgentSession) -> None:
         """A session ended; the host goes on with what it has."""
@@ -149,31 +179,32 @@ class HostActor:
     def acked(self, revision: int, errors: tuple[str, ...]) -> None:
         """The agent holds the plan of this revision, or says what it could not do."""
         self.agent_errors = errors
+        known = self._barriers.answered(revision)
         if errors:
             self._log.warning("agent could not carry out its plan", revision=revision, errors=errors)
         else:
-            self.plan_progress.confirm(revision)
+            self.plan_progress.confirm(min(known, self._latest()))
+        self.send_barrier()
         self._on_progress(self)
 
     def send_barrier(self, *, force: bool = False) -> None:
         """Ask the agent for its receipt, up to the newest revision whose flows are committed."""
-        if self.agent is None or not self.agent.ready:
+        if self.agent is None or not self.agent.ready or self.plan_held:
             return
         pending = self.flows_progress.outstanding
         through = self._latest() if pending is None else pending - 1
         wanted = force or not self.plan_progress.holds(through)
-        if self._plan_held:
-            return
-        if through > self._barrier_sent and through >= 0 and wanted:
+        if wanted and through >= 0 and self._barriers.may_send(through):
             self.agent.send_barrier(through, revalidate=self._revalidate)
-            self._barrier_sent, self._revalidate = through, False
+            self._barriers.sent(through)
+            self._revalidate = False
 
     # --- switch -------------------------------------------------------------------------------------
 
     def switch_connected(self, switch: Switch) -> None:
         """The bridge dialled in: read it before anything is sent."""
+        self._know_ports(None)
         self.switch = switch
-        self._ports = None
         self._must_read = True
         self._read_before = False
         self.flows_progress.reset()
@@ -185,8 +216,9 @@ class HostActor:
     def switch_gone(self, dpid: int) -> None:
         """The session ended; flows stay in the bridge (fail_mode=secure)."""
         if self.switch is not None and self.switch.dpid == dpid:
+            self.switch.on_port_changed = None
             self.switch = None
-            self._ports = None
+            self._know_ports(None)
             self._stop_drift_watch()
             self._log.warning("switch disconnected")
             self._on_progress(self)
@@ -230,7 +262,9 @@ class HostActor:
             self._must_read = False
             if not self._read_before:
                 await self._read_ports(switch)
-            await self._read(switch)
+            # (Another session may have begun: then nothing of this one counts any more.)
+            if self.switch is switch:
+                await self._read(switch)
         while self.switch is switch:
             revision = self._latest()
             delta = self.flows.take()
@@ -245,20 +279,35 @@ class HostActor:
 
     async def _read_ports(self, switch: Switch) -> None:
         """Port numbers are the switch's to give: compile again whatever relied on one it gave to another."""
+        late: dict[int, str | None] = {}
+        # What changes before the answer is taken in is in it or newer: it counts.
+        switch.on_port_changed = lambda ofport: late.update({ofport: switch.ports.get(ofport)})
         await switch.read_ports()
-        if self.switch is switch:
-            self._ports = switch.ports
-            switch.on_port_changed = lambda ofport: self._on_ports(self, {ofport})
-            self._on_ports(self, {*switch.ports, *self._named_ports()})
+        if self.switch is not switch:
+            return
+        ports = {**switch.ports, **late}
+        switch.ports = {ofport: name for ofport, name in ports.items() if name is not None}
+        switch.on_port_changed = lambda ofport: self._port_changed(switch)
+        self._know_ports(dict(switch.ports))
 
-    def _named_ports(self) -> set[int]:
-        """Every in_port that a desired flow names."""
-        return {t.value for f in self.flows.desired.values() for t in f.match if t.field.name == "in_port"}
+    def _port_changed(self, switch: Switch) -> None:
+        if self.switch is switch:
+            self._know_ports(dict(switch.ports))
+
+    def _know_ports(self, ports: Ports) -> None:
+        """The bridge names its ports like that from now on (None: it cannot be asked, and is believed)."""
+        before, self._ports = self._ports, ports
+        if before != ports:
+            self._on_ports(self, before)
 
     async def _read(self, switch: Switch) -> None:
         """Compare the whole table with what it should be; what differs is sent next."""
         quiet = self._read_before and not self.flows.dirty and self.flows_progress.outstanding is None
-        delta = self.flows.observed(await switch.read_flows(expected=self.flows.desired.values()))
+        # A copy: it is walked through in another thread.
+        found = await switch.read_flows(expected=tuple(self.flows.desired.values()))
+        if self.switch is not switch:
+            return
+        delta = self.flows.observed(found)
         self._read_before = True
         if delta and quiet:
             self.drift_count += 1
@@ -271,10 +320,9 @@ class HostActor:
 
     async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
         """Send one bundle; return False if units had to be left out and the rest must be sent again."""
-        if delta.delete or delta.modify:
-            self.plan_progress.require(revision)
+        if delta.delete or delta.modify or delta.purge:
+            self._require_plan(revision)
             self._revalidate = True
-            self._barrier_sent = min(self._barrier_sent, revision - 1)
         try:
             await switch.apply(delta)
         except SwitchRefused as refused:
@@ -306,12 +354,15 @@ class HostActor:
             raise Unavailable(
                 f"the switch refused a bundle and named no flow of ours: {refused}"
             ) from refused
+        self._on_left_out(self, [flow for unit in units for flow in self.flows.flows_of(unit)])
         self.flows.set_units(units)
 
     def stop(self) -> None:
         """End the tasks this host owns; nothing is taken off the switch."""
         self._stop_drift_watch()
+        if self.switch is not None:
+            self.switch.on_port_changed = None
 
 
 def _unit_text(unit: Unit) -> str:
-    return " ".join(map(str, unit)) if isinstance(unit, tuple) else str(unit)
+    return " ".join(map(str, unit))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cloison.model import Host, Network, Port, PortBinding, Stored, Subnet, TunnelPort
+from cloison.model import Host, Network, Port, PortBinding, Stored, Subnet, Tenant, TunnelPort
 from cloison.names import HostName, NetworkName, PortName
 from controller.store.changes import Change
 from controller.store.state import State
@@ -34,7 +34,18 @@ def impact_of(changes: Iterable[Change], state: State) -> Impact:
         for value in (change.old, change.new):
             if value is not None:
                 _add(impact, value, state)
+        if change.old is None and isinstance(change.new, Tenant | Network):
+            _came_late(impact, change.new, state)
     return impact
+
+
+def _came_late(impact: Impact, new: Tenant | Network, state: State) -> None:
+    """Something is there of which others were part already: its record could not be read until now."""
+    networks = state.networks_of(new.name) if isinstance(new, Tenant) else (new,)
+    for network in networks:
+        _add(impact, network, state)
+        for port in state.ports_of(network.name):
+            _moved(impact, port.name, state)
 
 
 def _add(impact: Impact, value: Stored, state: State) -> None:

@@ -6,21 +6,12 @@ views, and nothing else, so that an error in the one is not repeated in the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.impact import Impact
-from controller.reconcile.views import live_binding, vxlan_device
+from controller.reconcile.views import HasPort, live_binding, vxlan_device
+from controller.reconcile.views import believe as believe
 from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, IntentDelta, NetworkIntent, PortIntent
-
-# Tells whether a bridge has this interface under this number (HostActor.has_port).
-HasPort = Callable[[HostName, int, str], bool]
-
-
-def believe(host: HostName, ofport: int, interface: str) -> bool:
-    """Take every reported port number for true: for a state without switches."""
-    return True
 
 
 def intent_of(state: State, has_port: HasPort = believe) -> Intent:

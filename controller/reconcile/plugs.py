@@ -8,12 +8,13 @@ nothing is touched: a host that cannot be asked keeps its bindings.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 import structlog
 
 from cloison.errors import CloisonError
-from cloison.model import PortBinding, TunnelPort
+from cloison.model import PortBinding, TunnelPort, Vni
+from cloison.names import HostName, PortName
 from controller.reconcile.binding import Verdict, binding_changes
 from controller.reconcile.session import AgentSession
 from controller.store.state import State
@@ -22,9 +23,10 @@ from controller.store.txn import Txn
 
 _log = structlog.get_logger(__name__)
 
-# iface-ids settled in one transaction: a binding takes two compares and a put, etcd takes 128 operations.
+# Settled in one transaction, which etcd allows 128 operations: a binding takes three compares, and one more
+# if its number was another's.
 BATCH_IFACES = 25
-BATCH_TUNNELS = 50
+BATCH_TUNNELS = 30
 RETRY_DELAY_S = 0.5
 
 
@@ -85,43 +87,82 @@ class PlugWorker:
         if not batch:
             return
         try:
-            _, verdicts = await self._store.transact(lambda state: self._binding_txn(state, batch))
+            _, (verdicts, displaced) = await self._store.transact(
+                lambda state: self._binding_txn(state, batch)
+            )
         except CloisonError:
             self._ifaces |= batch
             raise
+        self._ifaces |= displaced
         self._on_verdicts(verdicts)
 
-    def _binding_txn(self, state: State, iface_ids: set[str]) -> tuple[Txn, list[Verdict]]:
-        host, txn = self._session.host, Txn()
-        stores, deletes, verdicts = binding_changes(state, host, self._session.interfaces, iface_ids)
+    def _binding_txn(self, state: State, iface_ids: set[str]) -> tuple[Txn, tuple[list[Verdict], set[str]]]:
+        session, host, txn = self._session, self._session.host, Txn()
+        stores, deletes, verdicts = binding_changes(
+            state, host, session.interfaces, iface_ids, session.shared_numbers
+        )
+        numbers = {b.ofport for b in stores}
+        displaced = self._displace(txn, state, numbers, keep={b.port for b in (*stores, *deletes)})
+        for tunnel in state.tunnel_ports_on(host):
+            if tunnel.ofport in numbers:
+                txn.delete(tunnel)
         for binding in stores:
             old = state.bindings.get((binding.port, host))
             txn.require(state.ports[binding.port])
             _put(txn, old, binding)
         for binding in deletes:
             txn.delete(binding)
-        return txn, verdicts
+        return txn, (verdicts, displaced)
+
+    def _displace(
+        self, txn: Txn, state: State, numbers: Set[int], keep: Set[PortName] = frozenset()
+    ) -> set[str]:
+        """Take bindings away whose OpenFlow port is another's now; return the iface-ids to settle again.
+
+        At no revision has one number two owners: nobody could say to whom its flows belong.
+        """
+        displaced = set()
+        for binding in state.bindings_on(self._session.host):
+            if binding.ofport in numbers and binding.port not in keep:
+                txn.delete(binding)
+                port = state.ports.get(binding.port)
+                displaced |= {port.iface_id} if port is not None else set()
+        return displaced
 
     async def _settle_tunnels(self) -> bool:
         """Commit one batch; return True when nothing was left to do."""
-        _, done = await self._store.transact(self._tunnel_txn)
+        _, (done, displaced) = await self._store.transact(self._tunnel_txn)
+        self._ifaces |= displaced
         return done
 
-    def _tunnel_txn(self, state: State) -> tuple[Txn, bool]:
-        host, txn = self._session.host, Txn()
+    def _tunnel_txn(self, state: State) -> tuple[Txn, tuple[bool, set[str]]]:
+        host, txn, shared = self._session.host, Txn(), self._session.shared_numbers
         stored = {t.vni: t for t in state.tunnel_ports_on(host)}
-        reported = self._session.tunnel_ports
+        reported = {v: number for v, number in self._session.tunnel_ports.items() if number not in shared}
         gone = [t for vni, t in stored.items() if vni not in reported]
         changed = [
             (stored.get(vni), TunnelPort(host=host, vni=vni, ofport=ofport))
             for vni, ofport in reported.items()
-            if (vni not in stored or stored[vni].ofport != ofport) and state.network_by_vni(vni) is not None
+            if (vni not in stored or stored[vni].ofport != ofport) and _carries(state, host, vni)
         ]
-        for tunnel in gone[:BATCH_TUNNELS]:
+        done = max(len(gone), len(changed)) <= BATCH_TUNNELS
+        gone, changed = gone[:BATCH_TUNNELS], changed[:BATCH_TUNNELS]
+        numbers, settled = {new.ofport for _, new in changed}, {new.vni for _, new in changed}
+        for tunnel in gone:
             txn.delete(tunnel)
-        for old, new in changed[:BATCH_TUNNELS]:
+        for tunnel in set(stored.values()) - set(gone):
+            if tunnel.ofport in numbers and tunnel.vni not in settled:
+                txn.delete(tunnel)
+                done = False
+        for old, new in changed:
             _put(txn, old, new)
-        return txn, max(len(gone), len(changed)) <= BATCH_TUNNELS
+        return txn, (done, self._displace(txn, state, numbers))
+
+
+def _carries(state: State, host: HostName, vni: Vni) -> bool:
+    """Tell whether the network has a port on the host: a host reports devices of its own networks only."""
+    network = state.network_by_vni(vni)
+    return network is not None and host in state.bound_hosts(network.name)
 
 
 def _put(txn: Txn, old: PortBinding | TunnelPort | None, new: PortBinding | TunnelPort) -> None:

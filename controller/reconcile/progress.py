@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 
 
@@ -21,9 +22,10 @@ class Progress:
         """The host must do something for this revision, again if it had confirmed it already."""
         if revision <= self.confirmed:
             self.confirmed = revision - 1
-            self._required.appendleft(revision)
-        elif not self._required or self._required[-1] < revision:
+        if not self._required or self._required[-1] < revision:
             self._required.append(revision)
+        elif revision not in self._required:
+            insort(self._required, revision)
 
     def confirm(self, revision: int) -> None:
         """Everything required up to revision is done."""
@@ -33,8 +35,8 @@ class Progress:
 
     def reset(self) -> None:
         """Forget what was confirmed: the host may have lost it (a switch that came up empty)."""
-        self._required.appendleft(0)
         self.confirmed = -1
+        self.require(0)
 
     @property
     def outstanding(self) -> int | None:

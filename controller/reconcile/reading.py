@@ -149,13 +149,18 @@ class Observer:
                 answer = await actor.agent.inspections.ask(kernel=True)
         except TimeoutError as error:
             raise Unavailable(f"{name} gave no answer within {TIMEOUT_S:g} s") from error
+        oddities = list(answer.oddities)
+        host = self._store.state.hosts.get(name)
+        if answer.fdb and (host is None or answer.vtep != host.vtep):
+            known = host.vtep if host is not None else None
+            oddities.append(f"LINK_ALTERED: devices send from {answer.vtep}, and the host's VTEP is {known}")
         devices = {ofport: vni for ofport, vni in answer.devices.items() if vni in answer.fdb}
         return Holding(
             tuple(installed.flow for installed in flows.flows.values()),
             answer.fdb,
             devices,
             flows.foreign,
-            tuple(answer.oddities),
+            tuple(oddities),
         )
 
     async def trace(self, name: HostName, flow: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from cloison.model import Port
@@ -17,11 +17,12 @@ from cloison.v1 import port_pb2
 from controller.reconcile.binding import Verdict
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
+from controller.reconcile.refusals import Refusals
 from controller.reconcile.tracker import Condition, HostStatus, RefusedInterface
 from controller.reconcile.views import live_binding, vxlan_device
 from controller.store.state import State
 
-GONE_PORTS_MAX = 10_000
+LEFT_PORTS_MAX = 10_000
 
 PortState = tuple[int, tuple[Condition, ...], HostName | None]
 
@@ -83,39 +84,55 @@ class RealizedTracker:
         self.controller_id = controller_id
         self.epoch = epoch
         self.hosts: dict[HostName, HostActor] = {}
-        # Interfaces by host and name that bind nothing.
-        self.refused: dict[HostName, dict[str, Verdict]] = {}
+        self.refused = Refusals()
         self._state = state
         self._effect: dict[PortName, int] = {}
         self._last: dict[PortName, int] = {}
         self._unsettled: set[PortName] = set()
-        # Where ports were that were deleted lately: whoever waits for the deletion waits for these hosts.
-        self._gone: dict[PortName, set[HostName]] = {}
+        # Hosts that ports left lately (moved, unplugged, deleted): they must have let go of them.
+        self._left: dict[PortName, set[HostName]] = {}
         self._feeds: list[StatusFeed] = []
         self._pulse = Pulse()
         self._revision = 0
 
     # --- what happened ------------------------------------------------------------------------------
 
-    def touched(self, impact: Impact, since: int, revision: int) -> None:
-        """This is affected from revision since on; everything up to revision is compiled."""
+    def touched(
+        self, impact: Impact, since: int, revision: int, left: Iterable[tuple[HostName, PortName]] = ()
+    ) -> None:
+        """This is affected from revision since on; everything up to revision is compiled.
+
+        left: ports that had flows on a host and have none any more.
+        """
         self._revision = revision
         ports = impact.moved | {port for _, port in impact.port_units}
-        for host, name in impact.port_units:
-            if name not in self._state().ports:
-                self._gone.setdefault(name, set()).add(host)
-        while len(self._gone) > GONE_PORTS_MAX:
-            del self._gone[next(iter(self._gone))]
+        for host, name in left:
+            self._left.setdefault(name, set()).add(host)
+        while len(self._left) > LEFT_PORTS_MAX:
+            del self._left[next(iter(self._left))]
         for name in ports:
             if name in self._state().ports:
                 self._effect[name] = since
-                self._gone.pop(name, None)
                 self._unsettled.add(name)
             else:
                 self._effect.pop(name, None)
                 self._last.pop(name, None)
                 self._unsettled.discard(name)
         self.progressed()
+
+    def unsettle(self, host: HostName) -> None:
+        """What a host had confirmed is not known any more: so is what that means for ports."""
+        state = self._state()
+        for network in {binding.port.parent for binding in state.bindings_on(host)}:
+            self._unsettled.update(port.name for port in state.ports_of(network))
+        self.progressed()
+
+    def restart(self, epoch: int) -> None:
+        """Everything is worked out anew."""
+        self.epoch = epoch
+        for known in (self._effect, self._left):
+            known.clear()
+        self._unsettled.update(self._state().ports)
 
     def progressed(self) -> None:
         """Some receipt came in, or some session came or went."""
@@ -161,11 +178,9 @@ class RealizedTracker:
     def _why_unplugged(self, port: Port) -> Condition:
         if not port.requested_hosts:
             return Condition("NOT_SCHEDULED", f"{port.name} is scheduled to no host; set requested_hosts")
-        for refused in self.refused.values():
-            for verdict in refused.values():
-                if verdict.interface.iface_id == port.iface_id and verdict.refusal is not None:
-                    refusal = verdict.refusal
-                    return Condition(refusal.reason, refusal.message, refusal.subjects)
+        refusal = self.refused.why(port.iface_id)
+        if refusal is not None:
+            return Condition(refusal.reason, refusal.message, refusal.subjects)
         hosts = tuple(map(str, port.requested_hosts))
         absent = [str(h) for h in port.requested_hosts if not self._agent_connected(h)]
         if absent:
@@ -196,7 +211,17 @@ class RealizedTracker:
                 needed = max(effect if member == host else 0, tunnel.revision if tunnel else 0)
                 if not actor.flows_progress.holds(needed):
                     conditions.append(self._pending(member, "FLOWS_PENDING", "flows"))
+        for former in self._former(port.name, effect) - span - {host}:
+            conditions.append(self._pending(former, "FLOWS_PENDING", "end of its former flows"))
         return conditions
+
+    def _former(self, name: PortName, revision: int) -> set[HostName]:
+        """Return the hosts that a port has left and that have not confirmed it yet."""
+        left = self._left.get(name, set())
+        waiting = {h for h in left & self._state().hosts.keys() if not self._holds(h, revision)}
+        if left and not waiting:
+            del self._left[name]
+        return waiting
 
     def _pending(self, host: HostName, reason: str, what: str) -> Condition:
         actor = self.hosts.get(host)
@@ -227,7 +252,7 @@ class RealizedTracker:
             realized_revision=actor.realized_revision,
             drift_count=actor.drift_count,
             conditions=tuple(conditions),
-            refused_interfaces=tuple(_refused(v) for v in self.refused.get(host, {}).values()),
+            refused_interfaces=tuple(_refused(v) for v in self.refused.of(host)),
         )
 
     def realized_revision(self) -> int:
@@ -258,7 +283,8 @@ class RealizedTracker:
         state = self._state()
         if isinstance(name, PortName):
             port = state.ports.get(name)
-            if port is not None:
+            # Of one that is disabled nothing more is wanted than that it is nowhere.
+            if port is not None and not port.disabled:
                 verdict, conditions, _ = self.port_state(port)
                 return [] if verdict == port_pb2.Port.ACTIVE else list(conditions)
         return [
@@ -272,14 +298,14 @@ class RealizedTracker:
         span and where it was. Other things go only when no host carries anything of them.
         """
         if isinstance(name, HostName):
-            return [name]
+            return [name] if name in state.hosts else []
         if isinstance(name, TenantName):
             spans = [state.bound_hosts(n.name) for n in state.networks_of(name)]
             return sorted(set().union(*spans))
         if isinstance(name, NetworkName):
             return sorted(state.bound_hosts(name))
         if name is not None:
-            was = self._gone.get(name, set()) if isinstance(name, PortName) else set()
+            was = self._left.get(name, set()) if isinstance(name, PortName) else set()
             return sorted((state.bound_hosts(name.parent) | was) & state.hosts.keys())
         return sorted(state.hosts)
 

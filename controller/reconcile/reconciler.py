@@ -7,35 +7,34 @@ transaction. Sending is each host's own business (host.py): one slow host delays
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
-from collections.abc import Coroutine, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
 
-from cloison.errors import Precondition, Unavailable
-from cloison.model import Host, Port, PortBinding
+from cloison.model import Host
 from cloison.names import HostName, NetworkName, PortName
 from cloison.v1 import host_sync_pb2
 from controller.compiler import network_flows, port_flows, static_flows
 from controller.flows import Flow
 from controller.openflow.switch import Switch
-from controller.reconcile.binding import Verdict as InterfaceVerdict
+from controller.reconcile.agents import Agents
 from controller.reconcile.flowset import Unit
+from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
-from controller.reconcile.host import HostActor
+from controller.reconcile.host import HostActor, Ports
 from controller.reconcile.impact import Impact, impact_of
 from controller.reconcile.meant import intent_delta, intent_of
-from controller.reconcile.plugs import PlugWorker
 from controller.reconcile.realized import RealizedTracker
-from controller.reconcile.registration import Registration, registration_txn
+from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
+from controller.reconcile.retrial import HostUnit, Retrial
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
 from controller.reconcile.views import network_view, port_view, vxlan_device
-from controller.store.changes import Change, RevisionChanges
+from controller.store.changes import RevisionChanges
 from controller.store.state import State
 from controller.store.store import Store
 from controller.verify.intent import IntentDelta
@@ -55,13 +54,17 @@ class Reconciler:
         self._store = store
         self._gate = Gate(gate)
         self._hosts: dict[HostName, HostActor] = {}
-        self._plans = TunnelPlans()
-        self._plugs: dict[HostName, PlugWorker] = {}
+        self._plans = TunnelPlans(self._has_port)
+        self._switches: dict[int, Switch] = {}
         self._revision = 0
+        # Units that could not be compiled just now.
+        self._failed: dict[HostName, set[Unit]] = {}
+        self._retrial = Retrial(self._hosts, self._judge_again, lambda: self._gate.unsound_plans())
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
         self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
         self.tracker.hosts = self._hosts
+        self._agents = Agents(store, self.tracker, self._hosts, self._spawn)
         self._release = ReleaseWorker(store, self._host_holds)
 
     @property
@@ -84,8 +87,10 @@ class Reconciler:
         """Compile the state as it is now, then follow it. The store must have been started."""
         subscription = self._store.subscribe()
         self._load(self._store.state)
-        self._spawn(self._follow(subscription), "follow")
+        follower = Follower(self._store, self.tracker.controller_id, self._process, self._begin_anew)
+        self._spawn(follower.run(subscription), "follow")
         self._spawn(self._release.run(), "release")
+        self._spawn(self._retrial.run(), "retrial")
 
     async def stop(self) -> None:
         """End every task; nothing is taken off any host."""
@@ -99,14 +104,23 @@ class Reconciler:
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
 
-    async def _follow(self, subscription: Any) -> None:
-        async for first in subscription:
-            # All that is waiting together: the mirror is at the last of them, and half of the way to a
-            # state is no state that anybody asked for.
-            self._process([first, *subscription.pending()])
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a task failed", task=task.get_name(), exc_info=error)
+
+    def _begin_anew(self, epoch: int | None) -> None:
+        """Work out everything as after a start, and bring every host to it."""
+        for name in list(self._hosts):
+            self._drop(name, "the controller begins anew")
+        self._gate, self._plans = Gate(self._gate.mode), TunnelPlans(self._has_port)
+        self.tracker.restart(self.epoch if epoch is None else epoch)
+        self._load(self._store.state)
+        for name in self._store.state.hosts:
+            self._attach(name)
 
     # --- from state to hosts ------------------------------------------------------------------------
 
@@ -129,36 +143,80 @@ class Reconciler:
         self._release.load(state)
 
     def _process(self, revisions: Sequence[RevisionChanges]) -> None:
-        """Follow transactions, up to the revision that the mirror is at."""
-        state = self._store.state
+        """Follow transactions, up to the revision that the mirror is at.
+
+        Raises WentBack if that is an older one than before.
+        """
+        newest = self._revision
+        for of_revision in revisions:
+            if of_revision.revision < newest:
+                raise WentBack(f"from revision {newest} to {of_revision.revision}")
+            newest = of_revision.revision
+        # From the first revision that was not followed yet: a list stands for all it has passed over (and may
+        # be of the very revision that was followed last).
+        state, since = self._store.state, min(self._revision + 1, newest)
         changes = [change for revision in revisions for change in revision.changes]
         impact = impact_of(changes, state)
         self._revision = revisions[-1].revision
         hosts = {c.stored.name for c in changes if isinstance(c.stored, Host)}
         for host in hosts & state.hosts.keys():
             self._actor(host)
-        self._change(impact, hosts, revisions[0].revision)
+        self._change(impact, hosts, since)
         for host in hosts - state.hosts.keys():
             self._forget(host)
-        self._mark_plugs(changes)
+        for host in hosts & state.hosts.keys():
+            self._attach(host)
+        self._agents.follow(changes)
         self._release.follow(changes)
 
     def _change(self, impact: Impact, hosts: set[HostName], since: int) -> None:
-        """Compile what is touched from revision since on, have it judged, and hand it to the hosts."""
+        """Compile what is touched from revision since on, have it judged, and hand it to the hosts.
+
+        What is refused together is judged again apart: only who is at fault is held up.
+        """
+        units = self._work_out(impact, hosts, since)
+        if units:
+            self._retrial.refused(units)
+
+    def _work_out(self, impact: Impact, hosts: set[HostName], since: int) -> set[HostUnit]:
+        """As _change; return the units that are withheld."""
         units, plans = self._compile(impact)
         delta = intent_delta(self._store.state, impact, hosts, self._has_port)
         flows = {host: self._actor(host).flows for host in units}
-        verdict = self._gate.examine(delta, units, plans, flows, self._revision)
+        judged = {(host, unit) for host, us in units.items() for unit in us}
+        known = {str(unit[-1]) for _, unit in self._retrial.withheld() - judged}
+        verdict = self._gate.examine(delta, units, plans, flows, self._revision, known)
         self._carry_out(impact, units, plans, verdict, since)
+        return judged & self._retrial.withheld() if verdict.refused else set()
+
+    def _judge_again(self, host: HostName, unit: Unit) -> None:
+        """Work out one unit anew that was refused, apart from all others."""
+        if unit == STATIC_UNIT:
+            self._give_static(host)
+            return
+        kind, name = unit
+        ports, networks = ({(host, name)}, set()) if kind == "port" else (set(), {(host, name)})
+        self._work_out(Impact(ports, networks), set(), self._revision)
 
     def _compile(self, impact: Impact) -> tuple[UnitFlows, dict[HostName, PlanChange]]:
         state = self._store.state
         units: UnitFlows = {}
         for host, port in impact.port_units:
-            units.setdefault(host, {})["port", port] = self._compile_port(state, host, port)
+            make = partial(self._compile_port, state, host, port)
+            units.setdefault(host, {})["port", port] = self._made(host, ("port", port), make)
         for host, network in impact.network_units:
-            units.setdefault(host, {})["network", network] = self._compile_network(state, host, network)
+            make = partial(self._compile_network, state, host, network)
+            units.setdefault(host, {})["network", network] = self._made(host, ("network", network), make)
         return units, self._plans.update(state, impact)
+
+    def _made(self, host: HostName, unit: Unit, make: Callable[[], tuple[Flow, ...]]) -> tuple[Flow, ...]:
+        """Return the flows of a unit; none, and a note of it, if they cannot be made."""
+        try:
+            return make()
+        except Exception:  # noqa: BLE001 - one object must not hold up all others
+            _log.exception("no flows could be made", host=host.host, unit=" ".join(map(str, unit)))
+            self._failed.setdefault(host, set()).add(unit)
+            return ()
 
     def _carry_out(
         self,
@@ -169,13 +227,18 @@ class Reconciler:
         since: int,
     ) -> None:
         known = self._hosts.keys() | self._store.state.hosts.keys()
+        left = []
         for host in (compiled.keys() | plans.keys()) & known:
             units, actor = verdict.units.get(host, {}), self._actor(host)
-            actor.change(since, units, plans.get(host), hold_plan=verdict.plans_held)
+            had = [unit[1] for unit in units if _is_port(unit) and actor.flows.flows_of(unit)]
+            actor.change(since, units, plans.get(host), hold_plan=host in verdict.held)
+            left += [(host, port) for port in had if not actor.flows.flows_of(("port", port))]
             for unit, flows in compiled.get(host, {}).items():
                 if units[unit] != flows:
                     actor.block(unit, "REFUSED_BY_GATE", "; ".join(map(str, verdict.refused[:3])))
-        self.tracker.touched(impact, since, self._revision)
+            for unit in self._failed.pop(host, ()):
+                actor.block(unit, "COMPILER_FAILED", "its flows could not be made; the log says why")
+        self.tracker.touched(impact, since, self._revision, left)
 
     def _has_port(self, host: HostName, ofport: int, interface: str) -> bool:
         actor = self._hosts.get(host)
@@ -197,17 +260,24 @@ class Reconciler:
             view = replace(view, tunnel_ofport=None)
         return network_flows(view)
 
-    def _ports_changed(self, actor: HostActor, ofports: Set[int]) -> None:
-        """The bridge gave these numbers to other interfaces: compile again what relies on them."""
+    def _ports_changed(self, actor: HostActor, before: Ports) -> None:
+        """The bridge gave numbers to other interfaces than before: work out again what relies on them."""
         state, host = self._store.state, actor.name
+        if self._hosts.get(host) is not actor:
+            return
+
+        def is_other(ofport: int, interface: str) -> bool:
+            had = before is None or before.get(ofport) == interface
+            return had != actor.has_port(ofport, interface)
+
         impact = Impact()
         for binding in state.bindings_on(host):
-            has_flows = bool(actor.flows.flows_of(("port", binding.port)))
-            if binding.ofport in ofports and has_flows != actor.has_port(binding.ofport, binding.interface):
+            if is_other(binding.ofport, binding.interface):
                 impact.port_units.add((host, binding.port))
+                impact.moved.add(binding.port)
         for tunnel in state.tunnel_ports_on(host):
-            network = state.network_by_vni(tunnel.vni) if tunnel.ofport in ofports else None
-            if network is not None:
+            network = state.network_by_vni(tunnel.vni)
+            if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
                 impact.network_units.add((host, network.name))
         if impact.port_units or impact.network_units:
             self._change(impact, set(), self._revision)
@@ -217,33 +287,55 @@ class Reconciler:
     def _actor(self, name: HostName) -> HostActor:
         actor = self._hosts.get(name)
         if actor is None:
-            actor = HostActor(
-                name, lambda: self._revision, self._progressed, self._ports_changed, self._plans.snapshot
+            actor = self._hosts[name] = HostActor(
+                name,
+                lambda: self._revision,
+                self._progressed,
+                self._ports_changed,
+                lambda actor, flows: self._gate.withheld(actor.name, flows),
+                self._plans.snapshot,
             )
-            self._hosts[name] = actor
-            units: UnitFlows = {name: {STATIC_UNIT: static_flows()}}
-            self._carry_out(
-                Impact(),
-                units,
-                {},
-                self._gate.examine(IntentDelta(), units, {}, {}, self._revision),
-                self._revision,
-            )
+            self._give_static(name)
             self._host_tasks[name] = asyncio.create_task(actor.run(), name=f"host-{name.host}")
         return actor
 
+    def _give_static(self, name: HostName) -> None:
+        units: UnitFlows = {name: {STATIC_UNIT: static_flows()}}
+        flows = {name: self._hosts[name].flows}
+        verdict = self._gate.examine(IntentDelta(), units, {}, flows, self._revision)
+        self._carry_out(Impact(), units, {}, verdict, self._revision)
+
     def _forget(self, name: HostName) -> None:
         """A host was deleted: it is no one's peer any more, and gets nothing more from us."""
+        actor = self._drop(name, "the host was deleted")
+        if actor is not None:
+            self._gate.forget(name, actor.flows, self._plans.snapshot(name))
+        self._release.progressed()
+
+    def _drop(self, name: HostName, reason: str) -> HostActor | None:
+        """End what is done for a host; its agent must dial again."""
         actor = self._hosts.pop(name, None)
         task = self._host_tasks.pop(name, None)
         if task is not None:
             task.cancel()
         if actor is not None:
             actor.stop()
-            self._gate.forget(name, actor.flows, self._plans.snapshot(name))
-            if actor.agent is not None:
-                actor.agent.close("the host was deleted")
-        self._release.progressed()
+            self._agents.forget(actor, reason)
+        return actor
+
+    def _attach(self, name: HostName) -> None:
+        """Give a host the session of the bridge it has registered, if there is one, and no other."""
+        host, actor = self._store.state.hosts[name], self._actor(name)
+        switch = self._switches.get(host.datapath_id)
+        if switch is not None and not self.may_connect(switch.host_id, switch.dpid):
+            switch = None
+        if actor.switch is switch:
+            return
+        if actor.switch is not None:
+            actor.switch_gone(actor.switch.dpid)
+        if switch is not None:
+            actor.switch_connected(switch)
+            self.tracker.unsettle(name)
 
     def _progressed(self, actor: HostActor) -> None:
         self.tracker.progressed()
@@ -262,12 +354,14 @@ class Reconciler:
 
     def switch_connected(self, dpid: int, switch: Switch) -> None:
         """A bridge dialled in and was allowed to."""
+        self._switches[dpid] = switch
         host = self._store.state.host_by_datapath(dpid)
         if host is not None:
-            self._actor(host.name).switch_connected(switch)
+            self._attach(host.name)
 
     def switch_gone(self, dpid: int) -> None:
         """The session of a bridge ended."""
+        self._switches.pop(dpid, None)
         for actor in self._hosts.values():
             actor.switch_gone(dpid)
 
@@ -279,110 +373,31 @@ class Reconciler:
         return self.tracker.epoch
 
     async def register(self, hello: Registration, agent_epoch: int) -> None:
-        """Store what an agent says of its host.
-
-        Raises Precondition if the agent obeys a newer controller, or its addresses are another host's.
-        """
-        if agent_epoch > self.epoch:
-            raise Precondition(
-                "STALE_CONTROLLER",
-                str(hello.host),
-                f"{hello.host} obeys epoch {agent_epoch}; this controller has {self.epoch} and was replaced",
-            )
-        new_uid, now_ns = str(uuid.uuid4()), time.time_ns()
-        await self._store.transact(
-            lambda state: (registration_txn(state, hello, new_uid=new_uid, now_ns=now_ns), None)
-        )
+        """See Agents."""
+        await self._agents.register(hello, agent_epoch)
 
     def inventory(self, session: AgentSession, message: host_sync_pb2.Inventory) -> None:
-        """An agent reported interfaces; the first whole report makes the session ready."""
-        touched = session.take_inventory(message)
-        plugs = self._plugs.get(session.host)
-        if message.complete:
-            plugs = self._begin(session)
-            plugs.mark_all()
-        if plugs is None:
-            raise Unavailable("the first inventory must be a complete one")
-        plugs.mark(touched, tunnels=bool(message.tunnel_ports or message.removed_tunnel_ports))
-        known = self.tracker.refused.get(session.host, {})
-        for name in message.removed_interfaces:
-            known.pop(name, None)
-
-    def _begin(self, session: AgentSession) -> PlugWorker:
-        if session.ready:
-            return self._plugs[session.host]
-        session.ready = True
-        self.tracker.refused[session.host] = {}
-        plugs = PlugWorker(self._store, session, lambda verdicts: self._judged(session, verdicts))
-        self._plugs[session.host] = plugs
-        session.worker = self._spawn(plugs.run(), f"plugs-{session.host.host}")
-        self._actor(session.host).agent_connected(session)
-        return plugs
+        """See Agents."""
+        known = session.host in self._store.state.hosts
+        self._agents.inventory(session, self._actor(session.host) if known else None, message)
 
     def agent_gone(self, session: AgentSession) -> None:
-        """A stream ended."""
-        session.inspections.end("the agent ended the stream")
-        if session.worker is not None:
-            session.worker.cancel()
-        actor = self._hosts.get(session.host)
-        if actor is not None and actor.agent is session:
-            self._plugs.pop(session.host, None)
-            actor.agent_gone(session)
+        """See Agents."""
+        self._agents.gone(session)
+
+    def acked(self, session: AgentSession, ack: host_sync_pb2.Ack) -> None:
+        """See Agents."""
+        self._agents.acked(session, ack)
+
+    def drifted(self, session: AgentSession, drift: host_sync_pb2.Drift) -> None:
+        """See Agents."""
+        self._agents.drifted(session, drift)
 
     @staticmethod
     def inspected(session: AgentSession, answer: host_sync_pb2.Inspection) -> None:
         """An agent answers what it was asked; more than that, and answers nobody waits for, are dropped."""
         session.inspections.answered(answer)
 
-    def acked(self, session: AgentSession, ack: host_sync_pb2.Ack) -> None:
-        """An agent's receipt."""
-        actor = self._hosts.get(session.host)
-        if actor is not None and actor.agent is session:
-            actor.acked(ack.revision, tuple(f"{e.reason}: {e.message}" for e in ack.errors))
 
-    def drifted(self, session: AgentSession, drift: host_sync_pb2.Drift) -> None:
-        """An agent found and repaired what somebody else had changed."""
-        actor = self._hosts.get(session.host)
-        if actor is None:
-            return
-        actor.drift_count += 1
-        _log.warning(
-            "drift: the kernel was changed behind our back",
-            host=session.host.host,
-            kind=drift.kind,
-            details=list(drift.details[:10]),
-            repair_s=round(drift.repair_s, 4),
-        )
-
-    def _judged(self, session: AgentSession, verdicts: Sequence[InterfaceVerdict]) -> None:
-        """Verdicts are stored (or were already): tell the agent and whoever asks."""
-        refused = self.tracker.refused.setdefault(session.host, {})
-        for verdict in verdicts:
-            if verdict.refusal is None:
-                refused.pop(verdict.interface.name, None)
-                continue
-            refused[verdict.interface.name] = verdict
-            _log.warning(
-                "interface refused",
-                host=session.host.host,
-                interface=verdict.interface.name,
-                iface_id=verdict.interface.iface_id,
-                reason=verdict.refusal.reason,
-            )
-        session.send_verdicts(verdicts)
-
-    def _mark_plugs(self, changes: Sequence[Change]) -> None:
-        """A port that came, went, moved or was unplugged may suit interfaces that are plugged already."""
-        iface_ids = {
-            port.iface_id for change in changes for port in (change.old, change.new) if isinstance(port, Port)
-        }
-        # A binding that went makes room for whoever was refused because of it, here or on another host.
-        gone = (change.old for change in changes if change.new is None)
-        unplugged = (self._store.state.ports.get(old.port) for old in gone if isinstance(old, PortBinding))
-        iface_ids.update(port.iface_id for port in unplugged if port is not None)
-        if not iface_ids:
-            return
-        for host, plugs in self._plugs.items():
-            actor = self._hosts.get(host)
-            if actor is not None and actor.agent is not None:
-                plugs.mark(iface_ids & actor.agent.iface_ids)
+def _is_port(unit: Unit) -> bool:
+    return bool(unit[0] == "port")

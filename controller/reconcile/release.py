@@ -71,6 +71,9 @@ class ReleaseWorker:
                     _log.warning("could not free identifiers, will retry", error=str(error))
                     asyncio.get_running_loop().call_later(RETRY_DELAY_S, self._wake.set)
                     break
+                except Exception:  # noqa: BLE001 - whatever it is, the others must become free
+                    _log.exception("could not free identifiers, will retry")
+                    asyncio.get_running_loop().call_later(RETRY_DELAY_S, self._wake.set)
 
     async def _free(self, batch: list[Reservation]) -> None:
         def build(state: State) -> tuple[Txn, None]:

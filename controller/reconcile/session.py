@@ -31,6 +31,7 @@ class AgentSession:
         self.tunnel_ports: dict[Vni, int] = {}
         self.inspections = Inspections(self.send)
         self._iface_counts: Counter[str] = Counter()
+        self._number_counts: Counter[int] = Counter()
         self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | None] = asyncio.Queue()
         self.closed_because: str | None = None
         self.worker: asyncio.Task[None] | None = None
@@ -40,11 +41,17 @@ class AgentSession:
         """The iface-ids that are plugged on the host."""
         return self._iface_counts.keys()
 
+    @property
+    def shared_numbers(self) -> Set[int]:
+        """OpenFlow ports that more than one interface is said to have: nobody can tell whose they are."""
+        return {number for number, count in self._number_counts.items() if count > 1}
+
     # --- in -----------------------------------------------------------------------------------------
 
-    def take_inventory(self, inventory: host_sync_pb2.Inventory) -> set[str]:
-        """Follow the agent's report; return the iface-ids it touches."""
+    def take_inventory(self, inventory: host_sync_pb2.Inventory) -> tuple[set[str], bool]:
+        """Follow the agent's report; return the iface-ids it touches, and whether it touches tunnel ports."""
         touched: set[str] = set()
+        tunnels = bool(inventory.complete or inventory.tunnel_ports or inventory.removed_tunnel_ports)
         if inventory.complete:
             touched.update(i.iface_id for i in self.interfaces.values())
             self.interfaces.clear()
@@ -65,7 +72,18 @@ class AgentSession:
             self.tunnel_ports.pop(Vni(vni), None)
         for tunnel in inventory.tunnel_ports:
             self.tunnel_ports[Vni(tunnel.vni)] = tunnel.ofport
-        return touched
+        if touched or tunnels:
+            changed = self._count_numbers()
+            touched |= {i.iface_id for i in self.interfaces.values() if i.ofport in changed}
+            tunnels |= not changed.isdisjoint(self.tunnel_ports.values())
+        return touched, tunnels
+
+    def _count_numbers(self) -> set[int]:
+        """Count who has which number; return those that have come to be shared, or have ceased to be."""
+        before = self.shared_numbers
+        self._number_counts = Counter(i.ofport for i in self.interfaces.values())
+        self._number_counts.update(self.tunnel_ports.values())
+        return set(before ^ self.shared_numbers)
 
     # --- out ----------------------------------------------------------------------------------------
 
@@ -153,11 +171,8 @@ def _verdict_message(verdict: Verdict) -> host_sync_pb2.InterfaceVerdict:
         bound=verdict.binding is not None,
     )
     if verdict.refusal is not None:
+        refusal = verdict.refusal.for_host
         message.condition.CopyFrom(
-            common_pb2.Condition(
-                reason=verdict.refusal.reason,
-                message=verdict.refusal.message,
-                subjects=verdict.refusal.subjects,
-            )
+            common_pb2.Condition(reason=refusal.reason, message=refusal.message, subjects=refusal.subjects)
         )
     return message

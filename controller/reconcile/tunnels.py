@@ -13,7 +13,7 @@ from cloison.addresses import IpAddress, Mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.impact import Impact
-from controller.reconcile.views import Location, location, overlay_mtu
+from controller.reconcile.views import HasPort, Location, believe, location, overlay_mtu
 from controller.store.state import State
 
 
@@ -52,7 +52,9 @@ class _Segment:
 class TunnelPlans:
     """The plans of all hosts, followed revision by revision."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_port: HasPort = believe) -> None:
+        """has_port: nobody is led to an interface that its bridge does not have under the number bound."""
+        self._has_port = has_port
         self._segments: dict[NetworkName, _Segment] = {}
         self._locations: dict[PortName, Location] = {}
         self._on_host: dict[HostName, set[NetworkName]] = {}
@@ -83,7 +85,7 @@ class TunnelPlans:
     def _update_network(
         self, state: State, name: NetworkName, moved: Iterable[PortName], plans: dict[HostName, PlanChange]
     ) -> None:
-        network = state.networks.get(name)
+        network = state.networks.get(name) if name.parent in state.tenants else None
         segment = self._segments.get(name)
         if segment is not None and network is not None and segment.vni != network.vni:
             self._forget(name, segment, moved, plans)
@@ -110,6 +112,13 @@ class TunnelPlans:
         if network is None:
             del self._segments[name]
 
+    def _location(self, state: State, name: PortName) -> Location | None:
+        found = location(state, name)
+        if found is None:
+            return None
+        binding = state.bindings[name, found.host]
+        return found if self._has_port(found.host, binding.ofport, binding.interface) else None
+
     def _forget(
         self,
         name: NetworkName,
@@ -131,8 +140,9 @@ class TunnelPlans:
         gone: dict[Mac, Location] = {}
         come: dict[Mac, Location] = {}
         for port in ports:
-            old, new = self._locations.get(port), location(state, port)
-            if old == new:
+            old, new = self._locations.get(port), self._location(state, port)
+            # (A network that comes a second time has none of its ports yet.)
+            if old == new and (old is None or old.macs <= segment.macs.keys()):
                 continue
             if old is not None:
                 gone.update(dict.fromkeys(old.macs, old))

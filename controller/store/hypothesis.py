@@ -23,6 +23,7 @@ class Hypothesis:
 
     def __init__(self, before: State) -> None:
         self.before = before
+        self.base_revision = before.revision
         self.after = before.fork()
         # Whatever is written gets one revision that no object of the state can have: the next one. It need
         # not come true; nothing that is written holds it, and no comparison with it reaches etcd.

@@ -238,11 +238,12 @@ def _cut_slices(frame: Frame, bits: int) -> dict[int, int]:
 
 
 class Place(NamedTuple):
-    """One network on one host."""
+    """One network on one host. strict: what no local port has goes to the device even if nobody has it."""
 
     members: Members
     host: HostName
     network: NetworkIntent
+    strict: bool = False
 
 
 def forwarding(bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
@@ -323,7 +324,7 @@ def _forwarded(place: Place, leaf: Leaf, start: Frame, port: PortIntent | None, 
         wanted, ofport = start.write(_ETH_DST, 48, port.mac), port.ofport
     elif origin == OVERLAY or tunnel is None:
         return not leaf.sent
-    elif not leaf.sent and _nowhere_else(start, place):
+    elif not leaf.sent and not place.strict and _nowhere_else(start, place):
         return True
     else:
         ofport = tunnel

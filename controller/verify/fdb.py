@@ -10,8 +10,8 @@ from controller.verify.intent import Members, NetworkIntent, World
 from controller.verify.path import Fdb
 from controller.verify.violation import FDB, Violation
 
-Whereabouts = dict[int, tuple[HostName | None, IpAddress | None]]
-"""By MAC: the host of the port that has it, and that host's VTEP; None, None if no port has it."""
+Whereabouts = dict[tuple[HostName | None, IpAddress | None], list[int]]
+"""MACs by the host of the port that has them, and that host's VTEP; None, None if no port has them."""
 
 
 def whereabouts(world: World, network: NetworkIntent, macs: Iterable[int]) -> Whereabouts:
@@ -21,7 +21,8 @@ def whereabouts(world: World, network: NetworkIntent, macs: Iterable[int]) -> Wh
     for mac in macs:
         port = members.by_frame_mac.get(mac)
         there = world.hosts.get(port.host) if port is not None and port.host is not None else None
-        found[mac] = (there.name, there.vtep) if there is not None else (None, None)
+        place = (there.name, there.vtep) if there is not None else (None, None)
+        found.setdefault(place, []).append(mac)
     return found
 
 
@@ -33,12 +34,14 @@ def wrong_entries(
         if host not in world.members_of(network.name).by_host:
             return
         held = {}
-    for mac, (at, vtep) in macs.items():
-        got = held.get(mac)
+    get = held.get
+    for (at, vtep), here in macs.items():
         wanted = None if vtep is None or at == host else vtep
-        # The same object, most often; comparing addresses takes its time.
-        if got is not wanted and got != wanted:
-            yield _violation(network, host, mac, wanted, got, world.members_of(network.name))
+        for mac in here:
+            got = get(mac)
+            # The same object, most often; comparing addresses takes its time.
+            if got is not wanted and got != wanted:
+                yield _violation(network, host, mac, wanted, got, world.members_of(network.name))
 
 
 def suspects(world: World, network: NetworkIntent, host: HostName, held: Fdb | None, whole: Fdb) -> set[int]:

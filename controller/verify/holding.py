@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cloison.addresses import IpAddress
@@ -17,7 +17,12 @@ class FdbChange:
     """What changes in the FDB of one network on one host; what is removed goes before what is put."""
 
     upserted: Mapping[int, IpAddress] = field(default_factory=dict)
-    removed: Iterable[int] = ()
+    removed: Collection[int] = ()
+
+    @property
+    def macs(self) -> frozenset[int]:
+        """The destination MACs concerned."""
+        return frozenset((*self.removed, *self.upserted))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +64,20 @@ class Held:
             self.irregular.add(rule.key)
         return rule
 
-    def change_fdb(self, vni: int, change: FdbChange | None) -> set[int] | None:
-        """Change the FDB of a network; return the MACs concerned, None for all of them."""
+    def change_fdb(self, vni: int, change: FdbChange | None) -> bool:
+        """Change the FDB of a network; tell whether it was there and still is."""
         if change is None:
             self.fdb.pop(vni, None)
-            return None
-        known = vni in self.fdb
-        fdb = self.fdb.setdefault(vni, {})
+            return False
+        fdb = self.fdb.get(vni)
+        known = fdb is not None
+        if fdb is None:
+            fdb = self.fdb[vni] = {}
         for mac in change.removed:
             fdb.pop(mac, None)
-        fdb.update(change.upserted)
-        return {*change.removed, *change.upserted} if known else None
+        if change.upserted:
+            fdb.update(change.upserted)
+        return known
 
     def change_devices(self, devices: Mapping[int, int | None]) -> None:
         """Put in and take out devices, by OpenFlow port."""
@@ -91,11 +99,13 @@ class Hosts(dict[HostName, Held]):
         held = self[name] = Held()
         return held
 
-    def change_fdb(self, host: HostName, vni: int, change: FdbChange | None) -> set[int] | None:
+    def change_fdb(self, host: HostName, vni: int, change: FdbChange | None) -> bool:
         """As Held.change_fdb, on one host."""
-        holders = self._holders.setdefault(vni, set())
-        (holders.discard if change is None else holders.add)(host)
-        return self[host].change_fdb(vni, change)
+        kept = self[host].change_fdb(vni, change)
+        if not kept:
+            holders = self._holders.setdefault(vni, set())
+            (holders.discard if change is None else holders.add)(host)
+        return kept
 
     def holders(self, vni: int) -> Iterator[HostName]:
         """Hosts that have an FDB of a network."""

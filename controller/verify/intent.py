@@ -24,25 +24,24 @@ class PortIntent:
     addresses: tuple[IpAddress, ...]
     host: HostName | None = None
     ofport: int = 0
+    # Its IPv4 addresses.
+    addresses4: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    # Its IPv6 addresses; who has any also has its EUI-64 link-local one (RFC 4291, appendix A).
+    addresses6: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    # Every destination MAC under which frames for this port travel between hosts.
+    frame_macs: frozenset[int] = field(init=False, repr=False, compare=False)
 
-    @property
-    def addresses4(self) -> tuple[int, ...]:
-        """Its IPv4 addresses."""
-        return tuple(int(a) for a in self.addresses if a.version == 4)
-
-    @property
-    def addresses6(self) -> tuple[int, ...]:
-        """Its IPv6 addresses; who has any also has its EUI-64 link-local one (RFC 4291, appendix A)."""
-        given = tuple(int(a) for a in self.addresses if a.version == 6)
-        own = int(link_local(self.mac))
-        return (*given, own) if given and own not in given else given
-
-    @property
-    def frame_macs(self) -> frozenset[int]:
-        """Every destination MAC under which frames for this port travel between hosts."""
-        wires4 = {WIRE4_PREFIX << 32 | a for a in self.addresses4}
-        wires6 = {WIRE6_PREFIX << 32 | (a & 0xFFFFFFFF) for a in self.addresses6}
-        return frozenset(wires4 | wires6 | {self.mac})
+    def __post_init__(self) -> None:
+        own4 = tuple(int(a) for a in self.addresses if a.version == 4)
+        own6 = tuple(int(a) for a in self.addresses if a.version == 6)
+        if own6:
+            local = int(link_local(self.mac))
+            own6 = own6 if local in own6 else (*own6, local)
+        wires4 = {WIRE4_PREFIX << 32 | a for a in own4}
+        wires6 = {WIRE6_PREFIX << 32 | (a & 0xFFFFFFFF) for a in own6}
+        object.__setattr__(self, "addresses4", own4)
+        object.__setattr__(self, "addresses6", own6)
+        object.__setattr__(self, "frame_macs", frozenset(wires4 | wires6 | {self.mac}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +52,14 @@ class NetworkIntent:
     vni: int
     subnets: tuple[IpNetwork, ...]
     tunnels: Mapping[HostName, int] = field(default_factory=dict)
+    # (value, mask) of each IPv4 and each IPv6 subnet.
+    ranges4: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+    ranges6: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def ranges4(self) -> tuple[tuple[int, int], ...]:
-        """(value, mask) of each IPv4 subnet."""
-        return tuple((int(s.network_address), int(s.netmask)) for s in self.subnets if s.version == 4)
-
-    @property
-    def ranges6(self) -> tuple[tuple[int, int], ...]:
-        """(value, mask) of each IPv6 subnet."""
-        return tuple((int(s.network_address), int(s.netmask)) for s in self.subnets if s.version == 6)
+    def __post_init__(self) -> None:
+        for name, version in (("ranges4", 4), ("ranges6", 6)):
+            ranges = ((int(s.network_address), int(s.netmask)) for s in self.subnets if s.version == version)
+            object.__setattr__(self, name, tuple(ranges))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ Sound: what passes is right, for every packet of packet.py's fields. Complete: w
 hold, exact.Judge decides with whole paths, and only a packet that is really mistreated is a violation; to
 that come flows that may not exist whatever they match (grammar.py), an FDB entry or device too many or too
 few, and a frame from the overlay that leaves the local ports of its network, even if only a hostile host
-would send it. Not covered: payload, fragment reassembly in guests, timing between hosts during a change.
+would send it. Assumed: bridges show layer 4 of first fragments (every session sets it). Not covered: payload,
+overlapping fragments, timing between hosts during a change.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from controller.verify.findings import Findings
 from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, World
+from controller.verify.known import Known
 from controller.verify.path import HostState
 from controller.verify.symbolic import Bridge, Undefined, match_cube
 from controller.verify.touched import Touched
@@ -46,6 +48,7 @@ class Verifier:
     def __init__(self) -> None:
         self.world = World()
         self.hosts = Hosts()
+        self._known = Known()
 
     def check(
         self, delta: IntentDelta | None = None, changes: Mapping[HostName, HostChange] | None = None
@@ -91,9 +94,8 @@ class Verifier:
             if touched is not None:
                 note.flow(self.world, host, rule.table, rule.cube)
         for vni, fdb in change.fdb.items():
-            macs = self.hosts.change_fdb(host, vni, fdb)
-            known = note.fdb_here.setdefault((host, vni), set())
-            note.fdb_here[host, vni] = None if macs is None or known is None else known | macs
+            kept = self.hosts.change_fdb(host, vni, fdb)
+            note.entries_of(host, vni, fdb if kept else None)
         held.change_devices(change.devices)
         note.devices.update((host, ofport) for ofport in change.devices)
         if held.irregular and touched is not None:
@@ -171,7 +173,7 @@ class Verifier:
         findings = Findings(self.world, self.hosts)
         for host, ofport in touched.entries:
             if not self._holds(
-                host, partial(contracts.admission, world=self.world, host=host, ofport=ofport)
+                host, partial(self._known.admission, world=self.world, host=host, ofport=ofport)
             ):
                 findings.entry(host, ofport)
         for host in touched.strangers:
@@ -189,7 +191,7 @@ class Verifier:
             if network is None:
                 continue
             place = Place(self.world.members_of(name), host, network)
-            if not self._holds(host, partial(contracts.forwarding, place=place, macs=macs)):
+            if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
                 findings.network(host, network, macs)
         yield from findings.violations()
 

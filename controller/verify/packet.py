@@ -18,9 +18,12 @@ ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
 UNTAGGED, VLAN_PRESENT = 0, 0x1000
 PROTO_ICMPV6 = 58
 PROTO_IPV6_FRAGMENT = 44
-ND_ROUTER_ADVERTISEMENT, ND_SOLICITATION, ND_ADVERTISEMENT, ND_REDIRECT = 134, 135, 136, 137
-# ip_frag: 1 says "a fragment", 2 "not the first one" (ovs-fields(7)). Open vSwitch hides layer 4 of every
-# fragment, the first one too, from flows (ofproto-dpif.c, OFPUTIL_FRAG_NORMAL, the default).
+# Protocols that Open vSwitch steps over: the last one of a chain that breaks off, which it shows as 0.
+PROTO_HOP_BY_HOP, PROTO_ROUTING, PROTO_DESTINATION_OPTIONS = 0, 43, 60
+ND_ROUTER_SOLICITATION, ND_ROUTER_ADVERTISEMENT = 133, 134
+ND_SOLICITATION, ND_ADVERTISEMENT, ND_REDIRECT = 135, 136, 137
+# ip_frag: 1 says "a fragment", 2 "not the first one" (ovs-fields(7)). A first fragment shows its layer 4, a
+# later one has none: so it is with OFPC_FRAG_NX_MATCH, which every session sets (controller/openflow).
 FRAGMENT, FRAGMENT_LATER = 1, 2
 
 
@@ -144,7 +147,7 @@ def present_fields(packet: Packet) -> frozenset[str]:
     if packet.eth_type != ETH_IPV6:
         return WITH_ETHERNET
     there = WITH_ETHERNET | WITH_IPV6
-    if packet.ip_proto != PROTO_ICMPV6 or packet.ip_frag:
+    if packet.ip_proto != PROTO_ICMPV6 or packet.ip_frag & FRAGMENT_LATER:
         return there
     there |= WITH_ICMPV6
     if packet.icmpv6_code == 0 and packet.icmpv6_type == ND_SOLICITATION:

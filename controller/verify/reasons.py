@@ -17,11 +17,14 @@ from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    FRAGMENT,
+    FRAGMENT_LATER,
     ND_ADVERTISEMENT,
     ND_REDIRECT,
     ND_ROUTER_ADVERTISEMENT,
     ND_SOLICITATION,
     PROTO_ICMPV6,
+    PROTO_IPV6_FRAGMENT,
     Packet,
 )
 
@@ -62,12 +65,24 @@ def why_not_admitted(port: PortIntent, packet: Packet) -> str:
     if packet.eth_type == ETH_IPV6:
         if packet.ipv6_src not in port.addresses6:
             return _not_own("source address", "ipv6_src", packet)
-        return _dishonest_neighbour(port, packet)
+        return _why_hidden(packet) or _dishonest_neighbour(port, packet)
     return f"ports send IPv4, ARP and IPv6, not EtherType {packet.eth_type:#06x}"
 
 
 def _not_own(what: str, field: str, packet: Packet) -> str:
     return f"{what} {value_text(field, getattr(packet, field))} is not the port's own"
+
+
+def _why_hidden(packet: Packet) -> str:
+    broken = packet.ip_proto == PROTO_IPV6_FRAGMENT and not packet.ip_frag & FRAGMENT_LATER
+    if packet.ip_proto in semantics.UNFINISHED or broken:
+        return "its IPv6 header chain breaks off, so nobody can say what it is (RFC 7112)"
+    fragment = packet.ip_proto == PROTO_ICMPV6 and packet.ip_frag & FRAGMENT
+    if not fragment or packet.icmpv6_type not in semantics.UNFRAGMENTED:
+        return ""
+    if packet.icmpv6_type == semantics.NO_ICMPV6_TYPE:
+        return "this first fragment ends before the ICMPv6 type (RFC 7112)"
+    return "neighbour discovery does not come in fragments (RFC 6980)"
 
 
 def _dishonest_neighbour(port: PortIntent, packet: Packet) -> str:

@@ -18,11 +18,18 @@ from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    FRAGMENT,
+    FRAGMENT_LATER,
     ND_ADVERTISEMENT,
     ND_REDIRECT,
     ND_ROUTER_ADVERTISEMENT,
+    ND_ROUTER_SOLICITATION,
     ND_SOLICITATION,
+    PROTO_DESTINATION_OPTIONS,
+    PROTO_HOP_BY_HOP,
     PROTO_ICMPV6,
+    PROTO_IPV6_FRAGMENT,
+    PROTO_ROUTING,
     UNTAGGED,
     Packet,
 )
@@ -34,6 +41,12 @@ LINK_LOCAL6 = (0xFE80 << 112, 0xFFC0 << 112)
 GROUPS4 = (0xE000_0000, 0xE000_0000)
 GROUPS6 = (0xFF << 120, 0xFF << 120)
 GROUP_MAC = (1 << 40, 1 << 40)
+NO_ICMPV6_TYPE = 0
+# ICMPv6 that a fragment may not be: neighbour discovery (RFC 6980), or ended before its type (RFC 7112).
+UNFRAGMENTED = (NO_ICMPV6_TYPE, ND_ROUTER_SOLICITATION, ND_ROUTER_ADVERTISEMENT,
+                ND_SOLICITATION, ND_ADVERTISEMENT, ND_REDIRECT)  # fmt: skip
+# Where a chain of extension headers broke off, so that nobody can say what the packet is (RFC 7112).
+UNFINISHED = (PROTO_HOP_BY_HOP, PROTO_ROUTING, PROTO_DESTINATION_OPTIONS)
 WIRE_MACS = ((WIRE4_PREFIX << 32, 0xFFFF << 32), (WIRE6_PREFIX << 32, 0xFFFF << 32))
 
 
@@ -86,15 +99,26 @@ def admitted(port: PortIntent, seen: Seen) -> bool:
     if seen.has("eth_type", ETH_ARP):
         return seen.has("arp_sha", port.mac) and _any(seen, "arp_spa", port.addresses4)
     if seen.has("eth_type", ETH_IPV6):
-        return _any(seen, "ipv6_src", port.addresses6) and _honest_neighbour(port, seen)
+        own = _any(seen, "ipv6_src", port.addresses6)
+        return own and not _hidden(seen) and _honest_neighbour(port, seen)
     return False
 
 
-def _honest_neighbour(port: PortIntent, seen: Seen) -> bool:
-    """Neighbour discovery (RFC 4861) speaks only for the sender, from its own link, never for a router.
+def _hidden(seen: Seen) -> bool:
+    """Tell whether an IPv6 packet may be, or become once reassembled, something that it does not show.
 
-    A fragment shows no type (packet.py): one of neighbour discovery passes, and hosts ignore it (RFC 6980).
+    A later fragment shows nothing and needs not: it means what its first one, which was looked at, means.
     """
+    if _any(seen, "ip_proto", UNFINISHED):
+        return True
+    if seen.has("ip_proto", PROTO_IPV6_FRAGMENT):
+        return not seen.has("ip_frag", FRAGMENT_LATER, FRAGMENT_LATER)
+    in_fragment = seen.has("ip_proto", PROTO_ICMPV6) and seen.has("ip_frag", FRAGMENT, FRAGMENT)
+    return in_fragment and _any(seen, "icmpv6_type", UNFRAGMENTED)
+
+
+def _honest_neighbour(port: PortIntent, seen: Seen) -> bool:
+    """Neighbour discovery (RFC 4861) speaks only for the sender, from its own link, never for a router."""
     if not seen.has("ip_proto", PROTO_ICMPV6):
         return True
     if seen.has("icmpv6_type", ND_ROUTER_ADVERTISEMENT) or seen.has("icmpv6_type", ND_REDIRECT):

@@ -56,9 +56,9 @@ def _kinds(tag: tuple[int, int]) -> tuple[Region, ...]:
         _kind(WITH_ETHERNET | WITH_IPV4, ipv4, (cube(ip_frag=FRAGMENT_LATER),)),
         _kind(v6, ipv6((0, 0))),
         _kind(v6, ipv6(PROTO_IPV6_FRAGMENT, FRAGMENT | FRAGMENT_LATER)),
-        _kind(_ICMP, ipv6(PROTO_ICMPV6, 0)),
-        _kind(target | {"ipv6_nd_sll"}, ipv6(PROTO_ICMPV6, 0, icmpv6_type=ND_SOLICITATION, icmpv6_code=0)),
-        _kind(target | {"ipv6_nd_tll"}, ipv6(PROTO_ICMPV6, 0, icmpv6_type=ND_ADVERTISEMENT, icmpv6_code=0)),
+        _kind(_ICMP, ipv6(PROTO_ICMPV6)),
+        _kind(target | {"ipv6_nd_sll"}, ipv6(PROTO_ICMPV6, icmpv6_type=ND_SOLICITATION, icmpv6_code=0)),
+        _kind(target | {"ipv6_nd_tll"}, ipv6(PROTO_ICMPV6, icmpv6_type=ND_ADVERTISEMENT, icmpv6_code=0)),
     )
 
 

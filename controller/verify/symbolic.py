@@ -7,7 +7,7 @@ match refines the region, a flow of higher priority is subtracted from what late
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
@@ -199,18 +199,21 @@ _FILED = tuple((FIELD_MASKS[name], OFFSETS[name]) for name in ("in_port", "reg0"
 _MAC_MASK, _MAC_AT = FIELD_MASKS["eth_dst"], OFFSETS["eth_dst"]
 _priority = attrgetter("priority")
 Filing = tuple[int | None, ...]
+_UNFILED: Filing = (None, None, None)
 ByMac = dict[int | None, list[Rule]]
 
 
 class Table:
     """The rules of one table."""
 
-    __slots__ = ("_shelves", "rules")
+    __slots__ = ("common", "rules", "shelves")
 
     def __init__(self) -> None:
         self.rules: dict[RuleKey, Rule] = {}
         # By which of the fields a rule matches exactly, then by their values, then by destination MAC.
-        self._shelves: dict[tuple[bool, ...], dict[Filing, ByMac]] = {}
+        self.shelves: dict[tuple[bool, ...], dict[Filing, ByMac]] = {}
+        # What is known (known.py) of the rules that match none of them; None when one has changed since.
+        self.common: tuple[Hashable] | None = None
 
     def add(self, rule: Rule) -> None:
         """Put in a rule; raises Refused if its key is taken."""
@@ -218,7 +221,9 @@ class Table:
             raise Refused("a flow has the key of another flow", rule.flow)
         self.rules[rule.key] = rule
         values, mac = _filing(rule.cube), _mac(rule.cube)
-        shelf = self._shelves.setdefault(_shape(values), {})
+        if values == _UNFILED:
+            self.common = None
+        shelf = self.shelves.setdefault(_shape(values), {})
         shelf.setdefault(values, {}).setdefault(mac, []).append(rule)
 
     def remove(self, key: RuleKey) -> Rule | None:
@@ -226,7 +231,9 @@ class Table:
         rule = self.rules.pop(key, None)
         if rule is not None:
             values, mac = _filing(rule.cube), _mac(rule.cube)
-            shelf = self._shelves[_shape(values)]
+            if values == _UNFILED:
+                self.common = None
+            shelf = self.shelves[_shape(values)]
             by_mac = shelf[values]
             by_mac[mac].remove(rule)
             if not by_mac[mac]:
@@ -234,14 +241,14 @@ class Table:
             if not by_mac:
                 del shelf[values]
             if not shelf:
-                del self._shelves[_shape(values)]
+                del self.shelves[_shape(values)]
         return rule
 
     def candidates(self, known: Cube) -> list[Rule]:
         """Return the rules that a frame with these known bits may meet, highest priority first."""
         values, mac = _filing(known), _mac(known)
         found: list[Rule] = []
-        for shape, shelf in self._shelves.items():
+        for shape, shelf in self.shelves.items():
             for by_mac in _consistent(shelf, shape, values):
                 if mac is None:
                     for rules in by_mac.values():

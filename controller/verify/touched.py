@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from cloison.names import HostName, NetworkName
 from controller.verify.contracts import ADDRESSING, FORWARD
+from controller.verify.holding import FdbChange
 from controller.verify.intent import IntentDelta, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
 
@@ -28,10 +29,26 @@ class Touched:
     forwarding: dict[Spot, set[int] | None] = field(default_factory=dict)
     # MACs on every host of a network, and entries changed on one host (None for all of its).
     fdb_everywhere: dict[NetworkName, set[int]] = field(default_factory=dict)
-    fdb_here: dict[tuple[HostName, int], set[int] | None] = field(default_factory=dict)
+    fdb_here: dict[tuple[HostName, int], frozenset[int] | None] = field(default_factory=dict)
     devices: set[tuple[HostName, int]] = field(default_factory=set)
+    # The MACs of a change that many hosts share, worked out once; it holds the change, so that its id stays.
+    _shared: dict[int, tuple[FdbChange, frozenset[int]]] = field(default_factory=dict)
     _networks: set[NetworkName] = field(default_factory=set)
     _tunnels: set[Spot] = field(default_factory=set)
+
+    def entries_of(self, host: HostName, vni: int, change: FdbChange | None) -> None:
+        """Add FDB entries of one host; None for all of a network."""
+        macs = None
+        if change is not None:
+            shared = self._shared.get(id(change))
+            if shared is None:
+                shared = self._shared[id(change)] = (change, change.macs)
+            macs = shared[1]
+        spot = host, vni
+        if spot in self.fdb_here and macs is not None:
+            known = self.fdb_here[spot]
+            macs = None if known is None else known | macs
+        self.fdb_here[spot] = macs
 
     def forward(self, spot: Spot, macs: Iterable[int] | None) -> None:
         """Add frames with some destination MACs (None for all) in one network on one host."""

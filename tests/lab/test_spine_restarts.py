@@ -272,10 +272,10 @@ def test_wait_names_the_host_whose_agent_does_not_answer_and_returns_when_it_doe
     agent(cloud, "h2").pause()
     guest = cloud.plug_as(port, "h1", "red-p9")
     try:
-        answer = cloud.client.wait_realized(port.name, timeout_s=2)
+        answer = cloud.client.wait_realized(port.name, timeout_s=1)
         assert not answer.realized
         assert missing_names(answer) == {"hosts/h2"}
-        done = cloison(cloud.lab, "wait", port.name, "--timeout", "2")
+        done = cloison(cloud.lab, "wait", port.name, "--timeout", "1")
         assert done.returncode == 3, done.stdout + done.stderr
         assert "h2" in done.stdout + done.stderr
         started_s = time.monotonic()
@@ -303,7 +303,7 @@ def test_wait_names_the_host_whose_agent_is_dead_and_the_others_go_on(cloud: Sit
     agent(cloud, "h3").kill()
     guest = cloud.plug_as(port, "h1", "blue-p9")
     try:
-        answer = cloud.client.wait_realized(port.name, timeout_s=3)
+        answer = cloud.client.wait_realized(port.name, timeout_s=1)
         assert (answer.realized, missing_names(answer)) == (False, {"hosts/h3"})
         assert {c.reason for c in answer.missing} == {"HOST_UNREACHABLE"}
         # Where the agents live the port is in force already.

@@ -117,8 +117,7 @@ def test_a_killed_vswitchd_is_closed_until_the_controller_has_filled_it_again(cl
 def test_a_killed_vswitchd_comes_back_by_itself_and_leaks_nothing_meanwhile(cloud: Site) -> None:
     host, others = cloud.host("h2"), ("h1", "h3")
     before, drifts = tables(cloud.lab), cloud.drifts()
-    untouched = Pings(cloud.guests["red/p1"], cloud.guests["red/p3"])
-    with untouched, flooding(cloud):
+    with Pings(cloud.guests["red/p1"], cloud.guests["red/p3"]) as untouched, flooding(cloud):
         host.vswitchd.kill()
         host.vswitchd.start()
         wait_until(lambda: set(table(host).flows) == set(before["h2"].flows), BACK_S, "the same flows")

@@ -7,9 +7,10 @@ import os
 import pytest
 
 from tests.mutants import run
+from tests.support.effort import examples
 from tests.support.mutations import MUTATIONS
 
-MUTANTS = int(os.environ.get("MUTANTS", "150"))
+MUTANTS = int(os.environ.get("MUTANTS", examples(300)))
 
 
 @pytest.mark.timeout(60 + MUTANTS)

@@ -108,7 +108,8 @@ class MemoryHost:
                 host_sync_pb2.Inspection(id=question.id, ofproto_trace=self.trace(question.ofproto_trace))
             ]
         ports = [host_sync_pb2.TunnelPort(vni=v, ofport=o) for v, o in self.tunnel_ofports.items()]
-        made = [host_sync_pb2.Inspection(id=question.id, partial=True, tunnel_ports=ports)]
+        vtep = bytes([192, 0, 2, self._number])
+        made = [host_sync_pb2.Inspection(id=question.id, partial=True, vtep=vtep, tunnel_ports=ports)]
         for vni, entries in self.fdb.items():
             network = host_sync_pb2.NetworkDelta(vni=vni)
             for mac, vtep in entries.items():

@@ -86,6 +86,12 @@ def _drop_flow(s: Subject) -> States | None:
     return _with_flows(s, picked[0], picked[1][: picked[2]] + picked[1][picked[2] + 1 :]) if picked else None
 
 
+@mutation("drop-flow-of-fragments")
+def _drop_fragments(s: Subject) -> States | None:
+    picked = _pick(s, lambda f: f.table == 5 and f.priority == 300)
+    return _with_flows(s, picked[0], picked[1][: picked[2]] + picked[1][picked[2] + 1 :]) if picked else None
+
+
 @mutation("swap-actions")
 def _swap_actions(s: Subject) -> States | None:
     host = s.rng.choice(sorted(s.states))
@@ -341,6 +347,15 @@ _add(
 )
 _add(
     "skip-guard", lambda s, h: Flow(table=5, priority=250, match=match(eth_type=0x86DD, ip_proto=58), goto=10)
+)
+_add(
+    "fragments-let-through",
+    lambda s, h: Flow(
+        table=5,
+        priority=s.rng.choice((50, 250, 350)),
+        match=match(eth_type=0x86DD, ip_proto=s.rng.choice((44, 58)), ip_frag=s.rng.choice(((1, 1), (0, 2)))),
+        goto=10,
+    ),
 )
 _add(
     "change-network-later",

@@ -15,7 +15,7 @@ from cloison.errors import CloisonError
 from cloison.model import PortBinding, Reservation, Resource, Revision, Stored, TunnelPort
 from cloison.names import HostName, NetworkName, TenantName
 from cloison.v1 import host_pb2, network_pb2, plan_pb2, port_pb2, subnet_pb2, tenant_pb2
-from controller.api.planning.draft import CHANCE_BYTES, Seed, steps_of
+from controller.api.planning.draft import CHANCE_BYTES, Seed, draft, steps_of
 from controller.api.planning.operations import Circumstances, Step, carry_out
 from controller.reconcile.registration import Registration, registration_txn
 from controller.store.hypothesis import Hypothesis
@@ -300,7 +300,15 @@ def random_request(operations: Operations, state: State, count: int) -> plan_pb2
         except CloisonError:
             continue
         chosen.append(request)
-    return of(*chosen)
+    # With the identifiers of that very request, one may be in the way of another after all.
+    while True:
+        made = of(*chosen)
+        try:
+            draft(state, made, SEED, operator=True)
+        except CloisonError:
+            chosen.pop()
+        else:
+            return made
 
 
 async def _store(store: MemoryStore, stored: PortBinding | TunnelPort) -> None:

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -70,8 +71,9 @@ class ProofSite:
         answer: verify_pb2.TraceResponse = await stub.Trace(request, metadata=((AS, who),))
         return answer
 
-    def status(self, name: str) -> int:
-        return self.reconciler.tracker.port_state(self.store.state.ports[PortName.parse(name)])[0]
+    def is_active(self, name: str) -> bool:
+        known = self.store.state.ports[PortName.parse(name)]
+        return self.reconciler.tracker.port_state(known)[0] == port_pb2.Port.ACTIVE
 
     async def fill(self) -> None:
         """Create the tenants, plug their ports, and wait until all are ACTIVE."""
@@ -84,7 +86,7 @@ class ProofSite:
             await host.connect(*made[number])
         for tenant, number in itertools.product(TENANTS, (1, 2)):
             name = port(tenant, number)
-            await eventually(lambda name=name: self.status(name) == port_pb2.Port.ACTIVE, f"{name} ACTIVE")
+            await eventually(partial(self.is_active, name), f"{name} ACTIVE")
 
     async def _network(self, tenant: str) -> None:
         await tenant_pb2_grpc.TenantServiceStub(self.channel).CreateTenant(

@@ -250,13 +250,18 @@ class Packets:
         elif v["eth_type"] == ETH_IPV6:
             v |= {"ipv6_src": _one(rng, port.addresses6), "ipv6_dst": target6}
             v |= {"ip_ttl": 255, "ip_proto": rng.choice((6, 17, 58, 58, 58))}
+            if rng.random() < 0.15:
+                v["ip_frag"] = rng.choice((FRAGMENT, FRAGMENT | FRAGMENT_LATER))
             if v["ip_proto"] == PROTO_ICMPV6:
                 v |= self._icmpv6(port, peer, target6)
         return v
 
     def _icmpv6(self, port: PortIntent, peer: PortIntent, target: int) -> dict[str, int]:
         rng = self.rng
-        v = {"icmpv6_type": rng.choice((128, 133, 134, 135, 135, 135, 136, 136, 137)), "icmpv6_code": 0}
+        v = {
+            "icmpv6_type": rng.choice((0, 128, 128, 133, 134, 135, 135, 135, 136, 136, 137)),
+            "icmpv6_code": 0,
+        }
         if v["icmpv6_type"] == 135:
             v |= {"ipv6_nd_target": target, "ipv6_nd_sll": rng.choice((0, port.mac))}
             v["ipv6_dst"] = rng.choice(
@@ -272,7 +277,7 @@ class Packets:
             "eth_type": lambda: rng.choice((ETH_IPV4, ETH_ARP, ETH_IPV6, 0x8100, 0x05FF)),
             "vlan_vid": lambda: rng.choice((0, 0x1000, 0x1005)),
             "ip_frag": lambda: rng.choice((0, FRAGMENT, FRAGMENT | FRAGMENT_LATER)),
-            "ip_proto": lambda: rng.choice((6, 17, 58)),
+            "ip_proto": lambda: rng.choice((0, 6, 17, 43, 44, 51, 58, 58, 60)),
             "ip_ttl": lambda: rng.choice((0, 64, 254, 255)),
             "icmpv6_type": lambda: rng.randrange(128, 140),
             "icmpv6_code": lambda: rng.choice((0, 1, 255)),

@@ -70,7 +70,7 @@ async def poll(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def answer(peer: Peer) -> None:
+async def answer(peer: Peer, fragments: int = wire.FRAGMENTS_NX_MATCH) -> None:
     """Be a switch that is there, and agrees with everything, until the connection ends."""
     try:
         while True:
@@ -79,6 +79,8 @@ async def answer(peer: Peer) -> None:
                 await peer.send(ECHO_REPLY, body, xid)
             elif kind == wire.BARRIER_REQUEST:
                 await peer.send(wire.BARRIER_REPLY, b"", xid)
+            elif kind == wire.GET_CONFIG_REQUEST:
+                await peer.send(wire.GET_CONFIG_REPLY, wire.CONFIG.pack(fragments, 0), xid)
             elif kind == wire.BUNDLE_CONTROL:
                 bundle, what, flags = wire.BUNDLE_BODY.unpack(body)
                 await peer.send(kind, wire.BUNDLE_BODY.pack(bundle, what + 1, flags), xid)
@@ -311,6 +313,29 @@ async def test_a_silent_switch_is_given_up(site: Site, pki: Pki) -> None:
     peer.close()
 
 
+@pytest.mark.parametrize("fragments", [None, 0, 1, 2])
+async def test_a_switch_that_cannot_show_fragments_gets_no_flow(
+    fragments: int | None, site: Site, pki: Pki
+) -> None:
+    """None: it says that it knows no such setting."""
+    peer = await joined(site, pki.context("host/h1"))
+    if fragments is None:
+        switch = await site.switch()
+        xid, _ = await peer.until(wire.SET_CONFIG)
+        assert wire.MULTIPART_REQUEST not in peer.heard
+        await peer.send(wire.ERROR, struct.pack(">HH", 10, 0), xid)
+        answering = asyncio.create_task(peer.until_closed())
+    else:
+        answering = asyncio.create_task(answer(peer, fragments))
+        switch = await site.switch()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(switch.apply(FlowDelta(add=(FLOW,))), DEADLINE_S)
+    assert await asyncio.wait_for(site.down.get(), DEADLINE_S) == DPID
+    await answering
+    assert wire.BUNDLE_CONTROL not in peer.heard
+    assert wire.BUNDLE_ADD_MESSAGE not in peer.heard
+
+
 @pytest.mark.parametrize("silent_at", [wire.BUNDLE_CLOSE_REQUEST, wire.BUNDLE_COMMIT_REQUEST])
 async def test_a_lost_answer_is_no_hang(silent_at: int, site: Site, pki: Pki) -> None:
     peer = await joined(site, pki.context("host/h1"))
@@ -324,6 +349,8 @@ async def test_a_lost_answer_is_no_hang(silent_at: int, site: Site, pki: Pki) ->
                 await peer.send(ECHO_REPLY, body, xid)
             elif kind == wire.BARRIER_REQUEST and not lost:
                 await peer.send(wire.BARRIER_REPLY, b"", xid)
+            elif kind == wire.GET_CONFIG_REQUEST:
+                await peer.send(wire.GET_CONFIG_REPLY, wire.CONFIG.pack(wire.FRAGMENTS_NX_MATCH, 0), xid)
             elif kind == wire.BUNDLE_CONTROL and not lost:
                 bundle, what, flags = wire.BUNDLE_BODY.unpack(body)
                 await peer.send(kind, wire.BUNDLE_BODY.pack(bundle, what + 1, flags), xid)
@@ -370,6 +397,8 @@ async def test_stop_ends_everything(pki: Pki) -> None:
         peer = await joined(site, pki.context("host/h1"))
         switch = await site.switch()
         pending = asyncio.ensure_future(settled(switch.read_flows()))
+        xid, _ = await peer.until(wire.GET_CONFIG_REQUEST)
+        await peer.send(wire.GET_CONFIG_REPLY, wire.CONFIG.pack(wire.FRAGMENTS_NX_MATCH, 0), xid)
         await peer.until(wire.MULTIPART_REQUEST)  # which is never answered
     assert isinstance(await pending, Unavailable)
     assert site.down.qsize() == 1

@@ -336,6 +336,8 @@ async def test_a_crashed_switch_comes_back_empty(site: Site, pki: Pki) -> None:
         assert await asyncio.wait_for(site.down.get(), DEADLINE_S) == 0xC0FFEE
         await asyncio.to_thread(ovs.start_switch)
         again = await site.switch()
+        assert (await again.read_flows()).flows == {}
+        assert "nx-match" in await asyncio.to_thread(ovs.ofctl, "get-frags", "br-int")
         desired = {flow.key: flow for flow in FLOWS}
         delta = flow_delta(desired, await again.read_flows())
         assert set(delta.add) == set(FLOWS)
@@ -350,6 +352,13 @@ def many_flows(count: int) -> tuple[Flow, ...]:
     return tuple(
         Flow(table=0, priority=9, match=match(in_port=1, eth_src=n), actions=actions[n]) for n in range(count)
     )
+
+
+async def test_the_bridge_shows_first_fragments_before_it_gets_a_flow(
+    real: SessionSwitch, ovs: Ovs, bridge: str
+) -> None:
+    assert not (await real.read_flows()).flows
+    assert "nx-match" in await asyncio.to_thread(ovs.ofctl, "get-frags", bridge)
 
 
 async def test_a_wiped_table_is_drift_of_everything(real: SessionSwitch, ovs: Ovs, bridge: str) -> None:

@@ -31,6 +31,7 @@ PORTS = 199
 def ovs() -> Iterator[Ovs]:
     with Ovs() as running:
         running.add_bridge("br-int", dpid=1, ports=PORTS)
+        running.ofctl("set-frags", "br-int", "nx-match")
         yield running
 
 

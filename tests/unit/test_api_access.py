@@ -75,6 +75,9 @@ def acme_request(method: MethodDescriptor) -> Any:
         request.name = (
             name.rstrip("/") if noun or "Tenant" in method.name or "Wait" in method.name else "hosts/h1"
         )
+    if method.name in ("Plan", "Apply"):
+        planned = request.request if method.name == "Apply" else request
+        planned.operations.add().delete_port.name = "tenants/acme/networks/web/ports/p"
     if method.name == "Trace":
         request.port = "tenants/acme/networks/web/ports/p"
     if method.name.startswith("Update") and noun:

@@ -116,6 +116,8 @@ async def test_no_request_breaks_anything(api: Api, seed: int) -> None:
     methods = [
         (f"/{service}/{method.name}", method)
         for service in SERVICES
+        # Proof needs hosts, which this server has none of; test_verify_service.py asks it.
+        if service != "cloison.v1.VerifyService"
         for method in pool.FindServiceByName(service).methods
         if not method.server_streaming
     ]

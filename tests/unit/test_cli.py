@@ -144,7 +144,9 @@ def test_delete(world: Served) -> None:
 def test_dry_run(world: Served) -> None:
     before = world.api.store.state.revision
     result = run("port", "create", "web2", "-t", "acme", "-n", "web", "--dry-run", "-o", "json")
-    assert json.loads(result.stdout)["mac_address"]
+    assert {c["name"]: c["action"] for c in json.loads(result.stdout)["changes"]} == {
+        f"{NET}/ports/web2": "CREATE"
+    }
     assert "nothing was changed" in result.stderr
     run("port", "delete", f"{NET}/ports/web1", "--dry-run")
     run("network", "delete", NET, "--dry-run", code=1)

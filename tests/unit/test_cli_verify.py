@@ -48,7 +48,12 @@ class Served:
     def on_loop(self, work: Callable[[], Any]) -> None:
         """Change something of the site, on its own thread."""
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (work(), done.set()))
+
+        def run_there() -> None:
+            work()
+            done.set()
+
+        self._loop.call_soon_threadsafe(run_there)
         assert done.wait(10)
 
 

@@ -19,6 +19,7 @@ from controller.store.memory import MemoryEtcd
 from controller.store.mirror import Mirror, RawEvent
 from controller.store.state import State
 from controller.store.txn import Compare, Condition, Limits, Txn, Write
+from tests.support.effort import examples
 from tests.support.store_suite import ACME, LAN, WEB, content, network, port, subnet, tenant
 
 BASE = 10
@@ -98,7 +99,7 @@ def parts(draw: st.DrawFn, etcd: MemoryEtcd) -> list[Txn]:
     return made
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.data(), stores, stores)
 def test_together_is_as_one_after_the_other(
     data: st.DataObject, values: dict[str, tuple[bytes, int]], others: dict[str, tuple[bytes, int]]

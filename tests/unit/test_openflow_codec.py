@@ -45,6 +45,7 @@ from controller.openflow.decode import (
 from controller.openflow.encode import OVS_ORDER, encode_flow, encode_match
 from controller.openflow.exchange import KnownFlows, MonitorExchange, ReadExchange
 from controller.openflow.framing import Framer, Message, check_for_os_ken
+from tests.support.effort import examples
 from tests.support.flow_strategies import flow_lists, flows
 
 DATAPATH = ProtocolDesc(ofp.OFP_VERSION)
@@ -304,7 +305,7 @@ def test_evil_bytes_are_refused_at_once(evil: bytes) -> None:
     assert time.process_time() - began < 0.1
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.binary(max_size=64))
 def test_what_passes_the_check_os_ken_can_parse(raw: bytes) -> None:
     """Whatever body a hello has: if we let it through, os-ken's parser ends, and quickly."""

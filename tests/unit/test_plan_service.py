@@ -11,6 +11,7 @@ import pytest
 
 from cloison.names import NetworkName, PortName
 from cloison.v1 import host_pb2, network_pb2, plan_pb2, port_pb2, subnet_pb2, tenant_pb2, verify_pb2
+from controller.api.plan_service import Proof
 from controller.api.planning.draft import Draft
 from controller.store.txn import Limits
 from tests.support.api import AS, Api, refusal_of, serving
@@ -66,7 +67,7 @@ async def test_fields_before_and_after(world: Api) -> None:
     assert {f.field: (f.before, f.after) for f in change.fields} == {
         "fixed_ips": ("10.0.0.5 (s4), 2001:db8::5 (s6)", "10.0.0.9 (s4)"),
         "labels": ("", "a=1, b=2"),
-        "disabled": ("", "yes"),
+        "disabled": ("no", "yes"),
     }
     assert not (await world.plans.Plan(of(changing("p1", disabled=False)))).changes
 
@@ -205,6 +206,18 @@ async def test_a_world_that_moved_elsewhere_is_no_matter(wider: Api, moved: list
     assert list(answer.changes) == list(plan.changes)
 
 
+async def test_plugging_meanwhile_does_not_make_it_another_plan(world: Api) -> None:
+    await world.hosts.CreateHost(host_pb2.CreateHostRequest(host_id="h2"))
+    await both(world, of(*(port(name, requested_hosts=["hosts/h1"]) for name in ("a", "b"))))
+    request = of(changing("a", requested_hosts=["hosts/h2"]), deleting("p1"))
+    plan = await world.plans.Plan(request)
+    assert not plan.stops_being_reachable
+    await world.bind(f"{NET}/ports/a", "hosts/h1", 5)
+    await world.bind(f"{NET}/ports/b", "hosts/h1", 6)
+    assert (await world.plans.Plan(request)).stops_being_reachable
+    await world.plans.Apply(apply_request(request, plan))
+
+
 async def test_another_request_is_another_plan(world: Api) -> None:
     plan = await world.plans.Plan(of(port("new")))
     refusal = await refused(world.plans.Apply(apply_request(of(port("other")), plan)))
@@ -297,10 +310,10 @@ async def test_large_plans_are_made_beside_everything_else(world: Api) -> None:
 
 async def test_proof_has_the_last_word(tmp_path: Path) -> None:
     def proof(made: Draft) -> list[verify_pb2.Violation]:
-        bad = [str(c.stored.name) for c in made.changes if "bad" in str(c.key)]
+        bad = [str(c.key) for c in made.changes if str(c.key).endswith("ports/bad")]
         return [verify_pb2.Violation(kind="leak", message="it leaks", subjects=bad)] if bad else []
 
-    async with serving(tmp_path, proof=proof) as api:
+    async with serving(tmp_path, proof=Proof(proof)) as api:
         await make_world(api)
         request = of(port("bad"))
         plan = await api.plans.Plan(request)

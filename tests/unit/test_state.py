@@ -28,6 +28,7 @@ from controller.store import keys
 from controller.store.changes import Event
 from controller.store.keys import BindingKey, TunnelPortKey, stored_key
 from controller.store.state import State
+from tests.support.effort import examples
 
 TENANTS = [TenantName("a"), TenantName("b")]
 NETWORKS = [NetworkName(t.tenant, n) for t in TENANTS for n in "mn"]
@@ -180,7 +181,7 @@ def plain(state: State) -> dict[str, object]:
     }
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(histories)
 def test_indexes_after_any_history_are_those_built_from_scratch(history):
     state = State()
@@ -204,7 +205,7 @@ def test_indexes_after_any_history_are_those_built_from_scratch(history):
     assert state.revision == len(history)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(histories)
 def test_changes_are_the_difference_between_revisions(history):
     state, replica = State(), {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
+from cloison.names import PortName
 from controller.flows.text import flow_text
 from tests.support.api import refusal_of
 from tests.support.hosts import eventually
@@ -162,7 +163,7 @@ async def test_a_port_that_is_plugged_nowhere_sends_nothing() -> None:
         assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def _name(site: ProofSite, tenant: str, number: int) -> object:
+def _name(site: ProofSite, tenant: str, number: int) -> PortName:
     return next(n for n in site.store.state.ports if str(n) == port(tenant, number))
 
 

@@ -42,6 +42,8 @@ def _change(old: Resource | None, new: Resource | None, tenant_view: bool) -> pl
     action = actions.DELETE if new is None else actions.CREATE if old is None else actions.UPDATE
     before = _fields(old, tenant_view) if old is not None else {}
     after = _fields(new, tenant_view) if new is not None else {}
+    if old is not None and new is not None:
+        before, after = _truths(old) | before, _truths(new) | after
     return plan_pb2.ObjectChange(
         action=action,
         name=str(resource.name),
@@ -61,6 +63,13 @@ def _fields(resource: Resource, tenant_view: bool) -> dict[str, str]:
         for field, value in message.ListFields()
         if field.name not in untold
     }
+
+
+def _truths(resource: Resource) -> dict[str, str]:
+    """Return fields that are true or false, all false: a change of one has two sides."""
+    message: Any = resource_to_proto(resource)
+    fields = message.DESCRIPTOR.fields
+    return {field.name: _text(field.name, False) for field in fields if field.type == field.TYPE_BOOL}
 
 
 def _text(field: str, value: Any) -> str:

@@ -83,8 +83,8 @@ class Draft:
 
     @cached_property
     def networks(self) -> frozenset[NetworkName]:
-        """Networks in which it may change who can talk to whom."""
-        return frozenset(port.parent for port in self.touched)
+        """Networks in which it changes who may talk to whom; where ports are plugged does not count."""
+        return reach.permitted_elsewise(self.before, self.after, self.touched)
 
     @cached_property
     def txn(self) -> Txn:
@@ -96,7 +96,7 @@ class Draft:
         txn = self.hypothesis.txn
         for network in sorted(self.networks) if txn else ():
             for prefix in keys.child_prefixes(network):
-                txn.require_none_newer(prefix, self.before.revision)
+                txn.require_none_newer(prefix, self.hypothesis.base_revision)
         return txn
 
     @cached_property

@@ -15,25 +15,21 @@ PORTS_NAMED_MAX = 5
 
 
 def explain(draft: Draft, seed: Seed, *, tenant_view: bool) -> plan_pb2.ChangePlan:
-    """Return the plan without who can talk to whom (`add_reach`); in a tenant's view also without hosts."""
+    """Return the plan, but for what verification says of it; in a tenant's view without hosts."""
     hosts = () if tenant_view else host_impacts(draft.before, draft.after, draft.changes)
-    return plan_pb2.ChangePlan(
+    plan = plan_pb2.ChangePlan(
         digest=draft.digest,
         seed=bytes(seed),
-        base_revision=draft.before.revision,
+        base_revision=draft.hypothesis.base_revision,
         changes=object_changes(draft.changes, tenant_view=tenant_view),
         hosts=map(_host, hosts),
         notes=_notes(draft, tenant_view),
     )
+    _add_reach(plan, Reach(draft.before, draft.after, draft.touched).diff())
+    return plan
 
 
-def reach_of(draft: Draft) -> Reach:
-    """Return what is needed to find out who can talk to whom, which may take a while: see `Reach.diff`."""
-    return Reach(draft.before, draft.after, draft.touched)
-
-
-def add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff) -> None:
-    """Put into a plan who comes to talk to whom, and who ceases to."""
+def _add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff) -> None:
     plan.becomes_reachable.extend(map(_talk, diff.gained))
     plan.stops_being_reachable.extend(map(_talk, diff.lost))
     if not diff.complete:

@@ -1,7 +1,7 @@
-"""What verification says of a draft: the networks it touches, compiled as they would be, held against their meaning.
+"""What verification says of a draft: the networks it touches, compiled, held against what they mean. Pure.
 
 Takes everything of those networks before the change for granted, and checks what the change can touch, as the
-gate will when it has happened. What other networks are doing on the same hosts is the gate's to judge. Pure.
+gate will when it has happened. What other networks are doing on the same hosts is the gate's to judge.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cloison.addresses import IpAddress
-from cloison.names import HostName, NetworkName
+from cloison.names import HostName, NetworkName, PortName
 from cloison.v1 import verify_pb2
 from controller.api.explain import violation_message
 from controller.api.planning.draft import Draft
@@ -28,13 +28,35 @@ from controller.verify.isolation import Verifier, change_to
 from controller.verify.path import HostState
 
 VIOLATIONS_MAX = 20
+# Forwarding entries of all hosts in the networks that are touched: more would take too long for an answer.
+ENTRIES_MAX = 200_000
+TOO_LARGE = "too much is touched to verify the outcome beforehand: the gate does so when it is applied"
 
 
-def violations_of(draft: Draft) -> list[verify_pb2.Violation]:
-    """Return what the outcome of a draft would break; nothing if it keeps every promise."""
+def violations_of(draft: Draft) -> list[verify_pb2.Violation] | None:
+    """Return what the outcome of a draft would break, nothing if it keeps every promise; None: too large."""
     impact = impact_of(draft.changes, draft.after)
     networks = impact.networks | {network for _, network in impact.network_units}
-    before, after = _Excerpt(draft.before, networks), _Excerpt(draft.after, networks)
+    if max(_entries(state, networks) for state in (draft.before, draft.after)) > ENTRIES_MAX:
+        return None
+    touched = {host for host, _ in (*impact.port_units, *impact.network_units)}
+    # A contract is checked on a host by itself, and only where flows change. If one does not hold, the way of
+    # a packet decides, and that may lead over any host.
+    if not _check(draft, networks, touched):
+        return []
+    return _check(draft, networks, None)
+
+
+def _entries(state: State, networks: Iterable[NetworkName]) -> int:
+    return sum(3 * len(state.bound_hosts(name)) * len(state.ports_of(name)) for name in networks)
+
+
+def _check(
+    draft: Draft, networks: Iterable[NetworkName], with_flows: set[HostName] | None
+) -> list[verify_pb2.Violation]:
+    """Check with the flows of some hosts only (None: of all)."""
+    before = _Excerpt(draft.before, networks, with_flows)
+    after = _Excerpt(draft.after, networks, with_flows)
     verifier = Verifier()
     verifier.load(before.intent, {host: change_to(state) for host, state in before.hosts.items()})
     found = verifier.check(_became(before, after), _changes(before.hosts, after.hosts))
@@ -46,38 +68,45 @@ def violations_of(draft: Draft) -> list[verify_pb2.Violation]:
 class _Excerpt:
     """Some networks of one state: what is meant, and what each host would hold of them."""
 
-    def __init__(self, state: State, networks: Iterable[NetworkName]) -> None:
+    def __init__(
+        self, state: State, networks: Iterable[NetworkName], with_flows: set[HostName] | None
+    ) -> None:
         names = sorted(networks)
         ports = sorted(port.name for name in names for port in state.ports_of(name))
-        intents = {name: port_intent(state, name, believe) for name in ports}
-        carriers = {host for name in names for host in state.bound_hosts(name)}
+        carriers = sorted({host for name in names for host in state.bound_hosts(name)})
         self.intent = IntentDelta(
-            hosts={name: host_intent(state, name) for name in sorted(carriers)},
+            hosts={name: host_intent(state, name) for name in carriers},
             networks={name: network_intent(state, name, believe) for name in names},
-            ports=intents,
+            ports={name: port_intent(state, name, believe) for name in ports},
         )
         plans = TunnelPlans()
         plans.update(state, everything_of(state, names))
-        self.hosts = {host: _held(state, host, self.intent, plans) for host in sorted(carriers)}
+        flows: dict[HostName, list[Flow]] = {host: [] for host in carriers}
+        for host in carriers if with_flows is None else with_flows.intersection(carriers):
+            flows[host] = _flows(state, host, self.intent)
+        self.hosts = {host: _held(host, flows[host], self.intent, plans) for host in carriers}
 
 
-def _held(state: State, host: HostName, intent: IntentDelta, plans: TunnelPlans) -> HostState:
+def _flows(state: State, host: HostName, intent: IntentDelta) -> list[Flow]:
     flows: list[Flow] = list(static_flows())
-    devices = {}
-    for name, network in intent.networks.items():
+    for name in intent.networks:
         if (carried := network_view(state, name, host)) is not None:
             flows += network_flows(carried)
-        if network is not None and host in network.tunnels:
-            devices[network.tunnels[host]] = network.vni
     for port_name, port in intent.ports.items():
         if port is not None and port.host == host and (seen := port_view(state, port_name, host)) is not None:
             flows += port_flows(seen)
-    fdb = {int(vni): _entries(plan.upserted) for vni, plan in plans.snapshot(host).networks.items()}
-    return HostState(flows=flows, fdb=fdb, devices=devices)
+    return flows
 
 
-def _entries(upserted: Mapping[int, IpAddress]) -> dict[int, IpAddress]:
-    return dict(upserted)
+def _held(host: HostName, flows: list[Flow], intent: IntentDelta, plans: TunnelPlans) -> HostState:
+    present = (network for network in intent.networks.values() if network and host in network.tunnels)
+    fdb: dict[int, dict[int, IpAddress]] = {
+        vni: {mac: vtep for mac, vtep in plan.upserted.items()}  # noqa: C416  # a dict of other keys
+        for vni, plan in plans.snapshot(host).networks.items()
+    }
+    return HostState(
+        flows=flows, fdb=fdb, devices={network.tunnels[host]: network.vni for network in present}
+    )
 
 
 def _became(before: _Excerpt, after: _Excerpt) -> IntentDelta:
@@ -87,12 +116,12 @@ def _became(before: _Excerpt, after: _Excerpt) -> IntentDelta:
         for name in (*before.intent.hosts, *after.intent.hosts)
     }
     networks: dict[NetworkName, NetworkIntent | None] = dict(after.intent.networks)
-    ports: dict[object, PortIntent | None] = {name: None for name in before.intent.ports}
+    ports: dict[PortName, PortIntent | None] = dict.fromkeys(before.intent.ports)
     ports.update(after.intent.ports)
     return IntentDelta(
         hosts={name: value for name, value in hosts.items() if before.intent.hosts.get(name) != value},
         networks={n: value for n, value in networks.items() if before.intent.networks.get(n) != value},
-        ports={n: value for n, value in ports.items() if before.intent.ports.get(n) != value},  # type: ignore[call-overload,misc]
+        ports={n: value for n, value in ports.items() if before.intent.ports.get(n) != value},
     )
 
 

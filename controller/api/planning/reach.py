@@ -63,6 +63,13 @@ def touched_ports(before: State, after: State, changes: Iterable[Change]) -> tup
     return tuple(sorted(name for name in names if _standing(before, name) != _standing(after, name)))
 
 
+def permitted_elsewise(before: State, after: State, ports: Iterable[PortName]) -> frozenset[NetworkName]:
+    """Return the networks of those ports that may talk otherwise than before, plugged or not."""
+    return frozenset(
+        name.parent for name in ports if _standing(before, name).intent != _standing(after, name).intent
+    )
+
+
 def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
     """Yield, line by line, all that decides who can talk to whom in some networks."""
     for network in sorted(networks):
@@ -75,7 +82,7 @@ def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
 
 
 class Reach:
-    """Who can talk to whom in the networks of some ports, before and after: independent of both states."""
+    """Who can talk to whom in the networks of some ports, before and after."""
 
     def __init__(self, before: State, after: State, touched: Iterable[PortName]) -> None:
         self._touched = tuple(touched)

@@ -1,7 +1,8 @@
 """What one port can send another, in words, found by asking the meaning about all such packets at once. Pure.
 
 A *question* is a set of packets with a name ("IPv4 10.0.0.5 -> 10.0.0.6"); the answer is whether all, some
-or none of them arrive. Neighbour discovery, of which the meaning lets pass what is honest, is left out.
+or none of them arrive. Asked about are whole packets, and in IPv6 neither ICMPv6, of which only honest
+neighbour discovery passes, nor chains of extension headers that may hide it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from cloison.addresses import format_mac
 from controller.flows.text import field_text, value_text
 from controller.verify.explore import Question, explore
 from controller.verify.intent import NetworkIntent, PortIntent, World
-from controller.verify.packet import ETH_IPV4, ETH_IPV6, FIELD_MASKS, OFFSETS, PROTO_ICMPV6, UNTAGGED, Cube
+from controller.verify.packet import ETH_IPV4, ETH_IPV6, FIELD_MASKS, OFFSETS, UNTAGGED, Cube
 from controller.verify.semantics import GROUPS4, GROUPS6, LINK_LOCAL6, receiver_of
 from controller.verify.space import Region, member, without
 
 ANY = "any protocol"
+# ICMPv6; and of extension headers (RFC 8200, section 4) hop-by-hop, routing, fragment, destination options.
+_NOT_PLAIN6 = (58, 0, 43, 44, 60)
 
 
 def spaces(world: World, sender: PortIntent, receiver: PortIntent) -> Iterator[str]:
@@ -51,7 +54,7 @@ def _questions(
         yield words, _region(sender, eth_type=ETH_IPV4, ipv4_src=source, ipv4_dst=target)
     for source, target in _pairs(sender, receiver, 6):
         words = f"IPv6 {IPv6Address(source)} -> {IPv6Address(target)}"
-        yield words, _not_icmp6(_region(sender, eth_type=ETH_IPV6, ipv6_src=source, ipv6_dst=target))
+        yield words, _plain6(_region(sender, eth_type=ETH_IPV6, ipv6_src=source, ipv6_dst=target))
     # What a guest that routes may be sent: the address is nobody's here, so the MAC decides.
     words = f"to {format_mac(receiver.mac)} with an address outside the network's subnets"
     for address in sender.addresses:
@@ -63,7 +66,7 @@ def _questions(
         else:
             region = _region(sender, eth_type=ETH_IPV6, ipv6_src=source, eth_dst=receiver.mac)
             known = (*network.ranges6, LINK_LOCAL6, GROUPS6)
-            yield f"IPv6 from {address} {words}", _outside(_not_icmp6(region), "ipv6_dst", known)
+            yield f"IPv6 from {address} {words}", _outside(_plain6(region), "ipv6_dst", known)
 
 
 def _pairs(sender: PortIntent, receiver: PortIntent, version: int) -> Iterator[tuple[int, int]]:
@@ -75,14 +78,14 @@ def _pairs(sender: PortIntent, receiver: PortIntent, version: int) -> Iterator[t
 
 def _region(sender: PortIntent, **fields: int) -> Region:
     value = mask = 0
-    for name, number in (("vlan_vid", UNTAGGED), ("eth_src", sender.mac), *fields.items()):
+    for name, number in (("vlan_vid", UNTAGGED), ("ip_frag", 0), ("eth_src", sender.mac), *fields.items()):
         value |= number << OFFSETS[name]
         mask |= FIELD_MASKS[name]
     return Region(value, mask)
 
 
-def _not_icmp6(region: Region) -> Region:
-    return _outside(region, "ip_proto", ((PROTO_ICMPV6, -1),))
+def _plain6(region: Region) -> Region:
+    return _outside(region, "ip_proto", tuple((number, -1) for number in _NOT_PLAIN6))
 
 
 def _outside(region: Region, name: str, ranges: tuple[tuple[int, int], ...]) -> Region:

@@ -3,6 +3,13 @@
 A solicitation names the sender's own MAC as source link-layer address, or none; an advertisement is for
 one of its addresses and names its own MAC, or none. Hop limit 255, code 0. Router advertisements and
 redirects never. All other IPv6 passes: its source was checked in ADMISSION.
+
+Nothing may hide behind fragmentation. No neighbour discovery in fragments (RFC 6980), no first fragment that
+ends before the ICMPv6 type, no header chain that breaks off (RFC 7112): what comes after could be anything.
+Later fragments of what passed do pass. This needs a bridge that shows layer 4 of first fragments
+(OFPC_FRAG_NX_MATCH, which the session sets); one that does not shows type 0, and no fragment passes.
+
+A ping of 3000 bytes: its first fragment shows type 128 and passes, the others show protocol 44 and pass.
 """
 
 from __future__ import annotations
@@ -12,31 +19,54 @@ from typing import Any
 
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
+    DESTINATION_OPTIONS,
     ETH_IPV6,
+    FRAGMENT,
+    FRAGMENT_HEADER,
+    HOP_BY_HOP,
     IP_PROTO_ICMPV6,
     ND_HOP_LIMIT,
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
+    NOT_A_LATER_FRAGMENT,
     REDIRECT,
     ROUTER_ADVERTISEMENT,
+    ROUTER_SOLICITATION,
+    ROUTING,
 )
 from controller.compiler.pipeline import ADDRESSING, ND_GUARD
 from controller.compiler.registers import FROM_PORT
 from controller.compiler.view import PortView
 from controller.flows import Flow, Match, match
 
+HIDDEN = 300
 OWN = 200
 REFUSE = 100
 PASS = 10
 
 # Open vSwitch shows an absent link-layer address option as zero (ovs-fields(7), nd_sll and nd_tll).
 NO_OPTION = 0
+# What Open vSwitch shows where the packet ends before the type. RFC 4443 reserves it: nobody sends it.
+NO_TYPE = 0
+_DISCOVERY = (
+    ROUTER_SOLICITATION,
+    ROUTER_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
+    NEIGHBOUR_ADVERTISEMENT,
+    REDIRECT,
+)
 
 
 def static_flows() -> Iterator[Flow]:
     """Refuse what no guest may say; let through what is not neighbour discovery."""
     anonymous = _nd(NEIGHBOUR_SOLICITATION, icmpv6_code=0, ip_ttl=ND_HOP_LIMIT, ipv6_nd_sll=NO_OPTION)
     yield ND_GUARD.flow(OWN, anonymous, goto=ADDRESSING, cookie=STATIC)
+    for kind in (NO_TYPE, *_DISCOVERY):
+        yield ND_GUARD.flow(HIDDEN, _nd(kind, ip_frag=FRAGMENT), cookie=STATIC)
+    for header in (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS):
+        yield ND_GUARD.flow(HIDDEN, match(eth_type=ETH_IPV6, ip_proto=header), cookie=STATIC)
+    broken = match(eth_type=ETH_IPV6, ip_proto=FRAGMENT_HEADER, ip_frag=NOT_A_LATER_FRAGMENT)
+    yield ND_GUARD.flow(HIDDEN, broken, cookie=STATIC)
     for kind in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
         yield ND_GUARD.flow(REFUSE, _nd(kind), cookie=STATIC)
     yield ND_GUARD.flow(PASS, match(eth_type=ETH_IPV6), goto=ADDRESSING, cookie=STATIC)

@@ -1,0 +1,378 @@
+"""Contracts that were proved before under other names: most ports and networks differ by nothing else.
+
+The shape of a contract is the rules it can meet, with what is the port's or network's own (MAC, addresses,
+OpenFlow port, number, VNI) replaced by its role. Why a verdict may be used again: say two contracts have one
+shape. Then, field by field, exchanging the own values of one for those of the other turns the rules, and
+what is meant, of the one into those of the other; the exchange maps packets one to one. It is sound only
+where rules compare such a field with whole values: a value that is nobody's own stays what it is in both, so
+it is in the shape as it is. Whatever does not fit (a mask on such a field, an action not listed here) has no
+shape, and contracts.py decides from the rules themselves, as it does for each shape once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+
+from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.names import HostName
+from controller.verify import contracts
+from controller.verify.contracts import ADDRESSING, FORWARD, FROM_PORT, NETWORK, ORIGIN, Place
+from controller.verify.grammar import OFPORT_MAX
+from controller.verify.intent import Members, NetworkIntent, PortIntent, World
+from controller.verify.packet import FIELD_MASKS, OFFSETS
+from controller.verify.symbolic import Bridge, Rule, Table
+
+SHAPES_MAX = 10_000
+Shape = Hashable
+Names = Mapping[str, Mapping[int, Shape]]
+"""For each field in which something has a role: the role of each own value."""
+
+_OWN_PORT, _OWN_NETWORK, _OWN_SENDER = (True, False, False), (False, True, False), (False, False, True)
+_COMMON = (False, False, False)
+_MAC, _VNI, _NUMBER, _OFPORT, _DEVICE = "own MAC", "own VNI", "own number", "own port", "own device"
+_REG0, _REG1, _REG2, _REG3 = (OFFSETS[name] for name in (NETWORK, FROM_PORT, "reg2", ORIGIN))
+_TO_PORT_BITS = 16
+_ETH_DST, _LOW32 = OFFSETS["eth_dst"], 0xFFFFFFFF
+# Fields of a packet in which `contracts.admission` compares with what is the port's own.
+_CLAIMS = (
+    "eth_src",
+    "arp_sha",
+    "arp_spa",
+    "ipv4_src",
+    "ipv6_src",
+    "ipv6_nd_target",
+    "ipv6_nd_sll",
+    "ipv6_nd_tll",
+)
+_AIMS = ("eth_dst", "ipv4_dst", "arp_tpa", "ipv6_dst", "ipv6_nd_target")
+# What a rule for every port may say of these: that a link-layer option is absent.
+_NEUTRAL = {"ipv6_nd_sll": {0: 0}, "ipv6_nd_tll": {0: 0}}
+
+
+class Shapeless(Exception):
+    """These rules have no shape: look at them."""
+
+
+class Known:
+    """Verdicts by shape. Holds no reference to what they were found on."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[Shape, bool] = {}
+
+    def admission(self, bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
+        """As contracts.admission."""
+        device = world.by_tunnel.get((host, ofport))
+        port = world.by_ofport.get((host, ofport))
+        network = world.networks.get(port.name.parent) if port is not None and device is None else device
+        if network is not None:
+            try:
+                if device is not None:
+                    shape = _arrival_shape(bridge, device, ofport)
+                else:
+                    assert port is not None, (host, ofport)
+                    shape = _admission_shape(bridge, port, network)
+                if self._known(shape, lambda: contracts.admission(bridge, world, host, ofport)):
+                    return True
+            except Shapeless:
+                pass
+        return contracts.admission(bridge, world, host, ofport)
+
+    def forwarding(self, bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
+        """As contracts.forwarding. All frames are those of each MAC that a port or a rule has, and the rest."""
+        try:
+            own = _Own(bridge, place)
+            if macs is not None:
+                return all(self._forwards_mac(bridge, place, own, mac) for mac in macs)
+            local = place.members.by_host.get(place.host, {}).values()
+            named = own.macs.union(*(port.frame_macs for port in local))
+            if self._forwards_rest(place, own) and all(
+                self._forwards_mac(bridge, place, own, mac) for mac in named
+            ):
+                return True
+        except Shapeless:
+            pass
+        return contracts.forwarding(bridge, place, macs)
+
+    def _forwards_mac(self, bridge: Bridge, place: Place, own: _Own, mac: int) -> bool:
+        port = place.members.by_frame_mac.get(mac)
+        if port is not None and port.host != place.host:
+            port = None
+        try:
+            shape = _mac_shape(own, mac, port)
+            strict = place._replace(members=_only(port), strict=True)
+            if self._known(shape, lambda: contracts.forwarding(bridge, strict, (mac,))):
+                return True
+        except Shapeless:
+            pass
+        return contracts.forwarding(bridge, place, (mac,))
+
+    def _forwards_rest(self, place: Place, own: _Own) -> bool:
+        """Frames whose MAC no rule names: they meet only the rules without one. Stricter than need be."""
+        rules = (*own.common, *own.nameless)
+
+        def proved() -> bool:
+            bridge = Bridge()
+            for rule in rules:
+                bridge.add(rule)
+            return contracts.forwarding(bridge, place._replace(members=Members(), strict=True))
+
+        return self._known(("rest", own.shape), proved)
+
+    def _known(self, shape: Shape, prove: Callable[[], bool]) -> bool:
+        verdict = self._verdicts.get(shape)
+        if verdict is None:
+            if len(self._verdicts) >= SHAPES_MAX:
+                self._verdicts.clear()
+            verdict = self._verdicts[shape] = prove()
+        return verdict
+
+
+def _only(port: PortIntent | None) -> Members:
+    members = Members()
+    if port is not None:
+        members.add(port)
+    return members
+
+
+# --- rules and their shapes --------------------------------------------------------------------------------
+
+Write = Callable[[int, int, int], Shape]
+"""The shape of writing (at, bits, value); raises Shapeless."""
+
+
+def _of_rules(rules: Iterable[Rule], names: Names, write: Write) -> Shape:
+    return frozenset([_of_rule(rule, names, write) for rule in rules])
+
+
+def _of_rule(rule: Rule, names: Names, write: Write) -> Shape:
+    terms: list[Shape] = []
+    for field, value, mask in rule.flow.match:
+        own = names.get(field.name)
+        if own is None:
+            terms.append((field.name, value, mask))
+        elif mask != field.all_ones:
+            raise Shapeless
+        else:
+            terms.append((field.name, own.get(value, value)))
+    steps: list[Shape] = []
+    for verb, a, b, c in rule.steps:
+        if verb == "write":
+            steps.append(write(a, b, c))
+        elif (verb, a, b) == ("output-field", _REG2, _TO_PORT_BITS):
+            steps.append(verb)
+        else:
+            raise Shapeless
+    return rule.table, rule.priority, tuple(terms), tuple(steps), rule.goto
+
+
+def _no_write(at: int, bits: int, value: int) -> Shape:
+    raise Shapeless
+
+
+def _filed(table: Table, allowed: tuple[bool, bool, bool], value: int) -> list[Rule]:
+    """The rules of a table filed under one value; raises Shapeless if others are filed in other ways."""
+    key = tuple(value if filed else None for filed in allowed)
+    found: list[Rule] = []
+    for shape, shelf in table.shelves.items():
+        if shape == allowed:
+            for rules in shelf.get(key, {}).values():
+                found += rules
+        elif shape != _COMMON:
+            raise Shapeless
+    return found
+
+
+def _common_shape(table: Table) -> Shape:
+    """The shape of the rules for every port; kept in the table until one of them changes."""
+    if table.common is None:
+        rules = [
+            r
+            for by_mac in table.shelves.get(_COMMON, {}).values()
+            for rules in by_mac.values()
+            for r in rules
+        ]
+        table.common = (_shape_of_common(rules),)
+    shape = table.common[0]
+    if shape is None:
+        raise Shapeless
+    return shape
+
+
+def _shape_of_common(rules: Iterable[Rule]) -> Shape | None:
+    """None unless they say nothing that could be about one port in particular."""
+    names = {name: _NEUTRAL.get(name, {}) for name in (*_CLAIMS, "in_port", NETWORK, FROM_PORT)}
+    for rule in rules:
+        if any(field.name in names and value not in names[field.name] for field, value, _ in rule.flow.match):
+            return None
+    try:
+        return _Once(_of_rules(rules, names, _no_write))
+    except Shapeless:
+        return None
+
+
+class _Once:
+    """A shape whose hash is worked out once."""
+
+    __slots__ = ("_hash", "_shape")
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape, self._hash = shape, hash(shape)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, _Once) and self._shape == other._shape)
+
+
+# --- admission ---------------------------------------------------------------------------------------------
+
+
+def _admission_shape(bridge: Bridge, port: PortIntent, network: NetworkIntent) -> Shape:
+    addresses4 = {value: (4, n) for n, value in enumerate(port.addresses4)}
+    addresses6 = {value: (6, n) for n, value in enumerate(port.addresses6)}
+    if not port.mac or (len(addresses4), len(addresses6)) != (len(port.addresses4), len(port.addresses6)):
+        raise Shapeless
+    mac = {port.mac: _MAC}
+    names: dict[str, Mapping[int, Shape]] = {
+        "eth_src": mac, "arp_sha": mac, "ipv6_nd_sll": mac, "ipv6_nd_tll": mac,
+        "ipv4_src": addresses4, "arp_spa": addresses4, "ipv6_src": addresses6, "ipv6_nd_target": addresses6,
+        "in_port": {port.ofport: _OFPORT}, NETWORK: {network.vni: _VNI}, FROM_PORT: {port.number: _NUMBER},
+    }  # fmt: skip
+    write = _registers(network.vni, port.number)
+    parts: list[Shape] = ["admission", len(addresses4), len(addresses6)]
+    for number, table in bridge.tables.items():
+        if number >= ADDRESSING or not table.rules:
+            continue
+        own = _filed(table, _OWN_SENDER, port.number) if number else _filed(table, _OWN_PORT, port.ofport)
+        parts.append((number, _common_shape(table), _of_rules(own, names, write)))
+    return _in_order(parts)
+
+
+def _arrival_shape(bridge: Bridge, network: NetworkIntent, ofport: int) -> Shape:
+    table = bridge.tables.get(0)
+    if table is None:
+        raise Shapeless
+    names: dict[str, Mapping[int, Shape]] = {
+        "in_port": {ofport: _DEVICE}, NETWORK: {network.vni: _VNI}, FROM_PORT: {},
+    }  # fmt: skip
+    own = _of_rules(_filed(table, _OWN_PORT, ofport), names, _registers(network.vni, None))
+    return "arrival", _common_shape(table), own
+
+
+def _in_order(parts: list[Shape]) -> Shape:
+    head, tables = parts[:3], parts[3:]
+    return (*head, frozenset(tables))
+
+
+def _registers(vni: int, number: int | None) -> Write:
+    def write(at: int, bits: int, value: int) -> Shape:
+        if (at, bits) == (_REG0, 32):
+            return NETWORK, _VNI if value == vni else value
+        if (at, bits) == (_REG1, 32):
+            return FROM_PORT, _NUMBER if value == number else value
+        if at == _REG3 and bits <= 32:
+            return ORIGIN, bits, value
+        raise Shapeless
+
+    return write
+
+
+# --- forwarding --------------------------------------------------------------------------------------------
+
+
+class _Own:
+    """What FORWARD of one host holds for one network. Raises Shapeless if it is not filed as expected."""
+
+    def __init__(self, bridge: Bridge, place: Place) -> None:
+        vni, tunnel = place.network.vni, place.network.tunnels.get(place.host)
+        if tunnel is not None and not 1 <= tunnel <= OFPORT_MAX:
+            raise Shapeless
+        self.tunnel = tunnel
+        self.names: Names = {name: {} for name in _AIMS} | {NETWORK: {vni: _VNI}, "reg2": {}, "in_port": {}}
+        self.by_mac: list[Mapping[int | None, list[Rule]]] = []
+        self.common: list[Rule] = []
+        for number, table in bridge.tables.items():
+            if number < FORWARD:
+                continue
+            for shape, shelf in table.shelves.items():
+                if shape == _COMMON and number != FORWARD:
+                    self.common += _without_mac(shelf[None, None, None])
+                elif shape == _COMMON or (shape == _OWN_NETWORK and number == FORWARD):
+                    filed = shelf.get((None, vni if shape == _OWN_NETWORK else None, None))
+                    if filed is not None:
+                        self.by_mac.append(filed)
+                else:
+                    raise Shapeless
+        self.nameless = [rule for filed in self.by_mac for rule in filed.get(None, ())]
+        for rule in (*self.common, *self.nameless):
+            if rule.cube[1] & _RULED_OUT:
+                raise Shapeless
+        # The same for whatever MAC: these rules deliver to no port, and look at nothing that has a role.
+        self.shape = _Once(
+            (tunnel is not None, _of_rules((*self.common, *self.nameless), self.names, self.write))
+        )
+
+    @property
+    def macs(self) -> frozenset[int]:
+        """The destination MACs that rules name."""
+        return frozenset(mac for filed in self.by_mac for mac in filed if mac is not None)
+
+    def write(self, at: int, bits: int, value: int) -> Shape:
+        """Of a rule that concerns no port."""
+        return self.write_for(None)(at, bits, value)
+
+    def write_for(self, port: PortIntent | None) -> Write:
+        """Of a rule that may deliver to a port."""
+
+        def write(at: int, bits: int, value: int) -> Shape:
+            if (at, bits) == (_REG2, _TO_PORT_BITS):
+                if port is not None and value == port.ofport:
+                    return "reg2", _OFPORT
+                return "reg2", _DEVICE if value == self.tunnel else value
+            if (at, bits) == (_ETH_DST, 48) and port is not None:
+                return "eth_dst", _MAC if value == port.mac else value
+            raise Shapeless
+
+        return write
+
+
+# A rule for all frames of a network looks at none of these: they are not the same for two networks.
+_RULED_OUT = sum(FIELD_MASKS[name] for name in (*_AIMS, "reg2", "in_port"))
+
+
+def _without_mac(filed: Mapping[int | None, list[Rule]]) -> Iterator[Rule]:
+    for mac, rules in filed.items():
+        if mac is not None:
+            raise Shapeless
+        yield from rules
+
+
+def _mac_shape(own: _Own, mac: int, port: PortIntent | None) -> Shape:
+    if port is not None and (port.ofport == own.tunnel or not 1 <= port.ofport <= OFPORT_MAX):
+        raise Shapeless
+    role = {WIRE4_PREFIX: 4, WIRE6_PREFIX: 6}.get(mac >> 32, 0)
+    if not role and (mac >> 40 & 1 or (port is not None and mac != port.mac)):
+        raise Shapeless
+    names: dict[str, Mapping[int, Shape]] = {**own.names, "eth_dst": {mac: "wanted MAC"}}
+    owned = 0
+    if role == 4:
+        names["ipv4_dst"] = names["arp_tpa"] = {mac & _LOW32: "wanted address"}
+        owned = port is not None and mac & _LOW32 in port.addresses4
+    elif role == 6 and port is not None:
+        addresses = [a for a in port.addresses6 if a & _LOW32 == mac & _LOW32]
+        owned = len(addresses)
+        names["ipv6_dst"] = names["ipv6_nd_target"] = {a: (6, n) for n, a in enumerate(addresses)}
+    rules = [rule for filed in own.by_mac for rule in filed.get(mac, ())]
+    if role == 6:
+        _check_addresses(rules, mac & _LOW32, names["ipv6_dst"])
+    here = _of_rules(rules, names, own.write_for(port))
+    return "MAC", role, owned, port is not None, own.shape, here
+
+
+def _check_addresses(rules: Iterable[Rule], low: int, own: Mapping[int, Shape]) -> None:
+    """An address with the same low bits that is not the port's own would keep its name in no exchange."""
+    for rule in rules:
+        for field, value, _ in rule.flow.match:
+            if field.name in ("ipv6_dst", "ipv6_nd_target") and value & _LOW32 == low and value not in own:
+                raise Shapeless
