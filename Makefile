@@ -114,6 +114,14 @@ test: root deps  ## All tests, with real etcd, Open vSwitch, kernel and Mininet;
 	EFFORT=full $(BIN)/pytest -n 2 -m "not system and not lab" $(ARGS)
 	EFFORT=full $(BIN)/pytest -m "system or lab" $(ARGS)
 
+.PHONY: mutants
+mutants: deps  ## Damage correct states in many ways: is all harm caught? N= how many (10000), OUT=FILE writes JSON
+	$(PYTHON) -m tests.mutants --n $(or $(N),10000) $(if $(OUT),--out $(OUT))
+
+.PHONY: bench
+bench: deps  ## How long the proof takes at scale: BENCH=long for more sizes, OUT=FILE writes JSON
+	$(PYTHON) -m tests.bench_verify $(if $(filter long,$(BENCH)),--long) $(if $(OUT),--out $(OUT))
+
 .PHONY: demo
 demo: root deps  ## Two tenants with one address plan on three hosts: KEEP=1 leaves it up, OUT=FILE writes JSON
 	$(PYTHON) -m topologies demo $(if $(KEEP),--keep) $(if $(OUT),--out $(OUT))

@@ -140,6 +140,7 @@ class Reconciler:
         self._carry_out(
             impact, units, plans, self._gate.load(intent, units, plans, self._revision), self._revision
         )
+        self._retrial.refused(())
         self._release.load(state)
 
     def _process(self, revisions: Sequence[RevisionChanges]) -> None:
@@ -174,8 +175,9 @@ class Reconciler:
 
         What is refused together is judged again apart: only who is at fault is held up.
         """
+        refused = self._gate.refused
         units = self._work_out(impact, hosts, since)
-        if units:
+        if units or self._gate.refused > refused:
             self._retrial.refused(units)
 
     def _work_out(self, impact: Impact, hosts: set[HostName], since: int) -> set[HostUnit]:
@@ -187,7 +189,7 @@ class Reconciler:
         known = {str(unit[-1]) for _, unit in self._retrial.withheld() - judged}
         verdict = self._gate.examine(delta, units, plans, flows, self._revision, known)
         self._carry_out(impact, units, plans, verdict, since)
-        return judged & self._retrial.withheld() if verdict.refused else set()
+        return judged & self._retrial.withheld()
 
     def _judge_again(self, host: HostName, unit: Unit) -> None:
         """Work out one unit anew that was refused, apart from all others."""

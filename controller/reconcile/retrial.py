@@ -48,26 +48,27 @@ class Retrial:
         }
 
     def refused(self, units: Iterable[HostUnit]) -> None:
-        """These were refused together."""
+        """Something was refused, these units together."""
         self._apart.update(units)
         self._wake.set()
 
     async def run(self) -> None:
         """Judge again for ever; ends by being cancelled."""
-        delay_s = RETRY_MIN_S
+        loop, delay_s, due_at = asyncio.get_running_loop(), RETRY_MIN_S, None
         while True:
-            waiting = self.withheld(_RETRIED) or self._held()
-            delay_s = delay_s if waiting else RETRY_MIN_S
+            if not self.withheld(_RETRIED) and not self._held():
+                delay_s, due_at = RETRY_MIN_S, None
+            elif due_at is None:
+                due_at = loop.time() + delay_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay_s if waiting else None):
+                async with asyncio.timeout_at(due_at):
                     await self._wake.wait()
+            self._wake.clear()
             try:
-                if self._wake.is_set():
-                    self._wake.clear()
-                    units, self._apart = self._apart, set()
-                    await self._judge_apart(units)
-                else:
-                    delay_s = min(2 * delay_s, RETRY_MAX_S)
+                units, self._apart = self._apart, set()
+                await self._judge_apart(units)
+                if due_at is not None and loop.time() >= due_at:
+                    delay_s, due_at = min(2 * delay_s, RETRY_MAX_S), None
                     await self._judge_apart(self.withheld(_RETRIED))
                     self._release_plans()
             except Exception:  # noqa: BLE001 - what is refused stays refused, and is looked at again

@@ -44,6 +44,17 @@ def wrong_entries(
                 yield _violation(network, host, mac, wanted, got, world.members_of(network.name))
 
 
+def right(held: Fdb, host: HostName, macs: Whereabouts) -> bool:
+    """Tell, fast, whether `wrong_entries` has nothing to say; False if that is not sure."""
+    get = held.get
+    for (at, vtep), here in macs.items():
+        wanted = None if at == host else vtep
+        for mac in here:
+            if get(mac) is not wanted:
+                return False
+    return True
+
+
 def suspects(world: World, network: NetworkIntent, host: HostName, held: Fdb | None, whole: Fdb) -> set[int]:
     """Return MACs among which all wrong entries of a host are; fast where nothing is wrong.
 

@@ -99,13 +99,10 @@ class Hosts(dict[HostName, Held]):
         held = self[name] = Held()
         return held
 
-    def change_fdb(self, host: HostName, vni: int, change: FdbChange | None) -> bool:
-        """As Held.change_fdb, on one host."""
-        kept = self[host].change_fdb(vni, change)
-        if not kept:
-            holders = self._holders.setdefault(vni, set())
-            (holders.discard if change is None else holders.add)(host)
-        return kept
+    def hold(self, host: HostName, vni: int, *, holds: bool) -> None:
+        """Note that a host has an FDB of a network, or has none any more."""
+        holders = self._holders.setdefault(vni, set())
+        (holders.add if holds else holders.discard)(host)
 
     def holders(self, vni: int) -> Iterator[HostName]:
         """Hosts that have an FDB of a network."""

@@ -30,11 +30,11 @@ from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
 from controller.verify import contracts
 from controller.verify.contracts import Place
-from controller.verify.fdb import suspects, whereabouts, whole_fdb, wrong_entries
+from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong_entries
 from controller.verify.findings import Findings
 from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
-from controller.verify.intent import Intent, IntentDelta, World
+from controller.verify.intent import Intent, IntentDelta, NetworkIntent, World
 from controller.verify.known import Known
 from controller.verify.path import HostState
 from controller.verify.symbolic import Bridge, Undefined, match_cube
@@ -49,6 +49,9 @@ class Verifier:
         self.world = World()
         self.hosts = Hosts()
         self._known = Known()
+        # Contracts that did not hold when last asked, although no packet was mistreated then: a change that
+        # does not touch them may yet give them a victim.
+        self._suspects = Touched()
 
     def check(
         self, delta: IntentDelta | None = None, changes: Mapping[HostName, HostChange] | None = None
@@ -57,18 +60,18 @@ class Verifier:
 
         The change is kept even if something is wrong with it: who refuses it takes it back by another call.
         """
-        touched = Touched()
+        touched, self._suspects = self._suspects, Touched()
         if delta:
             touched.before(self.world, delta)
             self.world.apply(delta)
             touched.after(self.world, delta)
-        found = [v for host, change in (changes or {}).items() for v in self._take(host, change, touched)]
+        found = self._take(changes or {}, touched)
         return [*found, *self._identifiers(touched), *self._fdb(touched), *self._flows(touched)]
 
     def load(self, delta: IntentDelta, changes: Mapping[HostName, HostChange]) -> list[Violation]:
         """Take over without checking more than each flow by itself."""
         self.world.apply(delta)
-        return [v for host, change in changes.items() for v in self._take(host, change, None)]
+        return self._take(changes, None)
 
     def check_everything(self) -> list[Violation]:
         """Return what is wrong in all that is held."""
@@ -79,12 +82,34 @@ class Verifier:
         touched.devices |= self.world.by_tunnel.keys()
         return [*self._identifiers(touched), *self._fdb_everywhere(), *self._flows(touched)]
 
-    def _take(self, host: HostName, change: HostChange, touched: Touched | None) -> Iterator[Violation]:
-        held, note = self.hosts[host], touched if touched is not None else Touched()
+    def _take(self, changes: Mapping[HostName, HostChange], touched: Touched | None) -> list[Violation]:
+        """Take over changes of hosts. Most are of forwarding databases alone, on every host of a network."""
+        found: list[Violation] = []
+        hosts = self.hosts
+        for host, change in changes.items():
+            held = hosts[host]
+            if change.removed or change.added:
+                found += self._take_flows(host, change, touched)
+            for vni, fdb in change.fdb.items():
+                kept = held.change_fdb(vni, fdb)
+                if not kept:
+                    hosts.hold(host, vni, holds=fdb is not None)
+                if touched is not None and not (kept and touched.expects(self.world, vni, fdb)):
+                    touched.entries_of(host, vni, fdb if kept else None)
+            if change.devices:
+                held.change_devices(change.devices)
+                if touched is not None:
+                    touched.devices.update((host, ofport) for ofport in change.devices)
+            if held.irregular and touched is not None:
+                touched.host(self.world, host)
+        return found
+
+    def _take_flows(self, host: HostName, change: HostChange, touched: Touched | None) -> Iterator[Violation]:
+        held = self.hosts[host]
         for gone in change.removed:
             held.remove(gone)
             if touched is not None:
-                note.flow(self.world, host, gone.table, match_cube(gone.match))
+                touched.flow(self.world, host, gone.table, match_cube(gone.match))
         for flow in change.added:
             try:
                 rule = held.add(flow)
@@ -92,14 +117,7 @@ class Verifier:
                 yield Violation(FORBIDDEN_FLOW, str(refused), host, path=(flow_text(flow),))
                 continue
             if touched is not None:
-                note.flow(self.world, host, rule.table, rule.cube)
-        for vni, fdb in change.fdb.items():
-            kept = self.hosts.change_fdb(host, vni, fdb)
-            note.entries_of(host, vni, fdb if kept else None)
-        held.change_devices(change.devices)
-        note.devices.update((host, ofport) for ofport in change.devices)
-        if held.irregular and touched is not None:
-            touched.host(self.world, host)
+                touched.flow(self.world, host, rule.table, rule.cube)
 
     def _identifiers(self, touched: Touched) -> Iterator[Violation]:
         for what, within, value in self.world.clashes:
@@ -126,9 +144,9 @@ class Verifier:
                 continue
             where = whereabouts(self.world, network, macs)
             for host in self._fdb_hosts(name):
-                yield from wrong_entries(
-                    self.world, network, host, self.hosts[host].fdb.get(network.vni), where
-                )
+                held = self.hosts[host].fdb.get(network.vni)
+                if held is None or not right(held, host, where):
+                    yield from wrong_entries(self.world, network, host, held, where)
         for (host, vni), changed in touched.fdb_here.items():
             network = self.world.by_vni.get(vni)
             done = touched.fdb_everywhere.get(network.name) if network is not None else None
@@ -176,24 +194,34 @@ class Verifier:
                 host, partial(self._known.admission, world=self.world, host=host, ofport=ofport)
             ):
                 findings.entry(host, ofport)
+                self._suspects.entries.add((host, ofport))
         for host in touched.strangers:
             if not self._holds(host, partial(contracts.strangers, known=self.world.ofports_of(host))):
                 findings.strangers(host)
+                self._suspects.strangers.add(host)
         verdicts: contracts.Addressed = {}
         for host, name in touched.addressing:
             network = self.world.networks.get(name)
+            if not self.world.ports_on(host, name):
+                continue  # nobody sends; the first port to come touches this again (Touched._port)
             if network is not None and not self._holds(
                 host, partial(contracts.addressing, network=network, verdicts=verdicts)
             ):
                 findings.senders(host, name)
+                self._suspects.addressing.add((host, name))
         for (host, name), macs in touched.forwarding.items():
             network = self.world.networks.get(name)
-            if network is None:
+            if network is None or not self._present(host, network):
                 continue
             place = Place(self.world.members_of(name), host, network)
             if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
                 findings.network(host, network, macs)
+                self._suspects.forward((host, name), macs)
         yield from findings.violations()
+
+    def _present(self, host: HostName, network: NetworkIntent) -> bool:
+        """Tell whether frames of a network can come to a host's FORWARD: from a port, or out of a device."""
+        return host in network.tunnels or bool(self.world.ports_on(host, network.name))
 
     def _holds(self, host: HostName, contract: Callable[[Bridge], bool]) -> bool:
         """Tell whether a contract is known to hold for a host's bridge."""

@@ -78,7 +78,7 @@ class Known:
         return contracts.admission(bridge, world, host, ofport)
 
     def forwarding(self, bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
-        """As contracts.forwarding. All frames are those of each MAC that a port or a rule has, and the rest."""
+        """As contracts.forwarding. All frames: those of each MAC that a port or a rule has, and the rest."""
         try:
             own = _Own(bridge, place)
             if macs is not None:
@@ -99,8 +99,12 @@ class Known:
             port = None
         try:
             shape = _mac_shape(own, mac, port)
-            strict = place._replace(members=_only(port), strict=True)
-            if self._known(shape, lambda: contracts.forwarding(bridge, strict, (mac,))):
+
+            def proved() -> bool:
+                alone = place._replace(members=_only(port), strict=True)
+                return contracts.forwarding(bridge, alone, (mac,))
+
+            if self._known(shape, proved):
                 return True
         except Shapeless:
             pass

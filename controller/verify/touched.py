@@ -31,19 +31,25 @@ class Touched:
     fdb_everywhere: dict[NetworkName, set[int]] = field(default_factory=dict)
     fdb_here: dict[tuple[HostName, int], frozenset[int] | None] = field(default_factory=dict)
     devices: set[tuple[HostName, int]] = field(default_factory=set)
-    # The MACs of a change that many hosts share, worked out once; it holds the change, so that its id stays.
-    _shared: dict[int, tuple[FdbChange, frozenset[int]]] = field(default_factory=dict)
+    # As fdb_everywhere, by VNI: what the changes of hosts are held against, one by one.
+    _expected: dict[int, set[int]] = field(default_factory=dict)
     _networks: set[NetworkName] = field(default_factory=set)
     _tunnels: set[Spot] = field(default_factory=set)
 
+    def expects(self, world: World, vni: int, change: FdbChange | None) -> bool:
+        """Tell whether the entries of a change are in fdb_everywhere; ask when world has changed."""
+        expected = self._expected.get(vni)
+        if expected is None:
+            network = world.by_vni.get(vni)
+            name = network.name if network is not None else None
+            expected = self._expected[vni] = self.fdb_everywhere.get(name, set()) if name else set()
+        if change is None or not expected:
+            return False
+        return expected.issuperset(change.upserted) and expected.issuperset(change.removed)
+
     def entries_of(self, host: HostName, vni: int, change: FdbChange | None) -> None:
         """Add FDB entries of one host; None for all of a network."""
-        macs = None
-        if change is not None:
-            shared = self._shared.get(id(change))
-            if shared is None:
-                shared = self._shared[id(change)] = (change, change.macs)
-            macs = shared[1]
+        macs = change.macs if change is not None else None
         spot = host, vni
         if spot in self.fdb_here and macs is not None:
             known = self.fdb_here[spot]
@@ -131,7 +137,7 @@ class Touched:
         for port_name in delta.ports:
             port = world.ports.get(port_name)
             if port is not None:
-                self._port(port)
+                self._port(world, port)
         for name in self._networks:
             network = world.networks.get(name)
             if network is None:
@@ -150,9 +156,13 @@ class Touched:
                 for port in world.ports_on(host_name, name).values():
                     self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
 
-    def _port(self, port: PortIntent) -> None:
+    def _port(self, world: World, port: PortIntent) -> None:
         if port.host is None:
             return
+        if len(world.ports_on(port.host, port.name.parent)) <= 1:
+            # The first one (or the last): from now on somebody sends here.
+            self.addressing.add((port.host, port.name.parent))
+            self.forward((port.host, port.name.parent), None)
         macs = port.frame_macs
         self.entries.add((port.host, port.ofport))
         self.forward((port.host, port.name.parent), macs)

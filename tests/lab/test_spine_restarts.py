@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cloison.v1 import network_pb2
+from cloison.v1 import network_pb2, port_pb2
 from tests.lab.observe import devices, entries, peers, reinstalled, tables
 from tests.lab.spine import ACTIVE, SETTLE_S, Site, cloison, missing_names, site, status_code
 from tests.lab.traffic import Pings
@@ -162,16 +162,14 @@ def test_kill_at_any_moment_of_a_change_ends_in_the_same_flows(cloud: Site, vict
     dice = random.Random(SEED)
     before, kernels = tables(cloud.lab), kernel(cloud)
     daemon = cloud.lab.controller if victim == "controller" else agent(cloud, "h1")
-    with traffic(cloud), Churn(cloud) as churn:
+    with traffic(cloud), Churn(cloud) as churn, ThreadPoolExecutor() as pool:
         for number in range(KILLS):
-            mover = threading.Thread(target=_come_and_go, args=(cloud, number), daemon=True)
-            mover.start()
+            mover = pool.submit(_come_and_go, cloud, number)
             # The moment is the test's input, not a wait for a result.
             time.sleep(dice.uniform(0.0, 0.6))
             daemon.kill()
             daemon.start()
-            mover.join(BACK_S)
-            assert not mover.is_alive()
+            mover.result(3 * BACK_S)
     assert churn.calls > 10
     for number, kind in itertools.product(range(8), ("churn", "mover")):
         name = f"tenants/red/networks/web/ports/{kind}{number}"
@@ -185,13 +183,12 @@ def _come_and_go(cloud: Site, number: int) -> None:
     """One port on h1 is made, plugged until it is ACTIVE, and taken away, whatever is down meanwhile."""
     network, port_id = "tenants/red/networks/web", f"mover{number}"
 
-    def made() -> bool:
+    def made() -> port_pb2.Port:
         with contextlib.suppress(grpc.RpcError):
             cloud.create_port(network, port_id, "h1")
-        return cloud.port(f"{network}/ports/{port_id}") is not None
+        return cloud.port(f"{network}/ports/{port_id}")
 
-    wait_until(made, BACK_S, f"{port_id} made")
-    port = cloud.port(f"{network}/ports/{port_id}")
+    port = wait_until(made, BACK_S, f"{port_id} made")
     guest = cloud.lab.plug("h1", port.iface_id, port.mac_address, [], name=port_id)
     cloud.wait_state(port.name, ACTIVE, timeout_s=BACK_S)
     cloud.lab.unplug(guest)

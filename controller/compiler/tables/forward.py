@@ -67,9 +67,8 @@ def network_flows(network: NetworkView) -> Iterator[Flow]:
     }
     out = TO_PORT.load(network.tunnel_ofport)
     yield FORWARD.flow(OVERLAY, match(**from_here), out, goto=OUTPUT, cookie=network.cookie)
-    if network.subnets6:
-        solicited = match(**from_here, **_SOLICITATION)
-        yield FORWARD.flow(SOLICITED_OVERLAY, solicited, out, goto=OUTPUT, cookie=network.cookie)
+    solicited = match(**from_here, **_SOLICITATION)
+    yield FORWARD.flow(SOLICITED_OVERLAY, solicited, out, goto=OUTPUT, cookie=network.cookie)
 
 
 def _deliver(port: PortView, priority: int, matched: Match) -> Flow:
