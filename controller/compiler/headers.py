@@ -28,7 +28,7 @@ REDIRECT = 137
 # RFC 4861, section 7.1: a neighbour discovery message that a router has forwarded is not to be believed.
 ND_HOP_LIMIT = 255
 
-# Extension headers that Open vSwitch steps over (lib/flow.c, parse_ipv6_ext_hdrs__): as the last protocol they
+# Extension headers that Open vSwitch steps over (parse_ipv6_ext_hdrs__ in lib/flow.c): as last protocol they
 # say that the chain breaks off. It shows what breaks off as 0, which is also hop-by-hop options.
 HOP_BY_HOP = 0
 ROUTING = 43

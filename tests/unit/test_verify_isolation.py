@@ -188,3 +188,31 @@ def test_steps_in_any_order_end_the_same(intent: Intent, states: dict[HostName, 
     for host, state in states.items():
         intent_first.check(None, {host: change_to(state)})
     assert flows_first.check_everything() == intent_first.check_everything() == []
+
+
+def test_a_port_comes_and_entries_are_held_against_it(
+    intent: Intent, states: dict[HostName, HostState]
+) -> None:
+    """What changes on other hosts when a port comes: exactly its entries, to its host; nothing else passes."""
+    port = next(p for p in intent.ports.values() if p.host == H1 and p.name.tenant == "t1")
+    vni, vtep = intent.networks[port.name.parent].vni, intent.hosts[H1].vtep
+    assert vtep is not None
+    without = Intent(
+        hosts=intent.hosts,
+        networks=intent.networks,
+        ports=intent.ports | {port.name: replace(port, host=None, ofport=0)},
+    )
+    before = compile_intent(without)
+    right = difference(before, states)
+    entries = dict.fromkeys(port.frame_macs, vtep)
+    wrong = {
+        "to another host": FdbChange(upserted=entries | {port.mac: IPv4Address("172.16.9.9")}),
+        "one missing": FdbChange(upserted={mac: vtep for mac in port.frame_macs if mac != port.mac}),
+        "one too many": FdbChange(upserted=entries | {0x02AABBCCDDEE: vtep}),
+        "taken away at once": FdbChange(removed=tuple(port.frame_macs)),
+    }
+    for name, change in {"": FdbChange(upserted=entries), **wrong}.items():
+        verifier = loaded(without, before)
+        changes = {**right, H2: HostChange(fdb={vni: change})}
+        found = {v.kind for v in verifier.check(IntentDelta(ports={port.name: port}), changes)}
+        assert found == ({kinds.FDB} if name else set()), name
