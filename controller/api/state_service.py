@@ -127,6 +127,7 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
     async def GetStatus(self, request: watch_pb2.GetStatusRequest, context: Any) -> watch_pb2.Status:
         """Return figures about the whole."""
         state, tracker = self._api.store.state, self._tracker
+        gate = tracker.gate_figures()
         return watch_pb2.Status(
             controller=tracker.controller_id,
             version=self._version,
@@ -140,6 +141,9 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
             hosts=len(state.hosts),
             hosts_connected=sum(tracker.host_status(h).agent_connected for h in state.hosts),
             conditions=self._conditions(),
+            gate=gate.mode,
+            gate_checked=gate.checked,
+            gate_refused=gate.refused,
         )
 
     def _conditions(self) -> list[common_pb2.Condition]:

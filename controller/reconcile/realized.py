@@ -18,7 +18,7 @@ from controller.reconcile.binding import Verdict
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
 from controller.reconcile.refusals import Refusals
-from controller.reconcile.tracker import Condition, HostStatus, RefusedInterface
+from controller.reconcile.tracker import Condition, GateFigures, HostStatus, RefusedInterface
 from controller.reconcile.views import live_binding, vxlan_device
 from controller.store.state import State
 
@@ -85,6 +85,7 @@ class RealizedTracker:
         self.epoch = epoch
         self.hosts: dict[HostName, HostActor] = {}
         self.refused = Refusals()
+        self.gate: Callable[[], GateFigures] = GateFigures
         self._state = state
         self._effect: dict[PortName, int] = {}
         self._last: dict[PortName, int] = {}
@@ -254,6 +255,10 @@ class RealizedTracker:
             conditions=tuple(conditions),
             refused_interfaces=tuple(_refused(v) for v in self.refused.of(host)),
         )
+
+    def gate_figures(self) -> GateFigures:
+        """Return what the gate has done."""
+        return self.gate()
 
     def realized_revision(self) -> int:
         """Return the highest revision that every connected host enforces."""

@@ -32,6 +32,7 @@ from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
 from controller.reconcile.retrial import HostUnit, Retrial
 from controller.reconcile.session import AgentSession
+from controller.reconcile.tracker import GateFigures
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
 from controller.reconcile.views import network_view, port_view, vxlan_device
 from controller.store.changes import RevisionChanges
@@ -64,6 +65,7 @@ class Reconciler:
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
         self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
         self.tracker.hosts = self._hosts
+        self.tracker.gate = lambda: GateFigures(self._gate.mode.value, self._gate.checked, self._gate.refused)
         self._agents = Agents(store, self.tracker, self._hosts, self._spawn)
         self._release = ReleaseWorker(store, self._host_holds)
 

@@ -44,6 +44,15 @@ class HostStatus:
     refused_interfaces: tuple[RefusedInterface, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class GateFigures:
+    """What the gate does, and how many changes it has checked and refused since the start."""
+
+    mode: str = "off"
+    checked: int = 0
+    refused: int = 0
+
+
 class StatusChanges(Protocol):
     """Ports whose status changed since the subscription, each once however often it changed meanwhile."""
 
@@ -79,6 +88,10 @@ class Tracker(Protocol):
 
     def host_status(self, host: HostName) -> HostStatus:
         """Return what the sessions of a host say; never raises for an unknown one."""
+        ...
+
+    def gate_figures(self) -> GateFigures:
+        """Return what the gate has done."""
         ...
 
     def realized_revision(self) -> int:

@@ -11,6 +11,8 @@ in a network: checked). Then, for a packet that enters host h by a port of netwo
 So the receiver is semantics.receiver_of, and conversely. Each step speaks of one host: it can be checked
 again alone when something it speaks of changes (touched.py).
 
+Contracts that differ only in names are decided once (known.py).
+
 Sound: what passes is right, for every packet of packet.py's fields. Complete: where a contract does not
 hold, exact.Judge decides with whole paths, and only a packet that is really mistreated is a violation; to
 that come flows that may not exist whatever they match (grammar.py), an FDB entry or device too many or too

@@ -26,7 +26,6 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, SNAP, Ether
 from scapy.packet import Packet, Raw
 
-
 ME, ME4, ME6, MELL = "52:54:00:00:00:11", "10.0.0.11", "fd00:10::11", "fe80::5054:ff:fe00:11"
 YOU, YOU4, YOU6, YOULL = "52:54:00:00:00:12", "10.0.0.12", "fd00:10::12", "fe80::5054:ff:fe00:12"
 HIM, HIM4, HIM6, HIMLL = "52:54:00:00:00:13", "10.0.0.13", "fd00:10::13", "fe80::5054:ff:fe00:13"

@@ -14,32 +14,38 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
-from scapy.layers.inet6 import (
-    ICMPv6EchoRequest,
-    ICMPv6ND_NA,
-    ICMPv6ND_NS,
-    ICMPv6ND_RA,
-    ICMPv6ND_Redirect,
-    ICMPv6NDOptDstLLAddr,
-    ICMPv6NDOptPrefixInfo,
-    ICMPv6NDOptSrcLLAddr,
-    IPv6,
-    IPv6ExtHdrDestOpt,
-    IPv6ExtHdrFragment,
-    IPv6ExtHdrHopByHop,
-    PadN,
-)
-from scapy.layers.l2 import ARP, LLC, SNAP, Ether
-from scapy.packet import Packet, Raw
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Raw
 
+from tests.lab.forgeries import (
+    FORGED,
+    HIM,
+    HIM4,
+    LEGITIMATE,
+    ME,
+    ME4,
+    ME6,
+    ROGUE,
+    YOU,
+    YOU4,
+    YOU6,
+    Named,
+    arp,
+    data,
+    eth,
+    ip4,
+    ip6,
+    vxlan,
+    wrapped,
+)
 from tests.lab.observe import entries, refused_vxlan
 from tests.lab.spine import Site, site
 from tests.lab.traffic import uplinks, wait_reaches
 from topologies.capture import Capture, settle
 from topologies.workload import Workload
 
-from tests.lab.forgeries import *  # placeholder
 MARK = b"SPF" + os.urandom(5)
 SEND_INTERVAL_S = 0.002
 REASON_PEERS = "the host's filter knows peers, not which peer has which network: any peer reaches every VNI"
@@ -59,8 +65,6 @@ def cloud(module_run_dir: Path) -> Iterator[Site]:
                 wait_reaches(cloud.guests["red/p1"], cloud.guests[target], version)
         yield cloud
 
-
-# --- sending ---
 
 def marked(frames: Named) -> dict[bytes, tuple[str, bytes]]:
     """Each frame with a mark of its own at its end, padded before it: mark -> (name, bytes)."""

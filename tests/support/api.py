@@ -30,7 +30,7 @@ from controller.api.auth import Caller
 from controller.api.errors import Unauthenticated
 from controller.api.plan_service import Proof
 from controller.api.server import ApiServer, Config
-from controller.reconcile.tracker import Condition, HostStatus
+from controller.reconcile.tracker import Condition, GateFigures, HostStatus
 from controller.store.memory import MemoryStore
 from controller.store.txn import Txn
 
@@ -85,6 +85,9 @@ class SteeredTracker:
 
     def host_status(self, host: HostName) -> HostStatus:
         return self.hosts.get(host, HostStatus())
+
+    def gate_figures(self) -> GateFigures:
+        return GateFigures("enforce", 12, 3)
 
     def realized_revision(self) -> int:
         return self.realized

@@ -62,6 +62,7 @@ async def test_a_wrong_flow_is_never_sent_and_its_port_says_why(
         assert str(bad) in condition.message, "the objects are named"
         assert "table=" in condition.message, "the way of a packet is shown, flow by flow"
         assert not port_flows_of(h1, 2)
+        assert made.reconciler.tracker.gate_figures().refused >= 1
         other = await made.create_port(3, "h1")
         await made.active(other)
         assert made.status(good) == port_pb2.Port.ACTIVE

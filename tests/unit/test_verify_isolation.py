@@ -193,7 +193,7 @@ def test_steps_in_any_order_end_the_same(intent: Intent, states: dict[HostName, 
 def test_a_port_comes_and_entries_are_held_against_it(
     intent: Intent, states: dict[HostName, HostState]
 ) -> None:
-    """What changes on other hosts when a port comes: exactly its entries, to its host; nothing else passes."""
+    """What changes on other hosts when a port comes: exactly its entries, to its host, and nothing else."""
     port = next(p for p in intent.ports.values() if p.host == H1 and p.name.tenant == "t1")
     vni, vtep = intent.networks[port.name.parent].vni, intent.hosts[H1].vtep
     assert vtep is not None

@@ -83,7 +83,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("controller", "version", "epoch", "revision", "realized_revision", "tenants", "networks", "ports", "ports_active", "hosts", "hosts_connected", "conditions")
+    __slots__ = ("controller", "version", "epoch", "revision", "realized_revision", "tenants", "networks", "ports", "ports_active", "hosts", "hosts_connected", "conditions", "gate", "gate_checked", "gate_refused")
     CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,9 @@ class Status(_message.Message):
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     HOSTS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    GATE_CHECKED_FIELD_NUMBER: _ClassVar[int]
+    GATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
     controller: str
     version: str
     epoch: int
@@ -108,4 +111,7 @@ class Status(_message.Message):
     hosts: int
     hosts_connected: int
     conditions: _containers.RepeatedCompositeFieldContainer[_common_pb2.Condition]
-    def __init__(self, controller: _Optional[str] = ..., version: _Optional[str] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., realized_revision: _Optional[int] = ..., tenants: _Optional[int] = ..., networks: _Optional[int] = ..., ports: _Optional[int] = ..., ports_active: _Optional[int] = ..., hosts: _Optional[int] = ..., hosts_connected: _Optional[int] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ...) -> None: ...
+    gate: str
+    gate_checked: int
+    gate_refused: int
+    def __init__(self, controller: _Optional[str] = ..., version: _Optional[str] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., realized_revision: _Optional[int] = ..., tenants: _Optional[int] = ..., networks: _Optional[int] = ..., ports: _Optional[int] = ..., ports_active: _Optional[int] = ..., hosts: _Optional[int] = ..., hosts_connected: _Optional[int] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., gate: _Optional[str] = ..., gate_checked: _Optional[int] = ..., gate_refused: _Optional[int] = ...) -> None: ...
