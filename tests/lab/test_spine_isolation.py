@@ -280,3 +280,19 @@ def _transfer(source: Workload, target: Workload, size: int) -> int:
                 total += len(data)
             sender.join()
     return total
+
+
+def test_a_guest_does_not_reach_the_stack_of_its_host(cloud: Site) -> None:
+    host, source = cloud.host("h1"), cloud.guests["red/p1"]
+    # A way back, so that silence is the guard's doing and not a missing route's.
+    host.node.ip([f"route add 10.0.0.0/24 dev {source.plug.tap}"])
+    source.ip([f"route add {host.vtep}/32 dev eth0"])
+    try:
+        with source.capture() as heard:
+            assert source.ping(host.vtep, count=2, timeout_s=0.5).received == 0
+            source.send([frames.arp(source.plug.mac, "10.0.0.11", host.vtep)])
+            heard.settle(0.3)
+        assert not [f for f in heard.frames if f.data[12:14] == b"\x08\x06" and f.data[20:22] == b"\0\2"]
+    finally:
+        source.ip([f"route del {host.vtep}/32 dev eth0"])
+        host.node.ip([f"route del 10.0.0.0/24 dev {source.plug.tap}"])
