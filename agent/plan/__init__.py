@@ -8,7 +8,7 @@ from agent.plan.actual import Actual, Firewall, Link, link_name, link_vni
 from agent.plan.digest import FdbDigest, fdb_digest
 from agent.plan.drift import drifts
 from agent.plan.faults import Fault, conditions, plan_faults
-from agent.plan.model import EMPTY_PLAN, HostPlan, NetworkPlan, Vtep, full_deltas
+from agent.plan.model import EMPTY_PLAN, HostPlan, NetworkPlan, Peer, Vtep, full_deltas
 from agent.plan.operations import FdbPut, LinkSpec, Operations, operations
 from agent.plan.scope import Scope, changed, scope_of
 
@@ -25,6 +25,7 @@ __all__ = [
     "NetworkPlan",
     "Operations",
     "Scope",
+    "Peer",
     "Vtep",
     "changed",
     "conditions",

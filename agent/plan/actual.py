@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.plan.digest import FdbDigest
-from agent.plan.model import Vtep
+from agent.plan.model import Peer, Vtep
 from cloison.addresses import Mac
 from cloison.model import Vni
 
@@ -48,12 +48,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """The nftables part: who may send VXLAN to us, and whose frames the host's own IP stack must not see.
+    """The nftables part: who may send VXLAN of which VNI, and whom the host's own IP stack must not hear.
 
     `intact` is False when tables, chains or rules are not as we write them, or are not there.
     """
 
-    peers: frozenset[Vtep] = frozenset()
+    peers: frozenset[Peer] = frozenset()
     guarded: frozenset[str] = frozenset()
     intact: bool = False
 

@@ -17,6 +17,8 @@ from cloison.model import Revision, Vni
 from cloison.v1 import host_sync_pb2 as pb
 
 Vtep = NewType("Vtep", bytes)
+# Who may send frames of which network.
+Peer = tuple[Vni, Vtep]
 """Address of a tunnel end, packed: 4 or 16 bytes in network order."""
 
 VNI_LIMIT = 1 << 24
@@ -49,15 +51,15 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """All networks of this host at one revision. `peer_uses` counts the FDB entries that name each VTEP."""
+    """All networks of this host at one revision. `peer_uses` counts the FDB entries of each VNI and VTEP."""
 
     revision: Revision
     networks: Mapping[Vni, NetworkPlan]
-    peer_uses: Mapping[Vtep, int]
+    peer_uses: Mapping[Peer, int]
 
     @property
-    def peers(self) -> frozenset[Vtep]:
-        """Every VTEP that may send to this host: those its FDBs name."""
+    def peers(self) -> frozenset[Peer]:
+        """Every VTEP that may send to this host, with the network it may send in: those its FDBs name."""
         return frozenset(self.peer_uses)
 
     def apply(self, delta: pb.PlanDelta) -> HostPlan:
@@ -71,7 +73,7 @@ class HostPlan:
             gone = networks.pop(Vni(vni), None)
             if gone is not None:
                 for vtep in gone.fdb.values():
-                    _release(uses, vtep)
+                    _release(uses, (gone.vni, vtep))
         for change in delta.networks:
             known = networks.get(Vni(change.vni)) or NetworkPlan(Vni(change.vni), 0)
             networks[known.vni] = _changed_network(known, change, uses)
@@ -82,20 +84,20 @@ class HostPlan:
 EMPTY_PLAN = HostPlan(Revision(0), MappingProxyType({}), MappingProxyType({}))
 
 
-def _release(uses: dict[Vtep, int], vtep: Vtep) -> None:
-    uses[vtep] -= 1
-    if not uses[vtep]:
-        del uses[vtep]
+def _release(uses: dict[Peer, int], peer: Peer) -> None:
+    uses[peer] -= 1
+    if not uses[peer]:
+        del uses[peer]
 
 
-def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: dict[Vtep, int]) -> NetworkPlan:
+def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: dict[Peer, int]) -> NetworkPlan:
     """Return known after change; uses follows."""
     fdb, rejected = dict(known.fdb), dict(known.rejected)
 
     def forget(mac: int) -> None:
         before = fdb.pop(Mac(mac), None)
         if before is not None:
-            _release(uses, before)
+            _release(uses, (known.vni, before))
         rejected.pop(mac, None)
 
     for mac in change.removed_macs:
@@ -107,7 +109,7 @@ def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: dict[Vte
             continue
         vtep = Vtep(entry.vtep)
         fdb[Mac(entry.mac)] = vtep
-        uses[vtep] = uses.get(vtep, 0) + 1
+        uses[known.vni, vtep] = uses.get((known.vni, vtep), 0) + 1
     return NetworkPlan(known.vni, change.mtu or known.mtu, MappingProxyType(fdb), MappingProxyType(rejected))
 
 

@@ -97,10 +97,10 @@ def entries(host: Host) -> set[tuple[str, str, str]]:
 
 
 def peers(host: Host) -> set[str]:
-    """Addresses from which the host takes VXLAN, as nftables holds them; raises if the table is not there."""
+    """From whom the host takes VXLAN of which VNI, as nftables holds it; raises if the table is not there."""
     done = host.node.run(["nft", "-j", "list", "set", "inet", "cloison", "vteps4"], check=True)
     (body,) = (item["set"] for item in json.loads(done.stdout)["nftables"] if "set" in item)
-    return set(body.get("elem", []))
+    return {f"{address} {vni}" for address, vni in (member["concat"] for member in body.get("elem", []))}
 
 
 def refused_vxlan(host: Host) -> int:

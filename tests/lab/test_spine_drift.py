@@ -230,7 +230,7 @@ HOST: dict[str, Tampering] = {
     ),
     "the filter flushed": lambda v: nft(v, "flush", "ruleset"),
     "a foreign peer let in": lambda v: nft(
-        v, "add", "element", "inet", "cloison", "vteps4", "{", FOREIGN_VTEP, "}"
+        v, "add", "element", "inet", "cloison", "vteps4", "{", FOREIGN_VTEP, ".", "5001", "}"
     ),
     "a rule of the filter deleted": lambda v: nft(v, "flush", "chain", "inet", "cloison", "vxlan"),
     "fail_mode opened": lambda v: vsctl(v, "set-fail-mode", BRIDGE, "standalone"),

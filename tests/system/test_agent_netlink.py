@@ -267,7 +267,7 @@ async def test_only_peers_may_send_vxlan_and_the_bridge_is_not_heard_by_the_host
         await h.run(network(2))
         rules = sh("nft list table inet cloison")
         assert "10.0.0.2" in rules
-        assert "udp dport 4789 ip saddr != @vteps4" in rules
+        assert "udp dport 4789 ip saddr . @th,96,24 != @vteps4" in rules
         assert '"tap1"' in rules
         assert '"tap1"' in sh("nft list table arp cloison")
         await h.run(pb.PlanDelta(revision=2, removed_vnis=[VNI]))
@@ -282,8 +282,8 @@ async def test_only_peers_may_send_vxlan_and_the_bridge_is_not_heard_by_the_host
         "flush chain inet cloison vxlan",
         "add rule inet cloison vxlan accept",
         "insert rule inet cloison guard accept",
-        "add element inet cloison vteps4 { 10.9.9.9 }",
-        "delete element inet cloison vteps4 { 10.0.0.2 }",
+        "add element inet cloison vteps4 { 10.9.9.9 . 5001 }",
+        f"delete element inet cloison vteps4 {{ 10.0.0.2 . {VNI} }}",
         "add element arp cloison guarded { eth9 }",
         "chain inet cloison guard { policy drop\\; }",
     ],

@@ -277,7 +277,7 @@ async def test_a_new_interface_is_shut_to_the_host_and_that_is_no_drift(tmp_path
         session.take(barrier(11))
         await host.ack()
         assert host.kernel.actual.firewall.guarded == {"tap1", "tap2", "vx001000"}
-        assert host.kernel.actual.firewall.peers == {PEER}
+        assert host.kernel.actual.firewall.peers == {(0x1000, PEER)}
         assert host.outbox.take() == []
 
 
