@@ -201,13 +201,12 @@ class Verifier:
             if not self._holds(host, partial(contracts.strangers, known=self.world.ofports_of(host))):
                 findings.strangers(host)
                 self._suspects.strangers.add(host)
-        verdicts: contracts.Addressed = {}
         for host, name in touched.addressing:
             network = self.world.networks.get(name)
             if not self.world.ports_on(host, name):
                 continue  # nobody sends; the first port to come touches this again (Touched._port)
             if network is not None and not self._holds(
-                host, partial(contracts.addressing, network=network, verdicts=verdicts)
+                host, partial(self._known.addressing, network=network)
             ):
                 findings.senders(host, name)
                 self._suspects.addressing.add((host, name))

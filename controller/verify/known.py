@@ -22,7 +22,7 @@ from controller.verify.intent import Members, NetworkIntent, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS
 from controller.verify.symbolic import Bridge, Rule, Table
 
-SHAPES_MAX = 10_000
+SHAPES_MAX, ADDRESSED_MAX = 10_000, 2_000
 Shape = Hashable
 Names = Mapping[str, Mapping[int, Shape]]
 """For each field in which something has a role: the role of each own value."""
@@ -58,6 +58,7 @@ class Known:
 
     def __init__(self) -> None:
         self._verdicts: dict[Shape, bool] = {}
+        self._addressed: contracts.Addressed = {}
 
     def admission(self, bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
         """As contracts.admission."""
@@ -76,6 +77,12 @@ class Known:
             except Shapeless:
                 pass
         return contracts.admission(bridge, world, host, ofport)
+
+    def addressing(self, bridge: Bridge, network: NetworkIntent) -> bool:
+        """As contracts.addressing."""
+        if len(self._addressed) >= ADDRESSED_MAX:
+            self._addressed.clear()
+        return contracts.addressing(bridge, network, self._addressed)
 
     def forwarding(self, bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
         """As contracts.forwarding. All frames: those of each MAC that a port or a rule has, and the rest."""
