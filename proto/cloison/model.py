@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NewType
 
 from cloison.addresses import IpAddress, IpNetwork, Mac
-from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
 
 Vni = NewType("Vni", int)
 Revision = NewType("Revision", int)
@@ -19,6 +28,13 @@ VNI_MIN, VNI_MAX = 4096, 0xFFFFFF
 TENANT_NUMBER_MAX = (1 << 20) - 1
 PORT_NUMBER_MAX = (1 << 32) - 1
 OFPORT_MAX = 0xFEFF
+GROUP_NUMBER_MAX = (1 << 24) - 1
+RULE_NUMBER_MAX = 4095
+MTU_LIMIT_MIN, MTU_LIMIT_MAX = 1280, 65535
+
+# Profiles that are not of any set of groups: no port security and no policy; and in no group at all.
+PROFILE_OPEN, PROFILE_NONE = 1, 2
+PROFILE_FIRST, PROFILE_MAX = 16, (1 << 24) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +67,11 @@ class Network:
     name: NetworkName
     meta: Meta
     vni: Vni
+    # Guests are told no larger MTU, in bytes; 0: what the underlay carries.
+    mtu_limit: int = 0
+    dns_domain: str = ""
+    # Multicast and broadcast reach every port of the network.
+    multicast: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +80,23 @@ class AllocationPool:
 
     start: IpAddress
     end: IpAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A range that guests are told to reach by a next hop in their subnet."""
+
+    destination: IpNetwork
+    next_hop: IpAddress
+
+
+class Ipv6Mode(StrEnum):
+    """How guests get an IPv6 address of a subnet. UNSPECIFIED on an IPv4 subnet."""
+
+    UNSPECIFIED = "IPV6_MODE_UNSPECIFIED"
+    STATEFUL = "STATEFUL"
+    STATELESS = "STATELESS"
+    SLAAC = "SLAAC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +108,12 @@ class Subnet:
     cidr: IpNetwork
     gateway_ip: IpAddress | None
     allocation_pools: tuple[AllocationPool, ...]
+    dhcp: bool = True
+    # Empty: the local resolver of the guest's own host.
+    dns_servers: tuple[IpAddress, ...] = ()
+    routes: tuple[Route, ...] = ()
+    ntp_servers: tuple[IpAddress, ...] = ()
+    ipv6_mode: Ipv6Mode = Ipv6Mode.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +122,27 @@ class FixedIp:
 
     subnet: SubnetName
     address: IpAddress
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPair:
+    """Source addresses a port may use besides its own; mac None: with the port's own MAC."""
+
+    prefix: IpNetwork
+    mac: Mac | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpOptions:
+    """What a guest that starts from the network needs; all empty by default."""
+
+    next_server: str = ""
+    boot_file_bios: str = ""
+    boot_file_uefi: str = ""
+    boot_file_ipxe: str = ""
+
+
+NO_DHCP_OPTIONS = DhcpOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +157,20 @@ class Port:
     requested_hosts: tuple[HostName, ...]
     disabled: bool
     iface_id: str
+    # Sorted. Empty with profile PROFILE_NONE (in no group) or PROFILE_OPEN (no port security).
+    security_groups: tuple[SecurityGroupName, ...] = ()
+    # Number of the set of its groups (PolicyProfile), or one of the reserved ones.
+    profile: int = PROFILE_NONE
+    allowed_address_pairs: tuple[AddressPair, ...] = ()
+    dns_name: str = ""
+    device_id: str = ""
+    project_id: str = ""
+    dhcp_options: DhcpOptions = NO_DHCP_OPTIONS
+
+    @property
+    def port_security(self) -> bool:
+        """Tell whether what it sends is checked and its groups apply."""
+        return self.profile != PROFILE_OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +185,69 @@ class Host:
     agent_version: str = ""
     datapath_type: str = ""
     agent_labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+class Direction(StrEnum):
+    """Who opens the connections that a rule admits: others (INGRESS), or ports of the group (EGRESS)."""
+
+    INGRESS = "INGRESS"
+    EGRESS = "EGRESS"
+
+
+class EtherType(StrEnum):
+    """Family of a rule."""
+
+    ANY = "ETHER_TYPE_UNSPECIFIED"
+    IPV4 = "IPV4"
+    IPV6 = "IPV6"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityGroupRule:
+    """Admits connections. None: any. At most one of the three remotes is set; with none, anyone."""
+
+    id: str
+    number: int
+    direction: Direction
+    ether_type: EtherType = EtherType.ANY
+    protocol: int | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    remote_prefix: IpNetwork | None = None
+    remote_group: SecurityGroupName | None = None
+    remote_address_group: AddressGroupName | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityGroup:
+    """Who may open which connections from and to the ports that are in it."""
+
+    name: SecurityGroupName
+    meta: Meta
+    number: int
+    rules: tuple[SecurityGroupRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGroup:
+    """Ranges under one name, for rules."""
+
+    name: AddressGroupName
+    meta: Meta
+    prefixes: tuple[IpNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyProfile:
+    """A distinct set of security groups that ports of a tenant have; groups are sorted, never empty."""
+
+    tenant: TenantName
+    number: int
+    groups: tuple[SecurityGroupName, ...]
+    revision: Revision = Revision(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,5 +287,5 @@ class Reservation:
     revision: Revision = Revision(0)
 
 
-Resource = Tenant | Network | Subnet | Port | Host
-Stored = Resource | PortBinding | TunnelPort | Reservation
+Resource = Tenant | Network | Subnet | Port | Host | SecurityGroup | AddressGroup
+Stored = Resource | PortBinding | TunnelPort | Reservation | PolicyProfile

@@ -1,4 +1,4 @@
-"""Resource names as typed values: tenants/{t}/networks/{n}/subnets/{s}, .../ports/{p}, hosts/{h}.
+"""Resource names as typed values, for example tenants/{t}/networks/{n}/ports/{p} or hosts/{h}.
 
 Pure. `str(name)` is the resource name, `X.parse(text)` its inverse; names are hashable and are the keys
 of every index.
@@ -138,4 +138,46 @@ class HostName(NamedTuple):
         return cls(*_ids(text, field, "hosts/{host}"))
 
 
-ResourceName = TenantName | NetworkName | SubnetName | PortName | HostName
+class SecurityGroupName(NamedTuple):
+    """tenants/{tenant}/securityGroups/{security_group}"""
+
+    tenant: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/securityGroups/{self.group}"
+
+    @property
+    def parent(self) -> TenantName:
+        """The name of what it belongs to."""
+        return TenantName(self.tenant)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> SecurityGroupName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/securityGroups/{security_group}"))
+
+
+class AddressGroupName(NamedTuple):
+    """tenants/{tenant}/addressGroups/{address_group}"""
+
+    tenant: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/addressGroups/{self.group}"
+
+    @property
+    def parent(self) -> TenantName:
+        """The name of what it belongs to."""
+        return TenantName(self.tenant)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> AddressGroupName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/addressGroups/{address_group}"))
+
+
+ResourceName = (
+    TenantName | NetworkName | SubnetName | PortName | HostName | SecurityGroupName | AddressGroupName
+)

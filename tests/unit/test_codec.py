@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloison import codec, model
+from cloison import codec, codec_parts, model, protocols
 from cloison.errors import InvalidIntent
 from cloison.immutable import ImmutableMapping
 from cloison.model import Meta, Revision, Vni
-from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
-from cloison.v1 import port_pb2, record_pb2
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
+from cloison.v1 import port_pb2, record_pb2, security_group_pb2
 
 ids = st.from_regex(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -29,13 +37,24 @@ metas = st.builds(
     Meta,
     uid=st.uuids().map(str),
     revision=revisions,
-    create_time_ns=st.integers(0, codec.TIME_NS_MAX),
-    update_time_ns=st.integers(0, codec.TIME_NS_MAX),
+    create_time_ns=st.integers(0, codec_parts.TIME_NS_MAX),
+    update_time_ns=st.integers(0, codec_parts.TIME_NS_MAX),
     display_name=text,
     labels=labels,
     request_id=text,
     request_digest=st.binary(max_size=32),
 )
+groups = st.builds(SecurityGroupName, ids, ids)
+address_groups = st.builds(AddressGroupName, ids, ids)
+
+
+def ranges(addresses):
+    """Ranges without host bits."""
+    return st.builds(
+        lambda address, share: ip_network((address, int(address.max_prefixlen * share)), strict=False),
+        addresses,
+        st.floats(0, 1),
+    )
 
 
 @st.composite
@@ -43,13 +62,44 @@ def subnets(draw):
     address = draw(addresses)
     length = draw(st.integers(0, address.max_prefixlen))
     same = st.ip_addresses(v=address.version)
+    modes = st.sampled_from(model.Ipv6Mode) if address.version == 6 else st.just(model.Ipv6Mode.UNSPECIFIED)
+    route = st.builds(model.Route, ranges(same), same)
     return model.Subnet(
         name=draw(subnet_names),
         meta=draw(metas),
         cidr=ip_network((address, length), strict=False),
         gateway_ip=draw(st.none() | same),
         allocation_pools=tuple(draw(st.lists(st.builds(model.AllocationPool, same, same), max_size=3))),
+        dhcp=draw(st.booleans()),
+        dns_servers=tuple(draw(st.lists(same, max_size=2))),
+        routes=tuple(draw(st.lists(route, max_size=2))),
+        ntp_servers=tuple(draw(st.lists(same, max_size=2))),
+        ipv6_mode=draw(modes),
     )
+
+
+rules = st.builds(
+    model.SecurityGroupRule,
+    id=text,
+    number=st.integers(1, model.RULE_NUMBER_MAX),
+    direction=st.sampled_from(model.Direction),
+    ether_type=st.sampled_from(model.EtherType),
+    protocol=st.none() | st.integers(0, 255),
+    icmp_type=st.none() | st.integers(0, 255),
+    icmp_code=st.none() | st.integers(0, 255),
+    remote_prefix=st.none() | ranges(addresses),
+    remote_group=st.none() | groups,
+    remote_address_group=st.none() | address_groups,
+    description=text,
+) | st.builds(
+    model.SecurityGroupRule,
+    id=text,
+    number=st.integers(1, model.RULE_NUMBER_MAX),
+    direction=st.sampled_from(model.Direction),
+    protocol=st.sampled_from((6, 17)),
+    port_min=st.integers(0, 65535),
+    port_max=st.integers(1, 65535),
+)
 
 
 resources = st.one_of(
@@ -60,7 +110,26 @@ resources = st.one_of(
         number=st.integers(1, model.TENANT_NUMBER_MAX),
     ),
     st.builds(
-        model.Network, name=networks, meta=metas, vni=st.integers(model.VNI_MIN, model.VNI_MAX).map(Vni)
+        model.Network,
+        name=networks,
+        meta=metas,
+        vni=st.integers(model.VNI_MIN, model.VNI_MAX).map(Vni),
+        mtu_limit=st.integers(0, model.MTU_LIMIT_MAX),
+        dns_domain=text,
+        multicast=st.booleans(),
+    ),
+    st.builds(
+        model.SecurityGroup,
+        name=groups,
+        meta=metas,
+        number=st.integers(1, model.GROUP_NUMBER_MAX),
+        rules=st.lists(rules, max_size=4).map(tuple),
+    ),
+    st.builds(
+        model.AddressGroup,
+        name=address_groups,
+        meta=metas,
+        prefixes=st.lists(ranges(addresses), max_size=3).map(tuple),
     ),
     subnets(),
     st.builds(
@@ -73,6 +142,16 @@ resources = st.one_of(
         requested_hosts=st.lists(hosts, max_size=2).map(tuple),
         disabled=st.booleans(),
         iface_id=text.filter(bool),
+        security_groups=st.lists(groups, max_size=2).map(tuple),
+        profile=st.integers(1, model.PROFILE_MAX),
+        allowed_address_pairs=st.lists(
+            st.builds(model.AddressPair, ranges(addresses), st.none() | st.integers(0, (1 << 48) - 1)),
+            max_size=2,
+        ).map(tuple),
+        dns_name=text,
+        device_id=text,
+        project_id=text,
+        dhcp_options=st.builds(model.DhcpOptions, text, text, text, text),
     ),
     st.builds(
         model.Host,
@@ -97,6 +176,13 @@ bindings = st.builds(
 )
 others = st.one_of(
     bindings,
+    st.builds(
+        model.PolicyProfile,
+        tenant=st.builds(TenantName, ids),
+        number=st.integers(model.PROFILE_FIRST, model.PROFILE_MAX),
+        groups=st.lists(groups, min_size=1, max_size=3).map(tuple),
+        revision=revisions,
+    ),
     st.builds(
         model.TunnelPort,
         host=hosts,
@@ -178,6 +264,7 @@ def port_message(**changes):
         "number": 1,
         "mac_address": "52:54:00:00:00:01",
         "iface_id": "u",
+        "profile": model.PROFILE_NONE,
     }
     return port_pb2.Port(**(fields | changes))
 
@@ -200,6 +287,12 @@ def port_message(**changes):
         ),
         ({"fixed_ips": [port_pb2.FixedIp(subnet="s", ip_address="10.0.0.1")]}, "fixed_ips[0].subnet"),
         ({"requested_hosts": ["h1"]}, "requested_hosts"),
+        ({"profile": 0}, "profile"),
+        ({"security_groups": ["default"]}, "security_groups"),
+        (
+            {"allowed_address_pairs": [port_pb2.AddressPair(prefix="10.0.0.1/24")]},
+            "allowed_address_pairs[0].prefix",
+        ),
     ],
 )
 def test_a_malformed_field_is_named(changes, field):
@@ -243,3 +336,39 @@ def test_names_shared_by_many_ports_are_one_object():
     second = codec.resource_from_proto(port_message(fixed_ips=fixed_ips), 2)
     assert first.fixed_ips[0].subnet is second.fixed_ips[0].subnet
     assert first.fixed_ips[0].address == ip_address("10.0.0.1") == IPv4Address("10.0.0.1")
+
+
+def rule_message(**changes):
+    fields = {"id": "ssh", "number": 1, "direction": security_group_pb2.SecurityGroupRule.INGRESS}
+    return security_group_pb2.SecurityGroupRule(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"number": 0}, "number"),
+        ({"direction": 0}, "direction"),
+        ({"direction": 7}, "direction"),
+        ({"ether_type": 7}, "ether_type"),
+        ({"protocol": "tpc"}, "protocol"),
+        ({"protocol": "256"}, "protocol"),
+        ({"protocol": "-1"}, "protocol"),
+        ({"port_min": 70000, "port_max": 70000}, "port_min"),
+        ({"icmp_type": 256}, "icmp_type"),
+        ({"remote_prefix": "10.0.0.1/24"}, "remote_prefix"),
+        ({"remote_group": "tenants/a/addressGroups/g"}, "remote_group"),
+        ({"remote_address_group": "tenants/a/securityGroups/g"}, "remote_address_group"),
+    ],
+)
+def test_a_malformed_field_of_a_rule_is_named(changes, field):
+    group = security_group_pb2.SecurityGroup(
+        name="tenants/a/securityGroups/g", uid="u", number=1, rules=[rule_message(), rule_message(**changes)]
+    )
+    with pytest.raises(InvalidIntent) as caught:
+        codec.resource_from_proto(group, 1)
+    assert [violation.field for violation in caught.value.violations] == [f"rules[1].{field}"]
+
+
+@given(st.integers(0, 255))
+def test_a_protocol_is_read_by_the_name_it_is_shown_under(number):
+    assert protocols.protocol_number(protocols.protocol_name(number)) == number

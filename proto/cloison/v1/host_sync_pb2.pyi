@@ -8,18 +8,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "inventory", "ack", "drift", "inspection")
+    __slots__ = ("hello", "inventory", "ack", "drift", "inspection", "address_claim")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     INVENTORY_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     DRIFT_FIELD_NUMBER: _ClassVar[int]
     INSPECTION_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_CLAIM_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     inventory: Inventory
     ack: Ack
     drift: Drift
     inspection: Inspection
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., inspection: _Optional[_Union[Inspection, _Mapping]] = ...) -> None: ...
+    address_claim: AddressClaim
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., inspection: _Optional[_Union[Inspection, _Mapping]] = ..., address_claim: _Optional[_Union[AddressClaim, _Mapping]] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
     __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier", "inspect")
@@ -67,18 +69,20 @@ class Hello(_message.Message):
     def __init__(self, host_id: _Optional[str] = ..., vtep_address: _Optional[str] = ..., datapath_id: _Optional[int] = ..., underlay_mtu: _Optional[int] = ..., agent_version: _Optional[str] = ..., datapath_type: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Inventory(_message.Message):
-    __slots__ = ("complete", "interfaces", "tunnel_ports", "removed_interfaces", "removed_tunnel_ports")
+    __slots__ = ("complete", "interfaces", "tunnel_ports", "removed_interfaces", "removed_tunnel_ports", "service_ofport")
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     INTERFACES_FIELD_NUMBER: _ClassVar[int]
     TUNNEL_PORTS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_INTERFACES_FIELD_NUMBER: _ClassVar[int]
     REMOVED_TUNNEL_PORTS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_OFPORT_FIELD_NUMBER: _ClassVar[int]
     complete: bool
     interfaces: _containers.RepeatedCompositeFieldContainer[Interface]
     tunnel_ports: _containers.RepeatedCompositeFieldContainer[TunnelPort]
     removed_interfaces: _containers.RepeatedScalarFieldContainer[str]
     removed_tunnel_ports: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, complete: _Optional[bool] = ..., interfaces: _Optional[_Iterable[_Union[Interface, _Mapping]]] = ..., tunnel_ports: _Optional[_Iterable[_Union[TunnelPort, _Mapping]]] = ..., removed_interfaces: _Optional[_Iterable[str]] = ..., removed_tunnel_ports: _Optional[_Iterable[int]] = ...) -> None: ...
+    service_ofport: int
+    def __init__(self, complete: _Optional[bool] = ..., interfaces: _Optional[_Iterable[_Union[Interface, _Mapping]]] = ..., tunnel_ports: _Optional[_Iterable[_Union[TunnelPort, _Mapping]]] = ..., removed_interfaces: _Optional[_Iterable[str]] = ..., removed_tunnel_ports: _Optional[_Iterable[int]] = ..., service_ofport: _Optional[int] = ...) -> None: ...
 
 class Interface(_message.Message):
     __slots__ = ("name", "iface_id", "ofport")
@@ -108,6 +112,14 @@ class Ack(_message.Message):
     errors: _containers.RepeatedCompositeFieldContainer[_common_pb2.Condition]
     def __init__(self, revision: _Optional[int] = ..., digest: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ...) -> None: ...
 
+class AddressClaim(_message.Message):
+    __slots__ = ("port_number", "address")
+    PORT_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    port_number: int
+    address: bytes
+    def __init__(self, port_number: _Optional[int] = ..., address: _Optional[bytes] = ...) -> None: ...
+
 class Drift(_message.Message):
     __slots__ = ("revision", "kind", "details", "repair_s")
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -131,14 +143,110 @@ class Welcome(_message.Message):
     def __init__(self, controller_id: _Optional[str] = ..., epoch: _Optional[int] = ..., openflow_target: _Optional[str] = ...) -> None: ...
 
 class PlanDelta(_message.Message):
-    __slots__ = ("revision", "networks", "removed_vnis")
+    __slots__ = ("revision", "networks", "removed_vnis", "service_ports", "removed_service_ports", "zones", "removed_zones")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_VNIS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_PORTS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_SERVICE_PORTS_FIELD_NUMBER: _ClassVar[int]
+    ZONES_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_ZONES_FIELD_NUMBER: _ClassVar[int]
     revision: int
     networks: _containers.RepeatedCompositeFieldContainer[NetworkDelta]
     removed_vnis: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, revision: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., removed_vnis: _Optional[_Iterable[int]] = ...) -> None: ...
+    service_ports: _containers.RepeatedCompositeFieldContainer[ServicePort]
+    removed_service_ports: _containers.RepeatedScalarFieldContainer[int]
+    zones: _containers.RepeatedCompositeFieldContainer[ZoneDelta]
+    removed_zones: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, revision: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., removed_vnis: _Optional[_Iterable[int]] = ..., service_ports: _Optional[_Iterable[_Union[ServicePort, _Mapping]]] = ..., removed_service_ports: _Optional[_Iterable[int]] = ..., zones: _Optional[_Iterable[_Union[ZoneDelta, _Mapping]]] = ..., removed_zones: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ServicePort(_message.Message):
+    __slots__ = ("number", "vni", "mac", "port", "addresses", "mtu", "hostname", "domain", "device_id", "project_id", "next_server", "boot_file_bios", "boot_file_uefi", "boot_file_ipxe", "ofport", "allowed_prefixes")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    VNI_FIELD_NUMBER: _ClassVar[int]
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SERVER_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FILE_BIOS_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FILE_UEFI_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FILE_IPXE_FIELD_NUMBER: _ClassVar[int]
+    OFPORT_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    vni: int
+    mac: int
+    port: str
+    addresses: _containers.RepeatedCompositeFieldContainer[ServiceAddress]
+    mtu: int
+    hostname: str
+    domain: str
+    device_id: str
+    project_id: str
+    next_server: str
+    boot_file_bios: str
+    boot_file_uefi: str
+    boot_file_ipxe: str
+    ofport: int
+    allowed_prefixes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, number: _Optional[int] = ..., vni: _Optional[int] = ..., mac: _Optional[int] = ..., port: _Optional[str] = ..., addresses: _Optional[_Iterable[_Union[ServiceAddress, _Mapping]]] = ..., mtu: _Optional[int] = ..., hostname: _Optional[str] = ..., domain: _Optional[str] = ..., device_id: _Optional[str] = ..., project_id: _Optional[str] = ..., next_server: _Optional[str] = ..., boot_file_bios: _Optional[str] = ..., boot_file_uefi: _Optional[str] = ..., boot_file_ipxe: _Optional[str] = ..., ofport: _Optional[int] = ..., allowed_prefixes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ServiceAddress(_message.Message):
+    __slots__ = ("address", "prefix_length", "router", "dns_servers", "ntp_servers", "routes", "no_dhcp", "ipv6_mode")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_FIELD_NUMBER: _ClassVar[int]
+    DNS_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    NTP_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
+    NO_DHCP_FIELD_NUMBER: _ClassVar[int]
+    IPV6_MODE_FIELD_NUMBER: _ClassVar[int]
+    address: bytes
+    prefix_length: int
+    router: bytes
+    dns_servers: _containers.RepeatedScalarFieldContainer[bytes]
+    ntp_servers: _containers.RepeatedScalarFieldContainer[bytes]
+    routes: _containers.RepeatedCompositeFieldContainer[ServiceRoute]
+    no_dhcp: bool
+    ipv6_mode: int
+    def __init__(self, address: _Optional[bytes] = ..., prefix_length: _Optional[int] = ..., router: _Optional[bytes] = ..., dns_servers: _Optional[_Iterable[bytes]] = ..., ntp_servers: _Optional[_Iterable[bytes]] = ..., routes: _Optional[_Iterable[_Union[ServiceRoute, _Mapping]]] = ..., no_dhcp: _Optional[bool] = ..., ipv6_mode: _Optional[int] = ...) -> None: ...
+
+class ServiceRoute(_message.Message):
+    __slots__ = ("destination", "prefix_length", "next_hop")
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    NEXT_HOP_FIELD_NUMBER: _ClassVar[int]
+    destination: bytes
+    prefix_length: int
+    next_hop: bytes
+    def __init__(self, destination: _Optional[bytes] = ..., prefix_length: _Optional[int] = ..., next_hop: _Optional[bytes] = ...) -> None: ...
+
+class ZoneDelta(_message.Message):
+    __slots__ = ("vni", "network", "domain", "upserted", "removed")
+    VNI_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    UPSERTED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    vni: int
+    network: str
+    domain: str
+    upserted: _containers.RepeatedCompositeFieldContainer[ZoneHost]
+    removed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, vni: _Optional[int] = ..., network: _Optional[str] = ..., domain: _Optional[str] = ..., upserted: _Optional[_Iterable[_Union[ZoneHost, _Mapping]]] = ..., removed: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ZoneHost(_message.Message):
+    __slots__ = ("name", "addresses")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    addresses: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, name: _Optional[str] = ..., addresses: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class NetworkDelta(_message.Message):
     __slots__ = ("vni", "mtu", "upserted", "removed_macs")

@@ -30,7 +30,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63loison/v1/network.proto\x12\ncloison.v1\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x03\n\x07Network\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12/\n\x06labels\x18\x08 \x03(\x0b\x32\x1f.cloison.v1.Network.LabelsEntry\x12\x11\n\x03vni\x18\t \x01(\rB\x04\xe2\x41\x01\x03\x12\x11\n\x03mtu\x18\n \x01(\rB\x04\xe2\x41\x01\x03\x12\x13\n\x05hosts\x18\x0b \x03(\tB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:O\xea\x41L\n\x12\x63loison.v1/Network\x12#tenants/{tenant}/networks/{network}*\x08networks2\x07network\"\x97\x01\n\x14\x43reateNetworkRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nnetwork_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x07network\x18\x03 \x01(\x0b\x32\x13.cloison.v1.Network\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\'\n\x11GetNetworkRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"R\n\x13ListNetworksRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x14ListNetworksResponse\x12%\n\x08networks\x18\x01 \x03(\x0b\x32\x13.cloison.v1.Network\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x14UpdateNetworkRequest\x12*\n\x07network\x18\x01 \x01(\x0b\x32\x13.cloison.v1.NetworkB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"O\n\x14\x44\x65leteNetworkRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xd3\x03\n\x0eNetworkService\x12\x64\n\rCreateNetwork\x12 .cloison.v1.CreateNetworkRequest\x1a\x13.cloison.v1.Network\"\x1c\xda\x41\x19parent,network,network_id\x12I\n\nGetNetwork\x12\x1d.cloison.v1.GetNetworkRequest\x1a\x13.cloison.v1.Network\"\x07\xda\x41\x04name\x12\\\n\x0cListNetworks\x12\x1f.cloison.v1.ListNetworksRequest\x1a .cloison.v1.ListNetworksResponse\"\t\xda\x41\x06parent\x12^\n\rUpdateNetwork\x12 .cloison.v1.UpdateNetworkRequest\x1a\x13.cloison.v1.Network\"\x16\xda\x41\x13network,update_mask\x12R\n\rDeleteNetwork\x12 .cloison.v1.DeleteNetworkRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63loison/v1/network.proto\x12\ncloison.v1\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x04\n\x07Network\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12/\n\x06labels\x18\x08 \x03(\x0b\x32\x1f.cloison.v1.Network.LabelsEntry\x12\x11\n\x03vni\x18\t \x01(\rB\x04\xe2\x41\x01\x03\x12\x11\n\x03mtu\x18\n \x01(\rB\x04\xe2\x41\x01\x03\x12\x13\n\x05hosts\x18\x0b \x03(\tB\x04\xe2\x41\x01\x03\x12\x11\n\tmtu_limit\x18\x0c \x01(\r\x12\x12\n\ndns_domain\x18\r \x01(\t\x12\x11\n\tmulticast\x18\x0e \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:O\xea\x41L\n\x12\x63loison.v1/Network\x12#tenants/{tenant}/networks/{network}*\x08networks2\x07network\"\x97\x01\n\x14\x43reateNetworkRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nnetwork_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12$\n\x07network\x18\x03 \x01(\x0b\x32\x13.cloison.v1.Network\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"\'\n\x11GetNetworkRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"R\n\x13ListNetworksRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x14ListNetworksResponse\x12%\n\x08networks\x18\x01 \x03(\x0b\x32\x13.cloison.v1.Network\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x14UpdateNetworkRequest\x12*\n\x07network\x18\x01 \x01(\x0b\x32\x13.cloison.v1.NetworkB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"O\n\x14\x44\x65leteNetworkRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xd3\x03\n\x0eNetworkService\x12\x64\n\rCreateNetwork\x12 .cloison.v1.CreateNetworkRequest\x1a\x13.cloison.v1.Network\"\x1c\xda\x41\x19parent,network,network_id\x12I\n\nGetNetwork\x12\x1d.cloison.v1.GetNetworkRequest\x1a\x13.cloison.v1.Network\"\x07\xda\x41\x04name\x12\\\n\x0cListNetworks\x12\x1f.cloison.v1.ListNetworksRequest\x1a .cloison.v1.ListNetworksResponse\"\t\xda\x41\x06parent\x12^\n\rUpdateNetwork\x12 .cloison.v1.UpdateNetworkRequest\x1a\x13.cloison.v1.Network\"\x16\xda\x41\x13network,update_mask\x12R\n\rDeleteNetwork\x12 .cloison.v1.DeleteNetworkRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -80,21 +80,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NETWORKSERVICE'].methods_by_name['DeleteNetwork']._loaded_options = None
   _globals['_NETWORKSERVICE'].methods_by_name['DeleteNetwork']._serialized_options = b'\332A\004name'
   _globals['_NETWORK']._serialized_start=222
-  _globals['_NETWORK']._serialized_end=676
-  _globals['_NETWORK_LABELSENTRY']._serialized_start=550
-  _globals['_NETWORK_LABELSENTRY']._serialized_end=595
-  _globals['_CREATENETWORKREQUEST']._serialized_start=679
-  _globals['_CREATENETWORKREQUEST']._serialized_end=830
-  _globals['_GETNETWORKREQUEST']._serialized_start=832
-  _globals['_GETNETWORKREQUEST']._serialized_end=871
-  _globals['_LISTNETWORKSREQUEST']._serialized_start=873
-  _globals['_LISTNETWORKSREQUEST']._serialized_end=955
-  _globals['_LISTNETWORKSRESPONSE']._serialized_start=957
-  _globals['_LISTNETWORKSRESPONSE']._serialized_end=1043
-  _globals['_UPDATENETWORKREQUEST']._serialized_start=1046
-  _globals['_UPDATENETWORKREQUEST']._serialized_end=1184
-  _globals['_DELETENETWORKREQUEST']._serialized_start=1186
-  _globals['_DELETENETWORKREQUEST']._serialized_end=1265
-  _globals['_NETWORKSERVICE']._serialized_start=1268
-  _globals['_NETWORKSERVICE']._serialized_end=1735
+  _globals['_NETWORK']._serialized_end=734
+  _globals['_NETWORK_LABELSENTRY']._serialized_start=608
+  _globals['_NETWORK_LABELSENTRY']._serialized_end=653
+  _globals['_CREATENETWORKREQUEST']._serialized_start=737
+  _globals['_CREATENETWORKREQUEST']._serialized_end=888
+  _globals['_GETNETWORKREQUEST']._serialized_start=890
+  _globals['_GETNETWORKREQUEST']._serialized_end=929
+  _globals['_LISTNETWORKSREQUEST']._serialized_start=931
+  _globals['_LISTNETWORKSREQUEST']._serialized_end=1013
+  _globals['_LISTNETWORKSRESPONSE']._serialized_start=1015
+  _globals['_LISTNETWORKSRESPONSE']._serialized_end=1101
+  _globals['_UPDATENETWORKREQUEST']._serialized_start=1104
+  _globals['_UPDATENETWORKREQUEST']._serialized_end=1242
+  _globals['_DELETENETWORKREQUEST']._serialized_start=1244
+  _globals['_DELETENETWORKREQUEST']._serialized_end=1323
+  _globals['_NETWORKSERVICE']._serialized_start=1326
+  _globals['_NETWORKSERVICE']._serialized_end=1793
 # @@protoc_insertion_point(module_scope)

@@ -15,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Network(_message.Message):
-    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "vni", "mtu", "hosts")
+    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "vni", "mtu", "hosts", "mtu_limit", "dns_domain", "multicast")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,9 @@ class Network(_message.Message):
     VNI_FIELD_NUMBER: _ClassVar[int]
     MTU_FIELD_NUMBER: _ClassVar[int]
     HOSTS_FIELD_NUMBER: _ClassVar[int]
+    MTU_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    DNS_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    MULTICAST_FIELD_NUMBER: _ClassVar[int]
     name: str
     uid: str
     etag: str
@@ -45,7 +48,10 @@ class Network(_message.Message):
     vni: int
     mtu: int
     hosts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., vni: _Optional[int] = ..., mtu: _Optional[int] = ..., hosts: _Optional[_Iterable[str]] = ...) -> None: ...
+    mtu_limit: int
+    dns_domain: str
+    multicast: bool
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., vni: _Optional[int] = ..., mtu: _Optional[int] = ..., hosts: _Optional[_Iterable[str]] = ..., mtu_limit: _Optional[int] = ..., dns_domain: _Optional[str] = ..., multicast: _Optional[bool] = ...) -> None: ...
 
 class CreateNetworkRequest(_message.Message):
     __slots__ = ("parent", "network_id", "network", "request_id", "validate_only")

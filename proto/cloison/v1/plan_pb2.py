@@ -22,16 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cloison.v1 import address_group_pb2 as cloison_dot_v1_dot_address__group__pb2
 from cloison.v1 import host_pb2 as cloison_dot_v1_dot_host__pb2
 from cloison.v1 import network_pb2 as cloison_dot_v1_dot_network__pb2
 from cloison.v1 import port_pb2 as cloison_dot_v1_dot_port__pb2
+from cloison.v1 import security_group_pb2 as cloison_dot_v1_dot_security__group__pb2
 from cloison.v1 import subnet_pb2 as cloison_dot_v1_dot_subnet__pb2
 from cloison.v1 import tenant_pb2 as cloison_dot_v1_dot_tenant__pb2
 from cloison.v1 import verify_pb2 as cloison_dot_v1_dot_verify__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63loison/v1/plan.proto\x12\ncloison.v1\x1a\x15\x63loison/v1/host.proto\x1a\x18\x63loison/v1/network.proto\x1a\x15\x63loison/v1/port.proto\x1a\x17\x63loison/v1/subnet.proto\x1a\x17\x63loison/v1/tenant.proto\x1a\x17\x63loison/v1/verify.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xe7\x06\n\tOperation\x12\x38\n\rcreate_tenant\x18\x01 \x01(\x0b\x32\x1f.cloison.v1.CreateTenantRequestH\x00\x12\x38\n\rupdate_tenant\x18\x02 \x01(\x0b\x32\x1f.cloison.v1.UpdateTenantRequestH\x00\x12\x38\n\rdelete_tenant\x18\x03 \x01(\x0b\x32\x1f.cloison.v1.DeleteTenantRequestH\x00\x12:\n\x0e\x63reate_network\x18\x04 \x01(\x0b\x32 .cloison.v1.CreateNetworkRequestH\x00\x12:\n\x0eupdate_network\x18\x05 \x01(\x0b\x32 .cloison.v1.UpdateNetworkRequestH\x00\x12:\n\x0e\x64\x65lete_network\x18\x06 \x01(\x0b\x32 .cloison.v1.DeleteNetworkRequestH\x00\x12\x38\n\rcreate_subnet\x18\x07 \x01(\x0b\x32\x1f.cloison.v1.CreateSubnetRequestH\x00\x12\x38\n\rupdate_subnet\x18\x08 \x01(\x0b\x32\x1f.cloison.v1.UpdateSubnetRequestH\x00\x12\x38\n\rdelete_subnet\x18\t \x01(\x0b\x32\x1f.cloison.v1.DeleteSubnetRequestH\x00\x12\x34\n\x0b\x63reate_port\x18\n \x01(\x0b\x32\x1d.cloison.v1.CreatePortRequestH\x00\x12\x34\n\x0bupdate_port\x18\x0b \x01(\x0b\x32\x1d.cloison.v1.UpdatePortRequestH\x00\x12\x34\n\x0b\x64\x65lete_port\x18\x0c \x01(\x0b\x32\x1d.cloison.v1.DeletePortRequestH\x00\x12\x34\n\x0b\x63reate_host\x18\r \x01(\x0b\x32\x1d.cloison.v1.CreateHostRequestH\x00\x12\x34\n\x0bupdate_host\x18\x0e \x01(\x0b\x32\x1d.cloison.v1.UpdateHostRequestH\x00\x12\x34\n\x0b\x64\x65lete_host\x18\x0f \x01(\x0b\x32\x1d.cloison.v1.DeleteHostRequestH\x00\x42\x06\n\x04kind\"\xb5\x01\n\rDesiredTenant\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.cloison.v1.TenantB\x04\xe2\x41\x01\x02\x12%\n\x08networks\x18\x02 \x03(\x0b\x32\x13.cloison.v1.Network\x12#\n\x07subnets\x18\x03 \x03(\x0b\x32\x12.cloison.v1.Subnet\x12\x1f\n\x05ports\x18\x04 \x03(\x0b\x32\x10.cloison.v1.Port\x12\r\n\x05prune\x18\x05 \x01(\x08\"d\n\x0bPlanRequest\x12)\n\noperations\x18\x01 \x03(\x0b\x32\x15.cloison.v1.Operation\x12*\n\x07\x64\x65sired\x18\x02 \x03(\x0b\x32\x19.cloison.v1.DesiredTenant\"\xad\x02\n\nChangePlan\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x0c\x12\x15\n\rbase_revision\x18\x03 \x01(\x03\x12)\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x18.cloison.v1.ObjectChange\x12%\n\x05hosts\x18\x05 \x03(\x0b\x32\x16.cloison.v1.HostImpact\x12,\n\x11\x62\x65\x63omes_reachable\x18\x06 \x03(\x0b\x32\x11.cloison.v1.Reach\x12\x30\n\x15stops_being_reachable\x18\x07 \x03(\x0b\x32\x11.cloison.v1.Reach\x12)\n\nviolations\x18\x08 \x03(\x0b\x32\x15.cloison.v1.Violation\x12\r\n\x05notes\x18\t \x03(\t\"\xbc\x01\n\x0cObjectChange\x12/\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1f.cloison.v1.ObjectChange.Action\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x17.cloison.v1.FieldChange\"D\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\n\n\x06\x43REATE\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\n\n\x06\x44\x45LETE\x10\x03\";\n\x0b\x46ieldChange\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\"\x86\x01\n\nHostImpact\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x13\n\x0b\x66lows_added\x18\x02 \x01(\x05\x12\x16\n\x0e\x66lows_modified\x18\x03 \x01(\x05\x12\x15\n\rflows_deleted\x18\x04 \x01(\x05\x12\x11\n\tfdb_added\x18\x05 \x01(\x05\x12\x13\n\x0b\x66\x64\x62_deleted\x18\x06 \x01(\x05\"J\n\x05Reach\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06spaces\x18\x03 \x03(\t\x12\x11\n\tcondition\x18\x04 \x01(\t\"\x7f\n\x0c\x41pplyRequest\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x17.cloison.v1.PlanRequestB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x64igest\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x12\n\x04seed\x18\x03 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\rbase_revision\x18\x04 \x01(\x03\"L\n\rApplyResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12)\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x18.cloison.v1.ObjectChange2\x84\x01\n\x0bPlanService\x12\x37\n\x04Plan\x12\x17.cloison.v1.PlanRequest\x1a\x16.cloison.v1.ChangePlan\x12<\n\x05\x41pply\x12\x18.cloison.v1.ApplyRequest\x1a\x19.cloison.v1.ApplyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63loison/v1/plan.proto\x12\ncloison.v1\x1a\x1e\x63loison/v1/address_group.proto\x1a\x15\x63loison/v1/host.proto\x1a\x18\x63loison/v1/network.proto\x1a\x15\x63loison/v1/port.proto\x1a\x1f\x63loison/v1/security_group.proto\x1a\x17\x63loison/v1/subnet.proto\x1a\x17\x63loison/v1/tenant.proto\x1a\x17\x63loison/v1/verify.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb9\x0b\n\tOperation\x12\x38\n\rcreate_tenant\x18\x01 \x01(\x0b\x32\x1f.cloison.v1.CreateTenantRequestH\x00\x12\x38\n\rupdate_tenant\x18\x02 \x01(\x0b\x32\x1f.cloison.v1.UpdateTenantRequestH\x00\x12\x38\n\rdelete_tenant\x18\x03 \x01(\x0b\x32\x1f.cloison.v1.DeleteTenantRequestH\x00\x12:\n\x0e\x63reate_network\x18\x04 \x01(\x0b\x32 .cloison.v1.CreateNetworkRequestH\x00\x12:\n\x0eupdate_network\x18\x05 \x01(\x0b\x32 .cloison.v1.UpdateNetworkRequestH\x00\x12:\n\x0e\x64\x65lete_network\x18\x06 \x01(\x0b\x32 .cloison.v1.DeleteNetworkRequestH\x00\x12\x38\n\rcreate_subnet\x18\x07 \x01(\x0b\x32\x1f.cloison.v1.CreateSubnetRequestH\x00\x12\x38\n\rupdate_subnet\x18\x08 \x01(\x0b\x32\x1f.cloison.v1.UpdateSubnetRequestH\x00\x12\x38\n\rdelete_subnet\x18\t \x01(\x0b\x32\x1f.cloison.v1.DeleteSubnetRequestH\x00\x12\x34\n\x0b\x63reate_port\x18\n \x01(\x0b\x32\x1d.cloison.v1.CreatePortRequestH\x00\x12\x34\n\x0bupdate_port\x18\x0b \x01(\x0b\x32\x1d.cloison.v1.UpdatePortRequestH\x00\x12\x34\n\x0b\x64\x65lete_port\x18\x0c \x01(\x0b\x32\x1d.cloison.v1.DeletePortRequestH\x00\x12\x34\n\x0b\x63reate_host\x18\r \x01(\x0b\x32\x1d.cloison.v1.CreateHostRequestH\x00\x12\x34\n\x0bupdate_host\x18\x0e \x01(\x0b\x32\x1d.cloison.v1.UpdateHostRequestH\x00\x12\x34\n\x0b\x64\x65lete_host\x18\x0f \x01(\x0b\x32\x1d.cloison.v1.DeleteHostRequestH\x00\x12G\n\x15\x63reate_security_group\x18\x10 \x01(\x0b\x32&.cloison.v1.CreateSecurityGroupRequestH\x00\x12G\n\x15update_security_group\x18\x11 \x01(\x0b\x32&.cloison.v1.UpdateSecurityGroupRequestH\x00\x12G\n\x15\x64\x65lete_security_group\x18\x12 \x01(\x0b\x32&.cloison.v1.DeleteSecurityGroupRequestH\x00\x12\x45\n\x14\x63reate_address_group\x18\x13 \x01(\x0b\x32%.cloison.v1.CreateAddressGroupRequestH\x00\x12\x45\n\x14update_address_group\x18\x14 \x01(\x0b\x32%.cloison.v1.UpdateAddressGroupRequestH\x00\x12\x45\n\x14\x64\x65lete_address_group\x18\x15 \x01(\x0b\x32%.cloison.v1.DeleteAddressGroupRequestH\x00\x12L\n\x18\x61\x64\x64_security_group_rules\x18\x16 \x01(\x0b\x32(.cloison.v1.AddSecurityGroupRulesRequestH\x00\x12R\n\x1bremove_security_group_rules\x18\x17 \x01(\x0b\x32+.cloison.v1.RemoveSecurityGroupRulesRequestH\x00\x42\x06\n\x04kind\"\x9b\x02\n\rDesiredTenant\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.cloison.v1.TenantB\x04\xe2\x41\x01\x02\x12%\n\x08networks\x18\x02 \x03(\x0b\x32\x13.cloison.v1.Network\x12#\n\x07subnets\x18\x03 \x03(\x0b\x32\x12.cloison.v1.Subnet\x12\x1f\n\x05ports\x18\x04 \x03(\x0b\x32\x10.cloison.v1.Port\x12\r\n\x05prune\x18\x05 \x01(\x08\x12\x32\n\x0fsecurity_groups\x18\x06 \x03(\x0b\x32\x19.cloison.v1.SecurityGroup\x12\x30\n\x0e\x61\x64\x64ress_groups\x18\x07 \x03(\x0b\x32\x18.cloison.v1.AddressGroup\"d\n\x0bPlanRequest\x12)\n\noperations\x18\x01 \x03(\x0b\x32\x15.cloison.v1.Operation\x12*\n\x07\x64\x65sired\x18\x02 \x03(\x0b\x32\x19.cloison.v1.DesiredTenant\"\xad\x02\n\nChangePlan\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x0c\x12\x15\n\rbase_revision\x18\x03 \x01(\x03\x12)\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x18.cloison.v1.ObjectChange\x12%\n\x05hosts\x18\x05 \x03(\x0b\x32\x16.cloison.v1.HostImpact\x12,\n\x11\x62\x65\x63omes_reachable\x18\x06 \x03(\x0b\x32\x11.cloison.v1.Reach\x12\x30\n\x15stops_being_reachable\x18\x07 \x03(\x0b\x32\x11.cloison.v1.Reach\x12)\n\nviolations\x18\x08 \x03(\x0b\x32\x15.cloison.v1.Violation\x12\r\n\x05notes\x18\t \x03(\t\"\xbc\x01\n\x0cObjectChange\x12/\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1f.cloison.v1.ObjectChange.Action\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x17.cloison.v1.FieldChange\"D\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\n\n\x06\x43REATE\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\n\n\x06\x44\x45LETE\x10\x03\";\n\x0b\x46ieldChange\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\"\x86\x01\n\nHostImpact\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x13\n\x0b\x66lows_added\x18\x02 \x01(\x05\x12\x16\n\x0e\x66lows_modified\x18\x03 \x01(\x05\x12\x15\n\rflows_deleted\x18\x04 \x01(\x05\x12\x11\n\tfdb_added\x18\x05 \x01(\x05\x12\x13\n\x0b\x66\x64\x62_deleted\x18\x06 \x01(\x05\"J\n\x05Reach\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06spaces\x18\x03 \x03(\t\x12\x11\n\tcondition\x18\x04 \x01(\t\"\x7f\n\x0c\x41pplyRequest\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x17.cloison.v1.PlanRequestB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x64igest\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x12\n\x04seed\x18\x03 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\rbase_revision\x18\x04 \x01(\x03\"L\n\rApplyResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12)\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x18.cloison.v1.ObjectChange2\x84\x01\n\x0bPlanService\x12\x37\n\x04Plan\x12\x17.cloison.v1.PlanRequest\x1a\x16.cloison.v1.ChangePlan\x12<\n\x05\x41pply\x12\x18.cloison.v1.ApplyRequest\x1a\x19.cloison.v1.ApplyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,28 +48,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLYREQUEST'].fields_by_name['digest']._serialized_options = b'\342A\001\002'
   _globals['_APPLYREQUEST'].fields_by_name['seed']._loaded_options = None
   _globals['_APPLYREQUEST'].fields_by_name['seed']._serialized_options = b'\342A\001\002'
-  _globals['_OPERATION']._serialized_start=218
-  _globals['_OPERATION']._serialized_end=1089
-  _globals['_DESIREDTENANT']._serialized_start=1092
-  _globals['_DESIREDTENANT']._serialized_end=1273
-  _globals['_PLANREQUEST']._serialized_start=1275
-  _globals['_PLANREQUEST']._serialized_end=1375
-  _globals['_CHANGEPLAN']._serialized_start=1378
-  _globals['_CHANGEPLAN']._serialized_end=1679
-  _globals['_OBJECTCHANGE']._serialized_start=1682
-  _globals['_OBJECTCHANGE']._serialized_end=1870
-  _globals['_OBJECTCHANGE_ACTION']._serialized_start=1802
-  _globals['_OBJECTCHANGE_ACTION']._serialized_end=1870
-  _globals['_FIELDCHANGE']._serialized_start=1872
-  _globals['_FIELDCHANGE']._serialized_end=1931
-  _globals['_HOSTIMPACT']._serialized_start=1934
-  _globals['_HOSTIMPACT']._serialized_end=2068
-  _globals['_REACH']._serialized_start=2070
-  _globals['_REACH']._serialized_end=2144
-  _globals['_APPLYREQUEST']._serialized_start=2146
-  _globals['_APPLYREQUEST']._serialized_end=2273
-  _globals['_APPLYRESPONSE']._serialized_start=2275
-  _globals['_APPLYRESPONSE']._serialized_end=2351
-  _globals['_PLANSERVICE']._serialized_start=2354
-  _globals['_PLANSERVICE']._serialized_end=2486
+  _globals['_OPERATION']._serialized_start=283
+  _globals['_OPERATION']._serialized_end=1748
+  _globals['_DESIREDTENANT']._serialized_start=1751
+  _globals['_DESIREDTENANT']._serialized_end=2034
+  _globals['_PLANREQUEST']._serialized_start=2036
+  _globals['_PLANREQUEST']._serialized_end=2136
+  _globals['_CHANGEPLAN']._serialized_start=2139
+  _globals['_CHANGEPLAN']._serialized_end=2440
+  _globals['_OBJECTCHANGE']._serialized_start=2443
+  _globals['_OBJECTCHANGE']._serialized_end=2631
+  _globals['_OBJECTCHANGE_ACTION']._serialized_start=2563
+  _globals['_OBJECTCHANGE_ACTION']._serialized_end=2631
+  _globals['_FIELDCHANGE']._serialized_start=2633
+  _globals['_FIELDCHANGE']._serialized_end=2692
+  _globals['_HOSTIMPACT']._serialized_start=2695
+  _globals['_HOSTIMPACT']._serialized_end=2829
+  _globals['_REACH']._serialized_start=2831
+  _globals['_REACH']._serialized_end=2905
+  _globals['_APPLYREQUEST']._serialized_start=2907
+  _globals['_APPLYREQUEST']._serialized_end=3034
+  _globals['_APPLYRESPONSE']._serialized_start=3036
+  _globals['_APPLYRESPONSE']._serialized_end=3112
+  _globals['_PLANSERVICE']._serialized_start=3115
+  _globals['_PLANSERVICE']._serialized_end=3247
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63loison/v1/port.proto\x12\ncloison.v1\x1a\x17\x63loison/v1/common.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x07\x46ixedIp\x12\x0e\n\x06subnet\x18\x01 \x01(\t\x12\x12\n\nip_address\x18\x02 \x01(\t\"\xe0\x05\n\x04Port\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12,\n\x06labels\x18\x08 \x03(\x0b\x32\x1c.cloison.v1.Port.LabelsEntry\x12\x13\n\x0bmac_address\x18\t \x01(\t\x12&\n\tfixed_ips\x18\n \x03(\x0b\x32\x13.cloison.v1.FixedIp\x12\x17\n\x0frequested_hosts\x18\x0b \x03(\t\x12\x10\n\x08\x64isabled\x18\x0c \x01(\x08\x12\x16\n\x08iface_id\x18\r \x01(\tB\x04\xe2\x41\x01\x05\x12\x14\n\x06number\x18\x0e \x01(\rB\x04\xe2\x41\x01\x03\x12+\n\x05state\x18\x0f \x01(\x0e\x32\x16.cloison.v1.Port.StateB\x04\xe2\x41\x01\x03\x12/\n\nconditions\x18\x10 \x03(\x0b\x32\x15.cloison.v1.ConditionB\x04\xe2\x41\x01\x03\x12\x12\n\x04host\x18\x11 \x01(\tB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x08\n\x04\x44OWN\x10\x01\x12\x0c\n\x08\x42UILDING\x10\x02\x12\n\n\x06\x41\x43TIVE\x10\x03\x12\t\n\x05\x45RROR\x10\x04:S\xea\x41P\n\x0f\x63loison.v1/Port\x12\x30tenants/{tenant}/networks/{network}/ports/{port}*\x05ports2\x04port\"\x8b\x01\n\x11\x43reatePortRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07port_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x04port\x18\x03 \x01(\x0b\x32\x10.cloison.v1.Port\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"$\n\x0eGetPortRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"O\n\x10ListPortsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x11ListPortsResponse\x12\x1f\n\x05ports\x18\x01 \x03(\x0b\x32\x10.cloison.v1.Port\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x11UpdatePortRequest\x12$\n\x04port\x18\x01 \x01(\x0b\x32\x10.cloison.v1.PortB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\x11\x44\x65letePortRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\x9d\x03\n\x0bPortService\x12U\n\nCreatePort\x12\x1d.cloison.v1.CreatePortRequest\x1a\x10.cloison.v1.Port\"\x16\xda\x41\x13parent,port,port_id\x12@\n\x07GetPort\x12\x1a.cloison.v1.GetPortRequest\x1a\x10.cloison.v1.Port\"\x07\xda\x41\x04name\x12S\n\tListPorts\x12\x1c.cloison.v1.ListPortsRequest\x1a\x1d.cloison.v1.ListPortsResponse\"\t\xda\x41\x06parent\x12R\n\nUpdatePort\x12\x1d.cloison.v1.UpdatePortRequest\x1a\x10.cloison.v1.Port\"\x13\xda\x41\x10port,update_mask\x12L\n\nDeletePort\x12\x1d.cloison.v1.DeletePortRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63loison/v1/port.proto\x12\ncloison.v1\x1a\x17\x63loison/v1/common.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x07\x46ixedIp\x12\x0e\n\x06subnet\x18\x01 \x01(\t\x12\x12\n\nip_address\x18\x02 \x01(\t\"\xe6\x07\n\x04Port\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12,\n\x06labels\x18\x08 \x03(\x0b\x32\x1c.cloison.v1.Port.LabelsEntry\x12\x13\n\x0bmac_address\x18\t \x01(\t\x12&\n\tfixed_ips\x18\n \x03(\x0b\x32\x13.cloison.v1.FixedIp\x12\x17\n\x0frequested_hosts\x18\x0b \x03(\t\x12\x10\n\x08\x64isabled\x18\x0c \x01(\x08\x12\x16\n\x08iface_id\x18\r \x01(\tB\x04\xe2\x41\x01\x05\x12\x14\n\x06number\x18\x0e \x01(\rB\x04\xe2\x41\x01\x03\x12+\n\x05state\x18\x0f \x01(\x0e\x32\x16.cloison.v1.Port.StateB\x04\xe2\x41\x01\x03\x12/\n\nconditions\x18\x10 \x03(\x0b\x32\x15.cloison.v1.ConditionB\x04\xe2\x41\x01\x03\x12\x12\n\x04host\x18\x11 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\x0fsecurity_groups\x18\x12 \x03(\t\x12\x1a\n\x12no_security_groups\x18\x13 \x01(\x08\x12\x18\n\x10no_port_security\x18\x14 \x01(\x08\x12\x36\n\x15\x61llowed_address_pairs\x18\x15 \x03(\x0b\x32\x17.cloison.v1.AddressPair\x12\x10\n\x08\x64ns_name\x18\x16 \x01(\t\x12\x11\n\tdevice_id\x18\x17 \x01(\t\x12\x12\n\nproject_id\x18\x18 \x01(\t\x12-\n\x0c\x64hcp_options\x18\x19 \x01(\x0b\x32\x17.cloison.v1.DhcpOptions\x12\x15\n\x07profile\x18\x1a \x01(\rB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x08\n\x04\x44OWN\x10\x01\x12\x0c\n\x08\x42UILDING\x10\x02\x12\n\n\x06\x41\x43TIVE\x10\x03\x12\t\n\x05\x45RROR\x10\x04:S\xea\x41P\n\x0f\x63loison.v1/Port\x12\x30tenants/{tenant}/networks/{network}/ports/{port}*\x05ports2\x04port\"8\n\x0b\x41\x64\x64ressPair\x12\x14\n\x06prefix\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0bmac_address\x18\x02 \x01(\t\"j\n\x0b\x44hcpOptions\x12\x13\n\x0bnext_server\x18\x01 \x01(\t\x12\x16\n\x0e\x62oot_file_bios\x18\x02 \x01(\t\x12\x16\n\x0e\x62oot_file_uefi\x18\x03 \x01(\t\x12\x16\n\x0e\x62oot_file_ipxe\x18\x04 \x01(\t\"\xcd\x01\n\x0ePortStatistics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12.\n\x13received_from_guest\x18\x03 \x01(\x0b\x32\x11.cloison.v1.Count\x12#\n\x08\x61\x64mitted\x18\x04 \x01(\x0b\x32\x11.cloison.v1.Count\x12$\n\tdelivered\x18\x05 \x01(\x0b\x32\x11.cloison.v1.Count\x12$\n\x05\x64rops\x18\x06 \x03(\x0b\x32\x15.cloison.v1.DropCount\"\'\n\x05\x43ount\x12\x0f\n\x07packets\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"]\n\tDropCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12 \n\x05\x63ount\x18\x03 \x01(\x0b\x32\x11.cloison.v1.Count\x12\x0f\n\x07of_port\x18\x04 \x01(\x08\".\n\x18GetPortStatisticsRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x8b\x01\n\x11\x43reatePortRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07port_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x04port\x18\x03 \x01(\x0b\x32\x10.cloison.v1.Port\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"$\n\x0eGetPortRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"O\n\x10ListPortsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x11ListPortsResponse\x12\x1f\n\x05ports\x18\x01 \x03(\x0b\x32\x10.cloison.v1.Port\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x11UpdatePortRequest\x12$\n\x04port\x18\x01 \x01(\x0b\x32\x10.cloison.v1.PortB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\x11\x44\x65letePortRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xfd\x03\n\x0bPortService\x12U\n\nCreatePort\x12\x1d.cloison.v1.CreatePortRequest\x1a\x10.cloison.v1.Port\"\x16\xda\x41\x13parent,port,port_id\x12@\n\x07GetPort\x12\x1a.cloison.v1.GetPortRequest\x1a\x10.cloison.v1.Port\"\x07\xda\x41\x04name\x12S\n\tListPorts\x12\x1c.cloison.v1.ListPortsRequest\x1a\x1d.cloison.v1.ListPortsResponse\"\t\xda\x41\x06parent\x12R\n\nUpdatePort\x12\x1d.cloison.v1.UpdatePortRequest\x1a\x10.cloison.v1.Port\"\x13\xda\x41\x10port,update_mask\x12^\n\x11GetPortStatistics\x12$.cloison.v1.GetPortStatisticsRequest\x1a\x1a.cloison.v1.PortStatistics\"\x07\xda\x41\x04name\x12L\n\nDeletePort\x12\x1d.cloison.v1.DeletePortRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,8 +60,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PORT'].fields_by_name['conditions']._serialized_options = b'\342A\001\003'
   _globals['_PORT'].fields_by_name['host']._loaded_options = None
   _globals['_PORT'].fields_by_name['host']._serialized_options = b'\342A\001\003'
+  _globals['_PORT'].fields_by_name['profile']._loaded_options = None
+  _globals['_PORT'].fields_by_name['profile']._serialized_options = b'\342A\001\003'
   _globals['_PORT']._loaded_options = None
   _globals['_PORT']._serialized_options = b'\352AP\n\017cloison.v1/Port\0220tenants/{tenant}/networks/{network}/ports/{port}*\005ports2\004port'
+  _globals['_ADDRESSPAIR'].fields_by_name['prefix']._loaded_options = None
+  _globals['_ADDRESSPAIR'].fields_by_name['prefix']._serialized_options = b'\342A\001\002'
+  _globals['_GETPORTSTATISTICSREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETPORTSTATISTICSREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_CREATEPORTREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_CREATEPORTREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_CREATEPORTREQUEST'].fields_by_name['port_id']._loaded_options = None
@@ -82,28 +88,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PORTSERVICE'].methods_by_name['ListPorts']._serialized_options = b'\332A\006parent'
   _globals['_PORTSERVICE'].methods_by_name['UpdatePort']._loaded_options = None
   _globals['_PORTSERVICE'].methods_by_name['UpdatePort']._serialized_options = b'\332A\020port,update_mask'
+  _globals['_PORTSERVICE'].methods_by_name['GetPortStatistics']._loaded_options = None
+  _globals['_PORTSERVICE'].methods_by_name['GetPortStatistics']._serialized_options = b'\332A\004name'
   _globals['_PORTSERVICE'].methods_by_name['DeletePort']._loaded_options = None
   _globals['_PORTSERVICE'].methods_by_name['DeletePort']._serialized_options = b'\332A\004name'
   _globals['_FIXEDIP']._serialized_start=243
   _globals['_FIXEDIP']._serialized_end=288
   _globals['_PORT']._serialized_start=291
-  _globals['_PORT']._serialized_end=1027
-  _globals['_PORT_LABELSENTRY']._serialized_start=818
-  _globals['_PORT_LABELSENTRY']._serialized_end=863
-  _globals['_PORT_STATE']._serialized_start=865
-  _globals['_PORT_STATE']._serialized_end=942
-  _globals['_CREATEPORTREQUEST']._serialized_start=1030
-  _globals['_CREATEPORTREQUEST']._serialized_end=1169
-  _globals['_GETPORTREQUEST']._serialized_start=1171
-  _globals['_GETPORTREQUEST']._serialized_end=1207
-  _globals['_LISTPORTSREQUEST']._serialized_start=1209
-  _globals['_LISTPORTSREQUEST']._serialized_end=1288
-  _globals['_LISTPORTSRESPONSE']._serialized_start=1290
-  _globals['_LISTPORTSRESPONSE']._serialized_end=1367
-  _globals['_UPDATEPORTREQUEST']._serialized_start=1370
-  _globals['_UPDATEPORTREQUEST']._serialized_end=1499
-  _globals['_DELETEPORTREQUEST']._serialized_start=1501
-  _globals['_DELETEPORTREQUEST']._serialized_end=1577
-  _globals['_PORTSERVICE']._serialized_start=1580
-  _globals['_PORTSERVICE']._serialized_end=1993
+  _globals['_PORT']._serialized_end=1289
+  _globals['_PORT_LABELSENTRY']._serialized_start=1080
+  _globals['_PORT_LABELSENTRY']._serialized_end=1125
+  _globals['_PORT_STATE']._serialized_start=1127
+  _globals['_PORT_STATE']._serialized_end=1204
+  _globals['_ADDRESSPAIR']._serialized_start=1291
+  _globals['_ADDRESSPAIR']._serialized_end=1347
+  _globals['_DHCPOPTIONS']._serialized_start=1349
+  _globals['_DHCPOPTIONS']._serialized_end=1455
+  _globals['_PORTSTATISTICS']._serialized_start=1458
+  _globals['_PORTSTATISTICS']._serialized_end=1663
+  _globals['_COUNT']._serialized_start=1665
+  _globals['_COUNT']._serialized_end=1704
+  _globals['_DROPCOUNT']._serialized_start=1706
+  _globals['_DROPCOUNT']._serialized_end=1799
+  _globals['_GETPORTSTATISTICSREQUEST']._serialized_start=1801
+  _globals['_GETPORTSTATISTICSREQUEST']._serialized_end=1847
+  _globals['_CREATEPORTREQUEST']._serialized_start=1850
+  _globals['_CREATEPORTREQUEST']._serialized_end=1989
+  _globals['_GETPORTREQUEST']._serialized_start=1991
+  _globals['_GETPORTREQUEST']._serialized_end=2027
+  _globals['_LISTPORTSREQUEST']._serialized_start=2029
+  _globals['_LISTPORTSREQUEST']._serialized_end=2108
+  _globals['_LISTPORTSRESPONSE']._serialized_start=2110
+  _globals['_LISTPORTSRESPONSE']._serialized_end=2187
+  _globals['_UPDATEPORTREQUEST']._serialized_start=2190
+  _globals['_UPDATEPORTREQUEST']._serialized_end=2319
+  _globals['_DELETEPORTREQUEST']._serialized_start=2321
+  _globals['_DELETEPORTREQUEST']._serialized_end=2397
+  _globals['_PORTSERVICE']._serialized_start=2400
+  _globals['_PORTSERVICE']._serialized_end=2909
 # @@protoc_insertion_point(module_scope)

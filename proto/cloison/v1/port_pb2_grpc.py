@@ -55,6 +55,11 @@ class PortServiceStub:
                 request_serializer=cloison_dot_v1_dot_port__pb2.UpdatePortRequest.SerializeToString,
                 response_deserializer=cloison_dot_v1_dot_port__pb2.Port.FromString,
                 _registered_method=True)
+        self.GetPortStatistics = channel.unary_unary(
+                '/cloison.v1.PortService/GetPortStatistics',
+                request_serializer=cloison_dot_v1_dot_port__pb2.GetPortStatisticsRequest.SerializeToString,
+                response_deserializer=cloison_dot_v1_dot_port__pb2.PortStatistics.FromString,
+                _registered_method=True)
         self.DeletePort = channel.unary_unary(
                 '/cloison.v1.PortService/DeletePort',
                 request_serializer=cloison_dot_v1_dot_port__pb2.DeletePortRequest.SerializeToString,
@@ -89,6 +94,13 @@ class PortServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPortStatistics(self, request, context):
+        """Counters of the switch the port is plugged on; FAILED_PRECONDITION while it is plugged nowhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeletePort(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -117,6 +129,11 @@ def add_PortServiceServicer_to_server(servicer, server):
                     servicer.UpdatePort,
                     request_deserializer=cloison_dot_v1_dot_port__pb2.UpdatePortRequest.FromString,
                     response_serializer=cloison_dot_v1_dot_port__pb2.Port.SerializeToString,
+            ),
+            'GetPortStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPortStatistics,
+                    request_deserializer=cloison_dot_v1_dot_port__pb2.GetPortStatisticsRequest.FromString,
+                    response_serializer=cloison_dot_v1_dot_port__pb2.PortStatistics.SerializeToString,
             ),
             'DeletePort': grpc.unary_unary_rpc_method_handler(
                     servicer.DeletePort,
@@ -232,6 +249,33 @@ class PortService:
             '/cloison.v1.PortService/UpdatePort',
             cloison_dot_v1_dot_port__pb2.UpdatePortRequest.SerializeToString,
             cloison_dot_v1_dot_port__pb2.Port.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPortStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloison.v1.PortService/GetPortStatistics',
+            cloison_dot_v1_dot_port__pb2.GetPortStatisticsRequest.SerializeToString,
+            cloison_dot_v1_dot_port__pb2.PortStatistics.FromString,
             options,
             channel_credentials,
             insecure,

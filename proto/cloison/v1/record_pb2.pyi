@@ -1,7 +1,9 @@
+from cloison.v1 import address_group_pb2 as _address_group_pb2
 from cloison.v1 import host_pb2 as _host_pb2
 from cloison.v1 import network_pb2 as _network_pb2
 from cloison.v1 import port_pb2 as _port_pb2
 from cloison.v1 import port_binding_pb2 as _port_binding_pb2
+from cloison.v1 import security_group_pb2 as _security_group_pb2
 from cloison.v1 import subnet_pb2 as _subnet_pb2
 from cloison.v1 import tenant_pb2 as _tenant_pb2
 from google.protobuf.internal import containers as _containers
@@ -34,8 +36,18 @@ class TunnelPortRecord(_message.Message):
     ofport: int
     def __init__(self, host: _Optional[str] = ..., vni: _Optional[int] = ..., ofport: _Optional[int] = ...) -> None: ...
 
+class PolicyProfileRecord(_message.Message):
+    __slots__ = ("tenant", "number", "groups")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    number: int
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tenant: _Optional[str] = ..., number: _Optional[int] = ..., groups: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Record(_message.Message):
-    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "request_id", "request_digest")
+    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "security_group", "address_group", "policy_profile", "request_id", "request_digest")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     SUBNET_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +57,9 @@ class Record(_message.Message):
     TUNNEL_PORT_FIELD_NUMBER: _ClassVar[int]
     RESERVATION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SECURITY_GROUP_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_GROUP_FIELD_NUMBER: _ClassVar[int]
+    POLICY_PROFILE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     tenant: _tenant_pb2.Tenant
@@ -56,9 +71,12 @@ class Record(_message.Message):
     tunnel_port: TunnelPortRecord
     reservation: ReservationRecord
     epoch: EpochRecord
+    security_group: _security_group_pb2.SecurityGroup
+    address_group: _address_group_pb2.AddressGroup
+    policy_profile: PolicyProfileRecord
     request_id: str
     request_digest: bytes
-    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., policy_profile: _Optional[_Union[PolicyProfileRecord, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
 
 class EpochRecord(_message.Message):
     __slots__ = ("epoch", "controller")

@@ -30,7 +30,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/subnet.proto\x12\ncloison.v1\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"8\n\x0e\x41llocationPool\x12\x13\n\x05start\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\x03\x65nd\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x8a\x04\n\x06Subnet\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12.\n\x06labels\x18\x08 \x03(\x0b\x32\x1e.cloison.v1.Subnet.LabelsEntry\x12\x13\n\x04\x63idr\x18\t \x01(\tB\x05\xe2\x41\x02\x02\x05\x12\x12\n\ngateway_ip\x18\n \x01(\t\x12\x12\n\nno_gateway\x18\x0b \x01(\x08\x12\x34\n\x10\x61llocation_pools\x18\x0c \x03(\x0b\x32\x1a.cloison.v1.AllocationPool\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:]\xea\x41Z\n\x11\x63loison.v1/Subnet\x12\x34tenants/{tenant}/networks/{network}/subnets/{subnet}*\x07subnets2\x06subnet\"\x99\x01\n\x13\x43reateSubnetRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tsubnet_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12(\n\x06subnet\x18\x03 \x01(\x0b\x32\x12.cloison.v1.SubnetB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"&\n\x10GetSubnetRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"Q\n\x12ListSubnetsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x13ListSubnetsResponse\x12#\n\x07subnets\x18\x01 \x03(\x0b\x32\x12.cloison.v1.Subnet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x87\x01\n\x13UpdateSubnetRequest\x12(\n\x06subnet\x18\x01 \x01(\x0b\x32\x12.cloison.v1.SubnetB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"N\n\x13\x44\x65leteSubnetRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xc1\x03\n\rSubnetService\x12_\n\x0c\x43reateSubnet\x12\x1f.cloison.v1.CreateSubnetRequest\x1a\x12.cloison.v1.Subnet\"\x1a\xda\x41\x17parent,subnet,subnet_id\x12\x46\n\tGetSubnet\x12\x1c.cloison.v1.GetSubnetRequest\x1a\x12.cloison.v1.Subnet\"\x07\xda\x41\x04name\x12Y\n\x0bListSubnets\x12\x1e.cloison.v1.ListSubnetsRequest\x1a\x1f.cloison.v1.ListSubnetsResponse\"\t\xda\x41\x06parent\x12Z\n\x0cUpdateSubnet\x12\x1f.cloison.v1.UpdateSubnetRequest\x1a\x12.cloison.v1.Subnet\"\x15\xda\x41\x12subnet,update_mask\x12P\n\x0c\x44\x65leteSubnet\x12\x1f.cloison.v1.DeleteSubnetRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/subnet.proto\x12\ncloison.v1\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"8\n\x0e\x41llocationPool\x12\x13\n\x05start\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\x03\x65nd\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\":\n\x05Route\x12\x19\n\x0b\x64\x65stination\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08next_hop\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x97\x05\n\x06Subnet\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12.\n\x06labels\x18\x08 \x03(\x0b\x32\x1e.cloison.v1.Subnet.LabelsEntry\x12\x13\n\x04\x63idr\x18\t \x01(\tB\x05\xe2\x41\x02\x02\x05\x12\x12\n\ngateway_ip\x18\n \x01(\t\x12\x12\n\nno_gateway\x18\x0b \x01(\x08\x12\x34\n\x10\x61llocation_pools\x18\x0c \x03(\x0b\x32\x1a.cloison.v1.AllocationPool\x12\x0f\n\x07no_dhcp\x18\r \x01(\x08\x12\x13\n\x0b\x64ns_servers\x18\x0e \x03(\t\x12!\n\x06routes\x18\x0f \x03(\x0b\x32\x11.cloison.v1.Route\x12\x13\n\x0bntp_servers\x18\x10 \x03(\t\x12-\n\tipv6_mode\x18\x11 \x01(\x0e\x32\x14.cloison.v1.Ipv6ModeB\x04\xe2\x41\x01\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:]\xea\x41Z\n\x11\x63loison.v1/Subnet\x12\x34tenants/{tenant}/networks/{network}/subnets/{subnet}*\x07subnets2\x06subnet\"\x99\x01\n\x13\x43reateSubnetRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tsubnet_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12(\n\x06subnet\x18\x03 \x01(\x0b\x32\x12.cloison.v1.SubnetB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"&\n\x10GetSubnetRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"Q\n\x12ListSubnetsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x13ListSubnetsResponse\x12#\n\x07subnets\x18\x01 \x03(\x0b\x32\x12.cloison.v1.Subnet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x87\x01\n\x13UpdateSubnetRequest\x12(\n\x06subnet\x18\x01 \x01(\x0b\x32\x12.cloison.v1.SubnetB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"N\n\x13\x44\x65leteSubnetRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08*M\n\x08Ipv6Mode\x12\x19\n\x15IPV6_MODE_UNSPECIFIED\x10\x00\x12\x0c\n\x08STATEFUL\x10\x01\x12\r\n\tSTATELESS\x10\x02\x12\t\n\x05SLAAC\x10\x03\x32\xc1\x03\n\rSubnetService\x12_\n\x0c\x43reateSubnet\x12\x1f.cloison.v1.CreateSubnetRequest\x1a\x12.cloison.v1.Subnet\"\x1a\xda\x41\x17parent,subnet,subnet_id\x12\x46\n\tGetSubnet\x12\x1c.cloison.v1.GetSubnetRequest\x1a\x12.cloison.v1.Subnet\"\x07\xda\x41\x04name\x12Y\n\x0bListSubnets\x12\x1e.cloison.v1.ListSubnetsRequest\x1a\x1f.cloison.v1.ListSubnetsResponse\"\t\xda\x41\x06parent\x12Z\n\x0cUpdateSubnet\x12\x1f.cloison.v1.UpdateSubnetRequest\x1a\x12.cloison.v1.Subnet\"\x15\xda\x41\x12subnet,update_mask\x12P\n\x0c\x44\x65leteSubnet\x12\x1f.cloison.v1.DeleteSubnetRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOCATIONPOOL'].fields_by_name['start']._serialized_options = b'\342A\001\002'
   _globals['_ALLOCATIONPOOL'].fields_by_name['end']._loaded_options = None
   _globals['_ALLOCATIONPOOL'].fields_by_name['end']._serialized_options = b'\342A\001\002'
+  _globals['_ROUTE'].fields_by_name['destination']._loaded_options = None
+  _globals['_ROUTE'].fields_by_name['destination']._serialized_options = b'\342A\001\002'
+  _globals['_ROUTE'].fields_by_name['next_hop']._loaded_options = None
+  _globals['_ROUTE'].fields_by_name['next_hop']._serialized_options = b'\342A\001\002'
   _globals['_SUBNET_LABELSENTRY']._loaded_options = None
   _globals['_SUBNET_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SUBNET'].fields_by_name['name']._loaded_options = None
@@ -55,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBNET'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_SUBNET'].fields_by_name['cidr']._loaded_options = None
   _globals['_SUBNET'].fields_by_name['cidr']._serialized_options = b'\342A\002\002\005'
+  _globals['_SUBNET'].fields_by_name['ipv6_mode']._loaded_options = None
+  _globals['_SUBNET'].fields_by_name['ipv6_mode']._serialized_options = b'\342A\001\005'
   _globals['_SUBNET']._loaded_options = None
   _globals['_SUBNET']._serialized_options = b'\352AZ\n\021cloison.v1/Subnet\0224tenants/{tenant}/networks/{network}/subnets/{subnet}*\007subnets2\006subnet'
   _globals['_CREATESUBNETREQUEST'].fields_by_name['parent']._loaded_options = None
@@ -81,24 +87,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBNETSERVICE'].methods_by_name['UpdateSubnet']._serialized_options = b'\332A\022subnet,update_mask'
   _globals['_SUBNETSERVICE'].methods_by_name['DeleteSubnet']._loaded_options = None
   _globals['_SUBNETSERVICE'].methods_by_name['DeleteSubnet']._serialized_options = b'\332A\004name'
+  _globals['_IPV6MODE']._serialized_start=1586
+  _globals['_IPV6MODE']._serialized_end=1663
   _globals['_ALLOCATIONPOOL']._serialized_start=220
   _globals['_ALLOCATIONPOOL']._serialized_end=276
-  _globals['_SUBNET']._serialized_start=279
-  _globals['_SUBNET']._serialized_end=801
-  _globals['_SUBNET_LABELSENTRY']._serialized_start=661
-  _globals['_SUBNET_LABELSENTRY']._serialized_end=706
-  _globals['_CREATESUBNETREQUEST']._serialized_start=804
-  _globals['_CREATESUBNETREQUEST']._serialized_end=957
-  _globals['_GETSUBNETREQUEST']._serialized_start=959
-  _globals['_GETSUBNETREQUEST']._serialized_end=997
-  _globals['_LISTSUBNETSREQUEST']._serialized_start=999
-  _globals['_LISTSUBNETSREQUEST']._serialized_end=1080
-  _globals['_LISTSUBNETSRESPONSE']._serialized_start=1082
-  _globals['_LISTSUBNETSRESPONSE']._serialized_end=1165
-  _globals['_UPDATESUBNETREQUEST']._serialized_start=1168
-  _globals['_UPDATESUBNETREQUEST']._serialized_end=1303
-  _globals['_DELETESUBNETREQUEST']._serialized_start=1305
-  _globals['_DELETESUBNETREQUEST']._serialized_end=1383
-  _globals['_SUBNETSERVICE']._serialized_start=1386
-  _globals['_SUBNETSERVICE']._serialized_end=1835
+  _globals['_ROUTE']._serialized_start=278
+  _globals['_ROUTE']._serialized_end=336
+  _globals['_SUBNET']._serialized_start=339
+  _globals['_SUBNET']._serialized_end=1002
+  _globals['_SUBNET_LABELSENTRY']._serialized_start=862
+  _globals['_SUBNET_LABELSENTRY']._serialized_end=907
+  _globals['_CREATESUBNETREQUEST']._serialized_start=1005
+  _globals['_CREATESUBNETREQUEST']._serialized_end=1158
+  _globals['_GETSUBNETREQUEST']._serialized_start=1160
+  _globals['_GETSUBNETREQUEST']._serialized_end=1198
+  _globals['_LISTSUBNETSREQUEST']._serialized_start=1200
+  _globals['_LISTSUBNETSREQUEST']._serialized_end=1281
+  _globals['_LISTSUBNETSRESPONSE']._serialized_start=1283
+  _globals['_LISTSUBNETSRESPONSE']._serialized_end=1366
+  _globals['_UPDATESUBNETREQUEST']._serialized_start=1369
+  _globals['_UPDATESUBNETREQUEST']._serialized_end=1504
+  _globals['_DELETESUBNETREQUEST']._serialized_start=1506
+  _globals['_DELETESUBNETREQUEST']._serialized_end=1584
+  _globals['_SUBNETSERVICE']._serialized_start=1666
+  _globals['_SUBNETSERVICE']._serialized_end=2115
 # @@protoc_insertion_point(module_scope)

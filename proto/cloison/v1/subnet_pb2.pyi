@@ -7,12 +7,24 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Ipv6Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    IPV6_MODE_UNSPECIFIED: _ClassVar[Ipv6Mode]
+    STATEFUL: _ClassVar[Ipv6Mode]
+    STATELESS: _ClassVar[Ipv6Mode]
+    SLAAC: _ClassVar[Ipv6Mode]
+IPV6_MODE_UNSPECIFIED: Ipv6Mode
+STATEFUL: Ipv6Mode
+STATELESS: Ipv6Mode
+SLAAC: Ipv6Mode
 
 class AllocationPool(_message.Message):
     __slots__ = ("start", "end")
@@ -22,8 +34,16 @@ class AllocationPool(_message.Message):
     end: str
     def __init__(self, start: _Optional[str] = ..., end: _Optional[str] = ...) -> None: ...
 
+class Route(_message.Message):
+    __slots__ = ("destination", "next_hop")
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_HOP_FIELD_NUMBER: _ClassVar[int]
+    destination: str
+    next_hop: str
+    def __init__(self, destination: _Optional[str] = ..., next_hop: _Optional[str] = ...) -> None: ...
+
 class Subnet(_message.Message):
-    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "cidr", "gateway_ip", "no_gateway", "allocation_pools")
+    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "cidr", "gateway_ip", "no_gateway", "allocation_pools", "no_dhcp", "dns_servers", "routes", "ntp_servers", "ipv6_mode")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +63,11 @@ class Subnet(_message.Message):
     GATEWAY_IP_FIELD_NUMBER: _ClassVar[int]
     NO_GATEWAY_FIELD_NUMBER: _ClassVar[int]
     ALLOCATION_POOLS_FIELD_NUMBER: _ClassVar[int]
+    NO_DHCP_FIELD_NUMBER: _ClassVar[int]
+    DNS_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
+    NTP_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    IPV6_MODE_FIELD_NUMBER: _ClassVar[int]
     name: str
     uid: str
     etag: str
@@ -55,7 +80,12 @@ class Subnet(_message.Message):
     gateway_ip: str
     no_gateway: bool
     allocation_pools: _containers.RepeatedCompositeFieldContainer[AllocationPool]
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cidr: _Optional[str] = ..., gateway_ip: _Optional[str] = ..., no_gateway: _Optional[bool] = ..., allocation_pools: _Optional[_Iterable[_Union[AllocationPool, _Mapping]]] = ...) -> None: ...
+    no_dhcp: bool
+    dns_servers: _containers.RepeatedScalarFieldContainer[str]
+    routes: _containers.RepeatedCompositeFieldContainer[Route]
+    ntp_servers: _containers.RepeatedScalarFieldContainer[str]
+    ipv6_mode: Ipv6Mode
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cidr: _Optional[str] = ..., gateway_ip: _Optional[str] = ..., no_gateway: _Optional[bool] = ..., allocation_pools: _Optional[_Iterable[_Union[AllocationPool, _Mapping]]] = ..., no_dhcp: _Optional[bool] = ..., dns_servers: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., ntp_servers: _Optional[_Iterable[str]] = ..., ipv6_mode: _Optional[_Union[Ipv6Mode, str]] = ...) -> None: ...
 
 class CreateSubnetRequest(_message.Message):
     __slots__ = ("parent", "subnet_id", "subnet", "request_id", "validate_only")
