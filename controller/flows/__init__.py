@@ -3,13 +3,28 @@
 Compiler, verifier and the OpenFlow encoder all speak this language and share nothing else.
 """
 
-from controller.flows.actions import Action, Load, Move, Output, OutputField, SetField
+from controller.flows.actions import (
+    Action,
+    CheckPacketLarger,
+    Conjunction,
+    Ct,
+    Load,
+    Move,
+    Output,
+    OutputField,
+    SetField,
+)
+from controller.flows.conntrack import CT_STATE, ct_state
 from controller.flows.fields import FIELDS, Field, field
 from controller.flows.flow import Flow, FlowKey, Match, MatchTerm, match
 
 __all__ = [
+    "CT_STATE",
     "FIELDS",
     "Action",
+    "CheckPacketLarger",
+    "Conjunction",
+    "Ct",
     "Field",
     "Flow",
     "FlowKey",
@@ -20,6 +35,7 @@ __all__ = [
     "Output",
     "OutputField",
     "SetField",
+    "ct_state",
     "field",
     "match",
 ]

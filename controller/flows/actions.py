@@ -53,4 +53,63 @@ class Move:
     bits: int
 
 
-Action = Output | OutputField | SetField | Load | Move
+@dataclass(frozen=True, slots=True)
+class Ct:
+    """Look the packet up in a zone of the connection tracker (NXAST_CT); the flow must match ip or ipv6.
+
+    zone is a number, or 16 bits of a field as (field, start, 16). With a table, the packet goes on there with
+    its ct_* fields set, as a second life: the rest of this flow happens without them. commit remembers the
+    connection; in a zone that is full it does nothing.
+    """
+
+    commit: bool = False
+    zone: int | tuple[Field, int, int] = 0
+    table: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on what Open vSwitch refuses or reads otherwise."""
+        if isinstance(self.zone, tuple):
+            field, start, bits = self.zone
+            if bits != 16 or start + bits > field.width:
+                raise ValueError(f"a zone is 16 bits of a field, not [{start}, +{bits}) of {field.name}")
+        elif not 0 <= self.zone <= 0xFFFF:
+            raise ValueError(f"a zone has 16 bits, got {self.zone}")
+        if self.table is not None and not 0 <= self.table < 0xFF:
+            raise ValueError(f"a table is 0 to 254, got {self.table}")
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunction:
+    """One dimension of a conjunctive match (NXAST_CONJUNCTION): clause number, counted from 1, of so many.
+
+    Stands in a flow with others of its kind only, without goto. When a packet matches one flow of each clause
+    of an id, all of one priority, it is looked up once more with conj_id set to that id.
+    """
+
+    id: int
+    clause: int
+    clauses: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError on what Open vSwitch refuses (ovs-actions(7): 2 to 64 clauses)."""
+        if not (0 <= self.id <= 0xFFFFFFFF and 2 <= self.clauses <= 64 and 1 <= self.clause <= self.clauses):
+            raise ValueError(f"no conjunction: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPacketLarger:
+    """Set one bit of a register: is the packet, Ethernet header included, longer than so many bytes
+    (NXAST_CHECK_PKT_LARGER)?
+    """
+
+    length_bytes: int
+    field: Field
+    bit: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if it does not fit its 16 bits or the field."""
+        if not (0 <= self.length_bytes <= 0xFFFF and 0 <= self.bit < self.field.width):
+            raise ValueError(f"no check of a packet's length: {self}")
+
+
+Action = Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger

@@ -1,7 +1,8 @@
 """The match fields the pipeline uses: OXM or NXM class, number, width, and the text name of ovs-ofctl.
 
 Sources: OpenFlow 1.4.1, section 7.2.3.7 (OXM basic class 0x8000) and ovs-fields(7) for the Nicira classes
-0x0000 (NXM_OF) and 0x0001 (NXM_NX).
+0x0000 (NXM_OF) and 0x0001 (NXM_NX). The fields ct_nw_src to ct_tp_dst are of a connection's original
+direction; of ICMP, ct_tp_src is the type and ct_tp_dst the code.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OXM_BASIC = 0x8000
+NXM_OF = 0x0000
 NXM_NX = 0x0001
+REGISTER_COUNT = 16
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,9 +77,22 @@ FIELDS: dict[str, Field] = {
         _basic("ipv6_nd_sll", 32, 48, maskable=True),
         _basic("ipv6_nd_tll", 33, 48, maskable=True),
         _basic("tunnel_id", 38, 64, maskable=True),
-        *(_nicira(f"reg{n}", n, 32, writable=True) for n in range(8)),
+        # in_port in 16 bits: what an action can copy, and choose a zone by. Matches say in_port.
+        Field("nxm_in_port", NXM_OF, 0, 16, maskable=False),
+        *(_nicira(f"reg{n}", n, 32, writable=True) for n in range(REGISTER_COUNT)),
         _nicira("ip_frag", 26, 8),
         _nicira("ip_ttl", 29, 8, maskable=False),
+        _nicira("conj_id", 37, 32, maskable=False),
+        # 32 bits on the wire, of which those of conntrack.CT_STATE exist.
+        _nicira("ct_state", 105, 32),
+        _nicira("ct_zone", 106, 16, maskable=False),
+        _nicira("ct_nw_proto", 119, 8, maskable=False),
+        _nicira("ct_nw_src", 120, 32),
+        _nicira("ct_nw_dst", 121, 32),
+        _nicira("ct_ipv6_src", 122, 128),
+        _nicira("ct_ipv6_dst", 123, 128),
+        _nicira("ct_tp_src", 124, 16),
+        _nicira("ct_tp_dst", 125, 16),
     )
 }
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from controller.flows.actions import Action
+from controller.flows.conntrack import CT_STATE_BITS, has_connection
 from controller.flows.fields import FIELDS, Field
+
+_IPV4, _IPV6 = 0x0800, 0x86DD
+# The original tuple of a connection, and which ether types its fields need.
+_TUPLE_FIELDS: dict[str, tuple[int, ...]] = {
+    "ct_nw_src": (_IPV4,),
+    "ct_nw_dst": (_IPV4,),
+    "ct_ipv6_src": (_IPV6,),
+    "ct_ipv6_dst": (_IPV6,),
+    "ct_nw_proto": (_IPV4, _IPV6),
+    "ct_tp_src": (_IPV4, _IPV6),
+    "ct_tp_dst": (_IPV4, _IPV6),
+}
 
 
 class MatchTerm(NamedTuple):
@@ -24,8 +38,12 @@ Match = tuple[MatchTerm, ...]
 def match(**terms: int | tuple[int, int]) -> Match:
     """Build a match from field=value or field=(value, mask).
 
-    Raises ValueError on a bit outside the field, or a mask where the field takes none.
+    Raises ValueError on a bit outside the field, a mask where the field takes none, or a field of a
+    connection's tuple without its prerequisites: some of these Open vSwitch takes and then leaves out, so
+    that the flow matches more than it says.
     """
+    if not _TUPLE_FIELDS.keys().isdisjoint(terms):
+        _check_tuple(terms)
     made = []
     for name, term in terms.items():
         field = FIELDS[name]
@@ -36,9 +54,30 @@ def match(**terms: int | tuple[int, int]) -> Match:
             )
         if mask != field.all_ones and not field.maskable:
             raise ValueError(f"{name} takes no mask, got {mask:#x}")
+        if name == "ct_state" and mask & ~CT_STATE_BITS:
+            raise ValueError(f"ct_state={value:#x}/{mask:#x}: bits that do not exist")
+        if name == "nxm_in_port":
+            raise ValueError("nxm_in_port is for actions; match in_port")
         if mask:
             made.append(MatchTerm(field, value, mask))
     return tuple(sorted(made, key=lambda t: (t.field.oxm_class, t.field.number)))
+
+
+def _check_tuple(terms: Mapping[str, int | tuple[int, int]]) -> None:
+    """Raise ValueError unless every field of the tuple has what it needs, exactly matched."""
+    state = terms.get("ct_state", 0)
+    if not isinstance(state, tuple) or not has_connection(*state):
+        raise ValueError("fields of a connection's tuple need ct_state=+trk-inv")
+    for name, eth_types in _TUPLE_FIELDS.items():
+        if name in terms and terms.get("eth_type") not in eth_types:
+            raise ValueError(f"{name} needs an eth_type, one of {', '.join(map(hex, eth_types))}")
+    if not terms.keys().isdisjoint(("ct_tp_src", "ct_tp_dst")) and not _is_number(terms.get("ct_nw_proto")):
+        raise ValueError("ct_tp_src and ct_tp_dst need ct_nw_proto")
+
+
+def _is_number(term: int | tuple[int, int] | None) -> bool:
+    """Tell whether the term is an exact match of something."""
+    return isinstance(term, int) or (term is not None and term[1] == FIELDS["ct_nw_proto"].all_ones)
 
 
 class FlowKey(NamedTuple):
@@ -51,7 +90,10 @@ class FlowKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """One entry of a flow table. No actions and no goto means drop."""
+    """One entry of a flow table. No actions and no goto means drop.
+
+    meter: what exceeds the rate of this meter is dropped before any action.
+    """
 
     table: int
     priority: int
@@ -59,6 +101,7 @@ class Flow:
     actions: tuple[Action, ...] = ()
     goto: int | None = None
     cookie: int = 0
+    meter: int | None = None
 
     @property
     def key(self) -> FlowKey:

@@ -12,7 +12,7 @@ from controller.openflow.decode import decode_error, identity
 from controller.openflow.encode import encode_flow, encode_match
 from controller.openflow.exchange import KnownFlows, control_message
 from controller.openflow.framing import Message
-from controller.openflow.refusal import BUNDLE_LOST, Change, FlowError, SwitchRefused, flow_error
+from controller.openflow.refusal import BUNDLE_LOST, FlowChange, FlowError, SwitchRefused, flow_error
 
 FLOWS_PER_CHUNK = 512
 # Open vSwitch takes 40,000 changes a second on a loaded machine; a tenth of that is a switch in trouble.
@@ -30,7 +30,7 @@ class ApplyExchange:
     """
 
     def __init__(self, delta: FlowDelta, known: KnownFlows, *, allowed_s: float = 10.0) -> None:
-        self.changes: tuple[Change, ...] = (*delta.purge, *delta.delete, *delta.add, *delta.modify)
+        self.changes: tuple[FlowChange, ...] = (*delta.purge, *delta.delete, *delta.add, *delta.modify)
         self._deletions = len(delta.purge) + len(delta.delete)
         self._flows = (*delta.add, *delta.modify)
         self._replaced = len(delta.delete) + len(delta.modify)

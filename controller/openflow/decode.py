@@ -7,7 +7,7 @@ again (`known`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
@@ -15,6 +15,9 @@ from typing import NamedTuple
 from controller.flows import (
     FIELDS,
     Action,
+    CheckPacketLarger,
+    Conjunction,
+    Ct,
     Field,
     Flow,
     FlowKey,
@@ -114,11 +117,19 @@ def decode_identity(name: bytes) -> Flow | ForeignFlow:
     try:
         if idle_s or hard_s or flags or importance:
             raise Foreign("a timeout, flag or importance")
-        actions, goto = decode_instructions(name[_IDENTITY.size + match_size :])
+        meter, actions, goto = decode_instructions(name[_IDENTITY.size + match_size :])
         match = decode_match(raw_match)
     except Foreign:
         return ForeignFlow(table, priority, cookie, raw_match)
-    return Flow(table=table, priority=priority, match=match, actions=actions, goto=goto, cookie=cookie)
+    return Flow(
+        table=table,
+        priority=priority,
+        match=match,
+        actions=actions,
+        goto=goto,
+        cookie=cookie,
+        meter=meter,
+    )
 
 
 def padded_match_size(data: bytes, at: int = 0) -> int:
@@ -159,18 +170,21 @@ def _match_order(term: MatchTerm) -> tuple[int, int]:
     return term.field.oxm_class, term.field.number
 
 
-def decode_instructions(raw: bytes) -> tuple[tuple[Action, ...], int | None]:
-    """Instructions -> actions and next table; raises Malformed, or Foreign."""
+def decode_instructions(raw: bytes) -> tuple[int | None, tuple[Action, ...], int | None]:
+    """Instructions -> meter, actions and next table; raises Malformed, or Foreign."""
     actions: tuple[Action, ...] = ()
+    meter: int | None = None
     goto: int | None = None
     for kind, part in _type_length_values(raw, 8):
         if kind == wire.INSTRUCTION_APPLY_ACTIONS:
             actions = tuple(_decode_action(k, a) for k, a in _type_length_values(part[8:], 8))
         elif kind == wire.INSTRUCTION_GOTO_TABLE:
             goto = part[4]
+        elif kind == wire.INSTRUCTION_METER:
+            meter = int.from_bytes(part[4:8])
         else:
             raise Foreign(f"instruction {kind}")
-    return actions, goto
+    return meter, actions, goto
 
 
 def _type_length_values(raw: bytes, size_min: int) -> Iterator[tuple[int, bytes]]:
@@ -215,16 +229,60 @@ def _decode_output(raw: bytes) -> Action:
 
 def _decode_nicira(raw: bytes) -> Action:
     vendor, subtype = int.from_bytes(raw[4:8]), int.from_bytes(raw[8:10])
-    if vendor == wire.NICIRA and subtype == wire.NXAST_REG_LOAD:
-        _, where, header, value = wire.REG_LOAD.unpack(raw)
-        return Load(_field(header), where >> 6, (where & 0x3F) + 1, value)
-    if vendor == wire.NICIRA and subtype == wire.NXAST_REG_MOVE:
-        _, bits, src_start, dst_start, src, dst = wire.REG_MOVE.unpack(raw)
-        return Move(_field(src), src_start, _field(dst), dst_start, bits)
-    if vendor == wire.NICIRA and subtype == wire.NXAST_OUTPUT_REG:
-        _, where, header, length_max = wire.OUTPUT_REG.unpack(raw)
-        return OutputField(_field(header), where >> 6, (where & 0x3F) + 1, length_max)
-    raise Foreign(f"action {subtype} of vendor {vendor:#x}")
+    decode = _NICIRA_DECODERS.get(subtype)
+    if vendor != wire.NICIRA or decode is None:
+        raise Foreign(f"action {subtype} of vendor {vendor:#x}")
+    try:
+        return decode(raw)
+    except (Malformed, Foreign):
+        raise
+    except ValueError as error:  # the action's own limits
+        raise Malformed(f"action {subtype}: {error}") from error
+
+
+def _decode_load(raw: bytes) -> Action:
+    _, where, header, value = wire.REG_LOAD.unpack(raw)
+    return Load(_field(header), where >> 6, (where & 0x3F) + 1, value)
+
+
+def _decode_move(raw: bytes) -> Action:
+    _, bits, src_start, dst_start, src, dst = wire.REG_MOVE.unpack(raw)
+    return Move(_field(src), src_start, _field(dst), dst_start, bits)
+
+
+def _decode_output_reg(raw: bytes) -> Action:
+    _, where, header, length_max = wire.OUTPUT_REG.unpack(raw)
+    return OutputField(_field(header), where >> 6, (where & 0x3F) + 1, length_max)
+
+
+def _decode_ct(raw: bytes) -> Action:
+    if len(raw) > wire.CT.size:
+        raise Foreign("ct with actions inside")
+    _, flags, header, zone, table, helper = wire.CT.unpack(raw)
+    if flags & ~wire.CT_COMMIT or helper:
+        raise Foreign(f"ct with flags {flags:#x} and helper {helper}")
+    source = (_field(header), zone >> 6, (zone & 0x3F) + 1) if header else zone
+    return Ct(bool(flags & wire.CT_COMMIT), source, None if table == wire.ALL_TABLES else table)
+
+
+def _decode_conjunction(raw: bytes) -> Action:
+    _, clause, clauses, number = wire.CONJUNCTION.unpack(raw)
+    return Conjunction(number, clause + 1, clauses)
+
+
+def _decode_check_larger(raw: bytes) -> Action:
+    _, length_bytes, bit, header = wire.CHECK_LARGER.unpack(raw)
+    return CheckPacketLarger(length_bytes, _field(header), bit)
+
+
+_NICIRA_DECODERS: dict[int, Callable[[bytes], Action]] = {
+    wire.NXAST_REG_LOAD: _decode_load,
+    wire.NXAST_REG_MOVE: _decode_move,
+    wire.NXAST_OUTPUT_REG: _decode_output_reg,
+    wire.NXAST_CT: _decode_ct,
+    wire.NXAST_CONJUNCTION: _decode_conjunction,
+    wire.NXAST_CHECK_PKT_LARGER: _decode_check_larger,
+}
 
 
 def decode_error(body: bytes) -> SwitchError:

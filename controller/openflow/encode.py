@@ -11,12 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from controller.flows import FIELDS, Action, Field, Flow, Load, Match, Move, Output, OutputField, SetField
+from controller.flows import (
+    FIELDS,
+    Action,
+    CheckPacketLarger,
+    Conjunction,
+    Ct,
+    Field,
+    Flow,
+    Load,
+    Match,
+    Move,
+    Output,
+    OutputField,
+    SetField,
+)
+from controller.flows.fields import REGISTER_COUNT
 from controller.openflow import wire
 
 # lib/nx-match.c of OVS, nx_put_raw(): the order of the terms in what the switch sends. Property-tested
 # against OVS.
 OVS_ORDER = (
+    "conj_id",
     "in_port",
     "eth_src",
     "eth_dst",
@@ -46,7 +62,16 @@ OVS_ORDER = (
     "arp_sha",
     "arp_tha",
     "tunnel_id",
-    *(f"reg{n}" for n in range(8)),
+    *(f"reg{n}" for n in range(REGISTER_COUNT)),
+    "ct_state",
+    "ct_zone",
+    "ct_nw_src",
+    "ct_nw_dst",
+    "ct_ipv6_src",
+    "ct_ipv6_dst",
+    "ct_nw_proto",
+    "ct_tp_src",
+    "ct_tp_dst",
     "metadata",
 )
 _RANK = {name: rank for rank, name in enumerate(OVS_ORDER)}
@@ -118,17 +143,18 @@ def encode_match(match: Match) -> bytes:
     return sum(map(int.__lshift__, values, template.shifts), template.constant).to_bytes(template.size)
 
 
-# What never changes of an action goes in as bytes: fewer values to pack, and packing is where the time goes.
+def _head(subtype: int, size: int) -> bytes:
+    """What never changes of a Nicira action: bytes, as packing is where the time goes."""
+    return wire.NICIRA_HEAD.pack(wire.ACTION_EXPERIMENTER, size, wire.NICIRA, subtype)
+
+
 _OUTPUT_HEAD = wire.TYPE_LENGTH.pack(wire.ACTION_OUTPUT, wire.OUTPUT_ACTION.size)
-_OUTPUT_REG_HEAD = wire.NICIRA_HEAD.pack(
-    wire.ACTION_EXPERIMENTER, wire.OUTPUT_REG.size, wire.NICIRA, wire.NXAST_OUTPUT_REG
-)
-_LOAD_HEAD = wire.NICIRA_HEAD.pack(
-    wire.ACTION_EXPERIMENTER, wire.REG_LOAD.size, wire.NICIRA, wire.NXAST_REG_LOAD
-)
-_MOVE_HEAD = wire.NICIRA_HEAD.pack(
-    wire.ACTION_EXPERIMENTER, wire.REG_MOVE.size, wire.NICIRA, wire.NXAST_REG_MOVE
-)
+_OUTPUT_REG_HEAD = _head(wire.NXAST_OUTPUT_REG, wire.OUTPUT_REG.size)
+_LOAD_HEAD = _head(wire.NXAST_REG_LOAD, wire.REG_LOAD.size)
+_MOVE_HEAD = _head(wire.NXAST_REG_MOVE, wire.REG_MOVE.size)
+_CT_HEAD = _head(wire.NXAST_CT, wire.CT.size)
+_CONJUNCTION_HEAD = _head(wire.NXAST_CONJUNCTION, wire.CONJUNCTION.size)
+_CHECK_LARGER_HEAD = _head(wire.NXAST_CHECK_PKT_LARGER, wire.CHECK_LARGER.size)
 
 
 def _output(action: Output) -> bytes:
@@ -157,12 +183,34 @@ def _move(action: Move) -> bytes:
     return wire.REG_MOVE.pack(_MOVE_HEAD, action.bits, action.src_start, action.dst_start, src, dst)
 
 
+def _ct(action: Ct) -> bytes:
+    flags = wire.CT_COMMIT if action.commit else 0
+    table = wire.ALL_TABLES if action.table is None else action.table
+    header, zone = 0, action.zone
+    if isinstance(zone, tuple):
+        field, start, bits = zone
+        header, zone = _NICIRA_HEADERS[field.name], start << 6 | (bits - 1)
+    return wire.CT.pack(_CT_HEAD, flags, header, zone, table, 0)
+
+
+def _conjunction(action: Conjunction) -> bytes:
+    return wire.CONJUNCTION.pack(_CONJUNCTION_HEAD, action.clause - 1, action.clauses, action.id)
+
+
+def _check_larger(action: CheckPacketLarger) -> bytes:
+    header = _NICIRA_HEADERS[action.field.name]
+    return wire.CHECK_LARGER.pack(_CHECK_LARGER_HEAD, action.length_bytes, action.bit, header)
+
+
 _ENCODERS: dict[type, Callable[..., bytes]] = {
     Output: _output,
     OutputField: _output_field,
     SetField: _set_field,
     Load: _load,
     Move: _move,
+    Ct: _ct,
+    Conjunction: _conjunction,
+    CheckPacketLarger: _check_larger,
 }
 
 
@@ -175,11 +223,13 @@ _GOTO = tuple(wire.GOTO_TABLE.pack(wire.INSTRUCTION_GOTO_TABLE, 8, table) for ta
 
 
 def encode_instructions(flow: Flow) -> bytes:
-    """Apply-actions, then goto-table (7.2.4); nothing at all for a flow that drops."""
-    encoded = b""
+    """Meter, apply-actions, goto-table (7.2.4); nothing at all for a flow that drops."""
+    encoded = (
+        b"" if flow.meter is None else wire.METER.pack(wire.INSTRUCTION_METER, wire.METER.size, flow.meter)
+    )
     if flow.actions:
         actions = encode_actions(flow.actions)
-        encoded = wire.INSTRUCTION_ACTIONS.pack(wire.INSTRUCTION_APPLY_ACTIONS, 8 + len(actions)) + actions
+        encoded += wire.INSTRUCTION_ACTIONS.pack(wire.INSTRUCTION_APPLY_ACTIONS, 8 + len(actions)) + actions
     return encoded if flow.goto is None else encoded + _GOTO[flow.goto]
 
 

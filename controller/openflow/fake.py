@@ -1,22 +1,23 @@
 """A switch in memory, for tests of what stands above the seam. Passes the test suite of the real one.
 
-Knows as much of Open vSwitch as decides whether a delta is refused: prerequisites of fields, and that goto
-leads on.
+Knows as much of Open vSwitch as decides whether a delta is refused: prerequisites of fields and actions, that
+goto leads on, and that meters are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Container, Iterable
 
 from cloison.errors import Unavailable
-from controller.flows import Flow, FlowKey, Match
+from controller.flows import CT_STATE, Conjunction, Ct, Flow, FlowKey, Match
+from controller.flows.conntrack import has_connection
 from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlow, InstalledFlows
+from controller.flows.meters import Meter, MeterDelta, Meters
 from controller.openflow import wire
 from controller.openflow.refusal import FlowError, SwitchRefused
+from controller.openflow.statistics import MeterCounters, PortCounters
 from controller.openflow.switch import Drift, DriftBuffer
 
-_BAD_INSTRUCTION, _BAD_TABLE_ID = 3, 2
-_BAD_MATCH, _BAD_PREREQ = 4, 9
 _IPV4, _IPV6, _ARP = 0x0800, 0x86DD, 0x0806
 # Which exact value of which field each family of fields needs (ovs-fields(7)).
 _NEEDS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -29,30 +30,55 @@ _NEEDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "udp_": ("ip_proto", (17,)),
     "icmpv4_": ("ip_proto", (1,)),
     "icmpv6_": ("ip_proto", (58,)),
+    "ct_nw_src": ("eth_type", (_IPV4,)),
+    "ct_nw_dst": ("eth_type", (_IPV4,)),
+    "ct_ipv6_": ("eth_type", (_IPV6,)),
 }
+_TUPLE = ("ct_nw_", "ct_ipv6_", "ct_tp_")
+
+
+def _exact(match: Match) -> dict[str, int]:
+    return {term.field.name: term.value for term in match if term.mask == term.field.all_ones}
 
 
 def _prerequisites_met(match: Match) -> bool:
-    exact = {term.field.name: term.value for term in match if term.mask == term.field.all_ones}
+    exact = _exact(match)
     for term in match:
         need = next((need for prefix, need in _NEEDS.items() if term.field.name.startswith(prefix)), None)
         if need is not None and exact.get(need[0]) not in need[1]:
             return False
+    if any(term.field.name.startswith(_TUPLE) for term in match):
+        return any(t.field.name == "ct_state" and has_connection(t.value, t.mask) for t in match)
     return True
 
 
-def _error(flow: Flow) -> FlowError | None:
+def _is_invalid(match: Match) -> bool:
+    return any(t.field.name == "ct_state" and t.value & CT_STATE["inv"] for t in match)
+
+
+def _refusal(flow: Flow, meters: Container[int]) -> tuple[int, int, str] | None:
+    """Type, code and text of the error that Open vSwitch answers with, None if it takes the flow."""
+    conjunctions = sum(isinstance(action, Conjunction) for action in flow.actions)
+    tracks = [action for action in flow.actions if isinstance(action, Ct)]
     if not _prerequisites_met(flow.match):
-        return FlowError(flow, _BAD_MATCH, _BAD_PREREQ, "OFPET_BAD_MATCH(4) OFPBMC_BAD_PREREQ(9)")
+        return 4, 9, "OFPET_BAD_MATCH(4) OFPBMC_BAD_PREREQ(9)"
     if flow.goto is not None and flow.goto <= flow.table:
-        return FlowError(
-            flow, _BAD_INSTRUCTION, _BAD_TABLE_ID, "OFPET_BAD_INSTRUCTION(3) OFPBIC_BAD_TABLE_ID(2)"
-        )
+        return 3, 2, "OFPET_BAD_INSTRUCTION(3) OFPBIC_BAD_TABLE_ID(2)"
+    untrackable = _exact(flow.match).get("eth_type") not in (_IPV4, _IPV6)
+    if tracks and (untrackable or (_is_invalid(flow.match) and any(action.commit for action in tracks))):
+        return 2, 10, "OFPET_BAD_ACTION(2) OFPBAC_MATCH_INCONSISTENT(10)"
+    alone = len(flow.actions) == conjunctions and flow.goto is None and flow.meter is None
+    if conjunctions and not alone:
+        return 3, 1, "OFPET_BAD_INSTRUCTION(3) OFPBIC_UNSUP_INST(1)"
+    if flow.meter is not None and flow.meter not in meters:
+        return 12, 3, "OFPET_METER_MOD_FAILED(12) OFPMMFC_UNKNOWN_METER(3)"
     return None
 
 
 class FakeSwitch:
-    """Implements Switch. deltas: what was applied, in order."""
+    """Implements Switch. deltas: what was applied, in order; flushed: the zones that were forgotten, in
+    order; port_counters, meter_counters: what is told when they are read.
+    """
 
     def __init__(self, dpid: int, host_id: str | None = None) -> None:
         self.dpid = dpid
@@ -62,6 +88,10 @@ class FakeSwitch:
         self.on_port_changed: Callable[[int], None] | None = None
         self.flows: dict[FlowKey, InstalledFlow] = {}
         self.foreign: list[ForeignFlow] = []
+        self.meters: dict[int, Meter | None] = {}
+        self.flushed: list[int] = []
+        self.port_counters: dict[int, PortCounters] = {}
+        self.meter_counters: dict[int, MeterCounters] = {}
         self._connected = True
         self._drift = DriftBuffer(dpid)
 
@@ -98,7 +128,11 @@ class FakeSwitch:
     async def apply(self, delta: FlowDelta) -> None:
         """See Switch."""
         self._check_connected()
-        errors = [error for flow in (*delta.add, *delta.modify) if (error := _error(flow)) is not None]
+        errors = []
+        for flow in (*delta.add, *delta.modify):
+            refusal = _refusal(flow, self.meters)
+            if refusal is not None:
+                errors.append(FlowError(flow, *refusal))
         if errors:
             raise SwitchRefused(errors)
         self.foreign = [flow for flow in self.foreign if flow not in delta.purge]
@@ -108,6 +142,44 @@ class FakeSwitch:
             self._put(flow)
         if delta:
             self.deltas.append(delta)
+
+    async def read_meters(self) -> Meters:
+        """See Switch."""
+        self._check_connected()
+        return dict(self.meters)
+
+    async def apply_meters(self, delta: MeterDelta) -> None:
+        """See Switch."""
+        self._check_connected()
+        errors = []
+        for number in delta.delete:
+            self._delete_meter(number)
+        for meter in delta.add:
+            if meter.id in self.meters:
+                errors.append(FlowError(meter, 12, 2, "OFPET_METER_MOD_FAILED(12) OFPMMFC_METER_EXISTS(2)"))
+            self.meters.setdefault(meter.id, meter)
+        for meter in delta.modify:
+            if meter.id in self.meters:
+                self.meters[meter.id] = meter
+            else:
+                errors.append(FlowError(meter, 12, 3, "OFPET_METER_MOD_FAILED(12) OFPMMFC_UNKNOWN_METER(3)"))
+        if errors:
+            raise SwitchRefused(errors)
+
+    async def flush_zones(self, zones: Iterable[int]) -> None:
+        """See Switch."""
+        self._check_connected()
+        self.flushed += zones
+
+    async def read_port_counters(self) -> dict[int, PortCounters]:
+        """See Switch."""
+        self._check_connected()
+        return dict(self.port_counters)
+
+    async def read_meter_counters(self) -> dict[int, MeterCounters]:
+        """See Switch."""
+        self._check_connected()
+        return {number: MeterCounters(0, 0) for number in self.meters} | self.meter_counters
 
     def watch_drift(self) -> AsyncIterator[Drift]:
         """See Switch."""
@@ -133,6 +205,15 @@ class FakeSwitch:
         """Lose the switch."""
         self._connected = False
         self._drift.end()
+
+    def _delete_meter(self, number: int) -> None:
+        """A meter's flows go with it, which the flow monitor tells."""
+        keys = {key for key, installed in self.flows.items() if installed.flow.meter == number}
+        for key in keys:
+            del self.flows[key]
+        if keys:
+            self._drift.add(keys, complete=True)
+        self.meters.pop(number, None)
 
     def _put(self, flow: Flow) -> None:
         before = self.flows.get(flow.key)

@@ -6,13 +6,11 @@ about to name one in a flow can hold it against this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from controller.openflow import wire
-from controller.openflow.decode import Malformed, decode_error
-from controller.openflow.exchange import control_message
-from controller.openflow.framing import Message
-from controller.openflow.refusal import SwitchRefused, flow_error
+from controller.openflow.decode import Malformed
+from controller.openflow.multipart import MultipartExchange
 
 
 def decode_ports(body: bytes) -> Iterator[tuple[int, str]]:
@@ -37,36 +35,6 @@ def decode_port_status(body: bytes) -> tuple[int, str | None]:
     raise Malformed("a port status without a port")
 
 
-class PortsExchange:
+def ports_exchange(*, allowed_s: float = 10.0) -> MultipartExchange[tuple[int, str]]:
     """All ports of a switch (7.3.5.8)."""
-
-    xids = 1
-
-    def __init__(self, *, allowed_s: float = 10.0) -> None:
-        self.allowed_s = allowed_s
-        self.done = False
-        self.ports: dict[int, str] = {}
-        self._failure: Exception | None = None
-
-    def start(self, xid: int) -> Iterator[bytes]:
-        """The request."""
-        yield control_message(wire.MULTIPART_REQUEST, xid, wire.MULTIPART.pack(wire.MP_PORT_DESC, 0))
-
-    def receive(self, message: Message) -> Iterable[bytes]:
-        """One part of the answer."""
-        if message.type == wire.ERROR:
-            self._failure = SwitchRefused([flow_error(None, decode_error(message.body))])
-            self.done = True
-        elif message.type == wire.MULTIPART_REPLY:
-            if len(message.body) < wire.MULTIPART.size:
-                raise Malformed("a multipart reply without its header")
-            kind, flags = wire.MULTIPART.unpack_from(message.body)
-            if kind != wire.MP_PORT_DESC:
-                raise Malformed(f"a multipart reply of type {kind} to a request of type {wire.MP_PORT_DESC}")
-            self.ports.update(decode_ports(message.body[wire.MULTIPART.size :]))
-            self.done = not flags & wire.MP_MORE
-        return ()
-
-    def failure(self) -> Exception | None:
-        """What the switch said instead of an answer."""
-        return self._failure
+    return MultipartExchange(wire.MP_PORT_DESC, b"", decode_ports, allowed_s=allowed_s)

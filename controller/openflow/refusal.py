@@ -10,13 +10,15 @@ from os_ken.ofproto import ofproto_v1_4
 from cloison.errors import CloisonError
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import ForeignFlow
+from controller.flows.meters import Meter
 from controller.flows.text import flow_text, match_text
 from controller.openflow import wire
 from controller.openflow.decode import SwitchError
 
 _SHOWN_MAX = 3
 
-Change = Flow | FlowKey | ForeignFlow
+FlowChange = Flow | FlowKey | ForeignFlow
+Change = FlowChange | Meter
 
 
 class FlowError(NamedTuple):
@@ -51,6 +53,8 @@ def change_text(change: Change | None) -> str:
             return f"deletion of table={table},priority={priority},{match_text(match)}"
         case ForeignFlow(table, priority, cookie):
             return f"deletion of a foreign flow: cookie={cookie:#x},table={table},priority={priority}"
+        case Meter():
+            return f"meter={change.id},pktps,burst,rate={change.packets_per_s},burst_size={change.burst}"
         case None:
             return "the bundle"
 

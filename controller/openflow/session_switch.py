@@ -10,12 +10,20 @@ import structlog
 
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta, InstalledFlows
+from controller.flows.meters import MeterDelta, Meters
 from controller.openflow import wire
 from controller.openflow.bundle import ApplyExchange
+from controller.openflow.commands import CommandsExchange, flush_commands, meter_commands, meters_exchange
 from controller.openflow.exchange import Exchange, MonitorExchange, ReadExchange
 from controller.openflow.fragments import FragmentsExchange
-from controller.openflow.ports import PortsExchange
+from controller.openflow.ports import ports_exchange
 from controller.openflow.session import Session
+from controller.openflow.statistics import (
+    MeterCounters,
+    PortCounters,
+    meter_counters_exchange,
+    port_counters_exchange,
+)
 from controller.openflow.switch import Drift, DriftBuffer
 
 log = structlog.get_logger(__name__)
@@ -67,9 +75,38 @@ class SessionSwitch:
 
     async def read_ports(self) -> None:
         """See Switch."""
-        exchange = PortsExchange(allowed_s=self._answer_s)
+        exchange = ports_exchange(allowed_s=self._answer_s)
         await self._run(exchange)
-        self.ports = exchange.ports
+        self.ports = dict(exchange.result)
+
+    async def read_port_counters(self) -> dict[int, PortCounters]:
+        """See Switch."""
+        exchange = port_counters_exchange(allowed_s=self._answer_s)
+        await self._run(exchange)
+        return dict(exchange.result)
+
+    async def read_meter_counters(self) -> dict[int, MeterCounters]:
+        """See Switch."""
+        exchange = meter_counters_exchange(allowed_s=self._answer_s)
+        await self._run(exchange)
+        return dict(exchange.result)
+
+    async def read_meters(self) -> Meters:
+        """See Switch."""
+        exchange = meters_exchange(allowed_s=self._answer_s)
+        await self._run(exchange)
+        return dict(exchange.result)
+
+    async def apply_meters(self, delta: MeterDelta) -> None:
+        """See Switch."""
+        if delta:
+            await self._run(CommandsExchange(meter_commands(delta), allowed_s=self._answer_s))
+
+    async def flush_zones(self, zones: Iterable[int]) -> None:
+        """See Switch."""
+        commands = flush_commands(zones)
+        if commands:
+            await self._run(CommandsExchange(commands, allowed_s=self._answer_s))
 
     def port_changed(self, ofport: int, name: str | None) -> None:
         """The switch said so."""

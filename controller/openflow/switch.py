@@ -8,14 +8,16 @@ not what we sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from cloison.errors import Unavailable
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, InstalledFlows
+from controller.flows.meters import MeterDelta, Meters
 from controller.openflow import wire
+from controller.openflow.statistics import MeterCounters, PortCounters
 
 DRIFT_KEYS_MAX = 10_000
 
@@ -65,6 +67,31 @@ class Switch(Protocol):
         Raises SwitchRefused, with the flow that each error is about: then nothing was changed. Raises
         Unavailable if the switch is lost meanwhile: then everything or nothing was changed, read to know.
         """
+
+    async def read_meters(self) -> Meters:
+        """Every meter, by id."""
+
+    async def apply_meters(self, delta: MeterDelta) -> None:
+        """Carry it out, and return when it is in force. Not one transaction: when one meter is refused
+        (SwitchRefused names it) the others may be there, read to know.
+
+        A meter must be there before a flow that names it. To delete one deletes the flows that name it, which
+        is told as drift: delete those flows first.
+        """
+
+    async def flush_zones(self, zones: Iterable[int]) -> None:
+        """Forget all connections of these zones of the connection tracker (16 bits), and return when it is
+        done. A packet of a flow that was deleted just before may still be on its way, in the datapath's
+        caches.
+        """
+
+    async def read_port_counters(self) -> Mapping[int, PortCounters]:
+        """What was counted at each port, by ofport (LOCAL and its like are above 0xffffff00). Counters of a
+        single flow come with read_flows.
+        """
+
+    async def read_meter_counters(self) -> Mapping[int, MeterCounters]:
+        """What each meter dropped, by its id."""
 
     def watch_drift(self) -> AsyncIterator[Drift]:
         """What others change, from the moment of the connection on; own changes are left out. For one reader.

@@ -15,6 +15,7 @@ HELLO = 0
 ERROR = 1
 ECHO_REQUEST = 2
 ECHO_REPLY = 3
+EXPERIMENTER = 4
 FEATURES_REPLY = 6
 GET_CONFIG_REQUEST = 7
 GET_CONFIG_REPLY = 8
@@ -25,6 +26,7 @@ MULTIPART_REQUEST = 18
 MULTIPART_REPLY = 19
 BARRIER_REQUEST = 20
 BARRIER_REPLY = 21
+METER_MOD = 29
 BUNDLE_CONTROL = 33
 BUNDLE_ADD_MESSAGE = 34
 
@@ -36,8 +38,19 @@ FRAGMENTS_NX_MATCH = 3
 ADD = 0
 DELETE_STRICT = 4
 
+# Meters (7.3.4.5): commands, flags, the one kind of band
+METER_ADD = 0
+METER_MODIFY = 1
+METER_DELETE = 2
+METER_PACKETS_BURST = 0b0110
+METER_FLAGS = 0b0111  # of the units and the burst; the rest is counting
+BAND_DROP = 1
+
 # Multipart types and flags (7.3.5)
 MP_FLOW = 1
+MP_PORT_STATS = 4
+MP_METER = 9
+MP_METER_CONFIG = 10
 MP_PORT_DESC = 13
 MP_FLOW_MONITOR = 16
 MP_MORE = 1
@@ -73,6 +86,7 @@ ALL_TABLES = 0xFF
 MATCH_OXM = 1
 INSTRUCTION_GOTO_TABLE = 1
 INSTRUCTION_APPLY_ACTIONS = 4
+INSTRUCTION_METER = 6
 ACTION_OUTPUT = 0
 ACTION_SET_FIELD = 25
 ACTION_EXPERIMENTER = 0xFFFF
@@ -80,6 +94,11 @@ NICIRA = 0x00002320
 NXAST_REG_MOVE = 6
 NXAST_REG_LOAD = 7
 NXAST_OUTPUT_REG = 15
+NXAST_CONJUNCTION = 34
+NXAST_CT = 35
+NXAST_CHECK_PKT_LARGER = 49
+CT_COMMIT = 1
+NXT_CT_FLUSH_ZONE = 29
 
 # Number, length, [pad, address, pad], name, [config, state] (7.2.1); a status has a head before it (7.4.3)
 PORT = Struct(">IH10x16s8x")
@@ -113,6 +132,22 @@ OUTPUT_ACTION = Struct(">4sIH6x")  # head, port, max length
 REG_LOAD = Struct(">10sHIQ")  # head, offset << 6 | bits - 1, field, value
 REG_MOVE = Struct(">10sHHHII")  # head, bits, source offset, destination offset, source, destination
 OUTPUT_REG = Struct(">10sHIH6x")  # head, offset << 6 | bits - 1, field, max length
+# Head, flags, field of the zone (0: none), zone number or offset << 6 | bits - 1, table (255: none), helper
+CT = Struct(">10sHIHB3xH")
+CONJUNCTION = Struct(">10sBBI")  # head, clause (from 0), clauses, id
+CHECK_LARGER = Struct(">10sHHI6x")  # head, bytes, bit, field
+METER = Struct(">HHI")  # an instruction: type, length, meter
+METER_HEAD = Struct(">HHI")  # of a mod: command, flags, meter; of a configuration: length, flags, meter
+METER_BAND = Struct(">HHII4x")  # type, length, rate, burst
+METER_REQUEST = Struct(">I4x")  # meter
+FLUSH_ZONE = Struct(">II6xH")  # vendor, subtype, zone
+PORT_STATS_REQUEST = Struct(">I4x")  # port
+# Length, port, [duration], packets and bytes in and out, dropped and faulty in and out (7.3.5.6)
+PORT_STATS = Struct(">H2xI8x8Q")
+# Meter, length, [pad, flows, packets and bytes in, duration] (7.3.5.13); each band: packets and bytes
+METER_STATS = Struct(">IH34x")
+METER_BAND_STATS = Struct(">QQ")
+UNKNOWN_COUNTER = 0xFFFFFFFFFFFFFFFF
 
 # Fields that have an older name in the classes NXM_OF (0) and NXM_NX (1) of the same width: class and number
 # (ovs-fields(7)). OVS writes these names in Nicira actions.

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import itertools
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 
@@ -10,14 +11,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cloison.errors import Unavailable
-from controller.flows import Flow, FlowKey, Load, Output, OutputField, SetField, field, match
+from controller.flows import (
+    CheckPacketLarger,
+    Conjunction,
+    Ct,
+    Flow,
+    FlowKey,
+    Load,
+    Match,
+    Output,
+    OutputField,
+    SetField,
+    ct_state,
+    field,
+    match,
+)
 from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlows, flow_delta
+from controller.flows.meters import Meter, MeterDelta, meter_delta
 from controller.flows.text import flow_text, match_text
 from controller.openflow.fake import FakeSwitch
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.session_switch import SessionSwitch
+from controller.openflow.statistics import MeterCounters, PortCounters
 from controller.openflow.switch import Drift, Switch
-from tests.support.flow_strategies import flow_lists
+from tests.support.flow_strategies import METERS, flow_lists
 from tests.support.openflow_site import DEADLINE_S, Pki, Site
 from tests.support.ovs import Ovs
 
@@ -52,6 +69,7 @@ class FakeBackdoor:
 
     async def count_packets(self) -> None:
         self._switch.tamper(count=1)
+        self._switch.port_counters[1] = PortCounters(1, 0, 14, 0, 0, 0, 0, 0)
 
     async def disconnect(self) -> None:
         self._switch.disconnect()
@@ -144,9 +162,16 @@ FORWARD = Flow(
     goto=30,
     cookie=0x22,
 )
+IN_PORT = (field("nxm_in_port"), 0, 16)
+FROM_ONE = match(ct_state=ct_state("+trk-inv"), eth_type=0x800, ct_nw_src=1)
 OUTPUT = Flow(table=30, priority=10, match=(), actions=(OutputField(field("reg1"), 0, 16),), cookie=1)
 FLOWS = (ADMIT, FORWARD, OUTPUT)
 ALL = Flow(table=0, priority=1, match=(), cookie=7)
+
+
+def without(name: str, terms: Match) -> Match:
+    """What match() would refuse to make."""
+    return tuple(term for term in terms if term.field.name != name)
 
 
 def flows_of(installed: InstalledFlows) -> dict[FlowKey, Flow]:
@@ -250,6 +275,100 @@ async def test_reading_a_part(both: tuple[Switch, Backdoor]) -> None:
     assert len((await switch.read_flows()).flows) == len(FLOWS)
 
 
+TRACKED = match(ct_state=ct_state("+trk-inv"), eth_type=0x800, ct_nw_proto=6, ct_tp_dst=(80, 0xFFF0))
+POLICY = (
+    Flow(table=8, priority=1, match=match(eth_type=0x800), actions=(Ct(zone=IN_PORT, table=9),)),
+    Flow(table=9, priority=2, match=match(ct_state=ct_state("+new"), eth_type=0x800), actions=(Ct(True, 5),)),
+    Flow(table=24, priority=100, match=TRACKED, actions=(Conjunction(7, 1, 2), Conjunction(8, 2, 3))),
+    Flow(table=24, priority=100, match=match(conj_id=7, reg8=4), goto=25),
+    Flow(table=27, priority=1, match=match(), actions=(CheckPacketLarger(1464, field("reg3"), 3),), goto=29),
+)
+
+
+async def test_connection_tracking_conjunctions_and_lengths(both: tuple[Switch, Backdoor]) -> None:
+    switch, backdoor = both
+    await switch.apply(FlowDelta(add=POLICY[:3]))
+    for flow in POLICY[3:]:
+        await backdoor.add(flow)
+    assert flows_of(await switch.read_flows()) == {flow.key: flow for flow in POLICY}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Flow(table=1, priority=1, match=(), actions=(Ct(table=2),)),
+        Flow(table=1, priority=1, match=match(eth_type=0x806), actions=(Ct(table=2),)),
+        Flow(
+            table=1,
+            priority=1,
+            match=match(eth_type=0x800, ct_state=ct_state("+inv+trk")),
+            actions=(Ct(commit=True),),
+        ),
+        Flow(table=1, priority=1, match=(), actions=(Conjunction(1, 1, 2), Output(1))),
+        Flow(table=1, priority=1, match=(), actions=(Conjunction(1, 1, 2),), goto=3),
+        Flow(table=1, priority=1, match=(), actions=(Output(1),), meter=99),
+        Flow(table=1, priority=1, match=without("ct_state", TRACKED)),
+        Flow(table=1, priority=1, match=without("eth_type", FROM_ONE)),
+    ],
+    ids=lambda flow: flow_text(flow),
+)
+async def test_what_the_switch_would_not_do_is_refused(both: tuple[Switch, Backdoor], bad: Flow) -> None:
+    switch, _ = both
+    with pytest.raises(SwitchRefused) as refused:
+        await switch.apply(FlowDelta(add=(ADMIT, bad)))
+    assert [error.change for error in refused.value.errors] == [bad]
+    assert not (await switch.read_flows()).flows
+
+
+async def test_meters_come_before_their_flows_and_take_them_along(both: tuple[Switch, Backdoor]) -> None:
+    switch, _ = both
+    watch = switch.watch_drift()
+    wanted = {number: Meter(number, 100, 50) for number in (3, 4)}
+    assert await switch.read_meters() == {}
+    await switch.apply_meters(meter_delta(wanted, await switch.read_meters()))
+    metered = Flow(table=31, priority=1, match=match(reg1=3), goto=32, meter=3)
+    await switch.apply(FlowDelta(add=(metered,)))
+    assert await switch.read_meters() == wanted
+    wanted = {3: Meter(3, 200, 1), 5: Meter(5, 1, 1)}
+    await switch.apply_meters(meter_delta(wanted, await switch.read_meters()))
+    assert await switch.read_meters() == wanted
+    assert not meter_delta(wanted, await switch.read_meters())
+    assert flows_of(await switch.read_flows()) == {metered.key: metered}
+    await switch.apply_meters(MeterDelta(delete=(3, 77)))
+    assert not (await switch.read_flows()).flows
+    assert await drift_of(watch) == Drift(frozenset({metered.key}), True)
+
+
+async def test_counters_of_meters_are_read(both: tuple[Switch, Backdoor]) -> None:
+    switch, _ = both
+    await switch.apply_meters(MeterDelta(add=(Meter(3, 100, 50), Meter(4, 100, 50))))
+    assert await switch.read_meter_counters() == {3: MeterCounters(0, 0), 4: MeterCounters(0, 0)}
+
+
+async def test_a_refused_meter_is_named(both: tuple[Switch, Backdoor]) -> None:
+    switch, _ = both
+    there, missing, good = Meter(1, 100, 100), Meter(2, 100, 100), Meter(3, 100, 100)
+    await switch.apply_meters(MeterDelta(add=(there,)))
+    with pytest.raises(SwitchRefused) as refused:
+        await switch.apply_meters(MeterDelta(add=(Meter(1, 5, 5), good), modify=(missing,)))
+    assert [error.change for error in refused.value.errors] == [Meter(1, 5, 5), missing]
+    assert await switch.read_meters() == {1: there, 3: good}
+
+
+async def test_port_counters_are_read(both: tuple[Switch, Backdoor]) -> None:
+    switch, backdoor = both
+    await switch.apply(FlowDelta(add=(ALL,)))
+    await backdoor.count_packets()
+    async with asyncio.timeout(DEADLINE_S):
+        while not (await switch.read_port_counters())[1].received_packets:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    counters = (await switch.read_port_counters())[1]
+    assert counters.received_packets == 1
+    assert counters.received_bytes is not None
+    assert counters.received_bytes >= 14
+    assert counters.sent_packets == 0
+
+
 async def test_a_lost_switch_is_unavailable(both: tuple[Switch, Backdoor]) -> None:
     switch, backdoor = both
     await backdoor.disconnect()
@@ -271,6 +390,8 @@ async def test_every_shape_comes_back_equal_and_is_recognised(real: SessionSwitc
     """
     loop = asyncio.get_running_loop()
 
+    await real.apply_meters(MeterDelta(add=tuple(Meter(number, 100, 100) for number in METERS)))
+
     async def check(wanted: list[Flow]) -> None:
         await real.apply(FlowDelta(add=tuple(wanted)))
         known = set(real._session.known.flows)
@@ -286,6 +407,74 @@ async def test_every_shape_comes_back_equal_and_is_recognised(real: SessionSwitc
         asyncio.run_coroutine_threadsafe(check(wanted), loop).result(DEADLINE_S)
 
     await asyncio.to_thread(examples)
+
+
+async def test_text_means_the_same_to_ovs_ofctl(real: SessionSwitch, ovs: Ovs, bridge: str) -> None:
+    loop = asyncio.get_running_loop()
+    await real.apply_meters(MeterDelta(add=tuple(Meter(number, 100, 100) for number in METERS)))
+
+    async def check() -> dict[FlowKey, Flow]:
+        installed = await real.read_flows()
+        await real.apply(FlowDelta(delete=tuple(installed.flows), purge=installed.foreign))
+        return flows_of(installed)
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(flow_lists(40))
+    def examples(wanted: list[Flow]) -> None:
+        wanted = [flow for flow in wanted if has_words(flow)]
+        text = "".join(flow_text(flow) + "\n" for flow in wanted)
+        ovs.ofctl("add-flows", bridge, "-", stdin=text)
+        read = asyncio.run_coroutine_threadsafe(check(), loop).result(DEADLINE_S)
+        assert read == {flow.key: flow for flow in wanted}
+
+    await asyncio.to_thread(examples)
+
+
+def has_words(flow: Flow) -> bool:
+    """ovs-ofctl has words for five ways to match fragments, and takes no numbers. Of an IPv6 mask that is no
+    prefix it takes leading digits for a prefix length.
+    """
+    return all(
+        (term.value, term.mask) in {(0, 0xFF), (1, 0xFF), (3, 0xFF), (1, 1), (0, 2)}
+        if term.field.name == "ip_frag"
+        else term.field.width < 128 or is_prefix(term.mask, term.field.width)
+        for term in flow.match
+    )
+
+
+def is_prefix(mask: int, width: int) -> bool:
+    zeros = (1 << width) - 1 ^ mask
+    return not zeros & (zeros + 1)
+
+
+async def test_a_flushed_zone_has_forgotten(real: SessionSwitch, ovs: Ovs, bridge: str) -> None:
+    """Connections of two zones; one zone is flushed."""
+    flows = tuple(
+        Flow(table=0, priority=zone, match=match(eth_type=0x800, ipv4_dst=zone), actions=(Ct(True, zone),))
+        for zone in (7, 8)
+    )
+    await real.apply(FlowDelta(add=flows))
+
+    def connections() -> str:
+        return ovs.appctl("dpctl/dump-conntrack", "dummy@ovs-dummy")
+
+    for zone in (7, 8):
+        packet = (
+            "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),"
+            f"ipv4(src=10.0.0.1,dst=0.0.0.{zone},proto=17,tos=0,ttl=64,frag=no),udp(src=5,dst=6)"
+        )
+        await asyncio.to_thread(ovs.appctl, "netdev-dummy/receive", f"{bridge}-p1", packet)
+    async with asyncio.timeout(DEADLINE_S):
+        while not {"zone=7", "zone=8"} <= set(words(await asyncio.to_thread(connections))):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await real.flush_zones((7, 9))
+    after = words(await asyncio.to_thread(connections))
+    assert "zone=7" not in after
+    assert "zone=8" in after
+
+
+def words(text: str) -> list[str]:
+    return text.replace("\n", ",").split(",")
 
 
 async def test_an_error_of_the_commit_leaves_nothing(real: SessionSwitch, ovs: Ovs, bridge: str) -> None:
@@ -332,7 +521,7 @@ async def test_a_crashed_switch_comes_back_empty(site: Site, pki: Pki) -> None:
     try:
         switch = await site.switch()
         await switch.apply(FlowDelta(add=FLOWS))
-        await asyncio.to_thread(ovs.stop_switch, 9)
+        await asyncio.to_thread(ovs.stop_switch, signal.SIGKILL)
         assert await asyncio.wait_for(site.down.get(), DEADLINE_S) == 0xC0FFEE
         await asyncio.to_thread(ovs.start_switch)
         again = await site.switch()
