@@ -4,15 +4,30 @@ PURE. Output is a function of the view given, never of what was compiled before.
 session, no clock. Tables do not know each other: they meet in pipeline.py and registers.py.
 """
 
-from controller.compiler.compile import compile_host, network_flows, port_flows, static_flows
-from controller.compiler.view import HostView, NetworkView, PortView
+from controller.compiler.compile import (
+    compile_host,
+    host_unit_flows,
+    network_flows,
+    policy_flows,
+    port_flows,
+    static_flows,
+)
+from controller.compiler.policy import CONJUNCTIONS_MAX, PolicyCost, policy_cost
+from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
 
 __all__ = [
+    "CONJUNCTIONS_MAX",
+    "HostUnitView",
     "HostView",
     "NetworkView",
+    "PolicyCost",
+    "PolicyView",
     "PortView",
     "compile_host",
+    "host_unit_flows",
     "network_flows",
+    "policy_cost",
+    "policy_flows",
     "port_flows",
     "static_flows",
 ]

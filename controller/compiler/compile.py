@@ -1,4 +1,5 @@
-"""All tables together, for the three things that have flows: the bridge, a network on it, a port on it.
+"""All tables together, for the things that have flows: the bridge, its host, a network on it, a port on it,
+the policy of a tenant with a port on it.
 
 The flows of a host are the union of the flows of its units, and no unit looks at another: so the work for
 a change is the units it touches, and the incremental answer is the full one.
@@ -10,8 +11,24 @@ from collections.abc import Iterator
 
 from controller.compiler.cookies import STATIC
 from controller.compiler.pipeline import TABLES
-from controller.compiler.tables import addressing, admission, forward, nd_guard, output
-from controller.compiler.view import HostView, NetworkView, PortView
+from controller.compiler.tables import (
+    addressing,
+    admission,
+    commit,
+    deliver,
+    direction,
+    exit,
+    forward,
+    meter,
+    nd_guard,
+    output,
+    policy,
+    service,
+    services,
+    source,
+    track,
+)
+from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
 from controller.flows import Flow, FlowKey, match
 
 
@@ -21,9 +38,26 @@ def static_flows() -> tuple[Flow, ...]:
     return (
         *misses,
         *nd_guard.static_flows(),
+        *services.static_flows(),
+        *track.static_flows(),
         *addressing.static_flows(),
         *forward.static_flows(),
+        *deliver.static_flows(),
+        *direction.static_flows(),
+        *policy.static_flows(),
+        *commit.static_flows(),
+        *exit.static_flows(),
+        *source.static_flows(),
         *output.static_flows(),
+    )
+
+
+def host_unit_flows(host: HostUnitView) -> tuple[Flow, ...]:
+    """Flows that depend on the host alone: its service port, and the MTU of its overlay."""
+    return (
+        *admission.host_flows(host),
+        *exit.host_flows(host),
+        *service.host_flows(host),
     )
 
 
@@ -37,21 +71,31 @@ def network_flows(network: NetworkView) -> tuple[Flow, ...]:
 
 
 def port_flows(port: PortView) -> tuple[Flow, ...]:
-    """Flows of a port plugged on the host."""
+    """Flows of a port plugged on the host. Its meter must be in the switch before them."""
     return (
         *admission.port_flows(port),
         *nd_guard.port_flows(port),
         *forward.port_flows(port),
+        *meter.port_flows(port),
     )
+
+
+def policy_flows(tenant: PolicyView) -> tuple[Flow, ...]:
+    """Flows of the policy of a tenant that has a port on the host; the same on every host."""
+    return tuple(policy.policy_flows(tenant))
 
 
 def host_flows(host: HostView) -> Iterator[Flow]:
     """Every flow of a host."""
     yield from static_flows()
+    if host.unit is not None:
+        yield from host_unit_flows(host.unit)
     for network in host.networks.values():
         yield from network_flows(network)
     for port in host.ports.values():
         yield from port_flows(port)
+    for tenant in host.policies.values():
+        yield from policy_flows(tenant)
 
 
 def compile_host(host: HostView) -> dict[FlowKey, Flow]:

@@ -1,9 +1,11 @@
 """Cookies: which object a flow serves. 64 bits, so that one masked match finds all flows of a tenant.
 
-63..60  kind     1 static, 2 network, 3 port
+63..60  kind     1 static, 2 network, 3 port, 4 policy
 59..40  tenant   the tenant's number, 0 for static flows
-39..8   object   VNI of the network, or number of the port
+39..8   object   VNI of the network, number of the port, or for a policy of the tenant
  7..0   0        kept for the feature that needs to tell flows of one object apart
+
+Flows that depend on the host alone serve no object either: they are static.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ class CookieKind(enum.IntEnum):
     STATIC = 1
     NETWORK = 2
     PORT = 3
+    POLICY = 4
 
 
 class Cookie(NamedTuple):

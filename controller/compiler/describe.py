@@ -6,14 +6,16 @@ docs/pipeline.md is this text; a test fails when it is not.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from cloison.model import Vni
-from cloison.names import PortName
+from cloison.model import Direction, EtherType, Meta, SecurityGroup, SecurityGroupRule, Vni
+from cloison.names import PortName, SecurityGroupName, TenantName
 from controller.compiler.compile import compile_host
 from controller.compiler.pipeline import TABLE_NAMES, TABLES, Table
-from controller.compiler.registers import REGISTERS
-from controller.compiler.view import HostView, NetworkView, PortView
+from controller.compiler.policy import policy_cost
+from controller.compiler.registers import REGISTERS, Register
+from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
 from controller.flows import Flow
 from controller.flows.text import field_text, flows_text
 
@@ -25,17 +27,34 @@ No flow says NORMAL or FLOOD, none learns, none sends to the controller.
 
 ## The way of a frame
 
-    local port ─► ADMISSION ─► ADDRESSING ─► FORWARD ─► OUTPUT ─► local port, or the network's VXLAN device
-                     └─ IPv6 ─► ND_GUARD ─┘     ▲
-    VXLAN device ─► ADMISSION ──────────────────┘
+    local port ─► ADMISSION ──────────────► SERVICES ─► TRACK ─► TRACKED ─► ADDRESSING ─► FORWARD
+                     └─ IPv6 ─► ND_GUARD ─────┘  │ └─ ARP, ND ──────────────────┘          ▲ │
+    VXLAN device, service port ─► ADMISSION ─────│─────────────────────────────────────────┘ │
+                                                 ▼                                           │
+    services of this host ◄─ SERVICE ◄─ METER ◄──┴─── too big ─── TAG ◄─ EXIT ◄─ elsewhere ──┤
+                                                                   │      │                  │
+    VXLAN device ◄─ OUTPUT ◄───────────────────────────────────────┴──────┘ ARP, ND          │
+    local port ◄─ OUTPUT ◄─ SOURCE ◄─ COMMIT ◄─ INGRESS ◄─ EGRESS ◄─ DIRECTION ◄─ DELIVER ◄──┘
+                    └─ ARP, ND, what the services say ───────────────────────────────┘
 
 1. ADMISSION believes a local port only if every source address in the frame is the port's own. A frame
    out of a VXLAN device is in that device's network, whatever it says.
-2. ADDRESSING writes the *wire MAC* of the destination address (0a:f0 + IPv4 address, 0a:f6 + low 32 bits of
+2. SERVICES sends what is for the services of this host (DHCP, names, metadata, routers) to them, so much a
+   second of each port, and to nobody else.
+3. TRACK and TRACKED know the connections of the port that sends, each port in a zone of its own.
+4. ADDRESSING writes the *wire MAC* of the destination address (0a:f0 + IPv4 address, 0a:f6 + low 32 bits of
    the IPv6 address; for ARP and neighbour solicitations, of the target): one flow per subnet, not per port.
-3. FORWARD finds the wire MAC among the ports of this host and puts the real MAC back; failing that the
+5. FORWARD finds the wire MAC among the ports of this host and puts the real MAC back; failing that the
    frame goes to the VXLAN device, whose static forwarding database knows the VTEP of each wire MAC.
-4. What nobody has goes nowhere: no flow, or no FDB entry, and silence.
+6. To another host EXIT and TAG put the sender's *policy profile*, the number of its set of security groups,
+   into the source MAC: 0a:f4 + number. So a member of a remote group costs no flow anywhere.
+7. DELIVER to COMMIT judge, once, at the receiver's host: the egress rules of who opened the connection and
+   the ingress rules of whom it was opened to, for every packet of both directions. A rule withdrawn stops
+   what it had admitted. SOURCE then hides the profile: the source MAC is the source address's wire MAC.
+8. What nobody has goes nowhere: no flow, or no FDB entry, and silence.
+
+Profiles 1 and 2 are no sets of groups: 1 is a port without port security, from and to which everything but
+tags passes; 2 is a port without groups, to and from which no rule admits anything.
 
 """
 
@@ -51,7 +70,7 @@ def pipeline_page() -> str:
 
 
 def example_host() -> HostView:
-    """One network with a subnet of each family, one dual-stack port on it, and a VXLAN device."""
+    """One network with a subnet of each family, one dual-stack port on it, a VXLAN device, a small policy."""
     network = NetworkView(
         tenant_number=1,
         vni=Vni(5001),
@@ -65,13 +84,52 @@ def example_host() -> HostView:
         ofport=3,
         mac=0x525400000005,
         addresses=(ip_address("10.0.0.5"), ip_address("2001:db8::5")),
+        profile=16,
     )
-    return HostView({network.vni: network}, {PortName("acme", "web", "web1"): port})
+    return HostView(
+        networks={network.vni: network},
+        ports={PortName("acme", "web", "web1"): port},
+        unit=HostUnitView(service_ofport=1, mtu=1450),
+        policies={TenantName("acme"): example_policy()},
+    )
+
+
+def example_policy() -> PolicyView:
+    """Two profiles: 16 in group default, 17 in default and web; web takes tcp 80 to 81 from anywhere."""
+    default, web = SecurityGroupName("acme", "default"), SecurityGroupName("acme", "web")
+    egress = SecurityGroupRule(id="egress", number=1, direction=Direction.EGRESS)
+    same = SecurityGroupRule(id="same", number=2, direction=Direction.INGRESS, remote_group=default)
+    http = SecurityGroupRule(
+        id="http",
+        number=1,
+        direction=Direction.INGRESS,
+        ether_type=EtherType.IPV4,
+        protocol=6,
+        port_min=80,
+        port_max=81,
+        remote_prefix=ip_network("192.0.2.0/24"),
+    )
+    groups = (
+        SecurityGroup(name=default, meta=Meta(uid=""), number=1, rules=(egress, same)),
+        SecurityGroup(name=web, meta=Meta(uid=""), number=2, rules=(http,)),
+    )
+    return PolicyView(
+        tenant_number=1,
+        profiles={16: (default,), 17: (default, web)},
+        groups={group.name: group for group in groups},
+        address_groups={},
+    )
 
 
 def _register_table() -> str:
-    rows = (f"| {r.name} | {field_text(r.field.name)}[0..{r.bits - 1}] |\n" for r in REGISTERS)
+    rows = (f"| {r.name} | {_bits(r)} |\n" for r in REGISTERS)
     return "## Registers\n\n| name | bits |\n|---|---|\n" + "".join(rows)
+
+
+def _bits(register: Register) -> str:
+    last = register.start + register.bits - 1
+    bits = f"{register.start}" if register.bits == 1 else f"{register.start}..{last}"
+    return f"{field_text(register.field.name)}[{bits}]"
 
 
 def _table_section(table: Table, flows: Iterable[Flow]) -> str:
@@ -83,7 +141,8 @@ def _table_section(table: Table, flows: Iterable[Flow]) -> str:
         f"\n- reads: {_names(r.name for r in table.reads)}",
         f"\n- writes: {_names([*(r.name for r in table.writes), *sorted(map(field_text, table.rewrites))])}",
         f"\n- may go to: {goes_to}",
-        f"\n- sends: {'yes' if table.outputs else 'no'}\n",
+        f"\n- does: {_names(_deeds(table))}",
+        f"\n- drops as: {table.drop_reason}\n",
         "\n```\n",
         flows_text(flows, TABLE_NAMES),
         "```\n",
@@ -91,30 +150,39 @@ def _table_section(table: Table, flows: Iterable[Flow]) -> str:
     return "".join(lines)
 
 
+def _deeds(table: Table) -> Iterable[str]:
+    if table.zone is not None:
+        zone = next((r.name for r in REGISTERS if r.field == table.zone), "the port it came in by")
+        yield f"connection tracking, zone {zone}"
+    if table.conjoins:
+        yield "conjunctions"
+    if table.meters:
+        yield "metering"
+    if table.sends:
+        yield "sending"
+
+
 def _names(names: Iterable[str]) -> str:
     return ", ".join(names) or "nothing"
 
 
 def _counts() -> str:
-    static = len(compile_host(HostView({}, {})))
+    nothing = HostView({}, {})
+    static = len(compile_host(nothing))
     host = example_host()
-    network = len(compile_host(HostView(host.networks, {}))) - static
-    port = len(compile_host(HostView({}, host.ports))) - static
-    only4 = {n: _without_ipv6(p) for n, p in host.ports.items()}
-    port4 = len(compile_host(HostView({}, only4))) - static
+
+    def more(view: HostView) -> int:
+        return len(compile_host(view)) - static
+
+    only4 = {n: replace(p, addresses=p.addresses4) for n, p in host.ports.items()}
+    cost = policy_cost(example_policy())
     return (
         "\n## How many flows\n\n"
-        f"{static} static ones; {network} for a network with a subnet of each family; {port4} for a port\n"
-        f"with one IPv4 address, {port} for one with an IPv6 address besides. None for a remote port.\n"
-    )
-
-
-def _without_ipv6(port: PortView) -> PortView:
-    return PortView(
-        tenant_number=port.tenant_number,
-        port_number=port.port_number,
-        vni=port.vni,
-        ofport=port.ofport,
-        mac=port.mac,
-        addresses=port.addresses4,
+        f"{static} static ones, {more(replace(nothing, unit=host.unit))} for the host;"
+        f" {more(replace(nothing, networks=host.networks))} for a network with a subnet of each family;\n"
+        f"{more(replace(nothing, ports=only4))} for a port with one IPv4 address,"
+        f" {more(replace(nothing, ports=host.ports))} for one with an IPv6 address besides."
+        " None for a remote port.\n"
+        f"The policy above: {cost.flows}, with {cost.masks} distinct masks. A policy costs the sum of the"
+        " profiles, addresses and\nport ranges of its rules, on each host with a port of the tenant.\n"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
 
@@ -17,6 +17,12 @@ UNTAGGED = 0
 # RFC 826.
 ARP_REQUEST = 1
 ARP_REPLY = 2
+
+# RFC 2131, section 4.1; RFC 8415, section 7.2.
+IP_PROTO_UDP = 17
+DHCP_SERVER, DHCP_CLIENT = 67, 68
+DHCP6_SERVER, DHCP6_CLIENT = 547, 546
+LIMITED_BROADCAST = 0xFFFFFFFF
 
 # RFC 4443 and RFC 4861, section 4.
 IP_PROTO_ICMPV6 = 58
@@ -36,6 +42,9 @@ FRAGMENT_HEADER = 44
 DESTINATION_OPTIONS = 60
 # ip_frag (ovs-fields(7)): bit 0 says a fragment, bit 1 not the first one.
 FRAGMENT = (1, 1)
+# (Exact, as Open vSwitch hands it back: a mask of both bits is one of all.)
+FIRST_FRAGMENT = 1
+LATER_FRAGMENT = (2, 2)
 NOT_A_LATER_FRAGMENT = (0, 2)
 
 LINK_LOCAL_6 = IPv6Network("fe80::/10")
@@ -43,6 +52,19 @@ LINK_LOCAL_6 = IPv6Network("fe80::/10")
 MULTICAST_MAC = (1 << 40, 1 << 40)
 WIRE4_RANGE = (WIRE4_PREFIX << 32, 0xFFFF << 32)
 WIRE6_RANGE = (WIRE6_PREFIX << 32, 0xFFFF << 32)
+ETHERNET_HEADER_BYTES = 14
+
+# What is answered on each host: names and the identity of the DHCP server (.253), metadata (.254), and the
+# link-local address of routers and DHCPv6. The agent's services listen to the same.
+SERVICES_4 = (IPv4Address("169.254.169.253"), IPv4Address("169.254.169.254"))
+SERVICES_6 = (IPv6Address("fd00:ec2::253"), IPv6Address("fd00:ec2::254"), IPv6Address("fe80::a9fe:a9fd"))
+# Source MAC of whatever the services say to a guest.
+SERVICE_MAC = 0x0AF300000001
+# High 16 bits of the destination MAC of a frame to the agent, before the number of the port that sent it;
+# high 24 bits of the source MAC of a frame from the agent, before the VNI.
+TO_AGENT_PREFIX, FROM_AGENT_PREFIX = 0x0AF3, 0x0AF300
+# High 16 bits of the source MAC of an IP packet in the overlay, before the policy profile of its sender.
+PROFILE_MAC_PREFIX = 0x0AF4
 
 
 def prefix(network: IpNetwork) -> tuple[int, int]:

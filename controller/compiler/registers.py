@@ -1,41 +1,83 @@
 """Named registers: what each bit of the packet's metadata means. No other module names a regN.
 
-| register | name      | meaning                                                                  |
-|----------|-----------|--------------------------------------------------------------------------|
-| reg0     | NETWORK   | VNI of the network the packet is in; 0 before ADMISSION                   |
-| reg1     | FROM_PORT | number of the local port that sent it; 0 if it came out of the overlay    |
-| reg2     | TO_PORT   | OpenFlow port it will leave by                                            |
-| reg3     | ORIGIN    | bit 0: a local port sent it; bit 1: it came out of the overlay            |
+| register  | name         | meaning                                                                       |
+|-----------|--------------|-------------------------------------------------------------------------------|
+| reg0      | NETWORK      | VNI of the network the packet is in; 0 before ADMISSION                        |
+| reg1      | FROM_PORT    | number of the local port that sent it; 0 if no local port did                  |
+| reg2      | TO_PORT      | OpenFlow port it will leave by                                                 |
+| reg3[0-2] | ORIGIN       | bit 0: a local port sent it; 1: it came out of the overlay; 2: a local service |
+| reg3[3]   | OVERSIZE     | it does not fit into the overlay                                               |
+| reg4      | FROM_PROFILE | policy profile of the port that sent it                                        |
+| reg5      | TO_PROFILE   | policy profile of the local port it is for                                     |
+| reg6      | INITIATOR    | policy profile of the port that opened the connection                          |
+| reg7      | RESPONDER    | policy profile of the port that the connection was opened to                   |
+| reg8      | TENANT       | number of the tenant whose network it is in                                    |
+
+FROM_PROFILE of ARP and neighbour discovery out of the overlay means nothing, and nothing reads it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.flows import Field, Load, field
+from controller.flows import Field, Load, Move, field
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Bits [0, bits) of one register field, under the name of what they mean."""
+    """Bits [start, start + bits) of one register field, under the name of what they mean."""
 
     name: str
     field: Field
     bits: int = 32
+    start: int = 0
 
     def load(self, value: int) -> Load:
-        """Return the action that writes value."""
+        """Return the action that writes value.
+
+        Raises ValueError if it does not fit.
+        """
         if value >> self.bits:
             raise ValueError(f"{self.name}: {value:#x} has more than {self.bits} bits")
-        return Load(self.field, 0, self.bits, value)
+        return Load(self.field, self.start, self.bits, value)
+
+    def copy(self, source: Register) -> Move:
+        """Return the action that writes what stands in source."""
+        return Move(source.field, source.start, self.field, self.start, self.bits)
+
+    def equals(self, value: int) -> dict[str, tuple[int, int]]:
+        """Return the terms of a match on the whole register."""
+        return self.has(value, (1 << self.bits) - 1)
+
+    def has(self, value: int, mask: int) -> dict[str, tuple[int, int]]:
+        """Return the terms of a match on some of its bits."""
+        return {self.field.name: (value << self.start, mask << self.start)}
 
 
 NETWORK = Register("NETWORK", field("reg0"))
 FROM_PORT = Register("FROM_PORT", field("reg1"))
 TO_PORT = Register("TO_PORT", field("reg2"), 16)
-ORIGIN = Register("ORIGIN", field("reg3"), 2)
+ORIGIN = Register("ORIGIN", field("reg3"), 3)
+OVERSIZE = Register("OVERSIZE", field("reg3"), 1, start=3)
+FROM_PROFILE = Register("FROM_PROFILE", field("reg4"))
+TO_PROFILE = Register("TO_PROFILE", field("reg5"))
+INITIATOR = Register("INITIATOR", field("reg6"))
+RESPONDER = Register("RESPONDER", field("reg7"))
+TENANT = Register("TENANT", field("reg8"))
 
 ORIGIN_LOCAL = 1
 ORIGIN_OVERLAY = 2
+ORIGIN_SERVICE = 4
 
-REGISTERS = (NETWORK, FROM_PORT, TO_PORT, ORIGIN)
+REGISTERS = (
+    NETWORK,
+    FROM_PORT,
+    TO_PORT,
+    ORIGIN,
+    OVERSIZE,
+    FROM_PROFILE,
+    TO_PROFILE,
+    INITIATOR,
+    RESPONDER,
+    TENANT,
+)

@@ -1,15 +1,30 @@
-"""What the compiler is given: for one host, the networks present and the ports plugged. Frozen values."""
+"""What the compiler is given: a host, the networks present on it, the ports plugged, the policies of tenants.
+
+Frozen values. A unit of compiling sees one of them and no other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
 
 from cloison.addresses import IpAddress, IpNetwork, link_local
-from cloison.model import Vni
-from cloison.names import PortName
+from cloison.model import PROFILE_NONE, PROFILE_OPEN, AddressGroup, AddressPair, SecurityGroup, Vni
+from cloison.names import AddressGroupName, PortName, SecurityGroupName, TenantName
 from controller.compiler.cookies import Cookie, CookieKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostUnitView:
+    """What of a host its flows depend on. service_ofport is None until its service port is on the bridge.
+
+    mtu: the longest IP packet that fits into the overlay, in bytes.
+    """
+
+    service_ofport: int | None
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +52,16 @@ class NetworkView:
         return tuple(s for s in self.subnets if isinstance(s, IPv6Network))
 
 
+class Claim(NamedTuple):
+    """Source addresses that a port may use with a MAC."""
+
+    mac: int
+    prefix: IpNetwork
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortView:
-    """A port plugged on the host, enabled, its ofport confirmed."""
+    """A port plugged on the host, enabled, its ofport confirmed. profile: the number of its PolicyProfile."""
 
     tenant_number: int
     port_number: int
@@ -47,11 +69,18 @@ class PortView:
     ofport: int
     mac: int
     addresses: tuple[IpAddress, ...]
+    profile: int = PROFILE_NONE
+    allowed_address_pairs: tuple[AddressPair, ...] = ()
 
     @property
     def cookie(self) -> int:
         """Cookie of the port's flows."""
         return Cookie(CookieKind.PORT, self.tenant_number, self.port_number).pack()
+
+    @property
+    def port_security(self) -> bool:
+        """Tell whether what it sends is checked and policy applies to it."""
+        return self.profile != PROFILE_OPEN
 
     @property
     def addresses4(self) -> tuple[IPv4Address, ...]:
@@ -65,10 +94,42 @@ class PortView:
         own = link_local(self.mac)
         return (*given, own) if given and own not in given else given
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Its own addresses and its allowed address pairs, each once."""
+        own4 = [Claim(self.mac, IPv4Network(a)) for a in self.addresses4]
+        own6 = [Claim(self.mac, IPv6Network(a)) for a in self.addresses6]
+        pairs = [
+            Claim(self.mac if pair.mac is None else pair.mac, pair.prefix)
+            for pair in self.allowed_address_pairs
+        ]
+        return tuple(dict.fromkeys([*own4, *own6, *pairs]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyView:
+    """Everything the policy of a tenant depends on.
+
+    profiles: the groups of each profile in use. A rule that names a group or an address group that is not
+    here matches nobody.
+    """
+
+    tenant_number: int
+    profiles: Mapping[int, tuple[SecurityGroupName, ...]]
+    groups: Mapping[SecurityGroupName, SecurityGroup]
+    address_groups: Mapping[AddressGroupName, AddressGroup]
+
+    @property
+    def cookie(self) -> int:
+        """Cookie of the policy's flows."""
+        return Cookie(CookieKind.POLICY, self.tenant_number, self.tenant_number).pack()
+
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """Everything one host carries."""
+    """Everything one host carries. unit is None until the controller knows the host's underlay."""
 
     networks: Mapping[Vni, NetworkView]
     ports: Mapping[PortName, PortView]
+    unit: HostUnitView | None = None
+    policies: Mapping[TenantName, PolicyView] = field(default_factory=dict)

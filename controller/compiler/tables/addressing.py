@@ -5,7 +5,8 @@ neighbour solicitation the target) is copied into the destination MAC under the 
 the guest had put there: one flow per subnet reaches any number of ports. Resolution thus becomes unicast
 to the owner, and a poisoned cache still reaches the right one. A destination outside the subnets keeps
 the real MAC the guest chose (a guest that routes), unless that is multicast or pretends to be a wire MAC.
-Broadcast and multicast have no flow: they end here.
+Broadcast and multicast end here. Other EtherTypes have no flow, but from a port without port security, for
+which they are addressed by the real MAC.
 
 The ARP request for 10.0.0.6: eth_dst ff:ff:ff:ff:ff:ff becomes 0a:f0:0a:00:00:06 -> FORWARD.
 """
@@ -17,6 +18,7 @@ from ipaddress import IPv6Network
 from typing import Any
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.model import PROFILE_OPEN
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
     ARP_REPLY,
@@ -33,7 +35,7 @@ from controller.compiler.headers import (
     prefix,
 )
 from controller.compiler.pipeline import ADDRESSING, FORWARD
-from controller.compiler.registers import NETWORK
+from controller.compiler.registers import FROM_PROFILE, NETWORK
 from controller.compiler.view import NetworkView
 from controller.flows import Action, Flow, Load, Match, Move, field, match
 
@@ -42,6 +44,7 @@ SOLICITED_ELSEWHERE = 390
 INSIDE = 300
 NEVER = 200
 OUTSIDE = 100
+ANYTHING = 50
 
 _ETH_DST = field("eth_dst")
 _SOLICITATION = {
@@ -63,11 +66,12 @@ def static_flows() -> Iterator[Flow]:
         yield ADDRESSING.flow(NEVER, match(**group), cookie=STATIC)
     for eth_type in (ETH_IPV4, ETH_IPV6):
         yield ADDRESSING.flow(OUTSIDE, match(eth_type=eth_type), goto=FORWARD, cookie=STATIC)
+    yield ADDRESSING.flow(ANYTHING, match(**FROM_PROFILE.equals(PROFILE_OPEN)), goto=FORWARD, cookie=STATIC)
 
 
 def network_flows(network: NetworkView) -> Iterator[Flow]:
     """One flow per subnet and kind of packet that names an address of it."""
-    here: dict[str, Any] = {NETWORK.field.name: network.vni}
+    here: dict[str, Any] = {**NETWORK.equals(network.vni)}
     for subnet in network.subnets:
         range_ = prefix(subnet)
         if isinstance(subnet, IPv6Network):

@@ -1,35 +1,85 @@
 """ADMISSION (0): who sent the frame.
 
-From a local port: the frame must be untagged and every source address in it the port's own: MAC, and the
-IPv4 address, the ARP sender's MAC and IPv4 address, or the IPv6 address. Then it gets its network and its
-sender's number. A tagged frame, an address that is not its own, any other EtherType: no flow, so dropped.
-From the network's VXLAN device: the device decides the network, nothing in the frame does.
+From a local port: the frame must be untagged and every source address in it the port's own or one of its
+allowed address pairs: MAC, and the IPv4 address, the ARP sender's MAC and IPv4 address, or the IPv6 address.
+Then it gets its network, tenant, its sender's number and policy profile. A tagged frame, an address that is
+not its own, any other EtherType: dropped, by a flow of the port, so that it is known of whom it was not
+believed. One more thing is believed: a guest without an address that asks for one (DHCPv4). A port without
+port security is believed in everything but a tag.
+From the network's VXLAN device: the device decides the network, nothing in the frame does; the sender's
+profile stands in the source MAC of IP packets, where TAG of the sending host wrote it.
+From the services of this host: the source MAC says which network.
 
 A guest at 10.0.0.5 asks for 10.0.0.6: its ARP flow matches (sender MAC and address are its own) and
-sends the request on to ADDRESSING.
+sends the request on to SERVICES.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Network
 from typing import Any
 
-from controller.compiler.headers import ETH_ARP, ETH_IPV4, ETH_IPV6, UNTAGGED
-from controller.compiler.pipeline import ADDRESSING, ADMISSION, FORWARD, ND_GUARD, Table
-from controller.compiler.registers import FROM_PORT, NETWORK, ORIGIN, ORIGIN_LOCAL, ORIGIN_OVERLAY
-from controller.compiler.view import NetworkView, PortView
-from controller.flows import Flow, match
+from controller.compiler.cookies import STATIC
+from controller.compiler.headers import (
+    DHCP_CLIENT,
+    DHCP_SERVER,
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    FROM_AGENT_PREFIX,
+    IP_PROTO_UDP,
+    LIMITED_BROADCAST,
+    SERVICE_MAC,
+    UNTAGGED,
+    prefix,
+)
+from controller.compiler.pipeline import ADMISSION, FORWARD, ND_GUARD, SERVICES, Table
+from controller.compiler.registers import (
+    FROM_PORT,
+    FROM_PROFILE,
+    NETWORK,
+    ORIGIN,
+    ORIGIN_LOCAL,
+    ORIGIN_OVERLAY,
+    ORIGIN_SERVICE,
+    TENANT,
+)
+from controller.compiler.view import HostUnitView, NetworkView, PortView
+from controller.flows import Flow, Move, SetField, field, match
 
 ADMIT = 100
+REFUSE = 10
+
+_ETH_SRC = field("eth_src")
+# Asking for an address: the only thing a guest may send without one (RFC 2131, section 4.1).
+_ADDRESS_REQUEST: dict[str, Any] = {
+    "eth_type": ETH_IPV4,
+    "ipv4_src": 0,
+    "ipv4_dst": LIMITED_BROADCAST,
+    "ip_proto": IP_PROTO_UDP,
+    "udp_src": DHCP_CLIENT,
+    "udp_dst": DHCP_SERVER,
+}
 
 
 def port_flows(port: PortView) -> Iterator[Flow]:
-    """One flow per address and way to claim it: IPv4 and ARP, or IPv6."""
-    for address in port.addresses4:
-        yield _admit(port, ADDRESSING, eth_type=ETH_IPV4, ipv4_src=int(address))
-        yield _admit(port, ADDRESSING, eth_type=ETH_ARP, arp_sha=port.mac, arp_spa=int(address))
-    for address6 in port.addresses6:
-        yield _admit(port, ND_GUARD, eth_type=ETH_IPV6, ipv6_src=int(address6))
+    """One flow per address and way to claim it (IPv4 and ARP, or IPv6), one to ask for an address, and one
+    that drops all else.
+    """
+    yield ADMISSION.flow(REFUSE, match(in_port=port.ofport), cookie=port.cookie)
+    if not port.port_security:
+        yield _admit(port, SERVICES)
+        return
+    for mac, addresses in port.claims:
+        range_ = prefix(addresses)
+        if isinstance(addresses, IPv6Network):
+            yield _admit(port, ND_GUARD, eth_src=mac, eth_type=ETH_IPV6, ipv6_src=range_)
+            continue
+        yield _admit(port, SERVICES, eth_src=mac, eth_type=ETH_IPV4, ipv4_src=range_)
+        yield _admit(port, SERVICES, eth_src=mac, eth_type=ETH_ARP, arp_sha=mac, arp_spa=range_)
+    if port.addresses4:
+        yield _admit(port, SERVICES, eth_src=port.mac, **_ADDRESS_REQUEST)
 
 
 def network_flows(network: NetworkView) -> Iterator[Flow]:
@@ -40,18 +90,38 @@ def network_flows(network: NetworkView) -> Iterator[Flow]:
         ADMIT,
         match(in_port=network.tunnel_ofport, vlan_vid=UNTAGGED),
         NETWORK.load(network.vni),
+        TENANT.load(network.tenant_number),
         ORIGIN.load(ORIGIN_OVERLAY),
+        Move(_ETH_SRC, 0, FROM_PROFILE.field, 0, 32),
         goto=FORWARD,
         cookie=network.cookie,
+    )
+
+
+def host_flows(host: HostUnitView) -> Iterator[Flow]:
+    """What the services of this host answer, to the network that they name."""
+    if host.service_ofport is None:
+        return
+    from_agent = (FROM_AGENT_PREFIX << 24, 0xFFFFFF << 24)
+    yield ADMISSION.flow(
+        ADMIT,
+        match(in_port=host.service_ofport, vlan_vid=UNTAGGED, eth_src=from_agent),
+        Move(_ETH_SRC, 0, NETWORK.field, 0, 24),
+        ORIGIN.load(ORIGIN_SERVICE),
+        SetField(_ETH_SRC, SERVICE_MAC),
+        goto=FORWARD,
+        cookie=STATIC,
     )
 
 
 def _admit(port: PortView, goto: Table, **claims: Any) -> Flow:
     return ADMISSION.flow(
         ADMIT,
-        match(in_port=port.ofport, vlan_vid=UNTAGGED, eth_src=port.mac, **claims),
+        match(in_port=port.ofport, vlan_vid=UNTAGGED, **claims),
         NETWORK.load(port.vni),
+        TENANT.load(port.tenant_number),
         FROM_PORT.load(port.port_number),
+        FROM_PROFILE.load(port.profile),
         ORIGIN.load(ORIGIN_LOCAL),
         goto=goto,
         cookie=port.cookie,

@@ -1,8 +1,9 @@
 """ND_GUARD (5): neighbour discovery from a local port may speak only for its own addresses.
 
 A solicitation names the sender's own MAC as source link-layer address, or none; an advertisement is for
-one of its addresses and names its own MAC, or none. Hop limit 255, code 0. Router advertisements and
-redirects never. All other IPv6 passes: its source was checked in ADMISSION.
+one of its addresses and names its own MAC, or none. Hop limit 255, code 0. A router is solicited from the
+link-local address; router advertisements and redirects never. All other IPv6 passes: its source was checked
+in ADMISSION. What is said here of a port's addresses and MAC holds for its allowed address pairs.
 
 Nothing may hide behind fragmentation. No neighbour discovery in fragments (RFC 6980), no first fragment that
 ends before the ICMPv6 type, no header chain that breaks off (RFC 7112): what comes after could be anything.
@@ -15,6 +16,7 @@ A ping of 3000 bytes: its first fragment shows type 128 and passes, the others s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Network
 from typing import Any
 
 from controller.compiler.cookies import STATIC
@@ -25,6 +27,7 @@ from controller.compiler.headers import (
     FRAGMENT_HEADER,
     HOP_BY_HOP,
     IP_PROTO_ICMPV6,
+    LINK_LOCAL_6,
     ND_HOP_LIMIT,
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
@@ -33,8 +36,9 @@ from controller.compiler.headers import (
     ROUTER_ADVERTISEMENT,
     ROUTER_SOLICITATION,
     ROUTING,
+    prefix,
 )
-from controller.compiler.pipeline import ADDRESSING, ND_GUARD
+from controller.compiler.pipeline import ND_GUARD, SERVICES
 from controller.compiler.registers import FROM_PORT
 from controller.compiler.view import PortView
 from controller.flows import Flow, Match, match
@@ -48,6 +52,8 @@ PASS = 10
 NO_OPTION = 0
 # What Open vSwitch shows where the packet ends before the type. RFC 4443 reserves it: nobody sends it.
 NO_TYPE = 0
+# No router has forwarded it.
+_DIRECT: dict[str, Any] = {"icmpv6_code": 0, "ip_ttl": ND_HOP_LIMIT}
 _DISCOVERY = (
     ROUTER_SOLICITATION,
     ROUTER_ADVERTISEMENT,
@@ -59,30 +65,34 @@ _DISCOVERY = (
 
 def static_flows() -> Iterator[Flow]:
     """Refuse what no guest may say; let through what is not neighbour discovery."""
-    anonymous = _nd(NEIGHBOUR_SOLICITATION, icmpv6_code=0, ip_ttl=ND_HOP_LIMIT, ipv6_nd_sll=NO_OPTION)
-    yield ND_GUARD.flow(OWN, anonymous, goto=ADDRESSING, cookie=STATIC)
+    anonymous = _nd(NEIGHBOUR_SOLICITATION, **_DIRECT, ipv6_nd_sll=NO_OPTION)
+    router = _nd(ROUTER_SOLICITATION, **_DIRECT, ipv6_src=prefix(LINK_LOCAL_6))
+    for allowed in (anonymous, router):
+        yield ND_GUARD.flow(OWN, allowed, goto=SERVICES, cookie=STATIC)
     for kind in (NO_TYPE, *_DISCOVERY):
         yield ND_GUARD.flow(HIDDEN, _nd(kind, ip_frag=FRAGMENT), cookie=STATIC)
     for header in (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS):
         yield ND_GUARD.flow(HIDDEN, match(eth_type=ETH_IPV6, ip_proto=header), cookie=STATIC)
     broken = match(eth_type=ETH_IPV6, ip_proto=FRAGMENT_HEADER, ip_frag=NOT_A_LATER_FRAGMENT)
     yield ND_GUARD.flow(HIDDEN, broken, cookie=STATIC)
-    for kind in (ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT):
+    for kind in _DISCOVERY:
         yield ND_GUARD.flow(REFUSE, _nd(kind), cookie=STATIC)
-    yield ND_GUARD.flow(PASS, match(eth_type=ETH_IPV6), goto=ADDRESSING, cookie=STATIC)
+    yield ND_GUARD.flow(PASS, match(eth_type=ETH_IPV6), goto=SERVICES, cookie=STATIC)
 
 
 def port_flows(port: PortView) -> Iterator[Flow]:
     """What this port may solicit and advertise."""
-    if not port.addresses6:
+    if not port.port_security:
         return
-    own = {FROM_PORT.field.name: port.port_number, "icmpv6_code": 0, "ip_ttl": ND_HOP_LIMIT}
-    solicit = _nd(NEIGHBOUR_SOLICITATION, ipv6_nd_sll=port.mac, **own)
-    yield ND_GUARD.flow(OWN, solicit, goto=ADDRESSING, cookie=port.cookie)
-    for address in port.addresses6:
-        for mac in (port.mac, NO_OPTION):
-            advertise = _nd(NEIGHBOUR_ADVERTISEMENT, ipv6_nd_target=int(address), ipv6_nd_tll=mac, **own)
-            yield ND_GUARD.flow(OWN, advertise, goto=ADDRESSING, cookie=port.cookie)
+    claims = [claim for claim in port.claims if isinstance(claim.prefix, IPv6Network)]
+    own: dict[str, Any] = {**FROM_PORT.equals(port.port_number), **_DIRECT}
+    for mac in sorted({claim.mac for claim in claims}):
+        solicit = _nd(NEIGHBOUR_SOLICITATION, ipv6_nd_sll=mac, **own)
+        yield ND_GUARD.flow(OWN, solicit, goto=SERVICES, cookie=port.cookie)
+    said = {(prefix(claim.prefix), mac) for claim in claims for mac in (claim.mac, NO_OPTION)}
+    for target, mac in sorted(said):
+        advertise = _nd(NEIGHBOUR_ADVERTISEMENT, ipv6_nd_target=target, ipv6_nd_tll=mac, **own)
+        yield ND_GUARD.flow(OWN, advertise, goto=SERVICES, cookie=port.cookie)
 
 
 def _nd(kind: int, **terms: Any) -> Match:

@@ -16,4 +16,5 @@ from controller.flows import Flow, OutputField, match
 
 def static_flows() -> Iterator[Flow]:
     """The one flow that sends."""
-    yield OUTPUT.flow(10, match(), OutputField(TO_PORT.field, 0, TO_PORT.bits), cookie=STATIC)
+    send = OutputField(TO_PORT.field, TO_PORT.start, TO_PORT.bits)
+    yield OUTPUT.flow(10, match(), send, cookie=STATIC)

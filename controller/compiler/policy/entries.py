@@ -1,0 +1,128 @@
+"""From dimensions to entries: direct, or conjunctive (ovs-fields(7), "Conjunctive Match Fields").
+
+Entries of several rules that match the same are one entry. Every entry matches a profile or the tenant, and
+profiles are of one tenant, so the entries of two tenants never meet in one packet: their conjunction numbers
+need not differ. Within a tenant a number is the group's index and the rule's number, and does not change
+when other rules do.
+
+Two profiles that may ssh to three others, both families: 2 + 3 + 4 entries and the one that admits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+from typing import NamedTuple
+
+from cloison.model import Direction, SecurityGroup
+from cloison.names import SecurityGroupName
+from controller.compiler.headers import ETH_IPV4, ETH_IPV6
+from controller.compiler.policy.dimensions import ANYTHING, Dimensions, Terms, dimensions
+from controller.compiler.registers import INITIATOR, RESPONDER, TENANT
+from controller.compiler.view import PolicyView
+from controller.flows import Conjunction, Match, match
+
+DIRECT = 200
+CONJUNCTIVE = 100
+
+_RULE_BITS = 12
+_INDEX_BITS = 20
+
+
+class Entry(NamedTuple):
+    """What one flow matches. With conjunctions it is a dimension of these rules; without, it admits."""
+
+    priority: int
+    match: Match
+    conjunctions: tuple[Conjunction, ...] = ()
+
+
+def entries(policy: PolicyView, direction: Direction) -> list[Entry]:
+    """Return the entries of a tenant's rules of one direction, each match once."""
+    direct: dict[Match, None] = {}
+    admitting: list[Match] = []
+    clauses: dict[Match, set[Conjunction]] = defaultdict(set)
+    indices, profiles = _indices(policy.groups), _profiles(policy)
+    for name in sorted(policy.groups):
+        for rule in policy.groups[name].rules:
+            if rule.direction is not direction:
+                continue
+            made = dimensions(rule, name, profiles, policy.address_groups)
+            if not all(made):
+                continue
+            if _is_direct(made):
+                direct.update(dict.fromkeys(_products(made)))
+                continue
+            number = indices[name] << _RULE_BITS | rule.number
+            admitting.append(match(conj_id=number, **TENANT.equals(policy.tenant_number)))
+            for matched, conjunction in _clauses(made, number, policy.tenant_number):
+                clauses[matched].add(conjunction)
+    return [
+        *(Entry(DIRECT, m) for m in direct),
+        *(Entry(CONJUNCTIVE, m) for m in admitting),
+        *(Entry(CONJUNCTIVE, m, _in_order(c)) for m, c in clauses.items()),
+    ]
+
+
+def _indices(groups: Mapping[SecurityGroupName, SecurityGroup]) -> dict[SecurityGroupName, int]:
+    """A number of 20 bits for each group of a tenant: its own, or the next that is free."""
+    taken: set[int] = set()
+    indices = {}
+    for name, group in sorted(groups.items(), key=lambda item: (item[1].number, item[0])):
+        index = group.number & ((1 << _INDEX_BITS) - 1)
+        while index in taken:
+            index = (index + 1) & ((1 << _INDEX_BITS) - 1)
+        taken.add(index)
+        indices[name] = index
+    return indices
+
+
+def _profiles(policy: PolicyView) -> dict[SecurityGroupName, list[int]]:
+    """The profiles that have a group, by group, in order."""
+    having = defaultdict(list)
+    for number in sorted(policy.profiles):
+        for group in set(policy.profiles[number]):
+            having[group].append(number)
+    return having
+
+
+def _is_direct(made: Dimensions) -> bool:
+    """Tell whether in each family at most one dimension has several alternatives."""
+    return all(
+        sum(_count(alternatives, family) > 1 for alternatives in made) <= 1 for family in (ETH_IPV4, ETH_IPV6)
+    )
+
+
+def _count(alternatives: Iterable[Terms], family: int) -> int:
+    return sum(terms.get("eth_type", family) == family for terms in alternatives)
+
+
+def _products(made: Dimensions) -> Iterator[Match]:
+    """Every combination of alternatives, but of two families."""
+    for chosen in product(*made):
+        if len({t["eth_type"] for t in chosen if "eth_type" in t}) <= 1:
+            yield match(**_joined(chosen))
+
+
+def _clauses(made: Dimensions, number: int, tenant_number: int) -> Iterator[tuple[Match, Conjunction]]:
+    """Each alternative of the dimensions that matter, as clause of the conjunction of that number."""
+    mattering = [alternatives for alternatives in made if alternatives != ANYTHING]
+    for clause, alternatives in enumerate(mattering, 1):
+        for terms in alternatives:
+            yield match(**_bound(terms, tenant_number)), Conjunction(number, clause, len(mattering))
+
+
+def _bound(terms: Terms, tenant_number: int) -> Terms:
+    """Terms that match nothing of another tenant."""
+    if INITIATOR.field.name in terms or RESPONDER.field.name in terms:
+        return terms
+    return _joined((TENANT.equals(tenant_number), terms))
+
+
+def _joined(chosen: Iterable[Terms]) -> dict[str, int | tuple[int, int]]:
+    return {name: value for terms in chosen for name, value in terms.items()}
+
+
+def _in_order(conjunctions: Iterable[Conjunction]) -> tuple[Conjunction, ...]:
+    return tuple(sorted(conjunctions, key=lambda c: (c.id, c.clause)))

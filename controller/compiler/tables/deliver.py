@@ -1,0 +1,45 @@
+"""DELIVER (22): to a local port; what is subject to policy is looked up among that port's connections.
+
+What the services of this host say is always heard. ARP and neighbour discovery were guarded where they were
+sent. A port without port security gets everything. All other IP is judged, here at the receiver's host and
+nowhere else; anything else is not delivered.
+
+A ping from another host to 10.0.0.6: looked up in the zone of 10.0.0.6's port -> DIRECTION.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cloison.model import PROFILE_OPEN
+from controller.compiler.cookies import STATIC
+from controller.compiler.headers import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    IP_PROTO_ICMPV6,
+    NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
+)
+from controller.compiler.pipeline import DELIVER, DIRECTION, OUTPUT, SOURCE
+from controller.compiler.registers import ORIGIN, ORIGIN_SERVICE, TO_PROFILE
+from controller.flows import Flow, match
+
+SERVICE_SAYS = 300
+RESOLUTION = 250
+UNCHECKED = 200
+JUDGED = 100
+
+
+def static_flows() -> Iterator[Flow]:
+    """All of the table: what differs from port to port stands in registers."""
+    service = match(**ORIGIN.has(ORIGIN_SERVICE, ORIGIN_SERVICE))
+    yield DELIVER.flow(SERVICE_SAYS, service, goto=OUTPUT, cookie=STATIC)
+    yield DELIVER.flow(RESOLUTION, match(eth_type=ETH_ARP), goto=OUTPUT, cookie=STATIC)
+    for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
+        discovery = match(eth_type=ETH_IPV6, ip_proto=IP_PROTO_ICMPV6, icmpv6_type=kind)
+        yield DELIVER.flow(RESOLUTION, discovery, goto=OUTPUT, cookie=STATIC)
+    unchecked = match(**TO_PROFILE.equals(PROFILE_OPEN))
+    yield DELIVER.flow(UNCHECKED, unchecked, goto=SOURCE, cookie=STATIC)
+    for eth_type in (ETH_IPV4, ETH_IPV6):
+        yield DELIVER.flow(JUDGED, match(eth_type=eth_type), DELIVER.track(DIRECTION), cookie=STATIC)
