@@ -1,28 +1,34 @@
 """Local contracts: what each stage of one bridge owes, proved stage by stage for all packets.
 
-The stages meet at two tables: a frame enters ADDRESSING in its network's register, unchanged, if and only if
-its sender may send it; it enters FORWARD with the MAC of whom it is meant for; there it goes to the local
-port that this is, or to the network's VXLAN device. With unique identifiers and exact forwarding databases
-the contracts of all hosts imply that every packet is received as semantics.py says (the argument is in
-isolation.py). They are stricter than that: a contract that does not hold is a reason to look closer
-(exact.py), not yet a violation. A contract is checked for what a change can touch and no more.
+The stages that differ from port to port and from network to network; stations.py has those that are the same
+for all, policing.py those of security groups. They meet at these tables: a frame leaves for METER, TRACK or
+ADDRESSING with its sender's network, tenant, number and profile in the registers, unchanged, if and only if
+its sender may send it and that is where it is to go; it enters FORWARD with the MAC of whom it is meant for;
+there it goes to DELIVER for the local port that this is, with that port's profile, or to EXIT for the
+network's VXLAN device. With unique identifiers and exact forwarding databases the contracts of all hosts
+imply that every packet is received as semantics.py says (the argument is in isolation.py). They are
+stricter than that: a contract that does not hold is a reason to look closer (exact.py), not yet a
+violation. A contract is checked for what a change can touch and no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
 from controller.verify import semantics
-from controller.verify.explore import explore
+from controller.verify.explore import Question, explore
 from controller.verify.intent import Members, NetworkIntent, PortIntent, World
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
     FIELD_MASKS,
+    FRAGMENT,
+    FRAGMENT_LATER,
     HEADER_MASK,
     ND_SOLICITATION,
     OFFSETS,
@@ -32,20 +38,40 @@ from controller.verify.packet import (
     Cube,
     cube,
 )
+from controller.verify.policy import PROFILE_OPEN
 from controller.verify.space import Region, member, within
+from controller.verify.stages import (
+    ADDRESSING,
+    DELIVER,
+    EXIT,
+    FORWARD,
+    FROM_PORT,
+    FROM_PROFILE,
+    FROM_SERVICE,
+    LOCAL,
+    METER,
+    NETWORK,
+    ORIGIN,
+    ORIGIN_BITS,
+    OVERLAY,
+    SERVICE_MAC,
+    TENANT,
+    TO_PORT,
+    TO_PORT_BITS,
+    TO_PROFILE,
+    TO_SERVICE_PREFIX,
+    TRACK,
+)
 from controller.verify.symbolic import Bridge, Frame, Leaf, Rule, entering
 
-ADDRESSING, FORWARD = 10, 20
-NETWORK, FROM_PORT, ORIGIN = "reg0", "reg1", "reg3"
-LOCAL, OVERLAY = 1, 2
 _ETH_DST = OFFSETS["eth_dst"]
-_ETH_DST_MASK = cube(eth_dst=0)[1]
+_ETH_SRC_MASK = FIELD_MASKS["eth_src"]
 _PREFIX_AT = _ETH_DST + 32
 _LOW32 = 0xFFFFFFFF
 
 # More than all packets: the fields of all kinds side by side. A contract that holds for these holds for the
 # real ones (shapes.py), and a flow looks at no field that its packets may lack (grammar.py).
-ANYTHING = Region(0, 0)
+ANYTHING = Region(*cube(ip_frag=(0, 0xFF & ~(FRAGMENT | FRAGMENT_LATER))))
 
 
 def _untagged(eth_type: int, *holes: Cube, **fixed: int) -> Region:
@@ -54,13 +80,19 @@ def _untagged(eth_type: int, *holes: Cube, **fixed: int) -> Region:
 
 _SOLICITED = {"ip_proto": PROTO_ICMPV6, "icmpv6_type": ND_SOLICITATION}
 _NOT_A_MAC = tuple(cube(eth_dst=r) for r in (semantics.GROUP_MAC, *semantics.WIRE_MACS))
+_OF_A_KIND = tuple(cube(eth_type=kind) for kind in (ETH_ARP, ETH_IPV4, ETH_IPV6))
 # Admitted frames by the field that says whom they are meant for (semantics.aim).
 KINDS: dict[str, tuple[Region, ...]] = {
     "ipv4_dst": (_untagged(ETH_IPV4),),
     "arp_tpa": (_untagged(ETH_ARP),),
     "ipv6_nd_target": (_untagged(ETH_IPV6, **_SOLICITED),),
     "ipv6_dst": (_untagged(ETH_IPV6, cube(**_SOLICITED)),),
-    "eth_dst": (_untagged(ETH_IPV4, *_NOT_A_MAC), _untagged(ETH_IPV6, cube(**_SOLICITED), *_NOT_A_MAC)),
+    "eth_dst": (
+        _untagged(ETH_IPV4, *_NOT_A_MAC),
+        _untagged(ETH_ARP, *_NOT_A_MAC),
+        _untagged(ETH_IPV6, cube(**_SOLICITED), *_NOT_A_MAC),
+        Region(*cube(vlan_vid=UNTAGGED), (*_OF_A_KIND, *_NOT_A_MAC)),
+    ),
 }
 _PREFIX = {
     "ipv4_dst": WIRE4_PREFIX,
@@ -81,58 +113,124 @@ def regular(rule: Rule) -> bool:
     return not any(_writes(step) & _IDENTITY_MASK for step in rule.steps)
 
 
-_IDENTITY_MASK = sum(FIELD_MASKS[name] for name in ("in_port", NETWORK, FROM_PORT, ORIGIN))
+_ORIGIN_MASK = ((1 << ORIGIN_BITS) - 1) << OFFSETS[ORIGIN]
+_IDENTITY_MASK = _ORIGIN_MASK | sum(
+    FIELD_MASKS[name] for name in ("in_port", NETWORK, FROM_PORT, FROM_PROFILE, TENANT)
+)
 
 
 def _writes(step: tuple[str, int, int, int]) -> int:
     verb, a, b, c = step
     if verb == "write":
         return ((1 << b) - 1) << a
+    if verb == "longer":
+        return 1 << b
     return ((1 << c) - 1) << b if verb == "copy" else 0
 
 
 def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
-    """Tell whether what enters by an OpenFlow port gets to ADDRESSING, as it is, if it may be sent."""
+    """Tell whether what enters by an OpenFlow port gets to the right table, as it is, if it may be sent."""
+    if ofport == world.service_of(host):
+        return _from_services(bridge, ofport)
     device = world.by_tunnel.get((host, ofport))
     if device is not None:
-        return _arrival(bridge, device, ofport)
+        return _arrival(bridge, world, device, ofport)
     port = world.by_ofport.get((host, ofport))
     network = world.networks.get(port.name.parent) if port is not None else None
+    if port is None or network is None:
+        leaves = bridge.run(entering(ANYTHING, ofport), stop_at=1)
+        return all(_dropped(leaf) or member(leaf.region) is None for leaf in leaves)
+    placed = {
+        NETWORK: network.vni, ORIGIN: LOCAL, FROM_PORT: port.number, FROM_PROFILE: port.profile,
+        TENANT: world.tenant_number(port.name.tenant),
+    }  # fmt: skip
     for first in bridge.run(entering(ANYTHING, ofport), stop_at=1):
-        if first.stopped is None or port is None or network is None:
-            leaves: Iterable[Leaf] = (first,)
+        if first.stopped is None:
+            leaves = iter((first,))
         elif first.sent or first.stopped[1].field(FROM_PORT) != port.number:
             if member(first.region) is not None:
                 return False
             continue
         else:
             table, frame = first.stopped
-            leaves = bridge.run(frame, table, stop_at=ADDRESSING)
-        if not all(_admission_leaf(leaf, port, network) for leaf in leaves):
+            leaves = bridge.run(frame, table, stop_at=TRACK)
+        if not all(_admission_leaf(leaf, port, placed) for leaf in leaves):
             return False
     return True
 
 
-def _admission_leaf(leaf: Leaf, port: PortIntent | None, network: NetworkIntent | None) -> bool:
-    dropped = leaf.stopped is None and not leaf.sent
-    if port is None or network is None:
-        return dropped or member(leaf.region) is None
-    passed = not leaf.sent and _untouched_at(leaf, ADDRESSING, network, LOCAL)
-    if not dropped and not passed:
+def _dropped(leaf: Leaf) -> bool:
+    return leaf.stopped is None and not leaf.sent
+
+
+def _admission_leaf(leaf: Leaf, port: PortIntent, placed: Mapping[str, int]) -> bool:
+    if _dropped(leaf):
+        got: int | None = None
+    elif leaf.stopped is None or leaf.sent or not _untouched(leaf.stopped[1], placed):
         return member(leaf.region) is None
-    parts = explore(leaf.region, lambda seen: semantics.admitted(port, seen))
-    return all(may == passed or member(region) is None for region, may in parts)
+    else:
+        got = leaf.stopped[0]
+    parts = explore(leaf.region, lambda seen: after_admission(port, seen))
+    return all(wanted == got or member(region) is None for region, wanted in parts)
 
 
-def _arrival(bridge: Bridge, network: NetworkIntent, ofport: int) -> bool:
-    """Tell whether what a VXLAN device brings gets to FORWARD, as it is, in the device's network."""
+def after_admission(port: PortIntent, seen: Question) -> int | None:
+    """Return the table where a packet goes that a port sends; None if it goes nowhere."""
+    if not semantics.admitted(port, seen):
+        return None
+    if semantics.served(seen):
+        return METER
+    if not port.checked:
+        return ADDRESSING
+    if semantics.says_it_serves(seen):
+        return None
+    return TRACK if semantics.tracked(seen) else ADDRESSING
+
+
+def _arrival(bridge: Bridge, world: World, network: NetworkIntent, ofport: int) -> bool:
+    """Tell whether what a VXLAN device brings gets to FORWARD, as it is, in the device's network.
+
+    It is of whom the low bits of its source MAC say; that is read of IP only, and there TAG has written it.
+    """
+    placed = {NETWORK: network.vni, ORIGIN: OVERLAY, TENANT: world.tenant_number(network.name.tenant)}
+    profile = {OFFSETS[FROM_PROFILE] + n: OFFSETS["eth_src"] + n for n in range(WIDTHS[FROM_PROFILE])}
     for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=1):
-        dropped = leaf.stopped is None and not leaf.sent
-        passed = not leaf.sent and _untouched_at(leaf, FORWARD, network, OVERLAY)
+        passed = (
+            leaf.stopped is not None
+            and not leaf.sent
+            and leaf.stopped[0] == FORWARD
+            and _untouched(leaf.stopped[1], placed)
+            and leaf.stopped[1].origins(FROM_PROFILE) == profile
+        )
         for region, untagged in explore(leaf.region, lambda seen: seen.has("vlan_vid", UNTAGGED)):
-            if not (passed if untagged else dropped) and member(region) is not None:
+            if not (passed if untagged else _dropped(leaf)) and member(region) is not None:
                 return False
     return True
+
+
+_SERVICE_SOURCES = (TO_SERVICE_PREFIX << 32, 0xFFFFFF << 24)
+_VNI_BITS = 24
+
+
+def _from_services(bridge: Bridge, ofport: int) -> bool:
+    """Tell whether what the local services send gets to FORWARD in the network that their source MAC says."""
+    vni = {OFFSETS[NETWORK] + n: OFFSETS["eth_src"] + n for n in range(_VNI_BITS)}
+    for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=1):
+        passed = False
+        if leaf.stopped is not None and not leaf.sent and leaf.stopped[0] == FORWARD:
+            frame = leaf.stopped[1]
+            high = frame.bits(OFFSETS[NETWORK] + _VNI_BITS, WIDTHS[NETWORK] - _VNI_BITS)
+            named = high == 0 and frame.origins(NETWORK) == vni
+            said = frame.written & HEADER_MASK == _ETH_SRC_MASK and frame.field("eth_src") == SERVICE_MAC
+            passed = named and said and frame.field(ORIGIN) == FROM_SERVICE
+        for region, sent in explore(leaf.region, _services_may_send):
+            if not (passed if sent else _dropped(leaf)) and member(region) is not None:
+                return False
+    return True
+
+
+def _services_may_send(seen: Question) -> bool:
+    return seen.has("vlan_vid", UNTAGGED) and seen.has("eth_src", *_SERVICE_SOURCES)
 
 
 def strangers(bridge: Bridge, known: frozenset[int]) -> bool:
@@ -142,8 +240,8 @@ def strangers(bridge: Bridge, known: frozenset[int]) -> bool:
     # A rule for one of the known ports cannot see it: look only at the others.
     if table is None or all(_only_for(rule.cube, holes) or rule.drops for rule in table.rules.values()):
         return True
-    leaves = bridge.run(entering(ANYTHING._replace(holes=holes), None))
-    return all(not leaf.sent or member(leaf.region) is None for leaf in leaves)
+    leaves = bridge.run(entering(ANYTHING._replace(holes=holes), None), stop_at=1)
+    return all(_dropped(leaf) or member(leaf.region) is None for leaf in leaves)
 
 
 def _only_for(match: tuple[int, int], ports: tuple[tuple[int, int], ...]) -> bool:
@@ -152,15 +250,11 @@ def _only_for(match: tuple[int, int], ports: tuple[tuple[int, int], ...]) -> boo
     return exact and (match[0] & (ones << at), ones << at) in ports
 
 
-def _untouched_at(leaf: Leaf, table: int, network: NetworkIntent, origin: int) -> bool:
-    if leaf.stopped is None or leaf.stopped[0] != table:
-        return False
-    frame = leaf.stopped[1]
-    return not frame.written & HEADER_MASK and _placed(frame, network, origin)
-
-
-def _placed(frame: Frame, network: NetworkIntent, origin: int) -> bool:
-    return frame.field(NETWORK) == network.vni and frame.field(ORIGIN) == origin
+def _untouched(frame: Frame, placed: Mapping[str, int]) -> bool:
+    """Tell whether a frame is as it came in, and registers say what they should."""
+    return not frame.written & HEADER_MASK and all(
+        frame.field(name) == value for name, value in placed.items()
+    )
 
 
 def _start(region: Region, network: NetworkIntent, origin: int) -> Frame:
@@ -199,11 +293,14 @@ def addressing(bridge: Bridge, network: NetworkIntent, verdicts: Addressed | Non
 
 
 def _addresses(bridge: Bridge, network: NetworkIntent) -> bool:
-    for eth_type in (ETH_ARP, ETH_IPV4, ETH_IPV6):
-        start = _start(_untagged(eth_type), network, LOCAL)
+    from_open = cube(**{FROM_PROFILE: PROFILE_OPEN})
+    starts = [(_untagged(kind)._replace(holes=(from_open,)), True) for kind in (ETH_ARP, ETH_IPV4, ETH_IPV6)]
+    anything = cube(**{"vlan_vid": UNTAGGED, FROM_PROFILE: PROFILE_OPEN})
+    for region, checked in (*starts, (Region(*anything), False)):
+        start = _start(region, network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=FORWARD):
-            for region, aimed in explore(leaf.region, lambda seen: semantics.aim(network, seen)):
-                if not _addressed(leaf, start, network, aimed) and member(region) is not None:
+            for part, aimed in explore(leaf.region, partial(semantics.aim, network, checked=checked)):
+                if not _addressed(leaf, start, network, aimed) and member(part) is not None:
                     return False
     return True
 
@@ -215,10 +312,11 @@ def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, aimed: str | No
         return aimed is None and leaf.stopped is None
     table, frame = leaf.stopped
     wanted = _on_wire(start._replace(region=frame.region), aimed)
-    return table == FORWARD and _placed(frame, network, LOCAL) and _same_header(frame, wanted)
+    placed = frame.field(NETWORK) == network.vni and frame.field(ORIGIN) == LOCAL
+    return table == FORWARD and placed and same_header(frame, wanted)
 
 
-def _same_header(frame: Frame, wanted: Frame) -> bool:
+def same_header(frame: Frame, wanted: Frame) -> bool:
     """Tell whether two frames of one region have the same header; False if that needs a closer look."""
     if frame.written & HEADER_MASK != wanted.written & HEADER_MASK:
         return False
@@ -238,16 +336,15 @@ def _cut_slices(frame: Frame, bits: int) -> dict[int, int]:
 
 
 class Place(NamedTuple):
-    """One network on one host. strict: what no local port has goes to the device even if nobody has it."""
+    """One network on one host."""
 
     members: Members
     host: HostName
     network: NetworkIntent
-    strict: bool = False
 
 
 def forwarding(bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
-    """Tell whether FORWARD sends frames to the local port they are for, else from a local port to the device.
+    """Tell whether FORWARD leads frames to the local port they are for, else from a local port to the device.
 
     macs: only frames that come to FORWARD with these destination MACs; None for all frames.
     """
@@ -285,15 +382,23 @@ def aims_of(mac: int) -> tuple[tuple[str, int, int], ...]:
 
 
 def contained(bridge: Bridge, place: Place, region: Region) -> Region | None:
-    """Return frames, of any kind, that come from the overlay and do not stay with the network's local ports.
+    """Return frames, of any kind, not from a local port, that do not stay with the network's local ports.
 
-    None if there are none: not even another host can make this one reach further.
+    None if there are none: not even another host, or the local services, can make this one reach further, or
+    be taken for somebody with another profile.
     """
-    here = {port.ofport for port in place.members.by_host.get(place.host, {}).values()}
-    for leaf in bridge.run(_start(region, place.network, OVERLAY), FORWARD):
-        if any(ofport not in here for ofport, _ in leaf.sent) and member(leaf.region) is not None:
-            return leaf.region
+    here = {(port.ofport, port.profile) for port in place.members.by_host.get(place.host, {}).values()}
+    for origin in (OVERLAY, FROM_SERVICE):
+        for leaf in bridge.run(_start(region, place.network, origin), FORWARD, stop_at=FORWARD + 1):
+            stays = leaf.stopped is not None and leaf.stopped[0] == DELIVER and _to(leaf.stopped[1]) in here
+            if not (_dropped(leaf) or (stays and not leaf.sent)) and member(leaf.region) is not None:
+                return leaf.region
     return None
+
+
+def _to(frame: Frame) -> tuple[int | None, int | None]:
+    """The OpenFlow port and the profile that a frame is for."""
+    return frame.bits(OFFSETS[TO_PORT], TO_PORT_BITS), frame.field(TO_PROFILE)
 
 
 def addressed_by(port: PortIntent, aimed: str) -> tuple[int, ...]:
@@ -306,9 +411,10 @@ def addressed_by(port: PortIntent, aimed: str) -> tuple[int, ...]:
 def _forwards(
     bridge: Bridge, place: Place, region: Region, aimed: str, owners: Mapping[int, PortIntent]
 ) -> bool:
-    for origin in (LOCAL, OVERLAY):
+    # The services use real MACs; what else they send is seen to in `contained`.
+    for origin in (LOCAL, OVERLAY, FROM_SERVICE) if aimed == "eth_dst" else (LOCAL, OVERLAY):
         start = _on_wire(_start(region, place.network, origin), aimed)
-        for leaf in bridge.run(start, FORWARD):
+        for leaf in bridge.run(start, FORWARD, stop_at=FORWARD + 1):
             for part, found in explore(leaf.region, lambda seen: seen.find(aimed, owners)):
                 port = None if found is None else owners[found]
                 good = _forwarded(place, leaf, start._replace(region=part), port, origin)
@@ -319,22 +425,12 @@ def _forwards(
 
 def _forwarded(place: Place, leaf: Leaf, start: Frame, port: PortIntent | None, origin: int) -> bool:
     tunnel = place.network.tunnels.get(place.host)
-    wanted = start
-    if port is not None:
-        wanted, ofport = start.write(_ETH_DST, 48, port.mac), port.ofport
-    elif origin == OVERLAY or tunnel is None:
-        return not leaf.sent
-    elif not leaf.sent and not place.strict and _nowhere_else(start, place):
-        return True
-    else:
-        ofport = tunnel
-    if len(leaf.sent) != 1 or leaf.sent[0][0] != ofport:
+    if port is None and (origin != LOCAL or tunnel is None):
+        return _dropped(leaf)
+    if leaf.stopped is None or leaf.sent:
         return False
-    return _same_header(leaf.sent[0][1]._replace(region=start.region), wanted)
-
-
-def _nowhere_else(frame: Frame, place: Place) -> bool:
-    """Tell whether no other host has a port under the frame's MAC: then the device would drop it."""
-    mac = frame.field("eth_dst")
-    port = place.members.by_frame_mac.get(mac) if mac is not None else None
-    return mac is not None and (port is None or port.host == place.host)
+    table, frame = leaf.stopped[0], leaf.stopped[1]._replace(region=start.region)
+    if port is None:
+        return (table, _to(frame)[0]) == (EXIT, tunnel) and same_header(frame, start)
+    wanted = start.write(_ETH_DST, 48, port.mac)
+    return (table, _to(frame)) == (DELIVER, (port.ofport, port.profile)) and same_header(frame, wanted)

@@ -2,6 +2,10 @@
 
 Slow next to contracts.py (its cost grows with the network), so it is asked only where a contract does not
 hold, and in tests. What it finds is a packet, and the packet is sent through the concrete path once more.
+
+Of EGRESS and INGRESS it takes the answers of the meaning: whether the flows give the same is policing.py's
+business, and what they do otherwise is reported by itself. The answer is left open as long as the question is
+the one that is meant, about the same ends.
 """
 
 from __future__ import annotations
@@ -9,19 +13,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from cloison.addresses import IpAddress
+from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
-from controller.verify.explore import explore
+from controller.verify.explore import Question, explore
 from controller.verify.holding import Held
 from controller.verify.intent import PortIntent, World
-from controller.verify.packet import FIELD_MASKS, HEADER_FIELDS, OFFSETS, WIDTHS, cube
+from controller.verify.packet import ETH_IPV4, HEADER_MASK, OFFSETS, cube
 from controller.verify.path import HOPS_MAX, Fdb
-from controller.verify.semantics import receiver_of
+from controller.verify.policy import Seen, lets_in, lets_out
+from controller.verify.semantics import Fate, fate_of
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
-from controller.verify.symbolic import Frame, Undefined, entering
+from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, POLICY, RESPONDER, TENANT
+from controller.verify.symbolic import TABLES, Frame, Undefined, entering
 
-Arrival = tuple[HostName, int | None, Frame]
+Asked = tuple[int, int, int, int]
+"""A question to policy: the table, and what is in TENANT, INITIATOR and RESPONDER there."""
+UNKNOWN = -1
+
+
+class Arrival(NamedTuple):
+    """A copy of a frame at a port (None: that of the input); it is there only if all of asked are allowed."""
+
+    host: HostName
+    ofport: int | None
+    frame: Frame
+    asked: frozenset[Asked] = frozenset()
+
+
+class Copy(NamedTuple):
+    """A copy of a frame as a bridge sends it."""
+
+    ofport: int
+    frame: Frame
+    asked: frozenset[Asked]
 
 
 class Trail(NamedTuple):
@@ -56,14 +81,14 @@ class Judge:
         """
         sender = self._world.by_ofport.get((host, ofport)) if ofport is not None else None
 
-        def receiver(seen: object) -> PortIntent | None:
-            return receiver_of(self._world, sender, seen) if sender is not None else None  # type: ignore[arg-type]
+        def fate(seen: Question) -> Fate | None:
+            return fate_of(self._world, sender, seen) if sender is not None else None
 
         for start in starts:
-            for region, wanted in explore(start, receiver):
+            for region, wanted in explore(start, fate):
                 try:
                     for trail in self.trails(host, ofport, region):
-                        number = _difference(trail, wanted)
+                        number = self._difference(trail, wanted, sender)
                         if number is not None:
                             yield Fault(number, looped=trail.looped)
                 except Undefined as undefined:
@@ -71,36 +96,100 @@ class Judge:
                     if number is not None:
                         yield Fault(number, undefined=str(undefined))
 
+    def run(self, at: HostName, frame: Frame) -> Iterator[tuple[Region, tuple[Copy, ...]]]:
+        """Yield what a bridge sends of each part of a frame that enters it, as Bridge.run."""
+        nothing: tuple[Copy, ...] = ()
+        pending = [(frame, 0, nothing, frozenset[Asked]())]
+        bridge = self._hosts[at].bridge
+        while pending:
+            now, table, before, asked = pending.pop()
+            for leaf in bridge.run(now, table, stop_at=EGRESS if table < EGRESS else TABLES):
+                sent = (*before, *(Copy(ofport, there, asked) for ofport, there in leaf.sent))
+                if leaf.stopped is None:
+                    yield leaf.region, sent
+                    continue
+                onward, there = leaf.stopped
+                if onward in POLICY:
+                    tenant, opener, other = (
+                        _or_unknown(there.field(n)) for n in (TENANT, INITIATOR, RESPONDER)
+                    )
+                    pending.append((there, COMMIT, sent, asked | {(onward, tenant, opener, other)}))
+                else:
+                    pending.append((there, onward, sent, asked))
+
+    def allows(self, asked: Asked, seen: Seen) -> bool:
+        """Tell whether policy admits a connection; of ends that are not known, that it does."""
+        table, tenant, opener, other = asked
+        if UNKNOWN in (opener, other):
+            return True
+        policy = self._world.policy_of(self._world.tenant_by_number.get(tenant, ""))
+        out = table == INGRESS or lets_out(policy, opener, other, seen)
+        return out and lets_in(policy, opener, other, seen)
+
+    def _difference(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> int | None:
+        """Return a packet of the trail that is not received as wanted, None if all are."""
+        right: frozenset[Asked] = frozenset()
+        if wanted is not None and wanted.judged is not None and sender is not None:
+            right = frozenset({(EGRESS, self._world.tenant_number(sender.name.tenant), *wanted.judged)})
+        alike = all(arrival.asked == right for arrival in trail.deliveries)
+        # If policy does not allow what all of them ask, nobody gets it and nobody should.
+        if trail.looped or (alike and (trail.deliveries or wanted is None or not right)):
+            return self._mistreated(trail, wanted, sender)
+        open_ = right.union(*(arrival.asked for arrival in trail.deliveries))
+
+        def answers(seen: Question) -> frozenset[Asked]:
+            return frozenset(asked for asked in open_ if self.allows(asked, seen))
+
+        for region, allowed in explore(trail.region, answers):
+            there = tuple(a for a in trail.deliveries if a.asked <= allowed)
+            number = self._mistreated(
+                Trail(region, there, False), wanted if right <= allowed else None, sender
+            )
+            if number is not None:
+                return number
+        return None
+
+    def _mistreated(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> int | None:
+        """As _mistreated; what is too long, and for nobody, the sender's own services may see."""
+        if wanted is None and sender is not None and sender.host is not None and not trail.looped:
+            services = (sender.host, self._world.service_of(sender.host))
+            too_long = Frame(trail.region).field("oversize") == 1
+            if too_long and {(a.host, a.ofport) for a in trail.deliveries} == {services}:
+                return None
+        return _mistreated(trail, wanted)
+
     def trails(self, host: HostName, ofport: int | None, region: Region) -> Iterator[Trail]:
         """Yield what becomes of each part of a region; together the parts are the region."""
-        first: tuple[Arrival, ...] = ((host, ofport, Frame(region)),)
+        first: tuple[Arrival, ...] = (Arrival(host, ofport, Frame(region)),)
         pending: list[tuple[Region, tuple[Arrival, ...], tuple[Arrival, ...], int]] = [(region, first, (), 0)]
         while pending:
             now, arrivals, done, hops = pending.pop()
             if not arrivals or hops == HOPS_MAX:
                 yield Trail(now, done, bool(arrivals))
                 continue
-            (at, in_port, frame), rest = arrivals[0], arrivals[1:]
-            for leaf in self._hosts[at].bridge.run(_reenter(frame._replace(region=now), in_port)):
-                for part, come, out in self._carry(at, leaf.region, leaf.sent):
-                    pending.append((part, (*rest, *come), (*done, *out), hops + 1))
+            here, rest = arrivals[0], arrivals[1:]
+            entered = _reenter(here.frame._replace(region=now), here.ofport)
+            for part, sent in self.run(here.host, entered):
+                copies = tuple(copy._replace(asked=copy.asked | here.asked) for copy in sent)
+                for piece, come, out in self._carry(here.host, part, copies):
+                    pending.append((piece, (*rest, *come), (*done, *out), hops + 1))
 
     def _carry(
-        self, at: HostName, region: Region, sent: tuple[tuple[int, Frame], ...]
+        self, at: HostName, region: Region, sent: tuple[Copy, ...]
     ) -> Iterator[tuple[Region, tuple[Arrival, ...], tuple[Arrival, ...]]]:
         """Split region by where the copies go: to other hosts, or out of a port here."""
         if not sent:
             yield region, (), ()
             return
-        (ofport, frame), others = sent[0], sent[1:]
+        (ofport, frame, asked), others = sent[0], sent[1:]
         vni = self._hosts[at].devices.get(ofport)
         for part, come, out in self._carry(at, region, others):
             if vni is None:
-                yield part, come, ((at, ofport, frame), *out)
+                yield part, come, (Arrival(at, ofport, frame, asked), *out)
                 continue
             for piece, vtep in _looked_up(self._hosts[at].fdb.get(vni, {}), frame._replace(region=part)):
                 arrival = self._arrival(vtep, vni) if vtep is not None else None
-                yield piece, come if arrival is None else ((*arrival, frame), *come), out
+                yield piece, come if arrival is None else (Arrival(*arrival, frame, asked), *come), out
 
     def _arrival(self, vtep: IpAddress, vni: int) -> tuple[HostName, int] | None:
         there = self._world.by_vtep.get(vtep)
@@ -113,7 +202,7 @@ class Judge:
 def _reenter(frame: Frame, in_port: int | None) -> Frame:
     """The frame as it enters a bridge: another in_port, registers 0, the header as it is now."""
     clean = entering(frame.region, in_port)
-    written = frame.written & sum(FIELD_MASKS[n] for n in HEADER_FIELDS)
+    written = frame.written & HEADER_MASK
     slices = tuple(s for s in frame.slices if s[0] < OFFSETS["in_port"])
     const = frame.const_mask & written
     return Frame(
@@ -140,41 +229,66 @@ def _looked_up(fdb: Fdb, frame: Frame) -> Iterator[tuple[Region, IpAddress | Non
         yield rest, fdb.get(0)
 
 
-def _difference(trail: Trail, wanted: PortIntent | None) -> int | None:
-    """Return a packet of the trail that is not received as wanted, None if all are."""
-    here = [(host, ofport) for host, ofport, _ in trail.deliveries]
+def _or_unknown(value: int | None) -> int:
+    return UNKNOWN if value is None else value
+
+
+def _mistreated(trail: Trail, wanted: Fate | None) -> int | None:
+    """Return a packet of the trail that is not received as wanted, whatever policy says; None if all are."""
+    here = [(arrival.host, arrival.ofport) for arrival in trail.deliveries]
     right = [(wanted.host, wanted.ofport)] if wanted is not None else []
     if here != right or trail.looped:
         return member(trail.region)
     if wanted is None:
         return None
-    frame = trail.deliveries[0][2]._replace(region=trail.region)
-    for region in _altered(frame, wanted.mac):
+    frame = trail.deliveries[0].frame._replace(region=trail.region)
+    for region in _altered(frame, _as_wanted(Frame(trail.region), wanted)):
         number = member(region)
         if number is not None:
             return number
     return None
 
 
-def _altered(frame: Frame, mac: int) -> Iterator[Region]:
-    """Yield the parts in which the frame is not the packet that came in with mac as its destination."""
-    cut = frame.source_of(cube(eth_dst=mac))
-    outside = frame.region if cut is None else without(frame.region, cut)
-    if outside is not None:
-        yield outside
-    for name in HEADER_FIELDS:
-        if name == "eth_dst" or not frame.written & FIELD_MASKS[name]:
+def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
+    """The packet that came in, as it should come out."""
+    frame = frame.write(OFFSETS["eth_dst"], 48, wanted.eth_dst)
+    if not wanted.wired:
+        return frame
+    # Only IP is wired, and explore has asked which: it is the same for all of the region.
+    four = frame.field("eth_type") == ETH_IPV4
+    prefix, address = (WIRE4_PREFIX, "ipv4_src") if four else (WIRE6_PREFIX, "ipv6_src")
+    source = OFFSETS["eth_src"]
+    return frame.copy(OFFSETS[address], source, 32).write(source + 32, 16, prefix)
+
+
+def _altered(frame: Frame, wanted: Frame) -> Iterator[Region]:
+    """Yield the parts of the region in which two frames are not the same packet."""
+    bits = (frame.written | wanted.written) & HEADER_MASK
+    while bits:
+        bit = bits & -bits
+        bits ^= bit
+        at = bit.bit_length() - 1
+        (mine, is_input), (theirs, was_input) = _bit(frame, at), _bit(wanted, at)
+        if (mine, is_input) == (theirs, was_input):
             continue
-        const = frame.const_mask & FIELD_MASKS[name]
-        outside = without(frame.region, (frame.const_value & const, const))
-        if const and outside is not None:
-            yield outside
-    for at, source, width in frame.slices:
-        if at == source or OFFSETS["eth_dst"] <= at < OFFSETS["eth_dst"] + WIDTHS["eth_dst"]:
-            continue
-        for n in range(width):
-            for bit in (0, 1):
-                both = (bit << at + n | (1 - bit) << source + n, 1 << at + n | 1 << source + n)
-                part = within(frame.region, both)
-                if part is not None:
-                    yield part
+        for value in (0, 1):
+            # One of them is value, and the other is not.
+            cut: tuple[int, int] | None = (0, 0)
+            for number, of_input, wants in ((mine, is_input, value), (theirs, was_input, 1 - value)):
+                if of_input and cut is not None:
+                    cut = cut[0] | wants << number, cut[1] | 1 << number
+                elif number != wants:
+                    cut = None
+            part = within(frame.region, cut) if cut is not None else None
+            if part is not None:
+                yield part
+
+
+def _bit(frame: Frame, at: int) -> tuple[int, bool]:
+    """Where one bit of a frame comes from: (bit of the input, True), or (its value, False)."""
+    if not frame.written >> at & 1:
+        return at, True
+    if frame.const_mask >> at & 1:
+        return frame.const_value >> at & 1, False
+    start, source, _ = next(s for s in frame.slices if s[0] <= at < s[0] + s[2])
+    return source + at - start, True

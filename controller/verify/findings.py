@@ -11,19 +11,31 @@ from itertools import islice
 
 from cloison.names import HostName, NetworkName
 from controller.verify import contracts
+from controller.verify.accuser import Accuser
 from controller.verify.exact import Fault, Judge
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
-from controller.verify.intent import NetworkIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Packet, cube
 from controller.verify.path import Fabric, HostState
+from controller.verify.policing import Difference
 from controller.verify.semantics import meaning
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
 from controller.verify.symbolic import Undefined, entering
-from controller.verify.violation import REFLECTION, SELF_CHECK, UNDEFINED, Violation, of_packet
+from controller.verify.violation import (
+    BLACKHOLE,
+    REFLECTION,
+    SELF_CHECK,
+    STAGE,
+    UNDEFINED,
+    Violation,
+    of_packet,
+)
 
 VIOLATIONS_MAX = 20
+# How many senders are asked about a table that is the same for all.
+STATION_SENDERS_MAX = 8
 Sender = tuple[HostName, int]
 
 
@@ -38,6 +50,9 @@ class Findings:
         self._senders: dict[Sender, set[int] | None] = {}
         self._overlays: dict[tuple[HostName, NetworkName], NetworkIntent] = {}
         self._strangers: set[HostName] = set()
+        self._stations: dict[HostName, str] = {}
+        self._meters: list[PortIntent] = []
+        self._policies: dict[tuple[HostName, str], list[Difference | Refused]] = {}
 
     def entry(self, host: HostName, ofport: int) -> None:
         """All packets that enter by one OpenFlow port are in question."""
@@ -50,6 +65,18 @@ class Findings:
     def strangers(self, host: HostName) -> None:
         """Packets that enter by OpenFlow ports which nothing is known to have are in question."""
         self._strangers.add(host)
+
+    def station(self, host: HostName, wrong: str) -> None:
+        """A table that is the same for all does not do what it should."""
+        self._stations[host] = wrong
+
+    def meter(self, port: PortIntent) -> None:
+        """What a port sends to the local services does not go through its meter."""
+        self._meters.append(port)
+
+    def policy(self, host: HostName, tenant: str, wrong: Difference | Refused) -> None:
+        """A tenant's connections are not judged on a host as its security groups mean."""
+        self._policies.setdefault((host, tenant), []).append(wrong)
 
     def senders(self, host: HostName, network: NetworkName) -> None:
         """What a network's ports on one host send is in question."""
@@ -76,17 +103,66 @@ class Findings:
             yield from self._overlay(host, network)
         for host in sorted(self._strangers):
             yield from self._unknown(host)
+        for host, wrong in sorted(self._stations.items()):
+            yield self._station(host, wrong)
+        for port in self._meters:
+            yield self._unmetered(port)
+        for (host, tenant), found in sorted(self._policies.items()):
+            for difference in found:
+                yield Accuser(self._world, self._fabric()).violation(host, tenant, difference)
         for (host, ofport), macs in sorted(self._senders.items(), key=lambda item: item[0]):
             starts = PACKETS if macs is None else tuple(_starts(macs))
-            fault = next(self._judge.faults(host, ofport, starts), None)
-            if fault is not None:
-                yield self._of(host, ofport, fault)
+            if ofport == self._world.service_of(host):
+                message = f"what the local services of {host} send does not get to FORWARD as it should"
+                yield Violation(STAGE, message, host, in_port=ofport)
+                continue
+            violation = self._worst(host, ofport, starts)
+            if violation is not None:
+                yield violation
 
-    def _of(self, host: HostName, ofport: int, fault: Fault) -> Violation:
+    def _station(self, host: HostName, wrong: str) -> Violation:
+        """With a packet that suffers, if one is found among a few senders."""
+        for sender in islice(self._near(host), STATION_SENDERS_MAX):
+            found = self._worst(*sender, PACKETS)
+            # That something is lost is not the worst that such a table can do: it is said as what it is.
+            if found is not None and found.kind != BLACKHOLE:
+                return found
+        return Violation(STAGE, f"on {host} {wrong}", host)
+
+    def _near(self, host: HostName) -> Iterator[Sender]:
+        """Ports on a host, then others of their networks."""
+        for network in self._world.on_host.get(host, ()):
+            for port in self._world.ports_on(host, network).values():
+                yield host, port.ofport
+        for network in self._world.on_host.get(host, ()):
+            for port in self._world.members_of(network).ports.values():
+                if port.host is not None and port.host != host:
+                    yield port.host, port.ofport
+
+    def _unmetered(self, port: PortIntent) -> Violation:
+        assert port.host is not None, port
+        found = self._worst(port.host, port.ofport, PACKETS)
+        if found is not None:
+            return found
+        message = f"what {port.name} sends to the local services does not go through its meter"
+        return Violation(STAGE, message, port.host, (str(port.name),), in_port=port.ofport)
+
+    def _worst(self, host: HostName, ofport: int, starts: Iterable[Region]) -> Violation | None:
+        """Return what is wrong for a sender, if anything: what gets lost must not hide what gets through."""
+        lost, fabric = None, None
+        for fault in self._judge.faults(host, ofport, starts):
+            fabric = fabric or self._fabric()
+            found = self._of(host, ofport, fault, fabric)
+            if found.kind != BLACKHOLE:
+                return found
+            lost = lost or found
+        return lost
+
+    def _of(self, host: HostName, ofport: int, fault: Fault, fabric: Fabric | None = None) -> Violation:
         packet = Packet.unpack(fault.number)
         wanted = meaning(self._world, host, ofport, packet)
         try:
-            journey = self._fabric().walk(host, ofport, packet)
+            journey = (fabric or self._fabric()).walk(host, ofport, packet)
         except Refused as refused:
             return Violation(UNDEFINED, str(refused), host, (), packet, ofport)
         found = of_packet(self._world, host, ofport, packet, wanted, journey)
@@ -109,9 +185,9 @@ class Findings:
         here = {p.ofport for p in self._world.ports_on(host, network.name).values()}
         for kind in PACKETS:
             try:
-                for leaf in self._hosts[host].bridge.run(entering(kind, ofport)):
-                    away = [to for to, _ in leaf.sent if to not in here]
-                    number = member(leaf.region) if away else None
+                for region, sent in self._judge.run(host, entering(kind, ofport)):
+                    away = [copy.ofport for copy in sent if copy.ofport not in here]
+                    number = member(region) if away else None
                     if number is not None:
                         out = f"leaves {host} by OpenFlow port {away[0]}"
                         message = f"a frame out of the overlay of {network.name} {out}"

@@ -12,11 +12,23 @@ from dataclasses import dataclass, field
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress, IpNetwork, link_local
 from cloison.names import HostName, NetworkName, PortName
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent
+
+
+@dataclass(frozen=True, slots=True)
+class PairIntent:
+    """Source addresses that a port may use besides its own; mac None: with its own MAC."""
+
+    prefix: IpNetwork
+    mac: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortIntent:
-    """A port. Plugged if it has a host, then ofport is its OpenFlow port there; a disabled one is not."""
+    """A port. Plugged if it has a host, then ofport is its OpenFlow port there; a disabled one is not.
+
+    profile: of the tenant's PolicyIntent, or PROFILE_OPEN (nothing it sends is checked) or PROFILE_NONE.
+    """
 
     name: PortName
     number: int
@@ -24,10 +36,15 @@ class PortIntent:
     addresses: tuple[IpAddress, ...]
     host: HostName | None = None
     ofport: int = 0
+    profile: int = PROFILE_NONE
+    pairs: tuple[PairIntent, ...] = ()
     # Its IPv4 addresses.
     addresses4: tuple[int, ...] = field(init=False, repr=False, compare=False)
     # Its IPv6 addresses; who has any also has its EUI-64 link-local one (RFC 4291, appendix A).
     addresses6: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    # (MAC, address, mask) of what it may give as its source, of IPv4 and of IPv6.
+    claims4: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
+    claims6: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
     # Every destination MAC under which frames for this port travel between hosts.
     frame_macs: frozenset[int] = field(init=False, repr=False, compare=False)
 
@@ -42,6 +59,18 @@ class PortIntent:
         object.__setattr__(self, "addresses4", own4)
         object.__setattr__(self, "addresses6", own6)
         object.__setattr__(self, "frame_macs", frozenset(wires4 | wires6 | {self.mac}))
+        for name, version, own, bits in (("claims4", 4, own4, 32), ("claims6", 6, own6, 128)):
+            claims = [(self.mac, address, (1 << bits) - 1) for address in own]
+            for pair in self.pairs:
+                if pair.prefix.version == version:
+                    mac = self.mac if pair.mac is None else pair.mac
+                    claims.append((mac, int(pair.prefix.network_address), int(pair.prefix.netmask)))
+            object.__setattr__(self, name, tuple(dict.fromkeys(claims)))
+
+    @property
+    def checked(self) -> bool:
+        """Tell whether what it sends is checked (port security)."""
+        return self.profile != PROFILE_OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +93,26 @@ class NetworkIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostIntent:
-    """A host; vtep is None until its agent has registered."""
+    """A host; vtep is None until its agent has registered.
+
+    service_ofport: the OpenFlow port where the local services are, None if they are not. mtu: largest IP
+    packet, in bytes, that the overlay carries from here; 0 as long as that is not known.
+    """
 
     name: HostName
     vtep: IpAddress | None
+    service_ofport: int | None = None
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """All of it, at one revision. Tenants are the first part of each name."""
+    """All of it, at one revision. Tenants are the first part of each name; policies are by tenant id."""
 
     hosts: Mapping[HostName, HostIntent] = field(default_factory=dict)
     networks: Mapping[NetworkName, NetworkIntent] = field(default_factory=dict)
     ports: Mapping[PortName, PortIntent] = field(default_factory=dict)
+    policies: Mapping[str, PolicyIntent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +122,15 @@ class IntentDelta:
     hosts: Mapping[HostName, HostIntent | None] = field(default_factory=dict)
     networks: Mapping[NetworkName, NetworkIntent | None] = field(default_factory=dict)
     ports: Mapping[PortName, PortIntent | None] = field(default_factory=dict)
+    policies: Mapping[str, PolicyIntent | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.hosts or self.networks or self.ports)
+        return bool(self.hosts or self.networks or self.ports or self.policies)
+
+    @classmethod
+    def whole(cls, intent: Intent) -> IntentDelta:
+        """Return the change from nothing to an intent."""
+        return cls(hosts=intent.hosts, networks=intent.networks, ports=intent.ports, policies=intent.policies)
 
 
 class Members:
@@ -133,6 +175,8 @@ class Members:
         yield self.by_frame_mac, tuple(port.frame_macs)
 
 
+_NO_POLICY = PolicyIntent(number=0)
+
 Claim = tuple[str, Hashable, Hashable]
 """Something that only one object may have: what it is, within what, its value."""
 
@@ -144,6 +188,11 @@ class World:
         self.hosts: dict[HostName, HostIntent] = {}
         self.networks: dict[NetworkName, NetworkIntent] = {}
         self.ports: dict[PortName, PortIntent] = {}
+        self.policies: dict[str, PolicyIntent] = {}
+        # Another number whenever profiles or tenants are other ones.
+        self.policy_version = 0
+        self.tenant_by_number: dict[int, str] = {}
+        self.tenant_by_profile: dict[int, str] = {}
         self.by_ofport: dict[tuple[HostName, int], PortIntent] = {}
         self.by_tunnel: dict[tuple[HostName, int], NetworkIntent] = {}
         self.by_vni: dict[int, NetworkIntent] = {}
@@ -155,7 +204,7 @@ class World:
         self.claims: Counter[Claim] = Counter()
         self.clashes: set[Claim] = set()
         if intent is not None:
-            self.apply(IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports))
+            self.apply(IntentDelta.whole(intent))
 
     def members_of(self, name: NetworkName) -> Members:
         """Return the plugged ports of a network."""
@@ -169,19 +218,45 @@ class World:
         return self.members_of(network).by_host.get(host, {})
 
     def joined(self, a: HostName, b: HostName, network: NetworkIntent) -> bool:
-        """Tell whether a network can carry frames between hosts: each has a VTEP and the network's device."""
+        """Tell whether a network can carry frames from a to b: each has a VTEP and the network's device."""
         if a == b:
             return True
+        if not self.sends_to_overlay(a, network):
+            return False
         ends = (self.hosts.get(a), self.hosts.get(b))
         return all(h is not None and h.vtep is not None and network.tunnels.get(h.name) for h in ends)
+
+    def sends_to_overlay(self, host: HostName, network: NetworkIntent) -> bool:
+        """Tell whether a host can send frames of a network to others: it has the device and knows its MTU."""
+        here = self.hosts.get(host)
+        return here is not None and here.mtu > 0 and bool(network.tunnels.get(host))
 
     def uses(self, host: HostName, ofport: int) -> bool:
         """Tell whether a port or device has an OpenFlow port."""
         return (host, ofport) in self.by_ofport or (host, ofport) in self.by_tunnel
 
+    def service_of(self, host: HostName) -> int | None:
+        """Return the OpenFlow port of a host's local services."""
+        found = self.hosts.get(host)
+        return found.service_ofport if found is not None else None
+
+    def tenant_number(self, tenant: str) -> int:
+        """Return the number of a tenant, 0 of one without."""
+        policy = self.policies.get(tenant)
+        return policy.number if policy is not None else 0
+
+    def policy_of(self, tenant: str) -> PolicyIntent:
+        """Return the policy of a tenant; nothing is allowed in one that has none."""
+        return self.policies.get(tenant, _NO_POLICY)
+
+    def tenants_on(self, host: HostName) -> set[str]:
+        """Return the tenants whose ports or devices a host has."""
+        return {network.tenant for network in self.on_host.get(host, ())}
+
     def ofports_of(self, host: HostName) -> frozenset[int]:
-        """Return the OpenFlow ports that a host's ports and devices have."""
-        found: set[int] = set()
+        """Return the OpenFlow ports that a host's ports, devices and services have."""
+        service = self.service_of(host)
+        found: set[int] = set() if service is None else {service}
         for name in self.on_host.get(host, ()):
             found.update(port.ofport for port in self.ports_on(host, name).values())
             network = self.networks.get(name)
@@ -195,6 +270,8 @@ class World:
             old_port = self.ports.pop(port_name, None)
             if old_port is not None:
                 self._drop_port(old_port)
+        for tenant, policy in delta.policies.items():
+            self._set_policy(tenant, policy)
         for network_name, network in delta.networks.items():
             self._set_network(network_name, network)
         for host_name, host in delta.hosts.items():
@@ -203,8 +280,31 @@ class World:
             if port is not None:
                 self._add_port(port)
 
+    def _set_policy(self, tenant: str, new: PolicyIntent | None) -> None:
+        old = self.policies.pop(tenant, None)
+        self.policy_version += 1
+        if old is not None:
+            self._release(("tenant number", None, old.number))
+            if self.tenant_by_number.get(old.number) == tenant:
+                del self.tenant_by_number[old.number]
+            for profile in old.profiles:
+                self._release(("profile", None, profile))
+                if self.tenant_by_profile.get(profile) == tenant:
+                    del self.tenant_by_profile[profile]
+        if new is not None:
+            self.policies[tenant] = new
+            self._claim(("tenant number", None, new.number))
+            self.tenant_by_number[new.number] = tenant
+            for profile in new.profiles:
+                self._claim(("profile", None, profile))
+                self.tenant_by_profile[profile] = tenant
+
     def _set_host(self, name: HostName, new: HostIntent | None) -> None:
         old = self.hosts.pop(name, None)
+        if old is not None and old.service_ofport is not None:
+            self._release(("OpenFlow port", name, old.service_ofport))
+        if new is not None and new.service_ofport is not None:
+            self._claim(("OpenFlow port", name, new.service_ofport))
         if old is not None and old.vtep is not None:
             self._release(("VTEP", None, old.vtep))
             if self.by_vtep.get(old.vtep) == name:

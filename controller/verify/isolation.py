@@ -1,24 +1,39 @@
 """The verdict: do these hosts treat every packet as the intent means it? All, or what a change can touch.
 
-The argument. Let the identifiers be unique (VNI, VTEP, OpenFlow port on a host, port number, MAC and wire MAC
-in a network: checked). Then, for a packet that enters host h by a port of network n:
-1. admission: it gets to ADDRESSING, unchanged and in n, exactly if it may be sent; nothing else does, and no
-   later table changes who sent it or the network (contracts.regular);
-2. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one);
-3. forwarding: if a port on h has that address, it gets it, with its real MAC; else the device of n does;
-4. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
-5. there the device gives it to FORWARD in n (admission again), and 3 delivers it, whole address compared.
-So the receiver is semantics.receiver_of, and conversely. Each step speaks of one host: it can be checked
-again alone when something it speaks of changes (touched.py).
+The argument. Let the identifiers be unique (VNI, VTEP, OpenFlow port on a host, port number, numbers of
+tenants and profiles, MAC and wire MAC in a network: checked). Then, for a packet that enters host h by a
+port of network n:
+1. admission: it gets to the local services, to TRACK or to ADDRESSING, unchanged and with its sender's
+   network, tenant, number and profile, exactly if it may be sent and is meant to; nothing else does, and no
+   later table changes who sent it (contracts.regular);
+2. tracking (stations.py): in the sender's zone, where only packets of that sender are looked up; only what
+   is invalid is dropped, and what is new is remembered;
+3. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one);
+4. forwarding: if a port on h has that address, it goes to DELIVER for it, with its real MAC and its profile;
+   else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
+   source MAC (stations.py);
+5. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
+6. there the device gives it to FORWARD in n, its profile where admission had put it (admission again), and 4
+   delivers it, whole address compared;
+7. what is subject to policy is looked up in the receiver's zone, where only what that port sends and what
+it was
+   admitted to receive is remembered: so who opened the connection is told right. EGRESS and INGRESS admit
+   exactly what is allowed (policing.py), whatever connection it is;
+8. it comes out at the port, with its real MAC, IP with the wire MAC of its source (stations.py).
+So its fate is semantics.fate_of, and conversely. Each step speaks of one host: it can be checked again
+alone when something it speaks of changes (touched.py).
 
-Contracts that differ only in names are decided once (known.py).
+Contracts that differ only in names are decided once (known.py, policed.py).
 
 Sound: what passes is right, for every packet of packet.py's fields. Complete: where a contract does not
 hold, exact.Judge decides with whole paths, and only a packet that is really mistreated is a violation; to
 that come flows that may not exist whatever they match (grammar.py), an FDB entry or device too many or too
-few, and a frame from the overlay that leaves the local ports of its network, even if only a hostile host
-would send it. Assumed: bridges show layer 4 of first fragments (every session sets it). Not covered: payload,
-overlapping fragments, timing between hosts during a change.
+few, a frame from the overlay that leaves the local ports of its network, even if only a hostile host
+would send it, and a table that is the same for all or a policy that is other than it should be, whether or
+not somebody has it to suffer from yet. Assumed: bridges show layer 4 of first fragments (every session sets
+it), and connection tracking keeps zones apart, and finds a reply only where the connection was remembered.
+Not covered: payload, overlapping fragments, timing between hosts during a change, how much a meter lets
+through.
 """
 
 from __future__ import annotations
@@ -39,6 +54,8 @@ from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, NetworkIntent, World
 from controller.verify.known import Known
 from controller.verify.path import HostState
+from controller.verify.policed import Policed
+from controller.verify.stations import metered
 from controller.verify.symbolic import Bridge, Undefined, match_cube
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
@@ -51,9 +68,15 @@ class Verifier:
         self.world = World()
         self.hosts = Hosts()
         self._known = Known()
+        self._policed = Policed()
         # Contracts that did not hold when last asked, although no packet was mistreated then: a change that
         # does not touch them may yet give them a victim.
         self._suspects = Touched()
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether every contract held when last asked; else more is asked again with every change."""
+        return not self._suspects
 
     def check(
         self, delta: IntentDelta | None = None, changes: Mapping[HostName, HostChange] | None = None
@@ -191,6 +214,8 @@ class Verifier:
     def _flows(self, touched: Touched) -> Iterator[Violation]:
         """Check the contracts; where one does not hold, have the judge say whether a packet is mistreated."""
         findings = Findings(self.world, self.hosts)
+        self._stations(touched, findings)
+        self._policies(touched, findings)
         for host, ofport in touched.entries:
             if not self._holds(
                 host, partial(self._known.admission, world=self.world, host=host, ofport=ofport)
@@ -220,6 +245,40 @@ class Verifier:
                 self._suspects.forward((host, name), macs)
         yield from findings.violations()
 
+    def _stations(self, touched: Touched, findings: Findings) -> None:
+        """Check what is the same for all that a host has, and the way of each port to the services."""
+        for host in touched.stations:
+            wrong = (
+                self._known.broken_station(self.hosts[host].bridge) if self.world.on_host.get(host) else ""
+            )
+            if wrong:
+                findings.station(host, wrong)
+                self._suspects.stations.add(host)
+        for host in touched.host_stations:
+            here = self.world.hosts.get(host)
+            if here is None or not self.world.on_host.get(host):
+                continue
+            wrong = self._known.broken_host_station(self.hosts[host].bridge, here.mtu, here.service_ofport)
+            if wrong:
+                findings.station(host, wrong)
+                self._suspects.host_stations.add(host)
+        for host, number in touched.meters:
+            port = self.world.by_number.get(number)
+            if port is None or port.host != host:
+                continue
+            if not self._holds(host, partial(metered, number=number, ofport=port.ofport)):
+                findings.meter(port)
+                self._suspects.meters.add((host, number))
+
+    def _policies(self, touched: Touched, findings: Findings) -> None:
+        """Check the policy of tenants where they have ports."""
+        for host, tenant in touched.policies:
+            if tenant not in self.world.tenants_on(host):
+                continue
+            for wrong in self._policed.wrong(self.hosts[host].bridge, self.world, tenant):
+                findings.policy(host, tenant, wrong)
+                self._suspects.policies.add((host, tenant))
+
     def _present(self, host: HostName, network: NetworkIntent) -> bool:
         """Tell whether frames of a network can come to a host's FORWARD: from a port, or out of a device."""
         return host in network.tunnels or bool(self.world.ports_on(host, network.name))
@@ -238,7 +297,7 @@ class Verifier:
 def verify_all(intent: Intent, hosts: Mapping[HostName, HostState]) -> list[Violation]:
     """Return what is wrong with what hosts hold; nothing if every packet is treated as the intent means."""
     verifier = Verifier()
-    delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+    delta = IntentDelta.whole(intent)
     changes = {name: change_to(state) for name, state in hosts.items()}
     return [*verifier.load(delta, changes), *verifier.check_everything()]
 

@@ -11,18 +11,32 @@ shape, and contracts.py decides from the rules themselves, as it does for each s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
-from controller.verify import contracts
-from controller.verify.contracts import ADDRESSING, FORWARD, FROM_PORT, NETWORK, ORIGIN, Place
+from controller.verify import contracts, stations
+from controller.verify.contracts import Place
 from controller.verify.grammar import OFPORT_MAX
 from controller.verify.intent import Members, NetworkIntent, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS
-from controller.verify.symbolic import Bridge, Rule, Table
+from controller.verify.policy import PROFILE_OPEN
+from controller.verify.semantics import LINK_LOCAL6, SERVICES6
+from controller.verify.stages import (
+    FORWARD,
+    FROM_PORT,
+    FROM_PROFILE,
+    NETWORK,
+    ORIGIN,
+    TENANT,
+    TO_PORT,
+    TO_PORT_BITS,
+    TO_PROFILE,
+    TRACK,
+)
+from controller.verify.symbolic import Bridge, Once, Rule, Table, Undefined
 
-SHAPES_MAX, ADDRESSED_MAX = 10_000, 2_000
+SHAPES_MAX, ADDRESSED_MAX, STATIONS_MAX = 10_000, 2_000, 1_000
 Shape = Hashable
 Names = Mapping[str, Mapping[int, Shape]]
 """For each field in which something has a role: the role of each own value."""
@@ -30,8 +44,9 @@ Names = Mapping[str, Mapping[int, Shape]]
 _OWN_PORT, _OWN_NETWORK, _OWN_SENDER = (True, False, False), (False, True, False), (False, False, True)
 _COMMON = (False, False, False)
 _MAC, _VNI, _NUMBER, _OFPORT, _DEVICE = "own MAC", "own VNI", "own number", "own port", "own device"
-_REG0, _REG1, _REG2, _REG3 = (OFFSETS[name] for name in (NETWORK, FROM_PORT, "reg2", ORIGIN))
-_TO_PORT_BITS = 16
+_PROFILE, _TENANT = "own profile", "own tenant"
+_REG0, _REG1, _REG2, _REG3 = (OFFSETS[name] for name in (NETWORK, FROM_PORT, TO_PORT, ORIGIN))
+_PROFILES = {name: OFFSETS[name] for name in (FROM_PROFILE, TO_PROFILE)}
 _ETH_DST, _LOW32 = OFFSETS["eth_dst"], 0xFFFFFFFF
 # Fields of a packet in which `contracts.admission` compares with what is the port's own.
 _CLAIMS = (
@@ -45,8 +60,18 @@ _CLAIMS = (
     "ipv6_nd_tll",
 )
 _AIMS = ("eth_dst", "ipv4_dst", "arp_tpa", "ipv6_dst", "ipv6_nd_target")
-# What a rule for every port may say of these: that a link-layer option is absent.
-_NEUTRAL = {"ipv6_nd_sll": {0: 0}, "ipv6_nd_tll": {0: 0}}
+# What a rule for every port may say of these: that a link-layer option is absent, that the target is one of
+# the local services (no port with such an address has a shape), that the sender has no port security.
+_NEUTRAL: dict[str, dict[int, Shape]] = {
+    "ipv6_nd_sll": {0: 0},
+    "ipv6_nd_tll": {0: 0},
+    "ipv6_nd_target": {address: address for address in SERVICES6},
+    FROM_PROFILE: {PROFILE_OPEN: PROFILE_OPEN},
+}
+# And that the source is link-local, or not; whether an own address is belongs to its role.
+_NEUTRAL_RANGE = ("ipv6_src", *LINK_LOCAL6)
+# A device's rule says by this who sent a frame; nothing has a role there that the copy could carry.
+_BY_SOURCE_MAC = ("copy", OFFSETS["eth_src"], OFFSETS[FROM_PROFILE], 32)
 
 
 class Shapeless(Exception):
@@ -59,24 +84,48 @@ class Known:
     def __init__(self) -> None:
         self._verdicts: dict[Shape, bool] = {}
         self._addressed: contracts.Addressed = {}
+        self._stations: dict[Shape, str] = {}
 
     def admission(self, bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
         """As contracts.admission."""
         device = world.by_tunnel.get((host, ofport))
         port = world.by_ofport.get((host, ofport))
         network = world.networks.get(port.name.parent) if port is not None and device is None else device
-        if network is not None:
+        if network is not None and ofport != world.service_of(host):
             try:
                 if device is not None:
-                    shape = _arrival_shape(bridge, device, ofport)
+                    shape = _arrival_shape(bridge, device, ofport, world.tenant_number(device.name.tenant))
                 else:
                     assert port is not None, (host, ofport)
-                    shape = _admission_shape(bridge, port, network)
+                    number = world.tenant_number(port.name.tenant)
+                    shape = _admission_shape(bridge, port, network, number)
                 if self._known(shape, lambda: contracts.admission(bridge, world, host, ofport)):
                     return True
             except Shapeless:
                 pass
         return contracts.admission(bridge, world, host, ofport)
+
+    def broken_station(self, bridge: Bridge) -> str:
+        """As stations.broken_station; by all that the tables do."""
+        key = stations.content(bridge, stations.STATIC_TABLES)
+        return self._broken(key, lambda: stations.broken_station(bridge))
+
+    def broken_host_station(self, bridge: Bridge, mtu: int, service_ofport: int | None) -> str:
+        """As stations.broken_host_station."""
+        key = stations.content(bridge, stations.HOST_TABLES), mtu, service_ofport
+        return self._broken(key, lambda: stations.broken_host_station(bridge, mtu, service_ofport))
+
+    def _broken(self, key: Shape, prove: Callable[[], str]) -> str:
+        found = self._stations.get(key)
+        if found is None:
+            if len(self._stations) >= STATIONS_MAX:
+                self._stations.clear()
+            try:
+                found = prove()
+            except Undefined as undefined:
+                found = str(undefined)
+            self._stations[key] = found
+        return found
 
     def addressing(self, bridge: Bridge, network: NetworkIntent) -> bool:
         """As contracts.addressing."""
@@ -108,7 +157,7 @@ class Known:
             shape = _mac_shape(own, mac, port)
 
             def proved() -> bool:
-                alone = place._replace(members=_only(port), strict=True)
+                alone = place._replace(members=_only(port))
                 return contracts.forwarding(bridge, alone, (mac,))
 
             if self._known(shape, proved):
@@ -119,13 +168,13 @@ class Known:
 
     def _forwards_rest(self, place: Place, own: _Own) -> bool:
         """Frames whose MAC no rule names: they meet only the rules without one. Stricter than need be."""
-        rules = (*own.common, *own.nameless)
+        rules = own.nameless
 
         def proved() -> bool:
             bridge = Bridge()
             for rule in rules:
                 bridge.add(rule)
-            return contracts.forwarding(bridge, place._replace(members=Members(), strict=True))
+            return contracts.forwarding(bridge, place._replace(members=Members()))
 
         return self._known(("rest", own.shape), proved)
 
@@ -159,7 +208,7 @@ def _of_rule(rule: Rule, names: Names, write: Write) -> Shape:
     terms: list[Shape] = []
     for field, value, mask in rule.flow.match:
         own = names.get(field.name)
-        if own is None:
+        if own is None or (field.name, value, mask) == _NEUTRAL_RANGE:
             terms.append((field.name, value, mask))
         elif mask != field.all_ones:
             raise Shapeless
@@ -169,10 +218,12 @@ def _of_rule(rule: Rule, names: Names, write: Write) -> Shape:
     for verb, a, b, c in rule.steps:
         if verb == "write":
             steps.append(write(a, b, c))
-        elif (verb, a, b) == ("output-field", _REG2, _TO_PORT_BITS):
-            steps.append(verb)
+        elif (verb, a, b, c) == _BY_SOURCE_MAC and rule.table == 0:
+            steps.append(_BY_SOURCE_MAC)
         else:
             raise Shapeless
+    if rule.flow.meter is not None:
+        raise Shapeless
     return rule.table, rule.priority, tuple(terms), tuple(steps), rule.goto
 
 
@@ -211,63 +262,58 @@ def _common_shape(table: Table) -> Shape:
 
 def _shape_of_common(rules: Iterable[Rule]) -> Shape | None:
     """None unless they say nothing that could be about one port in particular."""
-    names = {name: _NEUTRAL.get(name, {}) for name in (*_CLAIMS, "in_port", NETWORK, FROM_PORT)}
+    names = {name: _NEUTRAL.get(name, {}) for name in (*_CLAIMS, "in_port", NETWORK, FROM_PORT, *_OTHERS)}
     for rule in rules:
-        if any(field.name in names and value not in names[field.name] for field, value, _ in rule.flow.match):
-            return None
+        for field, value, mask in rule.flow.match:
+            known = (field.name, value, mask) == _NEUTRAL_RANGE
+            if field.name in names and value not in names[field.name] and not known:
+                return None
     try:
-        return _Once(_of_rules(rules, names, _no_write))
+        return Once(_of_rules(rules, names, _no_write))
     except Shapeless:
         return None
 
 
-class _Once:
-    """A shape whose hash is worked out once."""
-
-    __slots__ = ("_hash", "_shape")
-
-    def __init__(self, shape: Shape) -> None:
-        self._shape, self._hash = shape, hash(shape)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, _Once) and self._shape == other._shape)
+_OTHERS = (FROM_PROFILE, TENANT)
 
 
 # --- admission ---------------------------------------------------------------------------------------------
 
 
-def _admission_shape(bridge: Bridge, port: PortIntent, network: NetworkIntent) -> Shape:
+def _admission_shape(bridge: Bridge, port: PortIntent, network: NetworkIntent, tenant: int) -> Shape:
+    local = {value: value & LINK_LOCAL6[1] == LINK_LOCAL6[0] for value in port.addresses6}
     addresses4 = {value: (4, n) for n, value in enumerate(port.addresses4)}
-    addresses6 = {value: (6, n) for n, value in enumerate(port.addresses6)}
-    if not port.mac or (len(addresses4), len(addresses6)) != (len(port.addresses4), len(port.addresses6)):
+    addresses6 = {value: (6, n, local[value]) for n, value in enumerate(port.addresses6)}
+    once = (len(addresses4), len(addresses6)) == (len(port.addresses4), len(port.addresses6))
+    if not port.mac or port.pairs or not once or 0 in addresses4 or not local.keys().isdisjoint(SERVICES6):
         raise Shapeless
     mac = {port.mac: _MAC}
     names: dict[str, Mapping[int, Shape]] = {
         "eth_src": mac, "arp_sha": mac, "ipv6_nd_sll": mac, "ipv6_nd_tll": mac,
         "ipv4_src": addresses4, "arp_spa": addresses4, "ipv6_src": addresses6, "ipv6_nd_target": addresses6,
         "in_port": {port.ofport: _OFPORT}, NETWORK: {network.vni: _VNI}, FROM_PORT: {port.number: _NUMBER},
+        FROM_PROFILE: {port.profile: _PROFILE} if port.checked else {}, TENANT: {tenant: _TENANT},
     }  # fmt: skip
-    write = _registers(network.vni, port.number)
-    parts: list[Shape] = ["admission", len(addresses4), len(addresses6)]
+    write = _registers(network.vni, port.number, port.profile if port.checked else None, tenant)
+    roles = frozenset(addresses6.values())
+    parts: list[Shape] = ["admission", (len(addresses4), roles), port.checked]
     for number, table in bridge.tables.items():
-        if number >= ADDRESSING or not table.rules:
+        if number >= TRACK or not table.rules:
             continue
         own = _filed(table, _OWN_SENDER, port.number) if number else _filed(table, _OWN_PORT, port.ofport)
         parts.append((number, _common_shape(table), _of_rules(own, names, write)))
     return _in_order(parts)
 
 
-def _arrival_shape(bridge: Bridge, network: NetworkIntent, ofport: int) -> Shape:
+def _arrival_shape(bridge: Bridge, network: NetworkIntent, ofport: int, tenant: int) -> Shape:
     table = bridge.tables.get(0)
     if table is None:
         raise Shapeless
     names: dict[str, Mapping[int, Shape]] = {
-        "in_port": {ofport: _DEVICE}, NETWORK: {network.vni: _VNI}, FROM_PORT: {},
+        "in_port": {ofport: _DEVICE}, NETWORK: {network.vni: _VNI}, FROM_PORT: {}, TENANT: {tenant: _TENANT},
     }  # fmt: skip
-    own = _of_rules(_filed(table, _OWN_PORT, ofport), names, _registers(network.vni, None))
+    write = _registers(network.vni, None, None, tenant)
+    own = _of_rules(_filed(table, _OWN_PORT, ofport), names, write)
     return "arrival", _common_shape(table), own
 
 
@@ -276,12 +322,18 @@ def _in_order(parts: list[Shape]) -> Shape:
     return (*head, frozenset(tables))
 
 
-def _registers(vni: int, number: int | None) -> Write:
+def _registers(vni: int, number: int | None, profile: int | None, tenant: int) -> Write:
+    roles: dict[int, tuple[str, int | None, Shape]] = {
+        _REG0: (NETWORK, vni, _VNI),
+        _REG1: (FROM_PORT, number, _NUMBER),
+        _PROFILES[FROM_PROFILE]: (FROM_PROFILE, profile, _PROFILE),
+        OFFSETS[TENANT]: (TENANT, tenant, _TENANT),
+    }
+
     def write(at: int, bits: int, value: int) -> Shape:
-        if (at, bits) == (_REG0, 32):
-            return NETWORK, _VNI if value == vni else value
-        if (at, bits) == (_REG1, 32):
-            return FROM_PORT, _NUMBER if value == number else value
+        if bits == 32 and at in roles:
+            name, own, role = roles[at]
+            return name, role if value == own else value
         if at == _REG3 and bits <= 32:
             return ORIGIN, bits, value
         raise Shapeless
@@ -300,29 +352,26 @@ class _Own:
         if tunnel is not None and not 1 <= tunnel <= OFPORT_MAX:
             raise Shapeless
         self.tunnel = tunnel
-        self.names: Names = {name: {} for name in _AIMS} | {NETWORK: {vni: _VNI}, "reg2": {}, "in_port": {}}
+        self.names: Names = {name: {} for name in _AIMS} | {
+            NETWORK: {vni: _VNI},
+            TO_PORT: {},
+            TO_PROFILE: {},
+            "in_port": {},
+        }
         self.by_mac: list[Mapping[int | None, list[Rule]]] = []
-        self.common: list[Rule] = []
-        for number, table in bridge.tables.items():
-            if number < FORWARD:
-                continue
-            for shape, shelf in table.shelves.items():
-                if shape == _COMMON and number != FORWARD:
-                    self.common += _without_mac(shelf[None, None, None])
-                elif shape == _COMMON or (shape == _OWN_NETWORK and number == FORWARD):
-                    filed = shelf.get((None, vni if shape == _OWN_NETWORK else None, None))
-                    if filed is not None:
-                        self.by_mac.append(filed)
-                else:
-                    raise Shapeless
+        table = bridge.tables.get(FORWARD)
+        for shape, shelf in table.shelves.items() if table is not None else ():
+            if shape not in (_COMMON, _OWN_NETWORK):
+                raise Shapeless
+            filed = shelf.get((None, vni if shape == _OWN_NETWORK else None, None))
+            if filed is not None:
+                self.by_mac.append(filed)
         self.nameless = [rule for filed in self.by_mac for rule in filed.get(None, ())]
-        for rule in (*self.common, *self.nameless):
+        for rule in self.nameless:
             if rule.cube[1] & _RULED_OUT:
                 raise Shapeless
         # The same for whatever MAC: these rules deliver to no port, and look at nothing that has a role.
-        self.shape = _Once(
-            (tunnel is not None, _of_rules((*self.common, *self.nameless), self.names, self.write))
-        )
+        self.shape = Once((tunnel is not None, _of_rules(self.nameless, self.names, self.write)))
 
     @property
     def macs(self) -> frozenset[int]:
@@ -337,26 +386,21 @@ class _Own:
         """Of a rule that may deliver to a port."""
 
         def write(at: int, bits: int, value: int) -> Shape:
-            if (at, bits) == (_REG2, _TO_PORT_BITS):
+            if (at, bits) == (_REG2, TO_PORT_BITS):
                 if port is not None and value == port.ofport:
                     return "reg2", _OFPORT
                 return "reg2", _DEVICE if value == self.tunnel else value
             if (at, bits) == (_ETH_DST, 48) and port is not None:
                 return "eth_dst", _MAC if value == port.mac else value
+            if (at, bits) == (_PROFILES[TO_PROFILE], 32) and port is not None:
+                return TO_PROFILE, _PROFILE if value == port.profile else value
             raise Shapeless
 
         return write
 
 
 # A rule for all frames of a network looks at none of these: they are not the same for two networks.
-_RULED_OUT = sum(FIELD_MASKS[name] for name in (*_AIMS, "reg2", "in_port"))
-
-
-def _without_mac(filed: Mapping[int | None, list[Rule]]) -> Iterator[Rule]:
-    for mac, rules in filed.items():
-        if mac is not None:
-            raise Shapeless
-        yield from rules
+_RULED_OUT = sum(FIELD_MASKS[name] for name in (*_AIMS, TO_PORT, TO_PROFILE, "in_port"))
 
 
 def _mac_shape(own: _Own, mac: int, port: PortIntent | None) -> Shape:

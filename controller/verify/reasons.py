@@ -22,11 +22,17 @@ from controller.verify.packet import (
     ND_ADVERTISEMENT,
     ND_REDIRECT,
     ND_ROUTER_ADVERTISEMENT,
+    ND_ROUTER_SOLICITATION,
     ND_SOLICITATION,
     PROTO_ICMPV6,
     PROTO_IPV6_FRAGMENT,
+    REPLY,
     Packet,
+    connected,
 )
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, lets_in, lets_out
+
+INVALID = "connection tracking finds it invalid: of no connection, and it cannot begin one"
 
 
 def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str:
@@ -35,38 +41,95 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
     network = world.networks.get(sender.name.parent) if sender is not None else None
     if sender is None or network is None:
         return "no port of any network is plugged there"
+    packet = connected(packet)
     if not semantics.admitted(sender, packet):
         return why_not_admitted(sender, packet)
-    aimed = semantics.aim(network, packet)
+    if semantics.served(packet):
+        return "" if world.service_of(host) is not None else "this host has no local services yet"
+    if sender.checked and semantics.says_it_serves(packet):
+        return "ports are no DHCP servers, and this packet is of one, or hides its ports in another fragment"
+    if sender.checked and semantics.tracked(packet) and semantics.invalid(packet):
+        return INVALID
+    aimed = semantics.aim(network, packet, checked=sender.checked)
     if aimed is None:
         return _why_aimless(network, packet)
     receiver = semantics.owner(world.members_of(network.name), aimed, packet)
-    if receiver is None:
-        return _why_unowned(world, network, aimed, packet)
     if receiver is sender:
         return "it is meant for its own sender"
+    return _why_not_received(world, sender, receiver, aimed, packet)
+
+
+def _why_not_received(
+    world: World, sender: PortIntent, receiver: PortIntent | None, aimed: str, packet: Packet
+) -> str:
+    network, host = world.networks[sender.name.parent], sender.host
+    assert host is not None, sender
+    away = receiver is None or receiver.host != host
+    if away and world.sends_to_overlay(host, network) and semantics.tracked(packet) and packet.oversize:
+        return "" if world.service_of(host) is not None else "it is too long, and nobody is there to say so"
+    if receiver is None:
+        return _why_unowned(world, network, aimed, packet)
     if receiver.host is None or not world.joined(host, receiver.host, network):
         return f"{receiver.name} is meant, but its host cannot be reached yet (no VTEP, or no VXLAN device)"
-    return ""
+    if not semantics.hears(receiver, packet):
+        if semantics.tracked(packet):
+            return INVALID
+        return f"{receiver.name} has port security, and hears nothing but ARP and IP"
+    ends = semantics.judged_ends(sender, receiver, packet)
+    return why_not_allowed(world, *ends, packet) if ends is not None else ""
 
 
 def why_not_admitted(port: PortIntent, packet: Packet) -> str:
     """Return which claim the port may not make in a packet that semantics.admitted refuses."""
     if packet.vlan_vid:
         return f"it is tagged (VLAN {packet.vlan_vid & 0xFFF}), and ports send untagged frames only"
-    if packet.eth_src != port.mac:
+    macs = {port.mac, *(mac for mac, _, _ in (*port.claims4, *port.claims6))}
+    if packet.eth_src not in macs:
         return _not_own("source MAC", "eth_src", packet)
     if packet.eth_type == ETH_IPV4:
         return _not_own("source address", "ipv4_src", packet)
     if packet.eth_type == ETH_ARP:
-        if packet.arp_sha != port.mac:
+        if packet.arp_sha != packet.eth_src:
             return _not_own("ARP sender MAC", "arp_sha", packet)
         return _not_own("ARP sender address", "arp_spa", packet)
     if packet.eth_type == ETH_IPV6:
-        if packet.ipv6_src not in port.addresses6:
+        if not any((packet.eth_src, packet.ipv6_src & m) == (mac, v) for mac, v, m in port.claims6):
             return _not_own("source address", "ipv6_src", packet)
         return _why_hidden(packet) or _dishonest_neighbour(port, packet)
     return f"ports send IPv4, ARP and IPv6, not EtherType {packet.eth_type:#06x}"
+
+
+def why_not_allowed(world: World, opener: PortIntent, other: PortIntent, packet: Packet) -> str:
+    """Return whose rules do not admit the connection that a packet is of; "" if both ends' do."""
+    policy, said = world.policy_of(opener.name.tenant), _connection(packet)
+    if packet.has("ct_state", REPLY, REPLY):
+        said += ", which this replies to,"
+    if not lets_out(policy, opener.profile, other.profile, packet):
+        return f"no egress rule of {_groups(policy, opener)} admits {said} to {other.name}"
+    if not lets_in(policy, opener.profile, other.profile, packet):
+        return f"no ingress rule of {_groups(policy, other)} admits {said} from {opener.name}"
+    return ""
+
+
+def _groups(policy: PolicyIntent, port: PortIntent) -> str:
+    if port.profile in (PROFILE_NONE, PROFILE_OPEN):
+        return f"{port.name} (in no security group)"
+    return ", ".join(map(str, policy.profiles.get(port.profile, ()))) or f"unknown profile {port.profile}"
+
+
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+
+
+def _connection(packet: Packet) -> str:
+    """What a connection is, as people say it: tcp/22, icmp type 8 code 0."""
+    name = _PROTOCOLS.get(packet.ct_nw_proto, f"protocol {packet.ct_nw_proto}")
+    if packet.ip_frag & FRAGMENT_LATER:
+        return f"later fragments of {name}"
+    if packet.ct_nw_proto in (6, 17):
+        return f"{name}/{packet.ct_tp_dst}"
+    if packet.ct_nw_proto in (1, 58):
+        return f"{name} type {packet.ct_tp_src} code {packet.ct_tp_dst}"
+    return name
 
 
 def _not_own(what: str, field: str, packet: Packet) -> str:
@@ -92,7 +155,9 @@ def _dishonest_neighbour(port: PortIntent, packet: Packet) -> str:
         return f"ports send no {what}"
     if packet.icmpv6_code != 0 or packet.ip_ttl != semantics.ND_HOP_LIMIT:
         return "neighbour discovery has code 0 and hop limit 255 (RFC 4861)"
-    if kind == ND_ADVERTISEMENT and packet.ipv6_nd_target not in port.addresses6:
+    if kind == ND_ROUTER_SOLICITATION:
+        return "routers are solicited from the link-local address"
+    if kind == ND_ADVERTISEMENT and not any(packet.ipv6_nd_target & m == v for _, v, m in port.claims6):
         return _not_own("advertised address", "ipv6_nd_target", packet)
     option = "ipv6_nd_sll" if kind == ND_SOLICITATION else "ipv6_nd_tll"
     return _not_own("link-layer address", option, packet)
@@ -105,6 +170,8 @@ def _why_aimless(network: NetworkIntent, packet: Packet) -> str:
         return f"{value_text('arp_tpa', packet.arp_tpa)} is in no subnet of {network.name}"
     if packet.ip_proto == PROTO_ICMPV6 and packet.icmpv6_type == ND_SOLICITATION:
         return f"{value_text('ipv6_nd_target', packet.ipv6_nd_target)} is in no subnet of {network.name}"
+    if packet.eth_type not in (ETH_IPV4, ETH_IPV6):
+        return f"{format_mac(packet.eth_dst)} is not the MAC of one port"
     field = "ipv4_dst" if packet.eth_type == ETH_IPV4 else "ipv6_dst"
     address = value_text(field, getattr(packet, field))
     groups = semantics.GROUPS4 if field == "ipv4_dst" else semantics.GROUPS6

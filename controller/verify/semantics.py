@@ -1,14 +1,18 @@
 """What an intent means for one packet. No tables, no OpenFlow: to be read and believed.
 
-`seen` is the packet, or anything that answers the same two questions about its fields (symbolic.py asks
-them of all packets at once). A packet that a port sends reaches at most one other port, of the same
-network, with that port's own MAC as destination and nothing else changed.
+`seen` is the packet with its connection, or anything that answers the same two questions about its fields
+(symbolic.py asks them of all packets at once). A packet that a port sends reaches at most one other port, of
+the same network, or the local services of its own host. A port gets it with its own MAC as destination, and
+an IP packet with the wire MAC of its source address as source; nothing else is changed. Whether the receiver
+hears it is said in policy.py, by the connection it is of. What goes to the services is also metered, so that
+some of it may be lost; that is not said here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
@@ -20,6 +24,7 @@ from controller.verify.packet import (
     ETH_IPV6,
     FRAGMENT,
     FRAGMENT_LATER,
+    INVALID,
     ND_ADVERTISEMENT,
     ND_REDIRECT,
     ND_ROUTER_ADVERTISEMENT,
@@ -30,13 +35,19 @@ from controller.verify.packet import (
     PROTO_ICMPV6,
     PROTO_IPV6_FRAGMENT,
     PROTO_ROUTING,
+    PROTO_UDP,
+    REPLY,
     UNTAGGED,
     Packet,
+    connected,
 )
+from controller.verify.policy import allowed
+from controller.verify.stages import SERVICE_MAC, TO_SERVICE_PREFIX
 
 ARP_REQUEST, ARP_REPLY = 1, 2
 ND_HOP_LIMIT = 255
 LINK_LOCAL6 = (0xFE80 << 112, 0xFFC0 << 112)
+LIMITED_BROADCAST = 0xFFFF_FFFF
 # 224.0.0.0/3: groups, what is reserved, and the limited broadcast. ff00::/8: groups.
 GROUPS4 = (0xE000_0000, 0xE000_0000)
 GROUPS6 = (0xFF << 120, 0xFF << 120)
@@ -48,6 +59,11 @@ UNFRAGMENTED = (NO_ICMPV6_TYPE, ND_ROUTER_SOLICITATION, ND_ROUTER_ADVERTISEMENT,
 # Where a chain of extension headers broke off, so that nobody can say what the packet is (RFC 7112).
 UNFINISHED = (PROTO_HOP_BY_HOP, PROTO_ROUTING, PROTO_DESTINATION_OPTIONS)
 WIRE_MACS = ((WIRE4_PREFIX << 32, 0xFFFF << 32), (WIRE6_PREFIX << 32, 0xFFFF << 32))
+# Ports of DHCP (RFC 2131, section 4.1) and DHCPv6 (RFC 8415, section 7.2): (client, server).
+DHCP4, DHCP6 = (68, 67), (546, 547)
+# Where every host's local services are: resolver and DHCP, metadata, and a router's link-local address.
+SERVICES4 = tuple(int(IPv4Address(a)) for a in ("169.254.169.253", "169.254.169.254"))
+SERVICES6 = tuple(int(IPv6Address(a)) for a in ("fd00:ec2::253", "fd00:ec2::254", "fe80::a9fe:a9fd"))
 
 
 class Seen(Protocol):
@@ -69,39 +85,198 @@ class Delivery:
     packet: Packet
 
 
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """Where a packet comes out, and under which destination MAC.
+
+    wired: its source MAC is the wire MAC of its source address. judged: the profiles of who opened its
+    connection and of the other end; it comes out only if policy allows them that. None: it comes out.
+    """
+
+    host: HostName
+    ofport: int
+    eth_dst: int
+    wired: bool = False
+    judged: tuple[int, int] | None = None
+
+
 def meaning(world: World, host: HostName, ofport: int, packet: Packet) -> frozenset[Delivery]:
     """Return who receives a packet that enters a host's bridge by a port, and in what form."""
+    if ofport == world.service_of(host):
+        return _said_by_services(world, host, packet)
     sender = world.by_ofport.get((host, ofport))
-    receiver = receiver_of(world, sender, packet) if sender is not None else None
-    if receiver is None or receiver.host is None:
+    known = connected(packet)
+    fate = fate_of(world, sender, known) if sender is not None else None
+    if fate is None or sender is None:
         return frozenset()
-    return frozenset({Delivery(receiver.host, receiver.ofport, replace(packet, eth_dst=receiver.mac))})
+    if fate.judged is not None and not allowed(world.policy_of(sender.name.tenant), *fate.judged, known):
+        return frozenset()
+    source = wire_source(packet) if fate.wired else packet.eth_src
+    return frozenset(
+        {Delivery(fate.host, fate.ofport, replace(packet, eth_dst=fate.eth_dst, eth_src=source))}
+    )
 
 
-def receiver_of(world: World, sender: PortIntent, seen: Seen) -> PortIntent | None:
-    """Return the port that receives what a plugged port sends, if any."""
+def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
+    """Return what becomes of a packet that a plugged port sends; None if nobody gets it in any case."""
     network = world.networks.get(sender.name.parent)
     if network is None or sender.host is None or not admitted(sender, seen):
         return None
-    members = world.members_of(network.name)
-    receiver = owner(members, aim(network, seen), seen)
-    if receiver is None or receiver is sender or receiver.host is None:
+    if served(seen):
+        return _to_services(world, sender)
+    if sender.checked and (says_it_serves(seen) or (tracked(seen) and invalid(seen))):
         return None
-    return receiver if world.joined(sender.host, receiver.host, network) else None
+    aimed = aim(network, seen, checked=sender.checked)
+    receiver = owner(world.members_of(network.name), aimed, seen)
+    if aimed is None or receiver is sender:
+        return None
+    if receiver is None or receiver.host != sender.host:
+        if not world.sends_to_overlay(sender.host, network):
+            return None
+        if tracked(seen) and seen.has("oversize", 1):
+            return _to_services(world, sender)
+    if receiver is None or receiver.host is None or not world.joined(sender.host, receiver.host, network):
+        return None
+    if not hears(receiver, seen):
+        return None
+    ends = judged_ends(sender, receiver, seen)
+    profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
+    return Fate(receiver.host, receiver.ofport, receiver.mac, wired=tracked(seen), judged=profiles)
+
+
+def _unjudged(receiver: PortIntent, seen: Seen) -> bool:
+    """ARP and neighbour discovery; and everything, for a port without port security."""
+    return seen.has("eth_type", ETH_ARP) or discovery(seen) or not receiver.checked
+
+
+def hears(receiver: PortIntent, seen: Seen) -> bool:
+    """Tell whether a port hears a packet if its connection is allowed: nothing else but that needs one."""
+    return _unjudged(receiver, seen) or (tracked(seen) and not invalid(seen))
+
+
+def judged_ends(sender: PortIntent, receiver: PortIntent, seen: Seen) -> tuple[PortIntent, PortIntent] | None:
+    """Return who opened the connection that a packet is of, and the other end; None if it is not judged."""
+    if _unjudged(receiver, seen):
+        return None
+    return (receiver, sender) if seen.has("ct_state", REPLY, REPLY) else (sender, receiver)
+
+
+def tracked(seen: Seen) -> bool:
+    """Tell whether a packet is one that belongs to a connection: IP, but no neighbour discovery."""
+    return (seen.has("eth_type", ETH_IPV4) or seen.has("eth_type", ETH_IPV6)) and not discovery(seen)
+
+
+def invalid(seen: Seen) -> bool:
+    """Tell whether connection tracking finds that a packet neither has a connection nor can begin one."""
+    return seen.has("ct_state", INVALID, INVALID)
+
+
+def discovery(seen: Seen) -> bool:
+    """Tell whether a packet resolves addresses: a neighbour solicitation or advertisement."""
+    return _icmpv6(seen, ND_SOLICITATION, ND_ADVERTISEMENT)
+
+
+def _icmpv6(seen: Seen, *kinds: int) -> bool:
+    message = seen.has("eth_type", ETH_IPV6) and seen.has("ip_proto", PROTO_ICMPV6)
+    return message and _any(seen, "icmpv6_type", kinds)
+
+
+def wire_source(packet: Packet) -> int:
+    """Return the wire MAC of a packet's source address; its own source MAC if it has no address."""
+    if packet.eth_type == ETH_IPV4:
+        return WIRE4_PREFIX << 32 | packet.ipv4_src
+    if packet.eth_type == ETH_IPV6:
+        return WIRE6_PREFIX << 32 | packet.ipv6_src & 0xFFFF_FFFF
+    return packet.eth_src
+
+
+# --- the local services -----------------------------------------------------------------------------------
+
+
+def served(seen: Seen) -> bool:
+    """Tell whether a packet is for the local services, whoever sends it: it goes no further than its host."""
+    if seen.has("eth_type", ETH_ARP):
+        return seen.has("arp_op", ARP_REQUEST) and _any(seen, "arp_tpa", SERVICES4)
+    if seen.has("eth_type", ETH_IPV4):
+        return _any(seen, "ipv4_dst", SERVICES4) or _udp(seen, *DHCP4)
+    if not seen.has("eth_type", ETH_IPV6):
+        return False
+    asked = _icmpv6(seen, ND_SOLICITATION) and _any(seen, "ipv6_nd_target", SERVICES6)
+    router = _icmpv6(seen, ND_ROUTER_SOLICITATION)
+    return asked or router or _any(seen, "ipv6_dst", SERVICES6) or _udp(seen, *DHCP6)
+
+
+def says_it_serves(seen: Seen) -> bool:
+    """Tell whether a packet is of a DHCP server, or may be: a first fragment that ends before the ports."""
+    server = DHCP4[1] if seen.has("eth_type", ETH_IPV4) else DHCP6[1]
+    if not (seen.has("eth_type", ETH_IPV4) or seen.has("eth_type", ETH_IPV6)):
+        return False
+    if not seen.has("ip_proto", PROTO_UDP):
+        return False
+    cut_off = seen.has("ip_frag", FRAGMENT, FRAGMENT | FRAGMENT_LATER) and _udp(seen, 0, 0)
+    return cut_off or seen.has("udp_src", server)
+
+
+def _udp(seen: Seen, source: int, target: int) -> bool:
+    return seen.has("ip_proto", PROTO_UDP) and seen.has("udp_src", source) and seen.has("udp_dst", target)
+
+
+def _to_services(world: World, sender: PortIntent) -> Fate | None:
+    """The services know the sender by its number, in the destination MAC."""
+    ofport = world.service_of(sender.host) if sender.host is not None else None
+    if ofport is None or sender.host is None:
+        return None
+    return Fate(sender.host, ofport, TO_SERVICE_PREFIX << 32 | sender.number)
+
+
+def _said_by_services(world: World, host: HostName, packet: Packet) -> frozenset[Delivery]:
+    """What a host's services send reaches the port on that host with this MAC, in the network of this VNI.
+
+    They name the network in the source MAC. Solicitations, and what is not for one real MAC, they do not
+    send.
+    """
+    network = world.by_vni.get(packet.eth_src & 0xFFFFFF)
+    if packet.vlan_vid or packet.eth_src >> 24 != TO_SERVICE_PREFIX << 8 or network is None:
+        return frozenset()
+    port = world.members_of(network.name).by_mac.get(packet.eth_dst)
+    if port is None or port.host != host or _icmpv6(packet, ND_SOLICITATION):
+        return frozenset()
+    return frozenset({Delivery(host, port.ofport, replace(packet, eth_src=SERVICE_MAC))})
+
+
+# --- who may say what -------------------------------------------------------------------------------------
 
 
 def admitted(port: PortIntent, seen: Seen) -> bool:
-    """Tell whether a port may send this: untagged, IPv4, ARP or IPv6, every source address in it its own."""
-    if not seen.has("vlan_vid", UNTAGGED) or not seen.has("eth_src", port.mac):
+    """Tell whether a port may send this: untagged, IPv4, ARP or IPv6, every source address in it its own.
+
+    Its own are also its allowed address pairs. A port without port security may send anything untagged.
+    """
+    if not seen.has("vlan_vid", UNTAGGED):
         return False
+    if not port.checked:
+        return True
     if seen.has("eth_type", ETH_IPV4):
-        return _any(seen, "ipv4_src", port.addresses4)
+        return _claims(seen, port.claims4, "eth_src", "ipv4_src") or _asks_for_address(port, seen)
     if seen.has("eth_type", ETH_ARP):
-        return seen.has("arp_sha", port.mac) and _any(seen, "arp_spa", port.addresses4)
+        return _claims(seen, port.claims4, "eth_src", "arp_spa", "arp_sha")
     if seen.has("eth_type", ETH_IPV6):
-        own = _any(seen, "ipv6_src", port.addresses6)
+        own = _claims(seen, port.claims6, "eth_src", "ipv6_src")
         return own and not _hidden(seen) and _honest_neighbour(port, seen)
     return False
+
+
+def _claims(seen: Seen, claims: Iterable[tuple[int, int, int]], mac: str, address: str, *also: str) -> bool:
+    return any(
+        seen.has(mac, own) and seen.has(address, value, mask) and all(seen.has(name, own) for name in also)
+        for own, value, mask in claims
+    )
+
+
+def _asks_for_address(port: PortIntent, seen: Seen) -> bool:
+    """The one thing that a guest may send without an address."""
+    from_nowhere = bool(port.addresses4) and seen.has("eth_src", port.mac) and seen.has("ipv4_src", 0)
+    return from_nowhere and seen.has("ipv4_dst", LIMITED_BROADCAST) and _udp(seen, *DHCP4)
 
 
 def _hidden(seen: Seen) -> bool:
@@ -123,11 +298,16 @@ def _honest_neighbour(port: PortIntent, seen: Seen) -> bool:
         return True
     if seen.has("icmpv6_type", ND_ROUTER_ADVERTISEMENT) or seen.has("icmpv6_type", ND_REDIRECT):
         return False
+    if seen.has("icmpv6_type", ND_ROUTER_SOLICITATION):
+        return _from_link(seen) and seen.has("ipv6_src", *LINK_LOCAL6)
     if seen.has("icmpv6_type", ND_SOLICITATION):
-        return _from_link(seen) and _own_or_absent(port, "ipv6_nd_sll", seen)
+        macs = (mac for mac, _, _ in port.claims6)
+        return _from_link(seen) and _any(seen, "ipv6_nd_sll", (0, *macs))
     if seen.has("icmpv6_type", ND_ADVERTISEMENT):
-        own_target = _from_link(seen) and _any(seen, "ipv6_nd_target", port.addresses6)
-        return own_target and _own_or_absent(port, "ipv6_nd_tll", seen)
+        return _from_link(seen) and any(
+            seen.has("ipv6_nd_target", value, mask) and _any(seen, "ipv6_nd_tll", (0, mac))
+            for mac, value, mask in port.claims6
+        )
     return True
 
 
@@ -135,24 +315,26 @@ def _from_link(seen: Seen) -> bool:
     return seen.has("icmpv6_code", 0) and seen.has("ip_ttl", ND_HOP_LIMIT)
 
 
-def _own_or_absent(port: PortIntent, option: str, seen: Seen) -> bool:
-    return seen.has(option, 0) or seen.has(option, port.mac)
-
-
-def aim(network: NetworkIntent, seen: Seen) -> str | None:
+def aim(network: NetworkIntent, seen: Seen, *, checked: bool) -> str | None:
     """Return which field says whom an admitted packet is meant for; None if it is meant for nobody.
 
     Inside the network's subnets the address decides, whatever the destination MAC says; elsewhere the MAC.
+    ARP has no elsewhere, and there is nothing but ARP and IP, save from a port without port security (not
+    checked).
     """
     if seen.has("eth_type", ETH_ARP):
         asked = seen.has("arp_op", ARP_REQUEST) or seen.has("arp_op", ARP_REPLY)
-        return "arp_tpa" if asked and _within(seen, "arp_tpa", network.ranges4) else None
+        if asked and _within(seen, "arp_tpa", network.ranges4):
+            return "arp_tpa"
+        return None if checked else _by_mac(seen)
     if seen.has("eth_type", ETH_IPV4):
         if _within(seen, "ipv4_dst", network.ranges4):
             return "ipv4_dst"
         return None if seen.has("ipv4_dst", *GROUPS4) else _by_mac(seen)
+    if not seen.has("eth_type", ETH_IPV6):
+        return None if checked else _by_mac(seen)
     on_link = (*network.ranges6, LINK_LOCAL6)
-    if seen.has("ip_proto", PROTO_ICMPV6) and seen.has("icmpv6_type", ND_SOLICITATION):
+    if _icmpv6(seen, ND_SOLICITATION):
         return "ipv6_nd_target" if _within(seen, "ipv6_nd_target", on_link) else None
     if _within(seen, "ipv6_dst", on_link):
         return "ipv6_dst"

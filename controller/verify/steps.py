@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from cloison.addresses import IpAddress, format_mac
 from cloison.names import HostName
 from controller.flows import Flow
+from controller.flows.conntrack import ct_state_text
 from controller.flows.text import field_text, flow_text, value_text
 from controller.verify.intent import World
 from controller.verify.packet import HEADER_FIELDS, REGISTERS, Packet
 from controller.verify.path import Hop, HostState, Journey, fdb_lookup
-from controller.verify.switch import Sent, act
+from controller.verify.switch import Sent, act, entry_state
 
 FDB, PORT = "FDB", "PORT"
+# What gets it where no port does: the local services of the host.
+SERVICES = "services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def steps_of(
 
 
 def _in_bridge(hop: Hop, names: Names) -> Iterator[Step]:
-    state = {**dict.fromkeys(REGISTERS, 0), "in_port": hop.in_port}
+    state = entry_state(hop.in_port)
     packet, flows = hop.packet, hop.run.flows
     for number, flow in enumerate(flows):
         before, held = packet, dict(state)
@@ -71,6 +74,8 @@ def _in_bridge(hop: Hop, names: Names) -> Iterator[Step]:
         for action in flow.actions:
             packet = act(flow, action, packet, state, sent)
         notes = [*_changes(before, packet), *_loads(held, state, names)]
+        if state["ct_state"] and not held["ct_state"]:
+            notes.append(ct_state_text(state["ct_state"], state["ct_state"]))
         ended = number == len(flows) - 1 and hop.run.missed_table is None and not hop.run.sent
         if ended:
             back = "would go back to where it came in" if flow.actions and sent else "dropped"
@@ -99,6 +104,8 @@ def _out_of_bridge(world: World, hosts: Mapping[HostName, HostState], host: Host
     if vni is None:
         port = world.by_ofport.get((host, sent.ofport))
         rule = f"OpenFlow port {sent.ofport}"
+        if sent.ofport == world.service_of(host):
+            return Step(host, PORT, rule, "delivered to the local services of this host", object=SERVICES)
         if port is None:
             return Step(host, PORT, rule, "sent to where no port is known", object="")
         return Step(host, PORT, rule, f"delivered to {port.name}", object=str(port.name))

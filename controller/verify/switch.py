@@ -1,6 +1,7 @@
 """One bridge, one packet: flows interpreted step by step, in the plainest way (OpenFlow 1.4.1, section 5).
 
-Slow and simple on purpose: it is what symbolic.py is tested against. Knows no intent.
+Slow and simple on purpose: it is what symbolic.py is tested against. Knows no intent, and no connections:
+what connection tracking would say of a packet, in whatever zone, the packet brings along (packet.py).
 """
 
 from __future__ import annotations
@@ -9,10 +10,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from controller.flows import Flow, Load, Match, Move, Output, OutputField, SetField
+from controller.flows import (
+    CheckPacketLarger,
+    Conjunction,
+    Ct,
+    Flow,
+    Load,
+    Match,
+    Move,
+    Output,
+    OutputField,
+    SetField,
+)
 from controller.flows.fields import FIELDS
 from controller.verify.grammar import OFPORT_MAX, Refused, fault
-from controller.verify.packet import REGISTERS, Packet
+from controller.verify.packet import CT_FIELDS, STATE_FIELDS, Packet, connected
 
 
 class Ambiguous(Refused):
@@ -57,7 +69,7 @@ class Switch:
         A packet is never sent back to in_port (ofproto-dpif-xlate.c drops it there); port 0 does not exist.
         Raises Refused where what happens is not defined or not understood.
         """
-        state = {**dict.fromkeys(REGISTERS, 0), "in_port": in_port}
+        state = entry_state(in_port)
         sent: list[Sent] = []
         trace: list[Flow] = []
         table: int | None = 0
@@ -68,21 +80,63 @@ class Switch:
             trace.append(flow)
             for action in flow.actions:
                 packet = act(flow, action, packet, state, sent)
-            table = flow.goto
+            table = _onward(flow)
         return Run(tuple(s for s in sent if s.ofport not in (0, in_port)), tuple(trace))
 
     def _lookup(self, table: int, packet: Packet, state: dict[str, int]) -> Flow | None:
-        found: Flow | None = None
-        for flow in self._tables.get(table, ()):
-            if found is not None and flow.priority < found.priority:
-                break
-            if not _matches(flow.match, packet, state):
-                continue
-            if found is None:
-                found = flow
-            elif (found.actions, found.goto) != (flow.actions, flow.goto):
-                raise Ambiguous("two flows of one priority match one packet", flow)
-        return found
+        """Return the flow that a packet meets.
+
+        A conjunction counts at its priority: if a packet meets a flow of each of its clauses there, it meets
+        the flow that matches its conj_id; if it meets one of no conjunction completely, it goes on below.
+        """
+        flows = [f for f in self._tables.get(table, ()) if _matches(f.match, packet, state)]
+        for priority in dict.fromkeys(flow.priority for flow in flows):
+            level = [flow for flow in flows if flow.priority == priority]
+            parts = [flow for flow in level if _is_part(flow)]
+            found = [flow for flow in level if not _is_part(flow)]
+            for number in sorted(_complete(parts)):
+                found += self._at_top(table, packet, {**state, "conj_id": number})
+            if any(_effect(flow) != _effect(found[0]) for flow in found):
+                raise Ambiguous("two flows of one priority match one packet", found[-1])
+            if found:
+                return found[0]
+        return None
+
+    def _at_top(self, table: int, packet: Packet, state: dict[str, int]) -> list[Flow]:
+        """The flows of the highest priority that a packet meets, conjunctions left out."""
+        flows = [
+            f for f in self._tables.get(table, ()) if not _is_part(f) and _matches(f.match, packet, state)
+        ]
+        return [flow for flow in flows if flow.priority == flows[0].priority]
+
+
+def entry_state(in_port: int) -> dict[str, int]:
+    """Return what a bridge keeps beside a packet that enters: in_port, registers, no connection yet."""
+    return {**dict.fromkeys((*STATE_FIELDS, *CT_FIELDS), 0), "in_port": in_port}
+
+
+def _is_part(flow: Flow) -> bool:
+    return any(isinstance(action, Conjunction) for action in flow.actions)
+
+
+def _complete(parts: Iterable[Flow]) -> set[int]:
+    """The conjunctions of which every clause is met."""
+    met: dict[tuple[int, int], set[int]] = {}
+    for flow in parts:
+        for action in flow.actions:
+            assert isinstance(action, Conjunction), flow
+            met.setdefault((action.id, action.clauses), set()).add(action.clause)
+    return {number for (number, clauses), here in met.items() if len(here) == clauses}
+
+
+def _effect(flow: Flow) -> tuple[object, ...]:
+    return flow.actions, flow.goto, flow.meter
+
+
+def _onward(flow: Flow) -> int | None:
+    """The table where a packet goes on: by goto, or when connection tracking is done with it."""
+    again = (action.table for action in flow.actions if isinstance(action, Ct))
+    return flow.goto if flow.goto is not None else next(again, None)
 
 
 def _read(name: str, packet: Packet, state: dict[str, int]) -> int:
@@ -115,6 +169,13 @@ def act(flow: Flow, action: object, packet: Packet, state: dict[str, int], sent:
         case Move(src, src_start, dst, dst_start, bits):
             value = _read(src.name, packet, state) >> src_start
             return _write(dst.name, dst_start, bits, value & ((1 << bits) - 1), packet, state)
+        case CheckPacketLarger(_, field, bit):
+            return _write(field.name, bit, 1, packet.oversize, packet, state)
+        case Ct(_, _, table):
+            if table is not None:
+                known = connected(packet)
+                state.update((name, getattr(known, name)) for name in CT_FIELDS)
+            return packet
     raise Refused(f"an action the proof does not know: {action!r}", flow)
 
 

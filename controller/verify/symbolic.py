@@ -7,15 +7,27 @@ match refines the region, a flow of higher priority is subtracted from what late
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from controller.flows import Flow, Load, Match, Move, Output, OutputField, SetField
+from controller.flows import (
+    CheckPacketLarger,
+    Conjunction,
+    Ct,
+    Flow,
+    Load,
+    Match,
+    Move,
+    Output,
+    OutputField,
+    SetField,
+)
 from controller.verify.grammar import OFPORT_MAX, Refused, fault
-from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Cube
+from controller.verify.packet import CT_FIELDS, CT_MASK, FIELD_MASKS, OFFSETS, STATE_FIELDS, WIDTHS, Cube
 from controller.verify.space import Region, member, within, without
+from controller.verify.stages import POLICY
 
 Slice = tuple[int, int, int]
 """(where in the frame, where in the input, bits): a part of the frame that is a part of the input."""
@@ -65,9 +77,27 @@ class Frame(NamedTuple):
 
     def field(self, name: str) -> int | None:
         """Return the value of a field if it is the same for all of the region."""
+        return self.bits(OFFSETS[name], WIDTHS[name])
+
+    def bits(self, at: int, width: int) -> int | None:
+        """Return the value of bits [at, at + width) if it is the same for all of the region."""
         value, mask = self.known()
+        ones = (1 << width) - 1
+        return value >> at & ones if mask >> at & ones == ones else None
+
+    def origins(self, name: str) -> dict[int, int]:
+        """Return, for each bit of a field that is a bit of the input, which one it is."""
         wanted = FIELD_MASKS[name]
-        return (value & wanted) >> OFFSETS[name] if not wanted & ~mask else None
+        found = {
+            at + n: source + n
+            for at, source, width in self.slices
+            for n in range(width)
+            if wanted >> (at + n) & 1
+        }
+        kept = (
+            bit for bit in range(OFFSETS[name], OFFSETS[name] + WIDTHS[name]) if not self.written >> bit & 1
+        )
+        return {**found, **{bit: bit for bit in kept}}
 
     def write(self, at: int, bits: int, value: int) -> Frame:
         """Return the frame with a constant written to bits [at, at + bits)."""
@@ -92,6 +122,13 @@ class Frame(NamedTuple):
             taken.append((at + low, source + low, width))
             untouched &= ~(((1 << width) - 1) << low)
         return self._replaced(at, bits, const_value << at, const_mask << at, tuple(taken))
+
+    def tracked(self) -> Frame:
+        """Return the frame when connection tracking has said what it is: ct_* are what the input says."""
+        keep = ~CT_MASK
+        return Frame(
+            self.region, self.written & keep, self.const_value & keep, self.const_mask & keep, self.slices
+        )
 
     def _replaced(self, at: int, bits: int, value: int, mask: int, slices: tuple[Slice, ...]) -> Frame:
         ones = ((1 << bits) - 1) << at
@@ -118,11 +155,13 @@ def _outside(piece: Slice, at: int, bits: int) -> Iterator[Slice]:
 
 def entering(region: Region, in_port: int | None) -> Frame:
     """Return the frame of packets that come into a bridge: registers are 0; in_port None is any of region."""
-    frame = Frame(region)
+    frame = Frame(region, _CLEARED, 0, _CLEARED)
     if in_port is not None:
         frame = frame.write(OFFSETS["in_port"], WIDTHS["in_port"], in_port)
-    low = OFFSETS["reg0"]
-    return frame.write(low, sum(WIDTHS[f"reg{n}"] for n in range(8)), 0)
+    return frame
+
+
+_CLEARED = sum(FIELD_MASKS[name] for name in (*STATE_FIELDS, *CT_FIELDS))
 
 
 RuleKey = tuple[int, int, int, int]
@@ -140,6 +179,18 @@ class Rule:
     steps: tuple[tuple[str, int, int, int], ...]
     goto: int | None
     cookie: int
+    # The table of its ct action: where a packet goes on when its connection is known.
+    recirculates: int | None = None
+
+    @property
+    def onward(self) -> int | None:
+        """The table where the packet goes on."""
+        return self.recirculates if self.goto is None else self.goto
+
+    @property
+    def effect(self) -> tuple[Hashable, ...]:
+        """All that it does."""
+        return self.steps, self.goto, self.flow.meter
 
     @property
     def key(self) -> RuleKey:
@@ -150,6 +201,10 @@ class Rule:
     def drops(self) -> bool:
         """Tell whether it does nothing."""
         return not self.steps and self.goto is None
+
+    def does(self, verb: str) -> bool:
+        """Tell whether it has a step of a kind."""
+        return any(step[0] == verb for step in self.steps)
 
 
 def prepare(flow: Flow) -> Rule:
@@ -165,6 +220,7 @@ def prepare(flow: Flow) -> Rule:
         tuple(map(_step, flow.actions)),
         flow.goto,
         flow.cookie,
+        next((a.table for a in flow.actions if isinstance(a, Ct) and a.table is not None), None),
     )
 
 
@@ -190,6 +246,12 @@ def _step(action: object) -> tuple[str, int, int, int]:
             return "write", OFFSETS[field.name] + start, bits, value
         case Move(src, src_start, dst, dst_start, bits):
             return "copy", OFFSETS[src.name] + src_start, OFFSETS[dst.name] + dst_start, bits
+        case Ct(commit, _, table):
+            return "ct", int(commit), -1 if table is None else table, 0
+        case Conjunction(number, clause, clauses):
+            return "conjunction", number, clause, clauses
+        case CheckPacketLarger(length, field, bit):
+            return "longer", length, OFFSETS[field.name] + bit, 0
     raise Refused(f"an action the proof does not know: {action!r}")
 
 
@@ -203,13 +265,57 @@ _UNFILED: Filing = (None, None, None)
 ByMac = dict[int | None, list[Rule]]
 
 
+class Once:
+    """A value whose hash is worked out once."""
+
+    __slots__ = ("_hash", "_value")
+
+    def __init__(self, value: Hashable) -> None:
+        self._value, self._hash = value, hash(value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, Once):
+            return self is other
+        if self._value is not other._value:
+            if self._hash != other._hash or self._value != other._value:
+                return False
+            # From now on they are one, and seen to be so at once.
+            self._value = other._value
+        return True
+
+
+class Rules:
+    """Some rules, and all that they do as a value."""
+
+    __slots__ = ("_content", "rules")
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self._content: Once | None = None
+
+    @property
+    def content(self) -> Once:
+        """All that they do."""
+        if self._content is None:
+            self._content = Once(frozenset((rule.key, rule.effect) for rule in self.rules))
+        return self._content
+
+
 class Table:
     """The rules of one table."""
 
-    __slots__ = ("common", "rules", "shelves")
+    __slots__ = ("_content", "common", "filed", "rules", "shelves", "tenants")
 
-    def __init__(self) -> None:
+    def __init__(self, *, filed: bool = True) -> None:
+        # Rules of policy are not filed: nobody looks a frame up there (policing.py).
+        self.filed = filed
+        # Of a table of policy: its rules by tenant (policed.py), at a version; None when one has changed.
+        self.tenants: tuple[int, Mapping[str | None, Rules]] | None = None
         self.rules: dict[RuleKey, Rule] = {}
+        self._content: Hashable | None = None
         # By which of the fields a rule matches exactly, then by their values, then by destination MAC.
         self.shelves: dict[tuple[bool, ...], dict[Filing, ByMac]] = {}
         # What is known (known.py) of the rules that match none of them; None when one has changed since.
@@ -220,6 +326,9 @@ class Table:
         if rule.key in self.rules:
             raise Refused("a flow has the key of another flow", rule.flow)
         self.rules[rule.key] = rule
+        self.tenants = self._content = None
+        if not self.filed:
+            return
         values, mac = _filing(rule.cube), _mac(rule.cube)
         if values == _UNFILED:
             self.common = None
@@ -229,7 +338,8 @@ class Table:
     def remove(self, key: RuleKey) -> Rule | None:
         """Take out the rule of that key; None if there is none."""
         rule = self.rules.pop(key, None)
-        if rule is not None:
+        self.tenants = self._content = None
+        if rule is not None and self.filed:
             values, mac = _filing(rule.cube), _mac(rule.cube)
             if values == _UNFILED:
                 self.common = None
@@ -244,8 +354,17 @@ class Table:
                 del self.shelves[_shape(values)]
         return rule
 
+    @property
+    def content(self) -> Hashable:
+        """All that the table does, as a value."""
+        if self._content is None:
+            self._content = Rules(tuple(self.rules.values())).content
+        return self._content
+
     def candidates(self, known: Cube) -> list[Rule]:
         """Return the rules that a frame with these known bits may meet, highest priority first."""
+        if not self.filed:
+            return sorted(self.rules.values(), key=_priority, reverse=True)
         values, mac = _filing(known), _mac(known)
         found: list[Rule] = []
         for shape, shelf in self.shelves.items():
@@ -319,7 +438,7 @@ class Bridge:
         """Put in a rule; raises Refused if its key is taken."""
         table = self.tables.get(rule.table)
         if table is None:
-            table = self.tables[rule.table] = Table()
+            table = self.tables[rule.table] = Table(filed=rule.table not in POLICY)
         table.add(rule)
 
     def remove(self, key: RuleKey) -> Rule | None:
@@ -344,18 +463,19 @@ class Bridge:
             if number >= stop_at:
                 yield Leaf(now.region, sent, (number, now), rules)
                 continue
-            for rule, part in self._lookup(number, now):
+            for rule, part in self.lookup(number, now):
                 if rule is None:
                     yield Leaf(part.region, sent, None, rules)
                     continue
                 after, more = _carry_out(rule, part, sent)
                 passed = (*rules, rule)
-                if rule.goto is None:
+                onward = rule.onward
+                if onward is None:
                     yield Leaf(after.region, more, None, passed)
                 else:
-                    pending.append((after, rule.goto, more, passed))
+                    pending.append((after, onward, more, passed))
 
-    def _lookup(self, number: int, frame: Frame) -> Iterator[tuple[Rule | None, Frame]]:
+    def lookup(self, number: int, frame: Frame) -> Iterator[tuple[Rule | None, Frame]]:
         """Yield each rule with the part of the frame's region that meets it, None with what meets no rule."""
         table = self.tables.get(number)
         rest: Region | None = frame.region
@@ -386,7 +506,7 @@ def _check_rivals(whole: Region, met: Iterable[tuple[Rule, Cube]], rule: Rule, c
     """Raise Refused if a packet meets two rules of one priority that do not do the same."""
     for other, other_cut in met:
         apart = (cut[0] ^ other_cut[0]) & cut[1] & other_cut[1]
-        if apart or (other.goto == rule.goto and other.steps == rule.steps):
+        if apart or other.effect == rule.effect:
             continue
         both = within(whole, other_cut)
         both = within(both, cut) if both is not None else None
@@ -403,6 +523,12 @@ def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame,
             frame = frame.write(a, b, c)
         elif verb == "copy":
             frame = frame.copy(a, b, c)
+        elif verb == "longer":
+            frame = frame.copy(OFFSETS["oversize"], b, 1)
+        elif verb == "ct":
+            frame = frame.tracked() if b >= 0 else frame
+        elif verb == "conjunction":
+            raise Undefined("a conjunction is not looked at one flow at a time", rule.flow, frame.region)
         else:
             port = a if verb == "output" else _port(rule, frame, a, b)
             # Port 0 does not exist; a frame is never sent back to where it came in (as in switch.py).

@@ -7,21 +7,41 @@ those (contracts.regular is the ground for that); any other touches all that is 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from cloison.names import HostName, NetworkName
-from controller.verify.contracts import ADDRESSING, FORWARD
 from controller.verify.holding import FdbChange
 from controller.verify.intent import IntentDelta, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
+from controller.verify.stages import (
+    ADDRESSING,
+    EXIT,
+    FORWARD,
+    FROM_PORT,
+    INITIATOR,
+    METER,
+    NETWORK,
+    POLICY,
+    RESPONDER,
+    SERVICE,
+    TENANT,
+    TRACK,
+)
 
 Spot = tuple[HostName, NetworkName]
 
 
 @dataclass(slots=True)
 class Touched:
-    """Contracts to check: see contracts.py and fdb.py for what each is about."""
+    """Contracts to check: see contracts.py, stations.py, policing.py and fdb.py for what each is about."""
 
+    # Hosts: what is the same for all packets, and what depends on the host alone.
+    stations: set[HostName] = field(default_factory=set)
+    host_stations: set[HostName] = field(default_factory=set)
+    # Ports by their number, which their meter flow names.
+    meters: set[tuple[HostName, int]] = field(default_factory=set)
+    # Tenants' policy on a host.
+    policies: set[tuple[HostName, str]] = field(default_factory=set)
     entries: set[tuple[HostName, int]] = field(default_factory=set)
     strangers: set[HostName] = field(default_factory=set)
     addressing: set[Spot] = field(default_factory=set)
@@ -35,6 +55,12 @@ class Touched:
     _expected: dict[int, set[int]] = field(default_factory=dict)
     _networks: set[NetworkName] = field(default_factory=set)
     _tunnels: set[Spot] = field(default_factory=set)
+    # Tenants whose number is another.
+    _numbered: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to check."""
+        return any(getattr(self, f.name) for f in fields(self))
 
     def expects(self, world: World, vni: int, change: FdbChange | None) -> bool:
         """Tell whether the entries of a change are in fdb_everywhere; ask when world has changed."""
@@ -67,6 +93,12 @@ class Touched:
     def host(self, world: World, host: HostName) -> None:
         """Add everything on a host."""
         self.strangers.add(host)
+        self.stations.add(host)
+        self.host_stations.add(host)
+        service = world.service_of(host)
+        if service is not None:
+            self.entries.add((host, service))
+        self.policies.update((host, tenant) for tenant in world.tenants_on(host))
         for network in world.on_host.get(host, ()):
             self.network(world, host, network)
 
@@ -79,6 +111,7 @@ class Touched:
     def _senders(self, world: World, host: HostName, name: NetworkName) -> None:
         for port in world.ports_on(host, name).values():
             self.entries.add((host, port.ofport))
+            self.meters.add((host, port.number))
         network = world.networks.get(name)
         if network is not None and host in network.tunnels:
             self.entries.add((host, network.tunnels[host]))
@@ -86,10 +119,13 @@ class Touched:
     def flow(self, world: World, host: HostName, table: int, match: Cube) -> None:
         """Add what a flow that comes or goes can touch."""
         here = world.on_host.get(host, ())
-        if table < ADDRESSING:
+        if table < TRACK:
             self._admission_flow(world, host, table, match)
             return
-        vni = _exact(match, "reg0")
+        if not ADDRESSING <= table <= FORWARD:
+            self._common_flow(world, host, table, match)
+            return
+        vni = _exact(match, NETWORK)
         if vni is None:
             networks: Iterable[NetworkName] = here
         else:
@@ -102,12 +138,36 @@ class Touched:
             else:
                 self.forward((host, name), None if mac is None else (mac,))
 
+    def _common_flow(self, world: World, host: HostName, table: int, match: Cube) -> None:
+        """Add what a flow can touch that is not of one network."""
+        if table in POLICY:
+            self._policy_flow(world, host, match)
+        elif table in (EXIT, SERVICE):
+            self.host_stations.add(host)
+        elif table != METER:
+            self.stations.add(host)
+        else:
+            number = _exact(match, FROM_PORT)
+            if number is not None:
+                self.meters.add((host, number))
+                return
+            for name in world.on_host.get(host, ()):
+                self.meters.update((host, p.number) for p in world.ports_on(host, name).values())
+
+    def _policy_flow(self, world: World, host: HostName, match: Cube) -> None:
+        number = _exact(match, TENANT)
+        profiles = (_exact(match, INITIATOR), _exact(match, RESPONDER))
+        tenants = {world.tenant_by_profile[p] for p in profiles if p in world.tenant_by_profile}
+        if number is not None and number in world.tenant_by_number:
+            tenants.add(world.tenant_by_number[number])
+        self.policies.update((host, tenant) for tenant in tenants or world.tenants_on(host))
+
     def _admission_flow(self, world: World, host: HostName, table: int, match: Cube) -> None:
         in_port = _exact(match, "in_port")
         if in_port is not None:
             self.entries.add((host, in_port))
             return
-        number = _exact(match, "reg1") if table > 0 else None
+        number = _exact(match, FROM_PORT) if table > 0 else None
         if number is not None:
             port = world.by_number.get(number)
             if port is not None and port.host == host:
@@ -127,6 +187,9 @@ class Touched:
             for host in tunnels[0].keys() | tunnels[1].keys():
                 if tunnels[0].get(host) != tunnels[1].get(host):
                     self._tunnels.add((host, network_name))
+        for tenant, policy in delta.policies.items():
+            if world.tenant_number(tenant) != (policy.number if policy is not None else 0):
+                self._numbered.add(tenant)
         self._objects(world, delta)
 
     def after(self, world: World, delta: IntentDelta) -> None:
@@ -151,18 +214,43 @@ class Touched:
             if network is not None and host in network.tunnels:
                 self.entries.add((host, network.tunnels[host]))
                 self.devices.add((host, network.tunnels[host]))
+        self._policies(world, delta)
         for host_name in delta.hosts:
+            self._host(world, host_name)
             for name in world.on_host.get(host_name, ()):
                 for port in world.ports_on(host_name, name).values():
                     self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
 
+    def _policies(self, world: World, delta: IntentDelta) -> None:
+        if not delta.policies:
+            return
+        for host, networks in world.on_host.items():
+            self.policies.update((host, n.tenant) for n in networks if n.tenant in delta.policies)
+        for tenant in self._numbered:
+            for host, networks in world.on_host.items():
+                for name in networks:
+                    if name.tenant == tenant:
+                        self._senders(world, host, name)
+
+    def _host(self, world: World, host: HostName) -> None:
+        """Add what says which services and which MTU a host has."""
+        self.host_stations.add(host)
+        service = world.service_of(host)
+        if service is not None:
+            self.entries.add((host, service))
+        self.strangers.add(host)
+
     def _port(self, world: World, port: PortIntent) -> None:
         if port.host is None:
             return
+        self.meters.add((port.host, port.number))
         if len(world.ports_on(port.host, port.name.parent)) <= 1:
             # The first one (or the last): from now on somebody sends here.
             self.addressing.add((port.host, port.name.parent))
             self.forward((port.host, port.name.parent), None)
+            self.stations.add(port.host)
+            self.host_stations.add(port.host)
+            self.policies.add((port.host, port.name.tenant))
         macs = port.frame_macs
         self.entries.add((port.host, port.ofport))
         self.forward((port.host, port.name.parent), macs)

@@ -23,6 +23,7 @@ DEVICE = "device"
 IDENTIFIER = "identifier"
 REFLECTION = "reflection"
 SELF_CHECK = "self-check"
+STAGE = "stage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,15 @@ def of_packet(
         kind, message = LOOP, "a packet goes round in a loop"
     elif sorted(got, key=repr) == sorted(wanted, key=repr):
         return None
+    elif (
+        packet.oversize
+        and not wanted
+        and {(d.host, d.ofport) for d in got} == {(host, world.service_of(host))}
+    ):
+        # What is too long for the overlay, and for nobody, the sender's own services may see.
+        return None
     else:
-        kind, message = _named(world, host, in_port, wanted, got)
+        kind, message = _named(world, host, in_port, packet, wanted, got)
     sender = world.by_ofport.get((host, in_port))
     concerned = [sender, *(world.by_ofport.get((d.host, d.ofport)) for d in (*wanted, *got))]
     names = dict.fromkeys(str(p.name) for p in concerned if p is not None)
@@ -75,15 +83,22 @@ def of_packet(
 
 
 def _named(
-    world: World, host: HostName, in_port: int, wanted: frozenset[Delivery], got: tuple[Delivery, ...]
+    world: World,
+    host: HostName,
+    in_port: int,
+    packet: Packet,
+    wanted: frozenset[Delivery],
+    got: tuple[Delivery, ...],
 ) -> tuple[str, str]:
     sender = world.by_ofport.get((host, in_port))
     source = (
         str(sender.name) if sender is not None else f"OpenFlow port {in_port} of {host}, which no port has"
     )
     right = {(d.host, d.ofport) for d in wanted}
+    # What does not fit into the overlay its own host's services may see instead of nobody: that is no leak.
+    services = world.service_of(host) if packet.oversize else None
     for delivery in got:
-        if (delivery.host, delivery.ofport) in right:
+        if (delivery.host, delivery.ofport) in right or (delivery.host, delivery.ofport) == (host, services):
             continue
         target = world.by_ofport.get((delivery.host, delivery.ofport))
         where = (
@@ -92,7 +107,7 @@ def _named(
             else f"OpenFlow port {delivery.ofport} of {delivery.host}, which no port has"
         )
         return LEAK, f"{where} receives what {source} sends, and should not"
-    if not got:
+    if wanted and not right.intersection((d.host, d.ofport) for d in got):
         name = _name(world, next(iter(wanted)))
         return BLACKHOLE, f"{name} does not receive what {source} sends, and should"
     if len(got) > len(wanted):

@@ -1,0 +1,33 @@
+"""The stages of the pipeline as the proof knows them: tables, what registers mean, what may be where.
+
+Written for the proof alone. The compiler has its own list (controller/compiler/pipeline.py); where the two
+differ nothing is proved.
+"""
+
+from __future__ import annotations
+
+ADMISSION, ND_GUARD, SERVICES, TRACK, TRACKED, ADDRESSING, FORWARD = 0, 5, 6, 8, 9, 10, 20
+DELIVER, DIRECTION, EGRESS, INGRESS, COMMIT, EXIT, SOURCE, TAG, OUTPUT, METER, SERVICE = (
+    22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+)  # fmt: skip
+
+NETWORK, FROM_PORT, TO_PORT, ORIGIN, FROM_PROFILE, TO_PROFILE, INITIATOR, RESPONDER, TENANT = (
+    f"reg{n}" for n in range(9)
+)
+TO_PORT_BITS = 16
+# Bits of ORIGIN: which of the three a frame came from, and whether it is too long for the overlay.
+ORIGIN_BITS = 3
+LOCAL, OVERLAY, FROM_SERVICE = 1, 2, 4
+OVERSIZE_BIT = 3
+# In whose zone a connection is looked up and remembered: the sender's, then the receiver's.
+ZONE_BITS = 16
+ZONES = {TRACK: "nxm_in_port", TRACKED: "nxm_in_port", DELIVER: TO_PORT, COMMIT: TO_PORT}
+COMMITS = frozenset({TRACKED, COMMIT})
+# Where a flow may look at the connection, and may be a part of a conjunction.
+CONNECTED = frozenset({TRACKED, DIRECTION, EGRESS, INGRESS, COMMIT})
+POLICY = frozenset({EGRESS, INGRESS})
+
+# MACs that mean something between a host and its services, and between hosts.
+TO_SERVICE_PREFIX, TAG_PREFIX = 0x0AF3, 0x0AF4
+SERVICE_MAC = 0x0AF3_0000_0001
+ETHERNET_BYTES = 14
