@@ -12,8 +12,19 @@ from ipaddress import IPv6Address
 
 from cloison.addresses import IpAddress, Mac, link_local
 from cloison.errors import Exhausted
-from cloison.model import PORT_NUMBER_MAX, TENANT_NUMBER_MAX, VNI_MAX, VNI_MIN, Subnet, Vni
+from cloison.model import (
+    GROUP_NUMBER_MAX,
+    PORT_NUMBER_MAX,
+    PROFILE_FIRST,
+    PROFILE_MAX,
+    TENANT_NUMBER_MAX,
+    VNI_MAX,
+    VNI_MIN,
+    Subnet,
+    Vni,
+)
 from cloison.names import NetworkName
+from controller.api import validate
 from controller.api.intents.common import Stamp
 from controller.store import keys
 from controller.store.reservations import Reservations
@@ -40,6 +51,24 @@ def port_number(state: State, stamp: Stamp) -> int:
     """Return a free short number for a port."""
     seed = stamp.seed("port-number")
     return _number(state, keys.PORT_NUMBER_SCOPE, 1, PORT_NUMBER_MAX, seed, "port number")
+
+
+def group_number(state: State, stamp: Stamp) -> int:
+    """Return a free short number for a security group."""
+    seed = stamp.seed("group-number")
+    return _number(state, keys.GROUP_NUMBER_SCOPE, 1, GROUP_NUMBER_MAX, seed, "security group number")
+
+
+def profile_number(state: State, stamp: Stamp) -> int:
+    """Return a free number for a policy profile."""
+    scope, seed = keys.PROFILE_NUMBER_SCOPE, stamp.seed("profile-number")
+    return _number(state, scope, PROFILE_FIRST, PROFILE_MAX, seed, "policy profile number")
+
+
+def eui64(subnet: Subnet, mac: int) -> IPv6Address:
+    """Return the address that a guest with this MAC makes for itself in a /64 (RFC 4291, appendix A)."""
+    host = int(link_local(mac)) & 0xFFFF_FFFF_FFFF_FFFF
+    return IPv6Address(int(subnet.cidr.network_address) | host)
 
 
 def vni(state: State, stamp: Stamp) -> Vni:
@@ -93,7 +122,7 @@ def address(state: State, subnet: Subnet, stamp: Stamp, avoid: Iterable[str] = (
     if pools:
         for number in _candidates(state.reservations, scope, pools, stamp.seed(str(subnet.name))):
             candidate = make(number)
-            if keys.ip(network, candidate) in avoided:
+            if candidate in validate.SERVICE_ADDRESSES or keys.ip(network, candidate) in avoided:
                 continue
             if not isinstance(candidate, IPv6Address):
                 return candidate

@@ -6,6 +6,7 @@ refused without looking whether it exists. A method that is not in the table is 
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
@@ -72,7 +73,8 @@ class Rule:
 
 def _standard(service: str, noun: str, read: Permission, write: Permission) -> dict[str, Rule]:
     """The rules of the five standard methods of a child of a tenant (or of nothing)."""
-    prefix, plural, field = f"/cloison.v1.{service}/", f"{noun}s", noun.lower()
+    prefix, plural = f"/cloison.v1.{service}/", f"{noun}s"
+    field = re.sub(r"(?<!^)(?=[A-Z])", "_", noun).lower()
     return {
         f"{prefix}Create{noun}": Rule(write, "parent"),
         f"{prefix}Get{noun}": Rule(read, "name"),
@@ -91,6 +93,11 @@ METHODS: dict[str, Rule] = {
     **_standard("NetworkService", "Network", Permission.READ_TENANT, Permission.WRITE_TENANT),
     **_standard("SubnetService", "Subnet", Permission.READ_TENANT, Permission.WRITE_TENANT),
     **_standard("PortService", "Port", Permission.READ_TENANT, Permission.WRITE_TENANT),
+    "/cloison.v1.PortService/GetPortStatistics": Rule(Permission.READ_TENANT, "name"),
+    **_standard("SecurityGroupService", "SecurityGroup", Permission.READ_TENANT, Permission.WRITE_TENANT),
+    "/cloison.v1.SecurityGroupService/AddSecurityGroupRules": Rule(Permission.WRITE_TENANT, "name"),
+    "/cloison.v1.SecurityGroupService/RemoveSecurityGroupRules": Rule(Permission.WRITE_TENANT, "name"),
+    **_standard("AddressGroupService", "AddressGroup", Permission.READ_TENANT, Permission.WRITE_TENANT),
     **_standard("HostService", "Host", Permission.READ_INFRASTRUCTURE, Permission.OPERATE),
     # Where a port is plugged is the operator's knowledge.
     "/cloison.v1.PortBindingService/GetPortBinding": Rule(Permission.READ_INFRASTRUCTURE),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cloison.names import HostName
+from cloison.names import HostName, TenantName
 from cloison.v1 import verify_pb2
 from controller.compiler import cookies
 from controller.compiler.pipeline import TABLE_NAMES
@@ -21,7 +21,8 @@ from controller.verify.semantics import Delivery
 from controller.verify.steps import FDB, Names, Step, steps_of
 from controller.verify.violation import Violation
 
-NAMES = Names(TABLE_NAMES, {r.field.name: r.name for r in REGISTERS})
+# Of two names in one field the first: a match shows the whole field.
+NAMES = Names(TABLE_NAMES, {r.field.name: r.name for r in reversed(REGISTERS)})
 
 
 def object_of(world: World, cookie: int) -> str:
@@ -33,6 +34,9 @@ def object_of(world: World, cookie: int) -> str:
     if found is not None and found.kind is cookies.CookieKind.PORT:
         port = world.by_number.get(found.object)
         return str(port.name) if port is not None else ""
+    if found is not None and found.kind is cookies.CookieKind.POLICY:
+        tenants = (name for name, policy in world.policies.items() if policy.number == found.object)
+        return next((str(TenantName(name)) for name in tenants), "")
     return ""
 
 

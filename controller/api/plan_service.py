@@ -177,7 +177,7 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
         relevant = {compare.key for compare in made.txn.compares}
         stored = (change.stored for change in made.changes)
         relevant.update(keys.resource_key(one.name) for one in stored if isinstance(one, Resource))
-        prefixes = tuple(prefix for network in made.networks for prefix in keys.child_prefixes(network))
+        prefixes = made.relied_on
         try:
             since = self._api.store.changes_since(base_revision)
         except HistoryGone:

@@ -6,11 +6,16 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
+from cloison.errors import Precondition, Unavailable
 from cloison.model import Port
 from cloison.names import PortName
 from cloison.v1 import port_pb2, port_pb2_grpc
+from controller.api.auth import current_caller
 from controller.api.intents import port as intents
+from controller.api.intents.common import found
 from controller.api.standard import Api, Kind, Standard
+from controller.api.statistics import StatisticsSource, seen_by_tenant
+from controller.reconcile.views import live_binding
 
 KIND: Kind[Port] = Kind(
     plural="ports",
@@ -28,7 +33,9 @@ KIND: Kind[Port] = Kind(
 class PortService(port_pb2_grpc.PortServiceServicer):
     """See port.proto."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, statistics: StatisticsSource | None = None) -> None:
+        """statistics None: there are no switches to ask."""
+        self._api, self._statistics = api, statistics
         self._standard = Standard(api, KIND)
 
     async def CreatePort(self, request: port_pb2.CreatePortRequest, context: Any) -> port_pb2.Port:
@@ -46,6 +53,25 @@ class PortService(port_pb2_grpc.PortServiceServicer):
     async def UpdatePort(self, request: port_pb2.UpdatePortRequest, context: Any) -> port_pb2.Port:
         """Change the fields that the mask names."""
         return await self._standard.update(request)  # type: ignore[no-any-return]
+
+    async def GetPortStatistics(
+        self, request: port_pb2.GetPortStatisticsRequest, context: Any
+    ) -> port_pb2.PortStatistics:
+        """Return the counters of the switch that the port is plugged on."""
+        state = self._api.store.state
+        port = found(state.ports, PortName.parse(request.name))
+        binding = live_binding(state, port)
+        if binding is None:
+            raise Precondition(
+                "NOT_PLUGGED",
+                str(port.name),
+                f"{port.name} is plugged nowhere, so no switch counts its frames",
+            )
+        if self._statistics is None:
+            raise Unavailable("this controller has no switches to ask")
+        counted = await self._statistics.port_statistics(port, binding.host)
+        counted.name, counted.host = str(port.name), str(binding.host)
+        return counted if current_caller().tenant is None else seen_by_tenant(counted)
 
     async def DeletePort(self, request: port_pb2.DeletePortRequest, context: Any) -> Empty:
         """Remove one that nothing depends on."""

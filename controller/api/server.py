@@ -24,6 +24,8 @@ from grpc_reflection.v1alpha import reflection
 
 from cloison.errors import InvalidIntent
 from cloison.v1 import (
+    address_group_pb2,
+    address_group_pb2_grpc,
     host_pb2,
     host_pb2_grpc,
     host_sync_pb2,
@@ -36,6 +38,8 @@ from cloison.v1 import (
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    security_group_pb2,
+    security_group_pb2_grpc,
     subnet_pb2,
     subnet_pb2_grpc,
     tenant_pb2,
@@ -46,14 +50,17 @@ from cloison.v1 import (
     watch_pb2_grpc,
 )
 from controller.api import auth
+from controller.api.address_group import AddressGroupService
 from controller.api.host import HostService
 from controller.api.interceptor import Gate
 from controller.api.network import NetworkService
 from controller.api.plan_service import PlanService, Proof
 from controller.api.port import PortService
 from controller.api.port_binding import PortBindingService
+from controller.api.security_group import SecurityGroupService
 from controller.api.standard import Api
 from controller.api.state_service import StateService
+from controller.api.statistics import StatisticsSource
 from controller.api.subnet import SubnetService
 from controller.api.tenant import TenantService
 from controller.api.tokens import PageTokens
@@ -73,6 +80,8 @@ SERVICES = tuple(
         subnet_pb2,
         port_pb2,
         port_binding_pb2,
+        security_group_pb2,
+        address_group_pb2,
         host_pb2,
         watch_pb2,
         verify_pb2,
@@ -141,6 +150,7 @@ class ApiServer:
         host_sync: host_sync_pb2_grpc.HostSyncServicer | None = None,
         verify: verify_pb2_grpc.VerifyServiceServicer | None = None,
         proof: Proof | None = None,
+        statistics: StatisticsSource | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -152,6 +162,7 @@ class ApiServer:
         tokens = PageTokens(tls.page_token_key if tls else sha256(b"cloison insecure").digest())
         api = Api(store, Views(store.state, tracker), tokens, time.time_ns)
         self._health = health.HealthServicer()
+        port_pb2_grpc.add_PortServiceServicer_to_server(PortService(api, statistics), self._server)
         self._serve(api, tracker, host_sync)
         verify_pb2_grpc.add_VerifyServiceServicer_to_server(
             verify or verify_pb2_grpc.VerifyServiceServicer(), self._server
@@ -167,7 +178,8 @@ class ApiServer:
         tenant_pb2_grpc.add_TenantServiceServicer_to_server(TenantService(api), server)
         network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkService(api), server)
         subnet_pb2_grpc.add_SubnetServiceServicer_to_server(SubnetService(api), server)
-        port_pb2_grpc.add_PortServiceServicer_to_server(PortService(api), server)
+        security_group_pb2_grpc.add_SecurityGroupServiceServicer_to_server(SecurityGroupService(api), server)
+        address_group_pb2_grpc.add_AddressGroupServiceServicer_to_server(AddressGroupService(api), server)
         host_pb2_grpc.add_HostServiceServicer_to_server(HostService(api, tracker), server)
         port_binding_pb2_grpc.add_PortBindingServiceServicer_to_server(PortBindingService(api), server)
         state = StateService(api, tracker, self._config.version)

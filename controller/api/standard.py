@@ -72,10 +72,12 @@ class Standard(Generic[R]):
 
     async def update(self, request: Any) -> Any:
         """Store the changed fields."""
+        return await self.change(request, self._kind.update)
+
+    async def change(self, request: Any, intent: Callable[[State, Any, Stamp], tuple[Txn, R]]) -> Any:
+        """Store what an intent makes of the object that a request names: for methods of one resource only."""
         stamp = self._api.stamp(current_caller())
-        return await self._change(
-            lambda state: self._kind.update(state, request, stamp), request.validate_only
-        )
+        return await self._change(lambda state: intent(state, request, stamp), request.validate_only)
 
     async def delete(self, request: Any, context: Any) -> None:
         """Remove an object and give back what it held; the trailers say at which revision."""

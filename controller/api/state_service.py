@@ -8,7 +8,16 @@ from contextlib import closing
 from typing import Any
 
 from cloison.errors import InvalidIntent, NotFound, Unavailable
-from cloison.names import HostName, NetworkName, PortName, ResourceName, SubnetName, TenantName
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    ResourceName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
 from cloison.v1 import common_pb2, port_pb2, watch_pb2, watch_pb2_grpc
 from controller.api.auth import current_caller
 from controller.api.errors import OutOfRange
@@ -28,6 +37,8 @@ _NAME_TYPES: dict[str, Any] = {
     "subnets": SubnetName,
     "ports": PortName,
     "hosts": HostName,
+    "securityGroups": SecurityGroupName,
+    "addressGroups": AddressGroupName,
 }
 
 
@@ -37,7 +48,7 @@ def parse_name(text: str) -> ResourceName:
     kind = _NAME_TYPES.get(parts[-2]) if len(parts) >= 2 else None
     if kind is None:
         raise InvalidIntent.of(
-            "name", text, "the name of a tenant, network, subnet, port or host, or nothing"
+            "name", text, "the name of a tenant, network, subnet, port, host or group, or nothing"
         )
     name: ResourceName = kind.parse(text, "name")
     return name

@@ -14,10 +14,11 @@ from uuid import UUID
 
 from cloison.addresses import (
     MULTICAST_BIT,
+    WIRE4_PREFIX,
+    WIRE6_PREFIX,
     IpAddress,
     IpNetwork,
     Mac,
-    is_wire_mac,
     parse_mac,
 )
 from cloison.errors import FieldViolation, InvalidIntent
@@ -34,11 +35,22 @@ PAGE_SIZE_MAX, PAGE_SIZE_DEFAULT = 1000, 100
 VIOLATIONS_MAX = 50
 IPV4_PREFIX_LEN_MIN, IPV6_PREFIX_LEN_MIN = 8, 16
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_IFACE_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]{0,126}[A-Za-z0-9])?")
+# Where the local services of each host answer: name service and DHCP, metadata.
+SERVICE_ADDRESSES: tuple[IpAddress, ...] = (
+    IPv4Address("169.254.169.253"),
+    IPv4Address("169.254.169.254"),
+    IPv6Address("fd00:ec2::253"),
+    IPv6Address("fd00:ec2::254"),
+    IPv6Address("fe80::a9fe:a9fd"),
+)
+SERVICE_EXPECTED = "another address: the local services of each host answer at this one"
+DOMAIN_CHARS_MAX = 180
 
+_DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_TOKEN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]{0,126}[A-Za-z0-9])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Ranges no guest may be given: to stacks they mean this host, this link, many hosts, or no address.
-_NEVER: tuple[tuple[IpNetwork, str], ...] = (
+NEVER: tuple[tuple[IpNetwork, str], ...] = (
     (IPv4Network("0.0.0.0/8"), "0.0.0.0/8 means 'this network' (RFC 1122)"),
     (IPv4Network("127.0.0.0/8"), "127.0.0.0/8 is loopback"),
     (IPv4Network("169.254.0.0/16"), "169.254.0.0/16 is link-local"),
@@ -90,11 +102,16 @@ def check_resource_id(check: Checker, value: str, field: str) -> None:
 
 def check_display_name(check: Checker, value: str, field: str) -> None:
     """At most 120 characters on one line."""
+    check_line(check, value, field, DISPLAY_NAME_CHARS_MAX)
+
+
+def check_line(check: Checker, value: str, field: str, chars_max: int) -> None:
+    """At most so many characters on one line."""
     check.that(
-        len(value) <= DISPLAY_NAME_CHARS_MAX and not _CONTROL.search(value),
+        len(value) <= chars_max and not _CONTROL.search(value),
         field,
         value,
-        f"at most {DISPLAY_NAME_CHARS_MAX} characters, no control characters or line breaks",
+        f"at most {chars_max} characters, no control characters or line breaks",
     )
 
 
@@ -158,10 +175,64 @@ def cidr(text: str, field: str) -> IpNetwork:
     least = IPV4_PREFIX_LEN_MIN if network.version == 4 else IPV6_PREFIX_LEN_MIN
     if network.prefixlen < least:
         raise InvalidIntent.of(field, text, f"a prefix length of at least {least}")
-    for never, why in _NEVER:
+    for never, why in NEVER:
         if never.version == network.version and never.overlaps(network):
             raise InvalidIntent.of(field, text, f"a range that guests can use: {why}")
     return network
+
+
+def prefix(text: str, field: str) -> IpNetwork:
+    """Return any range without host bits; an address alone is a range of one. Raises InvalidIntent."""
+    whole = text if "/" in text else f"{text}/{128 if ':' in text else 32}"
+    base, _, length = whole.partition("/")
+    if "%" in text or len(text) > 49 or not (length.isascii() and length.isdecimal() and len(length) <= 3):
+        raise InvalidIntent.of(field, text, _RANGE_EXPECTED)
+    try:
+        network = ip_network(f"{base}/{int(length)}", strict=False)
+    except ValueError as error:
+        raise InvalidIntent.of(field, text, _RANGE_EXPECTED) from error
+    if address(base, field) != network.network_address:
+        raise InvalidIntent.of(field, text, f"no host bits set: {network}")
+    return network
+
+
+_RANGE_EXPECTED = "a range such as 10.0.0.0/24 or 2001:db8::/64, or an address"
+
+
+def unicast(text: str, field: str) -> IpAddress:
+    """Return an address that one machine can have; raises InvalidIntent."""
+    found = address(text, field)
+    if found.is_multicast or found.is_unspecified or found.is_loopback or int(found) == 0xFFFFFFFF:
+        raise InvalidIntent.of(field, text, "the address of one machine: not loopback, multicast or zero")
+    return found
+
+
+def dns_label(text: str, field: str) -> str:
+    """Return one label of a DNS name (RFC 1123, section 2.1), in lower case; raises InvalidIntent."""
+    if not _DNS_LABEL.fullmatch(text):
+        raise InvalidIntent.of(
+            field, text, "1 to 63 characters of a-z, 0-9 and '-', '-' neither first nor last: one label"
+        )
+    return text
+
+
+def dns_domain(text: str, field: str) -> str:
+    """Return a domain name in lower case, without a dot at its end; raises InvalidIntent."""
+    if len(text) > DOMAIN_CHARS_MAX or not all(map(_DNS_LABEL.fullmatch, text.split("."))):
+        raise InvalidIntent.of(
+            field,
+            text,
+            f"a domain such as web.acme.internal: at most {DOMAIN_CHARS_MAX} characters, labels of a-z, 0-9 "
+            "and '-' joined by dots",
+        )
+    return text
+
+
+def plain_text(text: str, field: str, chars_max: int) -> str:
+    """Return text of printable ASCII without blanks, as file names and URLs are; raises InvalidIntent."""
+    if len(text) > chars_max or not all("!" <= char <= "~" for char in text):
+        raise InvalidIntent.of(field, text, f"at most {chars_max} printable ASCII characters without blanks")
+    return text
 
 
 def usable(network: IpNetwork) -> tuple[int, int]:
@@ -186,18 +257,18 @@ def mac(text: str, field: str) -> Mac:
         raise InvalidIntent.of(field, text, "a unicast MAC: the lowest bit of its first byte must be 0")
     if value == 0:
         raise InvalidIntent.of(field, text, "a MAC other than zero")
-    if is_wire_mac(value):
+    if WIRE4_PREFIX <= value >> 32 <= WIRE6_PREFIX:
         raise InvalidIntent.of(
             field,
             text,
-            "a MAC outside 0a:f0:... and 0a:f6:..., which frames carry inside the overlay (wire MACs)",
+            "a MAC outside 0a:f0:... to 0a:f6:..., which frames carry inside the overlay (wire MACs)",
         )
     return value
 
 
-def iface_id(text: str, field: str) -> str:
-    """Return text if it can be an external_ids:iface-id; raises InvalidIntent."""
-    if not _IFACE_ID.fullmatch(text):
+def token(text: str, field: str) -> str:
+    """Return text that can be an external_ids:iface-id, or stand in an HTTP header; raises InvalidIntent."""
+    if not _TOKEN.fullmatch(text):
         raise InvalidIntent.of(
             field,
             text,

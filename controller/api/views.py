@@ -68,7 +68,8 @@ class Views:
         return [condition_message(hide_hosts(c) if tenant_view else c) for c in conditions]
 
     def _fill_network(self, message: network_pb2.Network, network: Network, tenant_view: bool) -> None:
-        message.mtu = overlay_mtu(self._state, network)
+        carried = overlay_mtu(self._state, network)
+        message.mtu = min(carried, network.mtu_limit) if network.mtu_limit and carried else carried
         if not tenant_view:
             message.hosts.extend(map(str, sorted(self._state.bound_hosts(network.name))))
 

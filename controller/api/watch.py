@@ -10,19 +10,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloison.model import (
+    AddressGroup,
     Host,
     Network,
+    PolicyProfile,
     Port,
     PortBinding,
     Reservation,
     Resource,
+    SecurityGroup,
     Stored,
     Subnet,
     Tenant,
     TunnelPort,
 )
 from cloison.names import NetworkName, PortName
-from cloison.v1 import host_pb2, network_pb2, port_binding_pb2, port_pb2, subnet_pb2, tenant_pb2, watch_pb2
+from cloison.v1 import (
+    address_group_pb2,
+    host_pb2,
+    network_pb2,
+    port_binding_pb2,
+    port_pb2,
+    security_group_pb2,
+    subnet_pb2,
+    tenant_pb2,
+    watch_pb2,
+)
 from controller.api.views import Views
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
@@ -34,6 +47,8 @@ _FIELDS: dict[type, tuple[str, type[Any]]] = {
     Port: ("port", port_pb2.Port),
     PortBinding: ("port_binding", port_binding_pb2.PortBinding),
     Host: ("host", host_pb2.Host),
+    SecurityGroup: ("security_group", security_group_pb2.SecurityGroup),
+    AddressGroup: ("address_group", address_group_pb2.AddressGroup),
 }
 
 
@@ -46,7 +61,7 @@ class Scope:
 
     def includes(self, stored: Stored) -> bool:
         """Tell whether an object is to be sent at all."""
-        if isinstance(stored, Reservation | TunnelPort):
+        if isinstance(stored, Reservation | TunnelPort | PolicyProfile):
             return False
         if isinstance(stored, PortBinding):
             return not self.tenant_view and self.includes_tenant(stored.port.tenant)
@@ -95,6 +110,8 @@ class Events:
         tables: tuple[Any, ...] = (
             state.tenants,
             state.hosts,
+            state.address_groups,
+            state.security_groups,
             state.networks,
             state.subnets,
             state.ports,
@@ -112,7 +129,7 @@ class Events:
                 moved[stored.port.parent] = None
             if not self._scope.includes(stored):
                 continue
-            assert not isinstance(stored, Reservation | TunnelPort)
+            assert not isinstance(stored, Reservation | TunnelPort | PolicyProfile)
             yield self.upsert(stored, revision) if change.new is not None else self._delete(stored, revision)
             sent = True
         # A network's hosts and MTU follow from where its ports are plugged.

@@ -21,6 +21,7 @@ def make_group(resource: Resource) -> click.Group:
     group = click.Group(resource.noun, help=resource.help)
     group.add_command(_list(resource))
     group.add_command(_get(resource))
+    group.add_command(_get(resource, "show", hidden=True))
     if resource.writable:
         group.add_command(_create(resource))
         group.add_command(_update(resource))
@@ -31,7 +32,7 @@ def make_group(resource: Resource) -> click.Group:
 # -- options ---------------------------------------------------------------------------------------
 
 
-def _scoped(resource: Resource) -> Callable[[F], F]:
+def scoped(resource: Resource) -> Callable[[F], F]:
     """Add an option for each parent."""
 
     def decorate(function: F) -> F:
@@ -64,6 +65,7 @@ def _with_fields(resource: Resource, *, update: bool) -> Callable[[F], F]:
                 help=field.help,
                 multiple=field.multiple,
                 is_flag=field.is_flag,
+                type=field.type,
                 default=None,
                 required=field.required and not update,
                 shell_complete=completion.names_of(field.flags[0].lstrip("-")),
@@ -75,11 +77,14 @@ def _with_fields(resource: Resource, *, update: bool) -> Callable[[F], F]:
     return decorate
 
 
-_dry_run = click.option("--dry-run", is_flag=True, help="Show what it would do, everywhere; change nothing.")
-_etag = click.option("--etag", default="", help="Only if it still has this etag.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what it would do, everywhere; change nothing."
+)
+etag_option = click.option("--etag", default="", help="Only if it still has this etag.")
 
 
-def _scope_of(values: dict[str, Any]) -> dict[str, str | None]:
+def scope_of(values: dict[str, Any]) -> dict[str, str | None]:
+    """Return the parents that were given, or that the context gives."""
     tenant = values.get("tenant") or session.current().context.tenant or None
     return {"tenant": tenant, "network": values.get("network")}
 
@@ -119,10 +124,10 @@ def _request(resource: Resource, verb: str) -> Any:
 
 def _list(resource: Resource) -> click.Command:
     @click.command("list", help=f"List {resource.noun}s; without a parent, all that you may see.")
-    @_scoped(resource)
+    @scoped(resource)
     @output.option
     def command(output: str, **values: Any) -> None:
-        found = list(all_of(resource, _scope_of(values)))
+        found = list(all_of(resource, scope_of(values)))
         _show_many(resource, found, output)
 
     return command
@@ -145,13 +150,13 @@ def all_of(resource: Resource, scope: dict[str, str | None], timeout_s: float = 
         request.page_token = answer.next_page_token
 
 
-def _get(resource: Resource) -> click.Command:
-    @click.command("get", help=f"Show one {resource.noun}, by its name or full name.")
+def _get(resource: Resource, verb: str = "get", *, hidden: bool = False) -> click.Command:
+    @click.command(verb, help=f"Show one {resource.noun}, by its name or full name.", hidden=hidden)
     @_named(resource)
-    @_scoped(resource)
+    @scoped(resource)
     @output.option
     def command(name: str, output: str, **values: Any) -> None:
-        _show_one(_fetch(resource, _name(resource, name, values)), output)
+        _show_one(fetch(resource, name_of(resource, name, values)), output)
 
     return command
 
@@ -160,28 +165,32 @@ def _show_one(message: Any, how: str) -> None:
     output.one(message, how)
 
 
-def _name(resource: Resource, name: str, values: dict[str, Any]) -> str:
+def name_of(resource: Resource, name: str, values: dict[str, Any]) -> str:
+    """Return the full name of what was named on the command line."""
     noun = "port" if resource.suffix else resource.noun
     return (
-        full_name(noun, resource.parents, name, _scope_of(values)).removesuffix(resource.suffix)
+        full_name(noun, resource.parents, name, scope_of(values)).removesuffix(resource.suffix)
         + resource.suffix
     )
 
 
-def _fetch(resource: Resource, name: str) -> Any:
+def fetch(resource: Resource, name: str) -> Any:
+    """Return one resource as it is now."""
     return session.current().call(_method(resource, "Get"), _request(resource, "Get")(name=name))
 
 
 def _create(resource: Resource) -> click.Command:
-    @click.command("create", help=f"Create a {resource.noun}.")
+    article = "an" if resource.noun[0] in "aeiou" else "a"
+
+    @click.command("create", help=f"Create {article} {resource.noun}.")
     @_named(resource)
-    @_scoped(resource)
+    @scoped(resource)
     @_with_fields(resource, update=False)
     @realized.options
-    @_dry_run
+    @dry_run_option
     @output.option
     def command(name: str, labels: tuple[str, ...], dry_run: bool, output: str, **values: Any) -> None:
-        parent, resource_id = split_parent(_name(resource, name, values))
+        parent, resource_id = split_parent(name_of(resource, name, values))
         request = _request(resource, "Create")(request_id=str(uuid4()))
         setattr(request, f"{resource.field}_id", resource_id)
         if resource.parents:
@@ -205,22 +214,23 @@ def _change(
     made = session.current().call(_method(resource, verb), request)
     if values["wait"]:
         realized.wait(made.name, made.revision, values["timeout"])
-        made = _fetch(resource, made.name)
+        made = fetch(resource, made.name)
     _show_one(made, how) if how != "table" else _show_many(resource, [made], how)
 
 
 def _update(resource: Resource) -> click.Command:
+    article = "an" if resource.noun[0] in "aeiou" else "a"
     clearable = sorted({f.field for f in resource.fields if f.on_update} | {"labels"})
 
-    @click.command("update", help=f"Change a {resource.noun}: only what is given here.")
+    @click.command("update", help=f"Change {article} {resource.noun}: only what is given here.")
     @_named(resource)
-    @_scoped(resource)
+    @scoped(resource)
     @_with_fields(resource, update=True)
     @click.option("--remove-label", "removed", multiple=True, metavar="KEY", help="Drop a label; repeatable.")
     @click.option("--clear", multiple=True, type=click.Choice(clearable), help="Empty a field; repeatable.")
-    @_etag
+    @etag_option
     @realized.options
-    @_dry_run
+    @dry_run_option
     @output.option
     def command(
         name: str,
@@ -232,14 +242,14 @@ def _update(resource: Resource) -> click.Command:
         output: str,
         **values: Any,
     ) -> None:
-        full = _name(resource, name, values)
+        full = name_of(resource, name, values)
         request = _request(resource, "Update")()
         message = getattr(request, resource.field)
         message.name, message.etag = full, etag
         paths = set(clear) | _apply(resource, message, values, split_parent(full)[0])
         if labels or removed:
             _change_labels(
-                _fetch(resource, full), message, _labels(labels), removed, keep="labels" not in clear
+                fetch(resource, full), message, _labels(labels), removed, keep="labels" not in clear
             )
             paths.add("labels")
         if not paths:
@@ -264,14 +274,14 @@ def _delete(resource: Resource) -> click.Command:
     @click.argument(
         "names", metavar="NAME...", nargs=-1, required=True, shell_complete=completion.names_of(resource.noun)
     )
-    @_scoped(resource)
-    @_etag
+    @scoped(resource)
+    @etag_option
     @realized.options
-    @_dry_run
+    @dry_run_option
     @output.option
     def command(names: tuple[str, ...], etag: str, dry_run: bool, output: str, **values: Any) -> None:
         gone: dict[str, int] = {}
-        full_names = [_name(resource, name, values) for name in names]
+        full_names = [name_of(resource, name, values) for name in names]
         requests = [_request(resource, "Delete")(name=full, etag=etag) for full in full_names]
         if dry_run:
             plan_commands.dry_run(requests, output)

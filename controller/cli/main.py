@@ -23,7 +23,9 @@ from controller.cli import (  # noqa: E402
     context_commands,
     contexts,
     plan_commands,
+    port_commands,
     resources,
+    rule_commands,
     state_commands,
     verify_commands,
 )
@@ -45,7 +47,7 @@ from controller.cli.session import Session  # noqa: E402
 @click.version_option(package_name="cloison", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, context_name: str | None) -> None:
-    """Keep the tenants of a cloud apart: tenants, networks, subnets, ports, hosts."""
+    """Keep the tenants of a cloud apart: tenants, networks, ports, security groups, hosts."""
     ctx.obj = Session(context_name)
     ctx.call_on_close(ctx.obj.close)
 
@@ -60,7 +62,12 @@ def completion_script(shell: str) -> None:
 
 
 for _resource in resources.ALL.values():
-    cli.add_command(commands.make_group(_resource))
+    _group = commands.make_group(_resource)
+    if _resource is resources.SECURITY_GROUP:
+        _group.add_command(rule_commands.rule)
+    elif _resource is resources.PORT:
+        _group.add_command(port_commands.stats)
+    cli.add_command(_group)
 for _command in (
     context_commands.context,
     state_commands.status,

@@ -1,4 +1,4 @@
-"""Tenants as YAML: documents of kind Tenant, Network, Subnet and Port, in a flat form. Calls nobody.
+"""Tenants as YAML: a document for each resource, in a flat form. Calls nobody.
 
 Every value is text until a field says what it is: YAML would take 52:54:00:12:34:56 for a number and a label
 `no` for a truth. What is wrong is told with file, document and field; also what the controller finds wrong.
@@ -17,7 +17,8 @@ import yaml
 
 from cloison.v1 import plan_pb2
 from controller.cli.failures import Exit, Failure
-from controller.cli.manifest_fields import FIELDS, PARENTS, Wrong, text_of, yaml_field
+from controller.cli.manifest_fields import FIELDS, PARENTS, PLURALS, yaml_field
+from controller.cli.manifest_values import Wrong, text_of
 
 STDIN = Path("-")
 _SUFFIXES = (".yaml", ".yml")
@@ -202,7 +203,7 @@ class _Maker:
                 raise Wrong("name", f"each tenant once: {self.manifest.places[place].where} has it")
             self.manifest.unnamed.pop(index)
             return desired[index].tenant, place
-        plural = f"{kind.lower()}s"
+        plural = PLURALS[kind]
         messages = getattr(desired[index], plural)
         return messages.add(), f"desired[{index}].{plural}[{len(messages) - 1}]"
 
@@ -213,5 +214,7 @@ def _full_name(kind: str, tenant: str, network: str, name: str) -> str:
             return f"tenants/{tenant}"
         case "Network":
             return f"tenants/{tenant}/networks/{name}"
+        case "SecurityGroup" | "AddressGroup":
+            return f"tenants/{tenant}/{kind[0].lower()}{kind[1:]}s/{name}"
         case _:
             return f"tenants/{tenant}/networks/{network}/{kind.lower()}s/{name}"

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-PLURALS = {"tenant": "tenants", "network": "networks", "subnet": "subnets", "port": "ports", "host": "hosts"}
+PLURALS = {
+    "tenant": "tenants",
+    "network": "networks",
+    "subnet": "subnets",
+    "port": "ports",
+    "host": "hosts",
+    "security-group": "securityGroups",
+    "address-group": "addressGroups",
+}
 Scope = Mapping[str, str | None]
 
 

@@ -20,7 +20,14 @@ from controller.cli.manifest_fields import document_of
 F = TypeVar("F", bound=Callable[..., Any])
 PLAN_TIMEOUT_S = 120.0
 _FORMAT = "cloison plan 1"
-_KINDS = {"tenant": "Tenant", "network": "Network", "subnet": "Subnet", "port": "Port"}
+_KINDS = {
+    "tenant": "Tenant",
+    "address_group": "AddressGroup",
+    "security_group": "SecurityGroup",
+    "network": "Network",
+    "subnet": "Subnet",
+    "port": "Port",
+}
 
 
 def _stub() -> plan_pb2_grpc.PlanServiceStub:
@@ -123,8 +130,8 @@ def dry_run(requests: Sequence[Any], how: str) -> None:
     wanted = plan_pb2.PlanRequest()
     for request in requests:
         words = type(request).__name__.removesuffix("Request")
-        verb = next(verb for verb in ("Create", "Update", "Delete") if words.startswith(verb))
-        field = f"{verb}_{words.removeprefix(verb)}".lower()
+        # CreateSecurityGroup -> create_security_group
+        field = re.sub(r"(?<!^)(?=[A-Z])", "_", words).lower()
         wanted.operations.append(plan_pb2.Operation(**{field: request}))
     click.echo("dry run: nothing was changed; this is what would be", err=True)
     # An error is told as without --dry-run, where the request is not part of a larger one.

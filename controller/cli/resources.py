@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from cloison.v1 import (
+    address_group_pb2,
+    address_group_pb2_grpc,
     host_pb2,
     host_pb2_grpc,
     network_pb2,
@@ -20,35 +20,23 @@ from cloison.v1 import (
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    security_group_pb2,
+    security_group_pb2_grpc,
     subnet_pb2,
     subnet_pb2_grpc,
     tenant_pb2,
     tenant_pb2_grpc,
 )
+from controller.cli.fields import (
+    ADDRESS_GROUP_FIELDS,
+    DISPLAY_NAME,
+    NETWORK_FIELDS,
+    PORT_FIELDS,
+    SUBNET_FIELDS,
+    Field,
+)
 from controller.cli.names import id_at, split_parent
 from controller.cli.output import Column
-
-# Sets a field of the message from the option's value; parent is the full name of the message's parent.
-Apply = Callable[[Any, Any, str], None]
-
-
-@dataclass(frozen=True)
-class Field:
-    """An option of create and update, and the field of the message that it sets."""
-
-    flags: tuple[str, ...]
-    field: str
-    help: str
-    apply: Apply
-    multiple: bool = False
-    is_flag: bool = False
-    on_update: bool = True
-    required: bool = False
-
-    @property
-    def parameter(self) -> str:
-        """The name under which click passes the value."""
-        return "opt_" + self.flags[0].split("/")[0].lstrip("-").replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -79,74 +67,6 @@ class Resource:
         return f"{self.field}s"
 
 
-def _plain(field: str) -> Apply:
-    def apply(message: Any, value: Any, parent: str) -> None:
-        setattr(message, field, value)
-
-    return apply
-
-
-def _pools(message: Any, values: Sequence[str], parent: str) -> None:
-    for value in values:
-        start, dash, end = value.partition("-")
-        if not dash:
-            raise click.BadParameter(
-                f"{value!r} is not FIRST-LAST, such as 10.0.0.10-10.0.0.99", param_hint="--pool"
-            )
-        message.allocation_pools.add(start=start.strip(), end=end.strip())
-
-
-def _addresses(message: Any, values: Sequence[str], parent: str) -> None:
-    for value in values:
-        message.fixed_ips.add(ip_address=value)
-
-
-def _subnets(message: Any, values: Sequence[str], parent: str) -> None:
-    for value in values:
-        message.fixed_ips.add(subnet=value if "/" in value else f"{parent}/subnets/{value}")
-
-
-def _hosts(message: Any, values: Sequence[str], parent: str) -> None:
-    message.requested_hosts.extend(v if v.startswith("hosts/") else f"hosts/{v}" for v in values)
-
-
-DISPLAY_NAME = Field(("--display-name",), "display_name", "A name for people.", _plain("display_name"))
-
-_SUBNET_FIELDS = (
-    Field(
-        ("--cidr",),
-        "cidr",
-        "The range: 10.0.0.0/24, 2001:db8::/64.",
-        _plain("cidr"),
-        on_update=False,
-        required=True,
-    ),
-    Field(("--gateway",), "gateway_ip", "The gateway's address.  [default: the first]", _plain("gateway_ip")),
-    Field(("--no-gateway",), "no_gateway", "Have no gateway.", _plain("no_gateway"), is_flag=True),
-    Field(
-        ("--pool",), "allocation_pools", "FIRST-LAST of what is given out; repeatable.", _pools, multiple=True
-    ),
-)
-_PORT_FIELDS = (
-    Field(("--mac",), "mac_address", "The MAC.  [default: one is chosen]", _plain("mac_address")),
-    Field(
-        ("--ip",), "fixed_ips", "An address; repeatable.  [default: one a family]", _addresses, multiple=True
-    ),
-    Field(("--subnet",), "fixed_ips", "Any address of this subnet; repeatable.", _subnets, multiple=True),
-    Field(("--host",), "requested_hosts", "Where it may be plugged; repeatable.", _hosts, multiple=True),
-    Field(
-        ("--disabled/--enabled",), "disabled", "Neither sends nor receives.", _plain("disabled"), is_flag=True
-    ),
-    Field(
-        ("--iface-id",),
-        "iface_id",
-        "What external_ids:iface-id holds.  [default: the uid]",
-        _plain("iface_id"),
-        on_update=False,
-    ),
-)
-
-
 def _id(message: Any) -> str:
     return split_parent(message.name)[1]
 
@@ -166,6 +86,12 @@ def _yes(value: bool) -> str:
 def _port_state(message: Any) -> str:
     state: str = port_pb2.Port.State.Name(message.state)
     return state if not message.disabled else f"{state} (disabled)"
+
+
+def _groups(message: Any) -> str:
+    if message.no_port_security:
+        return "(no port security)"
+    return " ".join(name.rpartition("/")[2] for name in message.security_groups) or "(none)"
 
 
 _TENANT: Column = ("TENANT", _part("tenant"))
@@ -196,7 +122,7 @@ NETWORK = Resource(
         ("LABELS", _labels),
     ),
     "Layer-2 segments of tenants.",
-    (DISPLAY_NAME,),
+    (DISPLAY_NAME, *NETWORK_FIELDS),
 )
 SUBNET = Resource(
     "subnet",
@@ -213,7 +139,7 @@ SUBNET = Resource(
         ("POOLS", lambda m: " ".join(f"{p.start}-{p.end}" for p in m.allocation_pools)),
     ),
     "Address ranges of networks.",
-    (DISPLAY_NAME, *_SUBNET_FIELDS),
+    (DISPLAY_NAME, *SUBNET_FIELDS),
 )
 PORT = Resource(
     "port",
@@ -228,11 +154,12 @@ PORT = Resource(
         ("STATE", _port_state),
         ("MAC", lambda m: m.mac_address),
         ("ADDRESSES", lambda m: " ".join(f.ip_address for f in m.fixed_ips) or "-"),
+        ("GROUPS", _groups),
         ("HOST", lambda m: m.host.removeprefix("hosts/") or "-"),
         ("REQUESTED", lambda m: " ".join(h.removeprefix("hosts/") for h in m.requested_hosts) or "-"),
     ),
     "Where workloads attach to networks.",
-    (DISPLAY_NAME, *_PORT_FIELDS),
+    (DISPLAY_NAME, *PORT_FIELDS),
 )
 HOST = Resource(
     "host",
@@ -273,4 +200,39 @@ BINDING = Resource(
     field_name="port_binding",
     suffix="/binding",
 )
-ALL: Mapping[str, Resource] = {r.noun: r for r in (TENANT, NETWORK, SUBNET, PORT, HOST, BINDING)}
+SECURITY_GROUP = Resource(
+    "security-group",
+    "SecurityGroup",
+    security_group_pb2,
+    security_group_pb2_grpc.SecurityGroupServiceStub,
+    ("tenant",),
+    (
+        _TENANT,
+        ("GROUP", _id),
+        ("RULES", lambda m: len(m.rules)),
+        ("DISPLAY NAME", lambda m: m.display_name),
+        ("LABELS", _labels),
+    ),
+    "Who may open which connections from and to ports.",
+    (DISPLAY_NAME,),
+    field_name="security_group",
+)
+ADDRESS_GROUP = Resource(
+    "address-group",
+    "AddressGroup",
+    address_group_pb2,
+    address_group_pb2_grpc.AddressGroupServiceStub,
+    ("tenant",),
+    (
+        _TENANT,
+        ("GROUP", _id),
+        ("PREFIXES", lambda m: " ".join(m.prefixes) or "-"),
+        ("DISPLAY NAME", lambda m: m.display_name),
+    ),
+    "Ranges under one name, for rules of security groups.",
+    (DISPLAY_NAME, *ADDRESS_GROUP_FIELDS),
+    field_name="address_group",
+)
+ALL: Mapping[str, Resource] = {
+    r.noun: r for r in (TENANT, NETWORK, SUBNET, PORT, SECURITY_GROUP, ADDRESS_GROUP, HOST, BINDING)
+}

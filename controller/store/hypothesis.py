@@ -29,13 +29,14 @@ class Hypothesis:
         # not come true; nothing that is written holds it, and no comparison with it reaches etcd.
         self.revision = Revision(before.revision + 1)
         self._combination = Combination(self.revision)
-        self._touched: dict[StoredKey, None] = {}
+        # By the key in etcd: the keys of a tenant and a host, or of a network and a group, may be equal.
+        self._touched: dict[str, StoredKey] = {}
 
     def carry_out(self, txn: Txn) -> None:
         """Do what a transaction that was made on `after` would do."""
         events = list(self._events(txn))
         self._combination.add(txn)
-        self._touched.update((event.key, None) for event in events)
+        self._touched.update((keys.locate(event.key), event.key) for event in events)
         self.after.apply(self.revision, events)
 
     @property
@@ -46,7 +47,7 @@ class Hypothesis:
     @property
     def changes(self) -> tuple[Change, ...]:
         """What is not as before."""
-        changes = (Change(self.before.lookup(key), self.after.lookup(key)) for key in self._touched)
+        changes = (Change(self.before.lookup(key), self.after.lookup(key)) for key in self._touched.values())
         return tuple(change for change in changes if change.old != change.new)
 
     def _events(self, txn: Txn) -> Iterator[Event]:

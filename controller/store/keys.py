@@ -1,6 +1,8 @@
 """The key schema: what lies where in etcd. The only module that makes or reads a key. Pure.
 
     /cloison/v1/ tenants/{t}  networks/{t}/{n}  subnets/{t}/{n}/{s}  ports/{t}/{n}/{p}  hosts/{h}
+                 securitygroups/{t}/{g}         addressgroups/{t}/{g}
+                 profiles/{t}/{number}          a distinct set of security groups that ports have
                  bindings/{t}/{n}/{p}/{h}       tunnelports/{h}/{vni}
                  alloc/KIND/[SCOPE/]VALUE       an identifier that is taken, or waits to be free again
                  refs/{referred}/{referrer}     empty value; keeps the referred from being deleted
@@ -14,7 +16,9 @@ for 'ip': 10.0.0.1 and ::a00:1 are the same number).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,18 +27,23 @@ from urllib.parse import quote
 from cloison.addresses import IpAddress
 from cloison.errors import InvalidIntent
 from cloison.model import (
-    Host,
-    Network,
-    Port,
+    PolicyProfile,
     PortBinding,
     Reservation,
     Stored,
-    Subnet,
-    Tenant,
     TunnelPort,
     Vni,
 )
-from cloison.names import HostName, NetworkName, PortName, ResourceName, SubnetName, TenantName
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    ResourceName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
 
 PREFIX = "/cloison/v1/"
 EPOCH = f"{PREFIX}epoch"
@@ -44,11 +53,17 @@ _REFS = f"{PREFIX}refs/"
 
 TENANT_NUMBER_SCOPE = "tenant-number"
 PORT_NUMBER_SCOPE = "port-number"
+PROFILE_NUMBER_SCOPE = "profile-number"
+GROUP_NUMBER_SCOPE = "group-number"
 VNI_SCOPE = "vni"
 IFACE_SCOPE = "iface"
 VTEP_SCOPE = "vtep"
 DPID_SCOPE = "dpid"
-_HEX_DIGITS = {"mac": 12, "wire6": 8, DPID_SCOPE: 16}
+_PROFILE_KIND = "profile"
+_HEX_DIGITS = {"mac": 12, "wire6": 8, DPID_SCOPE: 16, _PROFILE_KIND: 64}
+_DECIMAL = frozenset(
+    {VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE, PROFILE_NUMBER_SCOPE, GROUP_NUMBER_SCOPE}
+)
 
 
 class BindingKey(NamedTuple):
@@ -65,8 +80,20 @@ class TunnelPortKey(NamedTuple):
     vni: Vni
 
 
-# A str is a reservation key.
-StoredKey = ResourceName | BindingKey | TunnelPortKey | str
+class ProfileKey(NamedTuple):
+    """What a policy profile is found under; as text, what references name it by."""
+
+    tenant: TenantName
+    number: int
+
+    def __str__(self) -> str:
+        return f"profiles/{self.tenant.tenant}/{self.number}"
+
+
+# A str is a reservation key. Keys of different kinds may be equal as tuples: see locate() for a unique one.
+StoredKey = ResourceName | BindingKey | TunnelPortKey | ProfileKey | str
+# What can refer to others, and be referred to.
+Referable = ResourceName | ProfileKey
 
 
 def range_end(prefix: str) -> str:
@@ -86,6 +113,10 @@ def resource_key(name: ResourceName) -> str:
             return f"{PREFIX}ports/{tenant}/{network}/{port}"
         case SubnetName(tenant, network, subnet):
             return f"{PREFIX}subnets/{tenant}/{network}/{subnet}"
+        case SecurityGroupName(tenant, group):
+            return f"{PREFIX}securitygroups/{tenant}/{group}"
+        case AddressGroupName(tenant, group):
+            return f"{PREFIX}addressgroups/{tenant}/{group}"
         case NetworkName(tenant, network):
             return f"{PREFIX}networks/{tenant}/{network}"
         case TenantName(tenant):
@@ -104,12 +135,17 @@ def tunnel_port_key(host: HostName, vni: int) -> str:
     return f"{PREFIX}tunnelports/{host.host}/{vni}"
 
 
+def profile_key(profile: ProfileKey) -> str:
+    """Return the key of a policy profile."""
+    return f"{PREFIX}{profile}"
+
+
 def allocation_key(reservation_key: str) -> str:
     """Return the key of a reservation."""
     return _ALLOC + reservation_key
 
 
-def reference_key(referred: ResourceName, referrer: ResourceName) -> str:
+def reference_key(referred: Referable, referrer: Referable) -> str:
     """Return the key that says: referrer needs referred."""
     return f"{_REFS}{referred}/{referrer}"
 
@@ -123,21 +159,15 @@ def stored_key(stored: Stored) -> StoredKey:
             return BindingKey(stored.port, stored.host)
         case TunnelPort():
             return TunnelPortKey(stored.host, stored.vni)
-        case Tenant() | Network() | Subnet() | Port() | Host():
+        case PolicyProfile():
+            return ProfileKey(stored.tenant, stored.number)
+        case _:
             return stored.name
 
 
 def key_of(stored: Stored) -> str:
     """Return the key of a stored object in etcd."""
-    match stored:
-        case Reservation():
-            return _ALLOC + stored.key
-        case PortBinding():
-            return binding_key(stored.port, stored.host)
-        case TunnelPort():
-            return tunnel_port_key(stored.host, stored.vni)
-        case Tenant() | Network() | Subnet() | Port() | Host():
-            return resource_key(stored.name)
+    return locate(stored_key(stored))
 
 
 # -- prefixes: what is in the way of a delete ------------------------------------------------------
@@ -149,9 +179,15 @@ def child_prefixes(name: ResourceName) -> tuple[str, ...]:
         case NetworkName(tenant, network):
             return (f"{PREFIX}subnets/{tenant}/{network}/", f"{PREFIX}ports/{tenant}/{network}/")
         case TenantName(tenant):
-            return (f"{PREFIX}networks/{tenant}/",)
-        case PortName() | SubnetName() | HostName():
+            kinds = ("networks", "securitygroups", "addressgroups", "profiles")
+            return tuple(f"{PREFIX}{kind}/{tenant}/" for kind in kinds)
+        case _:
             return ()
+
+
+def group_prefixes(tenant: TenantName) -> tuple[str, ...]:
+    """Return the prefixes under which lie the security and address groups of a tenant."""
+    return tuple(f"{PREFIX}{kind}/{tenant.tenant}/" for kind in ("securitygroups", "addressgroups"))
 
 
 def report_prefixes(name: ResourceName) -> tuple[str, ...]:
@@ -171,8 +207,8 @@ def report_owner(prefix: str) -> PortName | HostName:
     return PortName(*parts[1:]) if parts[0] == "bindings" else HostName(*parts[1:])
 
 
-def reference_prefix(referred: ResourceName) -> str:
-    """Return the prefix of the references to a subnet or host (they have no children with references)."""
+def reference_prefix(referred: Referable) -> str:
+    """Return the prefix of the references to something; of a tenant, to anything of it that has a name."""
     return f"{_REFS}{referred}/"
 
 
@@ -192,6 +228,22 @@ def port_number(number: int) -> str:
 def vni(number: int) -> str:
     """Reservation key of a VXLAN network identifier."""
     return f"{VNI_SCOPE}/{number}"
+
+
+def profile_number(number: int) -> str:
+    """Reservation key of a policy profile's number."""
+    return f"{PROFILE_NUMBER_SCOPE}/{number}"
+
+
+def group_number(number: int) -> str:
+    """Reservation key of a security group's short number."""
+    return f"{GROUP_NUMBER_SCOPE}/{number}"
+
+
+def profile(tenant: TenantName, groups: Iterable[SecurityGroupName]) -> str:
+    """Reservation key of a set of security groups: no two profiles of a tenant are of the same set."""
+    digest = sha256("\n".join(sorted(map(str, groups))).encode())
+    return f"{_PROFILE_KIND}/{tenant.tenant}/{digest.hexdigest()}"
 
 
 def mac(network: NetworkName, address: int) -> str:
@@ -255,7 +307,7 @@ def split_reservation(key: str) -> tuple[str, int | str]:
             found: tuple[str, int | str] = f"ip{address.version}{scope[2:]}", int(address)
         elif len(last) == _HEX_DIGITS.get(kind):
             found = scope, int(last, 16)
-        elif kind in (VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE) and last.isdecimal():
+        elif kind in _DECIMAL and last.isdecimal():
             found = scope, int(last)
         elif kind in (IFACE_SCOPE, VTEP_SCOPE) and last:
             found = scope, last
@@ -282,6 +334,8 @@ def join_reservation(scope: str, number: int | str) -> str:
             return f"{scope}/{number:08x}"
         case "dpid":
             return f"{scope}/{number:016x}"
+        case "profile":
+            return f"{scope}/{number:064x}"
         case _:
             return f"{scope}/{number}"
 
@@ -319,6 +373,12 @@ def parse(key: str) -> StoredKey:
         case ["bindings", tenant, network, port, host]:
             name = PortName.parse(f"tenants/{tenant}/networks/{network}/ports/{port}", "key")
             return BindingKey(name, HostName.parse(f"hosts/{host}", "key"))
+        case ["securitygroups", tenant, group]:
+            return SecurityGroupName.parse(f"tenants/{tenant}/securityGroups/{group}", "key")
+        case ["addressgroups", tenant, group]:
+            return AddressGroupName.parse(f"tenants/{tenant}/addressGroups/{group}", "key")
+        case ["profiles", tenant, number] if number.isdecimal() and str(int(number)) == number:
+            return ProfileKey(TenantName.parse(f"tenants/{tenant}", "key"), int(number))
         case ["tunnelports", host, number] if number.isdecimal() and str(int(number)) == number:
             return TunnelPortKey(HostName.parse(f"hosts/{host}", "key"), Vni(int(number)))
     raise InvalidIntent.of("key", key, "a key of this schema")
@@ -334,10 +394,24 @@ def reservation_part(key: str) -> str:
     return key.removeprefix(_ALLOC)
 
 
+_OF_TENANTS = frozenset(
+    {
+        "tenants",
+        "networks",
+        "subnets",
+        "ports",
+        "bindings",
+        "securitygroups",
+        "addressgroups",
+        "profiles",
+    }
+)
+
+
 def tenant_of(key: str) -> str:
     """Return the tenant a key belongs to, for logs; empty if it belongs to none."""
     parts = key.removeprefix(PREFIX).split("/")
-    if parts[0] in ("tenants", "networks", "subnets", "ports", "bindings") and len(parts) > 1:
+    if parts[0] in _OF_TENANTS and len(parts) > 1:
         return parts[1]
     if parts[0] == "alloc" and len(parts) > 4:
         return parts[2]
@@ -353,6 +427,8 @@ def locate(key: StoredKey) -> str:
             return binding_key(port, host)
         case TunnelPortKey(host, number):
             return tunnel_port_key(host, number)
+        case ProfileKey():
+            return profile_key(key)
         case _:
             return resource_key(key)
 

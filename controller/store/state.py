@@ -9,35 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from cloison.addresses import IpAddress
 from cloison.model import (
+    AddressGroup,
     Host,
     Network,
+    PolicyProfile,
     Port,
     PortBinding,
     Reservation,
     Resource,
     Revision,
+    SecurityGroup,
     Stored,
     Subnet,
     Tenant,
     TunnelPort,
     Vni,
 )
-from cloison.names import HostName, NetworkName, PortName, ResourceName, SubnetName, TenantName
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    ResourceName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
 from controller.store.changes import Change, Event, RevisionChanges
-from controller.store.keys import BindingKey, StoredKey, TunnelPortKey
+from controller.store.indexes import Index, copied, link, link_few, only, tally
+from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey
 from controller.store.layers import Layer, Layers
 from controller.store.reservations import Reservations
 
-K = TypeVar("K")
-M = TypeVar("M")
-V = TypeVar("V")
-
-
-Index = MutableMapping[K, MutableMapping[M, V]]
 _INDEXES = frozenset(
     {
         "_networks_of",
@@ -48,24 +55,16 @@ _INDEXES = frozenset(
         "_bindings_on",
         "_tunnel_ports_on",
         "_span",
+        "_tenant_span",
+        "_groups_of",
+        "_address_groups_of",
+        "_profiles_of",
+        "_ports_with_profile",
+        "_profiles_with",
+        "_groups_naming",
+        "_groups_naming_addresses",
     }
 )
-
-
-def _deep(index: Index[K, M, V]) -> dict[K, dict[M, V]]:
-    return {key: dict(members) for key, members in index.items()}
-
-
-def _add(index: Index[K, M, V], key: K, member: M, value: V) -> None:
-    index.setdefault(key, {})[member] = value
-
-
-def _discard(index: Index[K, M, V], key: K, member: M) -> None:
-    members = index.get(key)
-    if members is not None:
-        members.pop(member, None)
-        if not members:
-            del index[key]
 
 
 class State:
@@ -80,6 +79,9 @@ class State:
         self._hosts: MutableMapping[HostName, Host] = {}
         self._bindings: MutableMapping[tuple[PortName, HostName], PortBinding] = {}
         self._tunnel_ports: MutableMapping[tuple[HostName, Vni], TunnelPort] = {}
+        self._security_groups: MutableMapping[SecurityGroupName, SecurityGroup] = {}
+        self._address_groups: MutableMapping[AddressGroupName, AddressGroup] = {}
+        self._profile_records: MutableMapping[ProfileKey, PolicyProfile] = {}
         self._reservations = Reservations()
         self._networks_of: Index[TenantName, NetworkName, Network] = {}
         self._subnets_of: Index[NetworkName, SubnetName, Subnet] = {}
@@ -95,6 +97,18 @@ class State:
         self._host_by_vtep: MutableMapping[IpAddress, tuple[Host, ...]] = {}
         # How many bound ports make a host part of a network's span.
         self._span: Index[NetworkName, HostName, int] = {}
+        self._tenant_span: Index[TenantName, HostName, int] = {}
+        self._groups_of: Index[TenantName, SecurityGroupName, SecurityGroup] = {}
+        self._address_groups_of: Index[TenantName, AddressGroupName, AddressGroup] = {}
+        self._profiles_of: Index[TenantName, int, PolicyProfile] = {}
+        self._profiles: MutableMapping[int, PolicyProfile] = {}
+        self._profiles_by_set: MutableMapping[
+            tuple[TenantName, frozenset[SecurityGroupName]], tuple[PolicyProfile, ...]
+        ] = {}
+        self._ports_with_profile: Index[int, PortName, Port] = {}
+        self._profiles_with: Index[SecurityGroupName, int, PolicyProfile] = {}
+        self._groups_naming: Index[SecurityGroupName, SecurityGroupName, SecurityGroup] = {}
+        self._groups_naming_addresses: Index[AddressGroupName, SecurityGroupName, SecurityGroup] = {}
         self._tables = self._by_key_type()
 
     def _by_key_type(self) -> dict[type, MutableMapping[Any, Any]]:
@@ -107,6 +121,9 @@ class State:
             NetworkName: self._networks,
             TenantName: self._tenants,
             HostName: self._hosts,
+            SecurityGroupName: self._security_groups,
+            AddressGroupName: self._address_groups,
+            ProfileKey: self._profile_records,
         }
 
     def fork(self) -> State:
@@ -118,7 +135,7 @@ class State:
 
     def copy(self) -> State:
         """Return the same state, independent of this one; costs what there is (10 ms at 10,000 ports)."""
-        return self._derived(dict, _deep, self._reservations.copy())
+        return self._derived(dict, copied, self._reservations.copy())
 
     def _derived(self, flat: Any, nested: Any, reservations: Reservations) -> State:
         made = State()
@@ -174,6 +191,26 @@ class State:
         return MappingProxyType(self._tunnel_ports)
 
     @property
+    def security_groups(self) -> Mapping[SecurityGroupName, SecurityGroup]:
+        """All security groups."""
+        return MappingProxyType(self._security_groups)
+
+    @property
+    def address_groups(self) -> Mapping[AddressGroupName, AddressGroup]:
+        """All address groups."""
+        return MappingProxyType(self._address_groups)
+
+    @property
+    def profile_keys(self) -> Iterable[ProfileKey]:
+        """What all policy profiles are found under."""
+        return self._profile_records.keys()
+
+    @property
+    def profiles(self) -> Mapping[int, PolicyProfile]:
+        """All policy profiles by their number, which is one space for all tenants."""
+        return MappingProxyType(self._profiles)
+
+    @property
     def reservations(self) -> Reservations:
         """All identifiers that are not free; also finds free ones."""
         return self._reservations
@@ -196,6 +233,10 @@ class State:
                 return self._tenants.get(name)
             case HostName():
                 return self._hosts.get(name)
+            case SecurityGroupName():
+                return self._security_groups.get(name)
+            case AddressGroupName():
+                return self._address_groups.get(name)
 
     # -- relations ---------------------------------------------------------------------------------
 
@@ -226,19 +267,19 @@ class State:
 
     def port_by_iface(self, iface_id: str) -> Port | None:
         """Return the port whose interface carries this external_ids:iface-id."""
-        return _only(self._port_by_iface.get(iface_id))
+        return only(self._port_by_iface.get(iface_id))
 
     def network_by_vni(self, vni: int) -> Network | None:
         """Return the network that has a VNI."""
-        return _only(self._network_by_vni.get(Vni(vni)))
+        return only(self._network_by_vni.get(Vni(vni)))
 
     def host_by_datapath(self, datapath_id: int) -> Host | None:
         """Return the host whose br-int has a datapath id."""
-        return _only(self._host_by_datapath.get(datapath_id))
+        return only(self._host_by_datapath.get(datapath_id))
 
     def host_by_vtep(self, vtep: IpAddress) -> Host | None:
         """Return the host that has a tunnel address."""
-        return _only(self._host_by_vtep.get(vtep))
+        return only(self._host_by_vtep.get(vtep))
 
     def bindings_of(self, port: PortName) -> tuple[PortBinding, ...]:
         """Return every report of a port being plugged."""
@@ -256,6 +297,49 @@ class State:
         """Return the span of a network: the hosts on which one of its ports is bound in effect."""
         return frozenset(self._span.get(network, ()))
 
+    def tenant_hosts(self, tenant: TenantName) -> frozenset[HostName]:
+        """Return the hosts on which some port of a tenant is bound in effect."""
+        return frozenset(self._tenant_span.get(tenant, ()))
+
+    def groups_of(self, tenant: TenantName) -> tuple[SecurityGroup, ...]:
+        """Return the security groups of a tenant."""
+        return tuple(self._groups_of.get(tenant, {}).values())
+
+    def address_groups_of(self, tenant: TenantName) -> tuple[AddressGroup, ...]:
+        """Return the address groups of a tenant."""
+        return tuple(self._address_groups_of.get(tenant, {}).values())
+
+    def profiles_of(self, tenant: TenantName) -> tuple[PolicyProfile, ...]:
+        """Return the policy profiles of a tenant, those that no port has (any more) included."""
+        return tuple(self._profiles_of.get(tenant, {}).values())
+
+    def profile_for(self, tenant: TenantName, groups: Iterable[SecurityGroupName]) -> PolicyProfile | None:
+        """Return the profile of just this set of security groups, None if there is none yet."""
+        return only(self._profiles_by_set.get((tenant, frozenset(groups))))
+
+    def profiles_with(self, group: SecurityGroupName) -> tuple[PolicyProfile, ...]:
+        """Return the profiles of whose set a security group is."""
+        return tuple(self._profiles_with.get(group, {}).values())
+
+    def ports_with_profile(self, number: int) -> tuple[Port, ...]:
+        """Return the ports that have a profile, one of the reserved ones for instance, of whatever tenant."""
+        return tuple(self._ports_with_profile.get(number, {}).values())
+
+    def has_ports_with_profile(self, number: int) -> bool:
+        """Tell whether any port has a profile."""
+        return number in self._ports_with_profile
+
+    def ports_in(self, group: SecurityGroupName) -> tuple[Port, ...]:
+        """Return the ports that are in a security group."""
+        profiles = self._profiles_with.get(group, ())
+        return tuple(port for number in profiles for port in self.ports_with_profile(number))
+
+    def groups_naming(self, name: SecurityGroupName | AddressGroupName) -> tuple[SecurityGroup, ...]:
+        """Return the security groups with a rule that names a group, itself for instance."""
+        if isinstance(name, SecurityGroupName):
+            return tuple(self._groups_naming.get(name, {}).values())
+        return tuple(self._groups_naming_addresses.get(name, {}).values())
+
     def is_effective(self, binding: PortBinding) -> bool:
         """Tell whether a binding counts: that very port exists, is enabled and may be on that host."""
         port = self._ports.get(binding.port)
@@ -264,7 +348,7 @@ class State:
     def children_of(self, name: TenantName | NetworkName) -> tuple[Resource, ...]:
         """Return what must be deleted before the named resource can be."""
         if isinstance(name, TenantName):
-            return self.networks_of(name)
+            return (*self.networks_of(name), *self.groups_of(name), *self.address_groups_of(name))
         return (*self.subnets_of(name), *self.ports_of(name))
 
     def referrers_of(self, name: SubnetName | HostName) -> tuple[Port, ...]:
@@ -298,6 +382,8 @@ class State:
                 return self._bindings.get(key)
             case TunnelPortKey():
                 return self._tunnel_ports.get(key)
+            case ProfileKey():
+                return self._profile_records.get(key)
             case _:
                 return self.get(key)
 
@@ -322,31 +408,56 @@ class State:
             case PortBinding():
                 self._link_binding(stored, sign)
             case TunnelPort():
-                _link(self._tunnel_ports_on, stored.host, stored.vni, stored, sign)
+                link(self._tunnel_ports_on, stored.host, stored.vni, stored, sign)
             case Subnet():
-                _link(self._subnets_of, stored.name.parent, stored.name, stored, sign)
+                link(self._subnets_of, stored.name.parent, stored.name, stored, sign)
             case Network():
-                _link(self._networks_of, stored.name.parent, stored.name, stored, sign)
-                _link_few(self._network_by_vni, stored.vni, stored, sign)
+                link(self._networks_of, stored.name.parent, stored.name, stored, sign)
+                link_few(self._network_by_vni, stored.vni, stored, sign)
             case Host():
                 if stored.datapath_id:
-                    _link_few(self._host_by_datapath, stored.datapath_id, stored, sign)
+                    link_few(self._host_by_datapath, stored.datapath_id, stored, sign)
                 if stored.vtep is not None:
-                    _link_few(self._host_by_vtep, stored.vtep, stored, sign)
+                    link_few(self._host_by_vtep, stored.vtep, stored, sign)
+            case SecurityGroup():
+                self._link_group(stored, sign)
+            case AddressGroup():
+                link(self._address_groups_of, stored.name.parent, stored.name, stored, sign)
+            case PolicyProfile():
+                self._link_profile(stored, sign)
+
+    def _link_group(self, group: SecurityGroup, sign: int) -> None:
+        link(self._groups_of, group.name.parent, group.name, group, sign)
+        for rule in group.rules:
+            if rule.remote_group is not None:
+                link(self._groups_naming, rule.remote_group, group.name, group, sign)
+            if rule.remote_address_group is not None:
+                link(self._groups_naming_addresses, rule.remote_address_group, group.name, group, sign)
+
+    def _link_profile(self, profile: PolicyProfile, sign: int) -> None:
+        link(self._profiles_of, profile.tenant, profile.number, profile, sign)
+        link_few(self._profiles_by_set, (profile.tenant, frozenset(profile.groups)), profile, sign)
+        for group in profile.groups:
+            link(self._profiles_with, group, profile.number, profile, sign)
+        if sign > 0:
+            self._profiles[profile.number] = profile
+        elif self._profiles.get(profile.number) == profile:
+            del self._profiles[profile.number]
 
     def _link_port(self, port: Port, sign: int) -> None:
-        _link(self._ports_of, port.name.parent, port.name, port, sign)
-        _link_few(self._port_by_iface, port.iface_id, port, sign)
+        link(self._ports_of, port.name.parent, port.name, port, sign)
+        link_few(self._port_by_iface, port.iface_id, port, sign)
+        link(self._ports_with_profile, port.profile, port.name, port, sign)
         for host in port.requested_hosts:
-            _link(self._ports_on, host, port.name, port, sign)
+            link(self._ports_on, host, port.name, port, sign)
         for fixed_ip in port.fixed_ips:
-            _link(self._ports_using, fixed_ip.subnet, port.name, port, sign)
+            link(self._ports_using, fixed_ip.subnet, port.name, port, sign)
         for binding in self._bindings_of.get(port.name, ()):
             self._count(port, binding, sign)
 
     def _link_binding(self, binding: PortBinding, sign: int) -> None:
-        _link_few(self._bindings_of, binding.port, binding, sign)
-        _link(self._bindings_on, binding.host, binding.port, binding, sign)
+        link_few(self._bindings_of, binding.port, binding, sign)
+        link(self._bindings_on, binding.host, binding.port, binding, sign)
         port = self._ports.get(binding.port)
         if port is not None:
             self._count(port, binding, sign)
@@ -354,33 +465,9 @@ class State:
     def _count(self, port: Port, binding: PortBinding, sign: int) -> None:
         if not _is_effective(port, binding):
             return
-        hosts = self._span.setdefault(port.name.parent, {})
-        hosts[binding.host] = hosts.get(binding.host, 0) + sign
-        if not hosts[binding.host]:
-            _discard(self._span, port.name.parent, binding.host)
-
-
-def _link(index: Index[K, M, V], key: K, member: M, value: V, sign: int) -> None:
-    if sign > 0:
-        _add(index, key, member, value)
-    else:
-        _discard(index, key, member)
+        tally(self._span, port.name.parent, binding.host, sign)
+        tally(self._tenant_span, port.name.parent.parent, binding.host, sign)
 
 
 def _is_effective(port: Port, binding: PortBinding) -> bool:
     return not port.disabled and binding.port_uid == port.meta.uid and binding.host in port.requested_hosts
-
-
-def _link_few(index: MutableMapping[K, tuple[V, ...]], key: K, value: V, sign: int) -> None:
-    """Like _link where there is nearly always one member: a tuple takes a fifth of a dict's memory."""
-    rest = tuple(other for other in index.get(key, ()) if other != value)
-    members = (*rest, value) if sign > 0 else rest
-    if members:
-        index[key] = members
-    else:
-        index.pop(key, None)
-
-
-def _only(found: tuple[V, ...] | None) -> V | None:
-    """Return the value if there is exactly one: an identifier that two have names neither (fail closed)."""
-    return found[0] if found is not None and len(found) == 1 else None

@@ -13,9 +13,10 @@ from enum import Enum
 
 from cloison.codec import record_to_bytes
 from cloison.errors import InvalidIntent
-from cloison.model import PortBinding, Reservation, Resource, Stored, TunnelPort
+from cloison.model import PolicyProfile, PortBinding, Reservation, Resource, Stored, TunnelPort
 from cloison.names import HostName, NetworkName, ResourceName, TenantName
 from controller.store import keys
+from controller.store.keys import ProfileKey, Referable
 
 # Room in a request for the frame around the operations.
 _FRAME_BYTES = 4096
@@ -103,13 +104,13 @@ class Txn:
     # -- objects -----------------------------------------------------------------------------------
 
     def create(self, stored: Stored) -> None:
-        """Write an object that must not be there yet; the parent of a resource must be."""
+        """Write an object that must not be there yet; the parent of a resource must be, or come with it."""
         key = keys.key_of(stored)
         if isinstance(stored, Reservation):
             raise TypeError("reservations are made with reserve()")
         self._compare(key, Condition.ABSENT)
         for parent in _parents(stored):
-            self.require_present(parent)
+            self._need(keys.resource_key(parent))
         self._put(key, stored)
 
     def update(self, old: Stored, new: Stored) -> None:
@@ -123,12 +124,15 @@ class Txn:
     def delete(self, old: Stored) -> None:
         """Delete an object that must still be as it was read, and have neither children nor referrers.
 
-        With a port go its bindings and with a host its tunnel ports, those included that are reported at
-        this very moment.
+        Children and references that this transaction itself has deleted before are in nobody's way. With a
+        port go its bindings and with a host its tunnel ports, those included that are reported at this very
+        moment.
         """
         self._unchanged(old)
         self._write(keys.key_of(old), None)
-        if isinstance(old, Resource):
+        if isinstance(old, PolicyProfile):
+            self.require_unreferenced(ProfileKey(old.tenant, old.number))
+        elif isinstance(old, Resource):
             self.require_no_children(old.name)
             self.require_unreferenced(old.name)
             for prefix in keys.report_prefixes(old.name):
@@ -152,7 +156,7 @@ class Txn:
 
     # -- identifiers -------------------------------------------------------------------------------
 
-    def reserve(self, key: str, owner: ResourceName, owner_uid: str) -> None:
+    def reserve(self, key: str, owner: Referable, owner_uid: str) -> None:
         """Take an identifier that must be free (key as made by the functions of `keys`)."""
         keys.split_reservation(key)
         stored = Reservation(key=key, owner=str(owner), owner_uid=owner_uid)
@@ -177,17 +181,20 @@ class Txn:
 
     # -- references --------------------------------------------------------------------------------
 
-    def add_reference(self, referred: ResourceName, referrer: ResourceName) -> None:
-        """Keep referred, which must be there, from being deleted as long as referrer needs it."""
-        self.require_present(referred)
+    def add_reference(self, referred: Referable, referrer: Referable) -> None:
+        """Keep referred, which must be there, from being deleted as long as referrer needs it.
+
+        It may be what this transaction has created before.
+        """
+        self._need(keys.locate(referred))
         self._write(keys.reference_key(referred, referrer), b"")
 
-    def drop_reference(self, referred: ResourceName, referrer: ResourceName) -> None:
+    def drop_reference(self, referred: Referable, referrer: Referable) -> None:
         """Undo add_reference."""
         self._write(keys.reference_key(referred, referrer), None)
 
-    def require_unreferenced(self, name: ResourceName) -> None:
-        """Demand that nobody refers to the named resource."""
+    def require_unreferenced(self, name: Referable) -> None:
+        """Demand that nobody refers to the named resource or profile."""
         self._compare_empty(keys.reference_prefix(name))
 
     def require_no_children(self, name: ResourceName) -> None:
@@ -230,6 +237,11 @@ class Txn:
 
     # -- parts -------------------------------------------------------------------------------------
 
+    def _need(self, key: str) -> None:
+        """Demand that an object is there, unless this transaction creates it."""
+        if (key, "", Condition.ABSENT) not in self._compares:
+            self._compare(key, Condition.PRESENT)
+
     def _unchanged(self, stored: Stored) -> None:
         revision = stored.meta.revision if isinstance(stored, Resource) else stored.revision
         if revision <= 0:
@@ -243,7 +255,14 @@ class Txn:
         self._compares[key, range_end, condition] = Compare(key, condition, revision, range_end)
 
     def _compare_empty(self, prefix: str) -> None:
-        self._compare(prefix, Condition.ABSENT, range_end=keys.range_end(prefix))
+        """Demand that nothing lies under a prefix, apart from what this transaction deletes."""
+        start, end = prefix, keys.range_end(prefix)
+        for key in sorted(w.key for w in self._writes.values() if w.value is None and start <= w.key < end):
+            if start < key:
+                self._compare(start, Condition.ABSENT, range_end=key)
+            # The first key after it.
+            start = key + "\0"
+        self._compare(start, Condition.ABSENT, range_end=end)
 
     def _put(self, key: str, stored: Stored) -> None:
         self._write(key, record_to_bytes(stored), stored=stored)
@@ -266,6 +285,8 @@ def _parents(stored: Stored) -> tuple[ResourceName, ...]:
             return (stored.port, stored.host)
         case TunnelPort():
             return (stored.host,)
+        case PolicyProfile():
+            return (stored.tenant,)
         case Reservation():
             return ()
         case _:

@@ -6,18 +6,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeVar
+from uuid import UUID
 
 from google.protobuf.message import Message
 
 from cloison.codec import etag_of
-from cloison.errors import AlreadyExists, Conflict, InvalidIntent, NotFound, Precondition
+from cloison.errors import AlreadyExists, Conflict, Exhausted, InvalidIntent, NotFound, Precondition
 from cloison.immutable import ImmutableMapping
-from cloison.model import Host, Meta, Network, Port, Resource, Revision, Subnet, Tenant
+from cloison.model import (
+    AddressGroup,
+    Host,
+    Meta,
+    Network,
+    Port,
+    Resource,
+    Revision,
+    SecurityGroup,
+    Subnet,
+    Tenant,
+)
 from cloison.names import ResourceName
 from controller.api import validate
 from controller.store.txn import Txn
 
-R = TypeVar("R", Tenant, Network, Subnet, Port, Host)
+R = TypeVar("R", Tenant, Network, Subnet, Port, Host, SecurityGroup, AddressGroup)
 REFERRERS_NAMED_MAX = 5
 
 
@@ -32,6 +44,10 @@ class Stamp:
     def seed(self, purpose: str) -> int:
         """Return a number of 64 bits that is spread evenly over uids and purposes."""
         return int.from_bytes(sha256(f"{self.uid}/{purpose}".encode()).digest()[:8])
+
+    def uid_for(self, purpose: str) -> str:
+        """Return the uid of something else that the same call makes."""
+        return str(UUID(bytes=sha256(f"{self.uid}/uid/{purpose}".encode()).digest()[:16], version=4))
 
 
 def request_digest(request: Message) -> bytes:
@@ -129,6 +145,12 @@ def refuse_if_referenced(name: ResourceName, referrers: Iterable[object], what: 
     raise Precondition(
         "REFERENCED", str(name), f"{name} {what}: {shown}{more}; delete or change these first", names
     )
+
+
+def check_room(count: int, most: int, owner: ResourceName, what: str) -> None:
+    """Raise Exhausted if an owner has as many of something as it may have."""
+    if count >= most:
+        raise Exhausted(f"{owner} has {count} {what}, and may have no more than {most}; delete some")
 
 
 def check_immutable(field: str, value: object, current: object) -> None:

@@ -5,17 +5,17 @@ Three steps: `parse` looks at the fields alone, `check` at the state, `resolve` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from cloison.addresses import IpAddress, Mac, link_local
-from cloison.errors import Exhausted
+from cloison.addresses import IpAddress, Mac, format_mac, link_local
+from cloison.errors import Exhausted, InvalidIntent
 from cloison.model import FixedIp, Subnet
 from cloison.names import NetworkName, SubnetName
 from cloison.v1 import port_pb2
 from controller.api import allocate, validate
-from controller.api.intents import common, release
+from controller.api.intents import common, guest_settings, release
 from controller.store import keys
 from controller.store.state import State
 
@@ -149,6 +149,11 @@ def _check_address(
     if address == subnet.gateway_ip:
         check.wrong(field, address, f"another address: this one is the gateway of {subnet.name}")
         return
+    if not check.that(address not in validate.SERVICE_ADDRESSES, field, address, validate.SERVICE_EXPECTED):
+        return
+    if guest_settings.makes_its_own(subnet):
+        # It follows from the MAC, which may not be known yet: see resolve.
+        return
     network = subnet.name.parent
     held = release.foreign(state.reservations.get(keys.ip(network, address)), uid)
     if held is not None:
@@ -175,26 +180,78 @@ def _example(state: State, subnet: Subnet) -> str:
 
 
 def wires(network: NetworkName, chosen: Iterable[Chosen]) -> frozenset[str]:
-    """Return the wire MAC keys of the addresses that were chosen by the caller."""
+    """Return the wire MAC keys of the addresses that were chosen by the caller, not made from a MAC."""
     return frozenset(
-        keys.wire6(network, choice.address) for choice in chosen if isinstance(choice.address, IPv6Address)
+        keys.wire6(network, choice.address)
+        for choice in chosen
+        if isinstance(choice.address, IPv6Address)
+        and not any(map(guest_settings.makes_its_own, choice.subnets))
     )
 
 
 def resolve(
-    state: State, network: NetworkName, mac: Mac, chosen: Sequence[Chosen], stamp: common.Stamp
+    state: State, network: NetworkName, mac: Mac, chosen: Sequence[Chosen], stamp: common.Stamp, uid: str = ""
 ) -> tuple[FixedIp, ...]:
-    """Return the addresses of the port, those left open allocated. Raises Exhausted."""
+    """Return the addresses of the port, those left open allocated, or made from its MAC (EUI-64).
+
+    uid: that of a port that is there already. Raises Exhausted, and InvalidIntent for an address that the
+    guest would not make for itself.
+    """
     avoid = {keys.wire6(network, link_local(mac))} | wires(network, chosen)
     avoid.update(keys.ip(network, choice.address) for choice in chosen if choice.address is not None)
     addresses = []
-    for choice in chosen:
-        fixed_ip = _allocated(state, choice, stamp, avoid)
+    for i, choice in enumerate(chosen):
+        fixed_ip = _self_made(state, choice, mac, f"port.fixed_ips[{i}]", uid)
+        if fixed_ip is None:
+            fixed_ip = _allocated(state, choice, stamp, avoid)
         addresses.append(fixed_ip)
         avoid.add(keys.ip(network, fixed_ip.address))
         if isinstance(fixed_ip.address, IPv6Address):
             avoid.add(keys.wire6(network, fixed_ip.address))
     return tuple(addresses)
+
+
+def _self_made(state: State, choice: Chosen, mac: Mac, field: str, uid: str) -> FixedIp | None:
+    """Return the address that the guest makes from its MAC; None where addresses are given out instead."""
+    subnet = choice.subnets[0] if choice.subnets else None
+    if subnet is None or not guest_settings.makes_its_own(subnet):
+        return None
+    made = allocate.eui64(subnet, mac)
+    if choice.address not in (None, made):
+        raise InvalidIntent.of(
+            f"{field}.ip_address",
+            choice.address,
+            f"{made}, or nothing: with {subnet.ipv6_mode} guests make it from their MAC {format_mac(mac)}",
+        )
+    held = release.foreign(state.reservations.get(keys.ip(subnet.name.parent, made)), uid)
+    if held is not None or made == subnet.gateway_ip:
+        if held is not None:
+            release.refuse_released(held, field, made)
+        owner = held.owner if held is not None else subnet.name
+        raise InvalidIntent.of(
+            "port.mac_address",
+            format_mac(mac),
+            f"another MAC: {owner} has {made}, which a guest makes of this one",
+        )
+    return FixedIp(subnet.name, made)
+
+
+def follow_mac(state: State, addresses: Iterable[FixedIp], mac: Mac, uid: str) -> tuple[FixedIp, ...]:
+    """Return a port's addresses when its MAC has become another: those made from it change with it."""
+    found = []
+    for one in addresses:
+        subnet = state.subnets.get(one.subnet)
+        choice = Chosen((subnet,) if subnet is not None else ())
+        found.append(_self_made(state, choice, mac, "port.fixed_ips", uid) or one)
+    return tuple(found)
+
+
+def given_out(state: State, addresses: Iterable[FixedIp]) -> Iterator[FixedIp]:
+    """Yield those addresses that do not follow from the MAC."""
+    for one in addresses:
+        subnet = state.subnets.get(one.subnet)
+        if subnet is None or not guest_settings.makes_its_own(subnet):
+            yield one
 
 
 def _allocated(state: State, choice: Chosen, stamp: common.Stamp, avoid: Iterable[str]) -> FixedIp:

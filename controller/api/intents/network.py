@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cloison.model import Network
+from cloison.model import MTU_LIMIT_MAX, MTU_LIMIT_MIN, Network
 from cloison.names import NetworkName, TenantName
 from cloison.v1 import network_pb2
 from controller.api import allocate, masks, validate
@@ -12,6 +12,24 @@ from controller.api.intents import common, release
 from controller.store import keys
 from controller.store.state import State
 from controller.store.txn import Txn
+
+
+def default_domain(name: NetworkName) -> str:
+    """Return the domain of a network's names that has chosen none."""
+    return f"{name.network}.{name.tenant}.cloison.internal"
+
+
+def _check(check: validate.Checker, message: network_pb2.Network) -> None:
+    common.check_meta(check, message, "network")
+    check.that(
+        message.mtu_limit == 0 or MTU_LIMIT_MIN <= message.mtu_limit <= MTU_LIMIT_MAX,
+        "network.mtu_limit",
+        message.mtu_limit,
+        f"{MTU_LIMIT_MIN} to {MTU_LIMIT_MAX} bytes (IPv6 needs {MTU_LIMIT_MIN}), "
+        "or 0 for what the underlay carries",
+    )
+    if message.dns_domain:
+        check.take(lambda: validate.dns_domain(message.dns_domain, "network.dns_domain"))
 
 
 def create(
@@ -22,7 +40,7 @@ def create(
     parent = check.take(lambda: TenantName.parse(request.parent, "parent"))
     validate.check_resource_id(check, request.network_id, "network_id")
     validate.check_request_id(check, request.request_id)
-    common.check_meta(check, request.network, "network")
+    _check(check, request.network)
     check.done()
     assert parent is not None
     common.found(state.tenants, parent)
@@ -35,6 +53,9 @@ def create(
         name=name,
         meta=common.new_meta(request.network, request, stamp),
         vni=allocate.vni(state, stamp),
+        mtu_limit=request.network.mtu_limit,
+        dns_domain=request.network.dns_domain or default_domain(name),
+        multicast=request.network.multicast,
     )
     txn.create(network)
     txn.reserve(keys.vni(network.vni), name, stamp.uid)
@@ -44,17 +65,24 @@ def create(
 def update(
     state: State, request: network_pb2.UpdateNetworkRequest, stamp: common.Stamp
 ) -> tuple[Txn, Network]:
-    """Return the transaction that changes display name and labels."""
-    name = NetworkName.parse(request.network.name, "network.name")
-    fields = masks.fields_to_update(request.network, request.update_mask, "network")
+    """Return the transaction that changes what the mask names."""
+    message = request.network
+    name = NetworkName.parse(message.name, "network.name")
+    fields = masks.fields_to_update(message, request.update_mask, "network")
     check = validate.Checker()
-    common.check_meta(check, request.network, "network")
+    _check(check, message)
     check.done()
     old = common.found(state.networks, name)
-    common.check_etag(old, request.network.etag)
-    return common.changed(
-        old, replace(old, meta=common.changed_meta(old.meta, request.network, fields)), stamp
+    common.check_etag(old, message.etag)
+    domain = message.dns_domain or default_domain(name)
+    new = replace(
+        old,
+        meta=common.changed_meta(old.meta, message, fields),
+        mtu_limit=message.mtu_limit if "mtu_limit" in fields else old.mtu_limit,
+        dns_domain=domain if "dns_domain" in fields else old.dns_domain,
+        multicast=message.multicast if "multicast" in fields else old.multicast,
     )
+    return common.changed(old, new, stamp)
 
 
 def delete(state: State, request: network_pb2.DeleteNetworkRequest) -> tuple[Txn, Network]:

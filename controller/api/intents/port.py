@@ -13,11 +13,13 @@ from ipaddress import IPv6Address
 from cloison.addresses import Mac, format_mac, link_local
 from cloison.errors import PermissionDenied
 from cloison.model import FixedIp, Network, Port
-from cloison.names import HostName, NetworkName, PortName, SubnetName
+from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, SubnetName, TenantName
 from cloison.v1 import port_pb2
 from controller.api import allocate, masks, validate
-from controller.api.intents import common, fixed_ips, release
-from controller.store import keys
+from controller.api.intents import common, fixed_ips, guest_identity, membership, release
+from controller.api.intents.guest_identity import Identity
+from controller.api.intents.membership import Membership
+from controller.store import keys, profiles
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -49,9 +51,13 @@ class _Wanted:
     fixed_ips: tuple[fixed_ips.Wanted, ...]
     hosts: tuple[HostName, ...]
     iface_id: str
+    groups: tuple[SecurityGroupName, ...]
+    identity: Identity
 
 
-def _parse(check: validate.Checker, message: port_pb2.Port, fields: frozenset[str]) -> _Wanted:
+def _parse(
+    check: validate.Checker, message: port_pb2.Port, fields: frozenset[str], tenant: TenantName
+) -> _Wanted:
     """Check the named fields by themselves."""
     common.check_meta(check, message, "port")
     mac = None
@@ -61,8 +67,10 @@ def _parse(check: validate.Checker, message: port_pb2.Port, fields: frozenset[st
     hosts = _parse_hosts(check, message.requested_hosts) if "requested_hosts" in fields else ()
     iface_id = ""
     if "iface_id" in fields and message.iface_id:
-        iface_id = check.take(lambda: validate.iface_id(message.iface_id, "port.iface_id")) or ""
-    return _Wanted(mac, wanted, hosts, iface_id)
+        iface_id = check.take(lambda: validate.token(message.iface_id, "port.iface_id")) or ""
+    named = message.security_groups if "security_groups" in fields else ()
+    groups = membership.parse(check, named, tenant)
+    return _Wanted(mac, wanted, hosts, iface_id, groups, guest_identity.parse(check, message, fields))
 
 
 def _parse_hosts(check: validate.Checker, texts: Iterable[str]) -> tuple[HostName, ...]:
@@ -115,14 +123,30 @@ def _refuse_schedule(stamp: common.Stamp, message: port_pb2.Port) -> None:
         raise PermissionDenied("only operators may set port.requested_hosts; leave it empty")
 
 
+def _check_pairs(check: validate.Checker, member: Membership, identity: Identity) -> None:
+    pairs = identity.pairs
+    check.that(
+        not (member.open and pairs),
+        "port.allowed_address_pairs",
+        f"{len(pairs)} pairs",
+        "none, since no_port_security is set: such a port may send anything",
+    )
+
+
 def create(state: State, request: port_pb2.CreatePortRequest, stamp: common.Stamp) -> tuple[Txn, Port]:
     """Return the transaction that makes the port with all it holds; an empty one for a repeated request."""
     check, message = validate.Checker(), request.port
     _refuse_schedule(stamp, message)
+    membership.refuse_open(stamp, message, None)
     parent = check.take(lambda: NetworkName.parse(request.parent, "parent"))
     validate.check_resource_id(check, request.port_id, "port_id")
     validate.check_request_id(check, request.request_id)
-    wanted = _parse(check, message, frozenset(masks.writable_fields(message.DESCRIPTOR)))
+    fields = frozenset(masks.writable_fields(message.DESCRIPTOR))
+    guest_identity.refuse_identity(stamp, message, fields, None)
+    tenant = parent.parent if parent is not None else TenantName("")
+    wanted = _parse(check, message, fields, tenant)
+    member = membership.wanted(check, message, wanted.groups, fields, tenant)
+    _check_pairs(check, member, wanted.identity)
     check.done()
     assert parent is not None
     common.found(state.tenants, parent.parent)
@@ -131,12 +155,13 @@ def create(state: State, request: port_pb2.CreatePortRequest, stamp: common.Stam
     existing = common.repeated(state.ports.get(name), request)
     if existing is not None:
         return Txn(), existing
-    port = _new_port(check, state, name, wanted, message, request, stamp)
+    port = _new_port(check, state, name, wanted, member, request, stamp)
     txn = Txn()
     txn.create(port)
     for key in sorted(identifiers(port) | {keys.iface(port.iface_id)}):
         txn.reserve(key, name, stamp.uid)
     _refer(txn, state, None, port)
+    membership.join(txn, state, None, port)
     return txn, port
 
 
@@ -145,12 +170,13 @@ def _new_port(
     state: State,
     name: PortName,
     wanted: _Wanted,
-    message: port_pb2.Port,
+    member: Membership,
     request: port_pb2.CreatePortRequest,
     stamp: common.Stamp,
 ) -> Port:
     network = name.parent
     _check_hosts(check, state, wanted.hosts)
+    membership.check_groups(check, state, network.parent, member)
     if wanted.mac is not None:
         _check_mac(check, state, network, wanted.mac, stamp.uid)
     iface_id = wanted.iface_id or stamp.uid
@@ -160,15 +186,23 @@ def _new_port(
     check.done()
     mac = wanted.mac or allocate.mac(state, network, stamp, fixed_ips.wires(network, chosen))
     addresses = fixed_ips.resolve(state, network, mac, chosen, stamp)
+    identity = guest_identity.at_creation(wanted.identity, name, stamp.uid)
     return Port(
         name=name,
-        meta=common.new_meta(message, request, stamp),
+        meta=common.new_meta(request.port, request, stamp),
         number=allocate.port_number(state, stamp),
         mac=mac,
         fixed_ips=addresses,
         requested_hosts=wanted.hosts,
-        disabled=message.disabled,
+        disabled=request.port.disabled,
         iface_id=iface_id,
+        security_groups=member.groups,
+        profile=membership.number_of(state, network.parent, member, stamp),
+        allowed_address_pairs=guest_identity.own_mac_unsaid(identity.pairs, mac),
+        dns_name=identity.dns_name,
+        device_id=identity.device_id,
+        project_id=identity.project_id,
+        dhcp_options=identity.dhcp_options,
     )
 
 
@@ -195,25 +229,62 @@ def update(state: State, request: port_pb2.UpdatePortRequest, stamp: common.Stam
     """Return the transaction that changes a port; identifiers it no longer holds wait for the hosts."""
     message = request.port
     name = PortName.parse(message.name, "port.name")
-    fields = masks.fields_to_update(message, request.update_mask, "port")
-    if not stamp.operator:
-        if "requested_hosts" in fields and "*" not in request.update_mask.paths:
-            raise PermissionDenied("only operators may change port.requested_hosts; leave it out")
-        _refuse_schedule(stamp, message)
-        fields -= {"requested_hosts"}
+    fields = _fields_to_update(request, stamp)
     check = validate.Checker()
-    wanted = _parse(check, message, fields)
+    wanted = _parse(check, message, fields, name.parent.parent)
     check.done()
     old = common.found(state.ports, name)
     common.check_etag(old, message.etag)
+    if "no_port_security" in fields:
+        membership.refuse_open(stamp, message, old)
+    guest_identity.refuse_identity(stamp, message, fields, old)
     if "iface_id" in fields:
         common.check_immutable("port.iface_id", message.iface_id, old.iface_id)
-    everything = "*" in request.update_mask.paths
-    new = _changed_port(check, state, old, wanted, message, fields, stamp, everything)
+    if "mac_address" in fields and wanted.mac is None and "*" not in request.update_mask.paths:
+        check.wrong(
+            "port.mac_address", "", f"a MAC; to keep {format_mac(old.mac)}, leave the field out of the mask"
+        )
+    new = _changed_port(check, state, old, wanted, message, fields, stamp)
+    member = membership.wanted(check, message, wanted.groups, fields, name.parent.parent, old)
+    membership.check_groups(check, state, name.parent.parent, member)
+    identity = guest_identity.after_update(wanted.identity, old, fields)
+    _check_pairs(check, member, identity)
+    check.done()
+    new = _known_as(state, new, member, identity, stamp)
     txn, new = common.changed(old, new, stamp)
     if txn:
         _exchange(txn, state, old, new)
+        membership.join(txn, state, old, new)
     return txn, new
+
+
+def _fields_to_update(request: port_pb2.UpdatePortRequest, stamp: common.Stamp) -> frozenset[str]:
+    """Return what a request changes; what is the operators' is left alone where everything is asked for."""
+    fields = masks.fields_to_update(request.port, request.update_mask, "port")
+    if stamp.operator:
+        return fields
+    everything = "*" in request.update_mask.paths
+    if "requested_hosts" in fields and not everything:
+        raise PermissionDenied("only operators may change port.requested_hosts; leave it out")
+    _refuse_schedule(stamp, request.port)
+    if everything and not request.port.no_port_security:
+        fields -= {"no_port_security"}
+    return fields - {"requested_hosts"} - {f for f in guest_identity.OPERATORS_FIELDS if everything}
+
+
+def _known_as(state: State, port: Port, member: Membership, identity: Identity, stamp: common.Stamp) -> Port:
+    """Return a port with its groups, its names and what it may send besides."""
+    kept = member == Membership.of(port)
+    return replace(
+        port,
+        security_groups=member.groups,
+        profile=port.profile if kept else membership.number_of(state, port.name.parent.parent, member, stamp),
+        allowed_address_pairs=guest_identity.own_mac_unsaid(identity.pairs, port.mac),
+        dns_name=identity.dns_name,
+        device_id=identity.device_id,
+        project_id=identity.project_id,
+        dhcp_options=identity.dhcp_options,
+    )
 
 
 def _changed_port(
@@ -224,13 +295,9 @@ def _changed_port(
     message: port_pb2.Port,
     fields: frozenset[str],
     stamp: common.Stamp,
-    everything: bool,
 ) -> Port:
+    """Return the port with MAC, addresses, hosts and metadata as wanted."""
     network, uid = old.name.parent, old.meta.uid
-    if "mac_address" in fields and wanted.mac is None and not everything:
-        check.wrong(
-            "port.mac_address", "", f"a MAC; to keep {format_mac(old.mac)}, leave the field out of the mask"
-        )
     mac = wanted.mac or old.mac
     if mac != old.mac:
         _check_mac(check, state, network, mac, uid)
@@ -239,11 +306,14 @@ def _changed_port(
     addresses = old.fixed_ips
     chosen: tuple[fixed_ips.Chosen, ...] = ()
     if "fixed_ips" in fields:
-        wishes = fixed_ips.keep(wanted.fixed_ips, old.fixed_ips)
+        kept = fixed_ips.given_out(state, old.fixed_ips)
+        wishes = fixed_ips.keep(wanted.fixed_ips, kept)
         chosen = fixed_ips.check(check, state, network, wishes, uid)
     check.done()
     if "fixed_ips" in fields:
-        addresses = fixed_ips.resolve(state, network, mac, chosen, stamp)
+        addresses = fixed_ips.resolve(state, network, mac, chosen, stamp, uid)
+    elif mac != old.mac:
+        addresses = fixed_ips.follow_mac(state, addresses, mac, uid)
     return replace(
         old,
         meta=common.changed_meta(old.meta, message, fields),
@@ -280,6 +350,7 @@ def delete(state: State, request: port_pb2.DeletePortRequest) -> tuple[Txn, Port
     txn = Txn()
     txn.delete(port)
     _refer(txn, state, port, None)
+    profiles.refer(txn, name, port.profile, None)
     # Also where it is plugged without counting (disabled, or no longer scheduled): flows may still be there.
     bound = (binding.host for binding in state.bindings_of(name))
     hosts = {*release.holders(state, _network_of(state, port)), *bound}

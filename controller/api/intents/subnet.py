@@ -15,7 +15,7 @@ from cloison.model import AllocationPool, Network, Subnet
 from cloison.names import NetworkName, SubnetName
 from cloison.v1 import subnet_pb2
 from controller.api import masks, validate
-from controller.api.intents import common, release
+from controller.api.intents import common, guest_settings, release
 from controller.store import keys
 from controller.store.state import State
 from controller.store.txn import Txn
@@ -43,6 +43,12 @@ def _gateway(check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwor
             "subnet.gateway_ip",
             message.gateway_ip,
             f"an address of {cidr} that an interface can have: {make(first)} to {make(last)}",
+        )
+        check.that(
+            gateway not in validate.SERVICE_ADDRESSES,
+            "subnet.gateway_ip",
+            message.gateway_ip,
+            validate.SERVICE_EXPECTED,
         )
     return gateway
 
@@ -153,9 +159,11 @@ def create(state: State, request: subnet_pb2.CreateSubnetRequest, stamp: common.
     cidr = check.take(lambda: validate.cidr(message.cidr, "subnet.cidr"))
     gateway = _gateway(check, message, cidr) if cidr else None
     pools = _pools(check, message, cidr, gateway) if cidr else ()
+    told = guest_settings.parse(check, message, cidr) if cidr else None
     check.done()
     assert parent is not None
     assert cidr is not None
+    assert told is not None
     network = _network(state, parent)
     name = SubnetName(parent.tenant, parent.network, request.subnet_id)
     existing = common.repeated(state.subnets.get(name), request)
@@ -168,6 +176,11 @@ def create(state: State, request: subnet_pb2.CreateSubnetRequest, stamp: common.
         cidr=cidr,
         gateway_ip=gateway,
         allocation_pools=pools,
+        dhcp=not message.no_dhcp,
+        dns_servers=told.dns_servers,
+        routes=told.routes,
+        ntp_servers=told.ntp_servers,
+        ipv6_mode=told.ipv6_mode,
     )
     txn = Txn()
     txn.create(subnet)
@@ -202,21 +215,31 @@ def _merged(old: Subnet, message: subnet_pb2.Subnet, fields: frozenset[str]) -> 
 
 
 def update(state: State, request: subnet_pb2.UpdateSubnetRequest, stamp: common.Stamp) -> tuple[Txn, Subnet]:
-    """Return the transaction that changes gateway, pools, display name or labels."""
+    """Return the transaction that changes what the mask names; range and IPv6 mode stay."""
     name = SubnetName.parse(request.subnet.name, "subnet.name")
     fields = masks.fields_to_update(request.subnet, request.update_mask, "subnet")
     old = common.found(state.subnets, name)
     common.check_etag(old, request.subnet.etag)
     if "cidr" in fields:
         common.check_immutable("subnet.cidr", request.subnet.cidr, str(old.cidr))
-    merged = _merged(old, request.subnet, fields - {"cidr"})
+    if "ipv6_mode" in fields:
+        guest_settings.check_mode(request.subnet, old)
+    merged = _merged(old, request.subnet, fields - {"cidr", "ipv6_mode"})
     check = validate.Checker()
     common.check_meta(check, merged, "subnet")
     gateway = _gateway(check, merged, old.cidr)
     pools = _pools(check, merged, old.cidr, gateway)
+    told = guest_settings.parse(check, merged, old.cidr)
     check.done()
     new = replace(
-        old, meta=common.changed_meta(old.meta, merged, fields), gateway_ip=gateway, allocation_pools=pools
+        old,
+        meta=common.changed_meta(old.meta, merged, fields),
+        gateway_ip=gateway,
+        allocation_pools=pools,
+        dhcp=not merged.no_dhcp,
+        dns_servers=told.dns_servers,
+        routes=told.routes,
+        ntp_servers=told.ntp_servers,
     )
     txn, new = common.changed(old, new, stamp)
     if new.gateway_ip != old.gateway_ip:

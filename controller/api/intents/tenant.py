@@ -8,14 +8,17 @@ from cloison.model import Tenant
 from cloison.names import TenantName
 from cloison.v1 import tenant_pb2
 from controller.api import allocate, masks, validate
-from controller.api.intents import common, release
+from controller.api.intents import common, release, security_group
 from controller.store import keys
 from controller.store.state import State
 from controller.store.txn import Txn
 
 
 def create(state: State, request: tenant_pb2.CreateTenantRequest, stamp: common.Stamp) -> tuple[Txn, Tenant]:
-    """Return the transaction that makes the tenant and its number; an empty one for a repeated request."""
+    """Return the transaction that makes the tenant, its number and its default group.
+
+    An empty one for a repeated request.
+    """
     check = validate.Checker()
     validate.check_resource_id(check, request.tenant_id, "tenant_id")
     validate.check_request_id(check, request.request_id)
@@ -32,6 +35,7 @@ def create(state: State, request: tenant_pb2.CreateTenantRequest, stamp: common.
     )
     txn.create(tenant)
     txn.reserve(keys.tenant_number(tenant.number), name, stamp.uid)
+    security_group.add_default(txn, state, name, stamp)
     return txn, tenant
 
 
@@ -50,12 +54,19 @@ def update(state: State, request: tenant_pb2.UpdateTenantRequest, stamp: common.
 
 
 def delete(state: State, request: tenant_pb2.DeleteTenantRequest) -> tuple[Txn, Tenant]:
-    """Return the transaction that removes an empty tenant; raises Precondition while it has networks."""
+    """Return the transaction that removes an empty tenant, and its default group.
+
+    Raises Precondition while it has networks or other groups.
+    """
     name = TenantName.parse(request.name)
     tenant = common.found(state.tenants, name)
     common.check_etag(tenant, request.etag)
-    common.refuse_if_referenced(name, (n.name for n in state.networks_of(name)), "still has networks")
+    default = state.security_groups.get(security_group.default_of(name))
+    left = [child.name for child in state.children_of(name) if child is not default]
+    common.refuse_if_referenced(name, left, "still has networks or groups")
     txn = Txn()
+    if default is not None:
+        security_group.remove(txn, state, default)
     txn.delete(tenant)
     # Its number is in cookies only, where it tells apart but never admits: no host need confirm.
     release.release(txn, state, [keys.tenant_number(tenant.number)], tenant.meta.uid, ())

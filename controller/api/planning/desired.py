@@ -1,7 +1,9 @@
 """From a tenant as it should be to the operations that make it so. Pure.
 
 In such an order that each can follow the ones before it: ports that go, then what hangs on nothing any more,
-then what is new from the top down; and last the subnets that ports had to be moved out of.
+then what is new from the top down; and last what others had to be changed for: subnets that ports were moved
+out of, and groups. Groups may name each other, so new ones come without rules at first, and those that go
+lose theirs before any of them goes.
 """
 
 from __future__ import annotations
@@ -10,17 +12,42 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from cloison.errors import InvalidIntent
-from cloison.model import Network, Port, Resource, Subnet
-from cloison.names import NetworkName, PortName, SubnetName, TenantName
-from cloison.v1 import network_pb2, plan_pb2, port_pb2, subnet_pb2, tenant_pb2
+from cloison.model import AddressGroup, Network, Port, Resource, SecurityGroup, Subnet
+from cloison.names import (
+    AddressGroupName,
+    NetworkName,
+    PortName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
+from cloison.v1 import (
+    address_group_pb2,
+    network_pb2,
+    plan_pb2,
+    port_pb2,
+    security_group_pb2,
+    subnet_pb2,
+    tenant_pb2,
+)
+from controller.api.intents.security_group import DEFAULT
 from controller.api.planning.operations import STEPS_MAX, Step
 from controller.store.state import State
 
-N = TypeVar("N", NetworkName, SubnetName, PortName)
+N = TypeVar("N", NetworkName, SubnetName, PortName, SecurityGroupName, AddressGroupName)
 
 _COMMON = ("display_name", "labels")
 # What an object keeps, when a file says nothing of it: these are chosen for it, or by somebody else.
-_KEPT = ("mac_address", "fixed_ips", "requested_hosts", "iface_id")
+_KEPT = ("mac_address", "fixed_ips", "requested_hosts", "iface_id", "device_id", "project_id")
+_NETWORK_FIELDS = ("mtu_limit", "dns_domain", "multicast")
+_SUBNET_FIELDS = (
+    *("cidr", "gateway_ip", "no_gateway", "allocation_pools"),
+    *("no_dhcp", "dns_servers", "routes", "ntp_servers"),
+)
+_PORT_FIELDS = (
+    *("disabled", "security_groups", "no_security_groups", "no_port_security"),
+    *("allowed_address_pairs", "dns_name", "dhcp_options"),
+)
 
 
 def steps_of(state: State, desired: Iterable[plan_pb2.DesiredTenant]) -> list[Step]:
@@ -47,6 +74,8 @@ class _Desired:
         self._networks = self._named(wanted.networks, "networks", NetworkName.parse)
         self._subnets = self._named(wanted.subnets, "subnets", SubnetName.parse)
         self._ports = self._named(wanted.ports, "ports", PortName.parse)
+        self._groups = self._named(wanted.security_groups, "security_groups", SecurityGroupName.parse)
+        self._addresses = self._named(wanted.address_groups, "address_groups", AddressGroupName.parse)
 
     def _named(
         self, messages: Iterable[Any], plural: str, parse: Callable[[str, str], N]
@@ -71,10 +100,31 @@ class _Desired:
         # Nothing is left in a network that goes: what is wanted in it would keep it.
         yield from map(_delete_network, networks)
         yield self._tenant()
+        yield from self._ordered(self._addresses, self._address_group)
+        yield from map(self._bare_group, self._new_groups())
+        yield from self._ordered(self._groups, self._group)
         yield from self._ordered(self._networks, self._network)
         yield from self._ordered(self._subnets, self._subnet)
         yield from self._ordered(self._ports, self._port)
         yield from map(_delete_subnet, staying)
+        yield from self._group_deletions()
+
+    def _group_deletions(self) -> Iterator[Step]:
+        """Yield what takes away the groups that are not wanted; the default group stays as it is."""
+        if not self._wanted.prune:
+            return
+        going = [g for g in self._state.groups_of(self.name) if g.name not in self._groups]
+        going = sorted((g for g in going if g.name.group != DEFAULT), key=lambda group: group.name)
+        yield from (_emptied(group) for group in going if group.rules)
+        yield from map(_delete_group, going)
+        addresses = self._state.address_groups_of(self.name)
+        unwanted = [g for g in addresses if g.name not in self._addresses]
+        yield from map(_delete_address_group, sorted(unwanted, key=lambda group: group.name))
+
+    def _new_groups(self) -> list[SecurityGroupName]:
+        return sorted(
+            name for name in self._groups if name not in self._state.security_groups and name.group != DEFAULT
+        )
 
     def _superfluous(self) -> tuple[list[Port], list[Subnet], list[Network]]:
         """Return what is there and should not be."""
@@ -119,7 +169,7 @@ class _Desired:
             )
             return Step("create_network", create, field, str(name))
         update = network_pb2.UpdateNetworkRequest(network=message)
-        update.update_mask.paths.extend(_COMMON)
+        update.update_mask.paths.extend((*_COMMON, *_NETWORK_FIELDS))
         return Step("update_network", update, field, str(name))
 
     def _subnet(self, name: SubnetName, message: subnet_pb2.Subnet, field: str) -> Step:
@@ -129,7 +179,8 @@ class _Desired:
             )
             return Step("create_subnet", create, field, str(name))
         update = subnet_pb2.UpdateSubnetRequest(subnet=message)
-        update.update_mask.paths.extend((*_COMMON, "cidr", "gateway_ip", "no_gateway", "allocation_pools"))
+        kept = ("ipv6_mode",) if message.ipv6_mode else ()
+        update.update_mask.paths.extend((*_COMMON, *_SUBNET_FIELDS, *kept))
         return Step("update_subnet", update, field, str(name))
 
     def _port(self, name: PortName, message: port_pb2.Port, field: str) -> Step:
@@ -137,8 +188,35 @@ class _Desired:
             create = port_pb2.CreatePortRequest(parent=str(name.parent), port_id=name.port, port=message)
             return Step("create_port", create, field, str(name))
         update = port_pb2.UpdatePortRequest(port=message)
-        update.update_mask.paths.extend((*_COMMON, "disabled", *(f for f in _KEPT if getattr(message, f))))
+        kept = (f for f in _KEPT if getattr(message, f))
+        update.update_mask.paths.extend((*_COMMON, *_PORT_FIELDS, *kept))
         return Step("update_port", update, field, str(name))
+
+    def _bare_group(self, name: SecurityGroupName) -> Step:
+        """Return what makes a group without its rules, which may name one that is made only after it."""
+        message, field = self._groups[name]
+        create = security_group_pb2.CreateSecurityGroupRequest(
+            parent=str(name.parent), security_group_id=name.group, security_group=message
+        )
+        del create.security_group.rules[:]
+        return Step("create_security_group", create, field, str(name))
+
+    def _group(self, name: SecurityGroupName, message: security_group_pb2.SecurityGroup, field: str) -> Step:
+        update = security_group_pb2.UpdateSecurityGroupRequest(security_group=message)
+        update.update_mask.paths.extend((*_COMMON, "rules"))
+        return Step("update_security_group", update, field, f"{name} rules")
+
+    def _address_group(
+        self, name: AddressGroupName, message: address_group_pb2.AddressGroup, field: str
+    ) -> Step:
+        if name not in self._state.address_groups:
+            create = address_group_pb2.CreateAddressGroupRequest(
+                parent=str(name.parent), address_group_id=name.group, address_group=message
+            )
+            return Step("create_address_group", create, field, str(name))
+        update = address_group_pb2.UpdateAddressGroupRequest(address_group=message)
+        update.update_mask.paths.extend((*_COMMON, "prefixes"))
+        return Step("update_address_group", update, field, str(name))
 
 
 def _delete_port(port: Port) -> Step:
@@ -151,6 +229,23 @@ def _delete_subnet(subnet: Subnet) -> Step:
 
 def _delete_network(network: Network) -> Step:
     return _delete("network", network_pb2.DeleteNetworkRequest(name=str(network.name)), network)
+
+
+def _emptied(group: SecurityGroup) -> Step:
+    update = security_group_pb2.UpdateSecurityGroupRequest()
+    update.security_group.name = str(group.name)
+    update.update_mask.paths.append("rules")
+    return Step("update_security_group", update, str(group.name), f"{group.name} rules")
+
+
+def _delete_group(group: SecurityGroup) -> Step:
+    return _delete(
+        "security_group", security_group_pb2.DeleteSecurityGroupRequest(name=str(group.name)), group
+    )
+
+
+def _delete_address_group(group: AddressGroup) -> Step:
+    return _delete("address_group", address_group_pb2.DeleteAddressGroupRequest(name=str(group.name)), group)
 
 
 def _delete(noun: str, request: Any, resource: Resource) -> Step:

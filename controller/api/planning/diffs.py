@@ -6,15 +6,33 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cloison.codec import resource_to_proto
-from cloison.model import Host, Network, Port, Resource, Subnet, Tenant
-from cloison.v1 import plan_pb2
+from cloison.model import (
+    AddressGroup,
+    Host,
+    Network,
+    Port,
+    Resource,
+    SecurityGroup,
+    Subnet,
+    Tenant,
+)
+from cloison.v1 import plan_pb2, subnet_pb2
+from controller.api.intents.rules import describe
 from controller.store.changes import Change
 
 # What changes with every change, or is the object's address.
-_UNTOLD = frozenset({"name", "uid", "etag", "revision", "create_time", "update_time"})
+_UNTOLD = frozenset({"name", "uid", "etag", "revision", "create_time", "update_time", "profile"})
 # Where things are is the operator's knowledge, as in views.py.
 _OPERATORS = frozenset({"requested_hosts"})
-_DEPTH: dict[type, int] = {Tenant: 0, Host: 0, Network: 1, Subnet: 2, Port: 3}
+_DEPTH: dict[type, int] = {
+    Tenant: 0,
+    Host: 0,
+    AddressGroup: 1,
+    SecurityGroup: 2,
+    Network: 3,
+    Subnet: 4,
+    Port: 5,
+}
 
 
 def object_changes(changes: Iterable[Change], *, tenant_view: bool) -> list[plan_pb2.ObjectChange]:
@@ -58,11 +76,14 @@ def _change(old: Resource | None, new: Resource | None, tenant_view: bool) -> pl
 def _fields(resource: Resource, tenant_view: bool) -> dict[str, str]:
     untold = _UNTOLD | _OPERATORS if tenant_view else _UNTOLD
     message: Any = resource_to_proto(resource)
-    return {
+    found = {
         field.name: _text(field.name, value)
         for field, value in message.ListFields()
         if field.name not in untold
     }
+    if isinstance(resource, SecurityGroup):
+        found["rules"] = "; ".join(sorted(f"{rule.id}: {describe(rule)}" for rule in resource.rules))
+    return found
 
 
 def _truths(resource: Resource) -> dict[str, str]:
@@ -80,6 +101,18 @@ def _text(field: str, value: Any) -> str:
         return ", ".join(f"{item.start}-{item.end}" for item in value)
     if field == "requested_hosts":
         return ", ".join(name.removeprefix("hosts/") for name in value)
+    if field == "security_groups":
+        return ", ".join(name.rpartition("/")[2] for name in value)
+    if field == "allowed_address_pairs":
+        return ", ".join(f"{item.prefix} {item.mac_address}".strip() for item in value)
+    if field == "routes":
+        return ", ".join(f"{item.destination} via {item.next_hop}" for item in value)
+    if field == "dhcp_options":
+        return ", ".join(f"{part.name}={told}" for part, told in value.ListFields())
+    if field == "ipv6_mode":
+        return str(subnet_pb2.Ipv6Mode.Name(value))
+    if field in ("dns_servers", "ntp_servers", "prefixes"):
+        return ", ".join(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={value[key]}" for key in sorted(value))
     if isinstance(value, bool):

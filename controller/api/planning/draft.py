@@ -84,20 +84,29 @@ class Draft:
     @cached_property
     def networks(self) -> frozenset[NetworkName]:
         """Networks in which it changes who may talk to whom; where ports are plugged does not count."""
-        return reach.permitted_elsewise(self.before, self.after, self.touched)
+        return reach.permitted_elsewise(self.before, self.after, self.touched, self.changes)
 
     @cached_property
     def txn(self) -> Txn:
         """One transaction that does all of it.
 
         It also asks that no port and no subnet came or changed in the networks concerned since the state was
-        read: with it, other pairs might come to talk than the plan says. (One that went can only make fewer.)
+        read, and no group of their tenants: with it, other pairs might come to talk than the plan says. (One
+        that went can only make fewer.)
         """
         txn = self.hypothesis.txn
-        for network in sorted(self.networks) if txn else ():
-            for prefix in keys.child_prefixes(network):
-                txn.require_none_newer(prefix, self.hypothesis.base_revision)
+        for prefix in self.relied_on if txn else ():
+            txn.require_none_newer(prefix, self.hypothesis.base_revision)
         return txn
+
+    @cached_property
+    def relied_on(self) -> tuple[str, ...]:
+        """Prefixes of the keys that decide who may talk to whom where it changes that."""
+        tenants = sorted({network.parent for network in self.networks})
+        return (
+            *(prefix for network in sorted(self.networks) for prefix in keys.child_prefixes(network)),
+            *(prefix for tenant in tenants for prefix in keys.group_prefixes(tenant)),
+        )
 
     @cached_property
     def digest(self) -> bytes:

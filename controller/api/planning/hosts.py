@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cloison.model import Vni
-from cloison.names import HostName, NetworkName
-from controller.compiler import network_flows, port_flows
+from cloison.names import HostName, NetworkName, TenantName
+from controller.compiler import host_unit_flows, network_flows, policy_flows, port_flows
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import flow_delta
 from controller.reconcile.impact import Impact, impact_of
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
-from controller.reconcile.views import network_view, port_view
+from controller.reconcile.views import host_unit_view, network_view, policy_view, port_view
 from controller.store.changes import Change
 from controller.store.state import State
 
@@ -51,12 +51,22 @@ def host_impacts(before: State, after: State, changes: Iterable[Change]) -> tupl
 def _flows(state: State, impact: Impact) -> dict[HostName, dict[FlowKey, Flow]]:
     """Return the flows of all units that are touched."""
     flows: dict[HostName, dict[FlowKey, Flow]] = {}
+    compiled: dict[TenantName, tuple[Flow, ...]] = {}
     for host, port in impact.port_units:
         if (seen := port_view(state, port, host)) is not None:
             flows.setdefault(host, {}).update((flow.key, flow) for flow in port_flows(seen))
     for host, network in impact.network_units:
         if (carried := network_view(state, network, host)) is not None:
             flows.setdefault(host, {}).update((flow.key, flow) for flow in network_flows(carried))
+    for host, tenant in impact.policy_units:
+        if (judged := policy_view(state, tenant, host)) is not None:
+            # The same on every host.
+            known = compiled.get(tenant) or compiled.setdefault(tenant, policy_flows(judged))
+            flows.setdefault(host, {}).update((flow.key, flow) for flow in known)
+    for host in impact.host_units:
+        # Where its local services are is the switch's to say: without them the same before and after.
+        if (unit := host_unit_view(state, host, None)) is not None:
+            flows.setdefault(host, {}).update((flow.key, flow) for flow in host_unit_flows(unit))
     return flows
 
 

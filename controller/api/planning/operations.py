@@ -10,7 +10,16 @@ from cloison.errors import InvalidIntent
 from cloison.model import Resource
 from cloison.names import HostName
 from cloison.v1 import plan_pb2
-from controller.api.intents import common, host, network, port, subnet, tenant
+from controller.api.intents import (
+    address_group,
+    common,
+    host,
+    network,
+    port,
+    security_group,
+    subnet,
+    tenant,
+)
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -29,8 +38,9 @@ class Step:
     @property
     def method(self) -> str:
         """Full name of the single method that does the same."""
-        verb, noun = self.kind.split("_")
-        return f"/cloison.v1.{noun.capitalize()}Service/{verb.capitalize()}{noun.capitalize()}"
+        words = [word.capitalize() for word in self.kind.split("_")]
+        noun = "".join(words[1:]).removesuffix("Rules")
+        return f"/cloison.v1.{noun}Service/{''.join(words)}"
 
 
 class Circumstances(NamedTuple):
@@ -71,6 +81,14 @@ _CARRY: dict[str, Carry] = {
     "create_host": _made(host.create),
     "update_host": _made(host.update),
     "delete_host": _delete_host,
+    "create_security_group": _made(security_group.create),
+    "update_security_group": _made(security_group.update),
+    "delete_security_group": _unmade(security_group.delete),
+    "add_security_group_rules": _made(security_group.add_rules),
+    "remove_security_group_rules": _made(security_group.remove_rules),
+    "create_address_group": _made(address_group.create),
+    "update_address_group": _made(address_group.update),
+    "delete_address_group": _unmade(address_group.delete),
 }
 
 

@@ -14,13 +14,26 @@ from cloison.v1 import verify_pb2
 from controller.api.explain import violation_message
 from controller.api.planning.draft import Draft
 from controller.api.planning.hosts import everything_of
-from controller.compiler import network_flows, port_flows, static_flows
+from controller.compiler import (
+    host_unit_flows,
+    network_flows,
+    policy_flows,
+    port_flows,
+    static_flows,
+)
 from controller.flows import Flow
 from controller.flows.delta import flow_delta
-from controller.reconcile.impact import impact_of
-from controller.reconcile.meant import believe, host_intent, network_intent, port_intent
+from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.meant import (
+    believe,
+    host_intent,
+    network_intent,
+    nowhere,
+    policy_intent,
+    port_intent,
+)
 from controller.reconcile.tunnels import TunnelPlans
-from controller.reconcile.views import network_view, port_view
+from controller.reconcile.views import host_unit_view, network_view, policy_view, port_view
 from controller.store.state import State
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import HostIntent, IntentDelta, NetworkIntent, PortIntent, World
@@ -37,14 +50,27 @@ def violations_of(draft: Draft) -> list[verify_pb2.Violation] | None:
     """Return what the outcome of a draft would break, nothing if it keeps every promise; None: too large."""
     impact = impact_of(draft.changes, draft.after)
     networks = impact.networks | {network for _, network in impact.network_units}
+    networks |= _judged_otherwise(draft, impact)
     if max(_entries(state, networks) for state in (draft.before, draft.after)) > ENTRIES_MAX:
         return None
-    touched = {host for host, _ in (*impact.port_units, *impact.network_units)}
+    touched = {host for host, _ in (*impact.port_units, *impact.network_units, *impact.policy_units)}
+    touched |= impact.host_units
     # A contract is checked on a host by itself, and only where flows change. If one does not hold, the way of
     # a packet decides, and that may lead over any host.
     if not _check(draft, networks, touched):
         return []
     return _check(draft, networks, None)
+
+
+def _judged_otherwise(draft: Draft, impact: Impact) -> set[NetworkName]:
+    """Return the networks of the tenants whose rules are others then."""
+    states = (draft.before, draft.after)
+    return {
+        network.name
+        for tenant in impact.policies
+        for state in states
+        for network in state.networks_of(tenant)
+    }
 
 
 def _entries(state: State, networks: Iterable[NetworkName]) -> int:
@@ -74,10 +100,12 @@ class _Excerpt:
         names = sorted(networks)
         ports = sorted(port.name for name in names for port in state.ports_of(name))
         carriers = sorted({host for name in names for host in state.bound_hosts(name)})
+        tenants = sorted({name.parent for name in names})
         self.intent = IntentDelta(
-            hosts={name: host_intent(state, name) for name in carriers},
+            hosts={name: host_intent(state, name, nowhere) for name in carriers},
             networks={name: network_intent(state, name, believe) for name in names},
             ports={name: port_intent(state, name, believe) for name in ports},
+            policies={name.tenant: policy_intent(state, name) for name in tenants},
         )
         plans = TunnelPlans()
         plans.update(state, everything_of(state, names))
@@ -89,6 +117,11 @@ class _Excerpt:
 
 def _flows(state: State, host: HostName, intent: IntentDelta) -> list[Flow]:
     flows: list[Flow] = list(static_flows())
+    if (unit := host_unit_view(state, host, None)) is not None:
+        flows += host_unit_flows(unit)
+    for tenant in sorted({name.parent for name in intent.networks}):
+        if (judged := policy_view(state, tenant, host)) is not None:
+            flows += policy_flows(judged)
     for name in intent.networks:
         if (carried := network_view(state, name, host)) is not None:
             flows += network_flows(carried)
@@ -118,10 +151,12 @@ def _became(before: _Excerpt, after: _Excerpt) -> IntentDelta:
     networks: dict[NetworkName, NetworkIntent | None] = dict(after.intent.networks)
     ports: dict[PortName, PortIntent | None] = dict.fromkeys(before.intent.ports)
     ports.update(after.intent.ports)
+    policies = {**dict.fromkeys(before.intent.policies), **after.intent.policies}
     return IntentDelta(
         hosts={name: value for name, value in hosts.items() if before.intent.hosts.get(name) != value},
         networks={n: value for n, value in networks.items() if before.intent.networks.get(n) != value},
         ports={n: value for n, value in ports.items() if before.intent.ports.get(n) != value},
+        policies={n: value for n, value in policies.items() if before.intent.policies.get(n) != value},
     )
 
 

@@ -1,8 +1,9 @@
-"""Who can talk to whom before a change and after it, by the meaning (verify/semantics.py). Pure.
+"""Who can open connections to whom before a change and after it, by the meaning (verify/semantics.py). Pure.
 
 What is asked is what the tenants' intent permits, wherever ports are plugged: the meaning is asked about a
 world in which every port that is enabled and scheduled is plugged, all on one host. Whether both are plugged
-now is said beside it. Only pairs of which a port changes are looked at.
+now is said beside it. Only pairs of which a port changes are looked at: the port itself, its groups, or the
+rules of these.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from itertools import islice
 from typing import NamedTuple
 
 from cloison.addresses import format_mac
-from cloison.model import Network, Port
-from cloison.names import HostName, NetworkName, PortName
+from cloison.model import PROFILE_OPEN, AddressGroup, Network, Port, SecurityGroup
+from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, TenantName
+from controller.api.intents.rules import describe
+from controller.api.planning.connections import Connections
 from controller.api.planning.spaces import spaces
+from controller.reconcile.meant import policy_intent
 from controller.reconcile.views import live_binding
 from controller.store.changes import Change
 from controller.store.state import State
-from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent, World
 
 # A plan that touches more ordered pairs says so, and names those it looked at.
 PAIRS_MAX = 10_000
@@ -49,6 +53,7 @@ class _Standing(NamedTuple):
     """A port as far as reachability depends on it; intent is None if it can talk to nobody."""
 
     intent: PortIntent | None
+    groups: tuple[SecurityGroupName, ...]
     plugged: bool
 
 
@@ -59,14 +64,45 @@ def may_talk(port: Port) -> bool:
 
 def touched_ports(before: State, after: State, changes: Iterable[Change]) -> tuple[PortName, ...]:
     """Return the ports with which others may come to talk, or cease to."""
-    names = {change.stored.name for change in changes if isinstance(change.stored, Port)}
-    return tuple(sorted(name for name in names if _standing(before, name) != _standing(after, name)))
+    known = tuple(changes)
+    names = {change.stored.name for change in known if isinstance(change.stored, Port)}
+    touched = {name for name in names if _standing(before, name) != _standing(after, name)}
+    return tuple(sorted(touched | _judged_otherwise(before, after, known)))
 
 
-def permitted_elsewise(before: State, after: State, ports: Iterable[PortName]) -> frozenset[NetworkName]:
+def _judged_otherwise(before: State, after: State, changes: Iterable[Change]) -> set[PortName]:
+    """Return the ports that may talk and are in groups whose rules change, or name what changes."""
+    names: set[PortName] = set()
+    for state in (before, after):
+        for group in _groups_concerned(state, changes):
+            names.update(port.name for port in state.ports_in(group) if may_talk(port))
+    return names
+
+
+def _groups_concerned(state: State, changes: Iterable[Change]) -> set[SecurityGroupName]:
+    """Return the groups whose rules mean something else than before."""
+    concerned: set[SecurityGroupName] = set()
+    for change in changes:
+        old, new = change.old, change.new
+        if isinstance(change.stored, SecurityGroup):
+            if getattr(old, "rules", ()) != getattr(new, "rules", ()):
+                concerned.add(change.stored.name)
+        elif isinstance(change.stored, AddressGroup) and (
+            getattr(old, "prefixes", ()) != getattr(new, "prefixes", ())
+        ):
+            concerned.update(group.name for group in state.groups_naming(change.stored.name))
+    return concerned
+
+
+def permitted_elsewise(
+    before: State, after: State, ports: Iterable[PortName], changes: Iterable[Change]
+) -> frozenset[NetworkName]:
     """Return the networks of those ports that may talk otherwise than before, plugged or not."""
+    judged = _judged_otherwise(before, after, tuple(changes))
     return frozenset(
-        name.parent for name in ports if _standing(before, name).intent != _standing(after, name).intent
+        name.parent
+        for name in ports
+        if name in judged or _standing(before, name)[:2] != _standing(after, name)[:2]
     )
 
 
@@ -77,8 +113,24 @@ def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
         yield f"{network} {' '.join(ranges)}"
         for port in sorted(state.ports_of(network), key=lambda port: port.name):
             if may_talk(port):
-                addresses = " ".join(str(fixed_ip.address) for fixed_ip in port.fixed_ips)
-                yield f"{port.name} {format_mac(port.mac)} {addresses}"
+                yield _port_line(port)
+    for tenant in sorted({network.parent for network in networks}):
+        yield from _policy_lines(state, tenant)
+
+
+def _port_line(port: Port) -> str:
+    addresses = " ".join(str(fixed_ip.address) for fixed_ip in port.fixed_ips)
+    pairs = " ".join(f"{pair.prefix}={pair.mac}" for pair in port.allowed_address_pairs)
+    groups = "open" if port.profile == PROFILE_OPEN else " ".join(g.group for g in port.security_groups)
+    return f"{port.name} {format_mac(port.mac)} {addresses} pairs {pairs} groups {groups}"
+
+
+def _policy_lines(state: State, tenant: TenantName) -> Iterator[str]:
+    for group in sorted(state.groups_of(tenant), key=lambda group: group.name):
+        rules = sorted(describe(rule) for rule in group.rules)
+        yield f"{group.name} {'; '.join(rules)}"
+    for addresses in sorted(state.address_groups_of(tenant), key=lambda group: group.name):
+        yield f"{addresses.name} {' '.join(sorted(map(str, addresses.prefixes)))}"
 
 
 class Reach:
@@ -95,7 +147,9 @@ class Reach:
         gained: list[Talk] = []
         lost: list[Talk] = []
         for source, target in pairs[:PAIRS_MAX]:
-            was, will = self._before.levels(source, target), self._after.levels(source, target)
+            was, will = self._before.passes(source, target), self._after.passes(source, target)
+            if was == will:
+                continue
             more = _grouped(will, was, ONCE_PLUGGED)
             less = _grouped(was, will, UNTIL_PLUGGED)
             gained += (Talk(source, target, found, condition) for condition, found in more)
@@ -121,17 +175,32 @@ class Reach:
 PERMITTED, NOW = 1, 2
 
 
-def _grouped(here: dict[str, int], there: dict[str, int], half: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield, by condition, the spaces that are surer here than there.
+class _Passes(NamedTuple):
+    """What can pass from one port to another: connections by where from and where to; and how surely."""
+
+    found: dict[str, Connections]
+    level: int
+
+
+_NONE = _Passes({}, 0)
+_NO_CONNECTIONS = Connections()
+
+
+def _grouped(here: _Passes, there: _Passes, half: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield, by condition, what is surer here than there, in words.
 
     half: what to call it if the other side, or this one, is but permitted.
     """
     found: dict[str, list[str]] = {}
-    for space, level in here.items():
-        other = there.get(space, 0)
-        if level > other:
-            partly = level == PERMITTED if half == ONCE_PLUGGED else other == PERMITTED
-            found.setdefault(half if partly else "", []).append(space)
+    for words, ours in here.found.items():
+        theirs = there.found.get(words, _NO_CONNECTIONS)
+        new = ours.without(theirs)
+        surer = ours.without(new) if here.level > there.level else _NO_CONNECTIONS
+        for part, other in ((new, 0), (surer, there.level)):
+            partly = here.level == PERMITTED if half == ONCE_PLUGGED else other == PERMITTED
+            texts = [f"{words}, {text}" for text in part.words()] if part else []
+            if texts:
+                found.setdefault(half if partly else "", []).extend(texts)
     for condition, group in found.items():
         yield condition, tuple(group)
 
@@ -139,15 +208,17 @@ def _grouped(here: dict[str, int], there: dict[str, int], half: str) -> Iterator
 def _standing(state: State, name: PortName) -> _Standing:
     port = state.ports.get(name)
     if port is None or not may_talk(port):
-        return _Standing(None, plugged=False)
+        return _Standing(None, (), plugged=False)
     intent = PortIntent(
         name=name,
         number=port.number,
         mac=port.mac,
         addresses=tuple(fixed_ip.address for fixed_ip in port.fixed_ips),
         host=_SOMEWHERE,
+        profile=port.profile,
+        pairs=tuple(PairIntent(pair.prefix, pair.mac) for pair in port.allowed_address_pairs),
     )
-    return _Standing(intent, plugged=live_binding(state, port) is not None)
+    return _Standing(intent, port.security_groups, plugged=live_binding(state, port) is not None)
 
 
 def _network(state: State, network: Network) -> NetworkIntent:
@@ -167,12 +238,14 @@ class _View:
                 ports[name] = replace(standing.intent, ofport=ofport)
                 if standing.plugged:
                     self._plugged.add(name)
-        there = (state.networks[name] for name in networks if name in state.networks)
+        there = [state.networks[name] for name in networks if name in state.networks]
+        policies = {name.tenant: policy_intent(state, name) for name in {n.name.parent for n in there}}
         self.world = World(
             Intent(
                 hosts={_SOMEWHERE: HostIntent(name=_SOMEWHERE, vtep=None)},
                 networks={network.name: _network(state, network) for network in there},
                 ports=ports,
+                policies={tenant: policy for tenant, policy in policies.items() if policy is not None},
             )
         )
 
@@ -180,10 +253,10 @@ class _View:
         """Return the ports of a network that can talk."""
         return self.world.members_of(network).ports
 
-    def levels(self, source: PortName, target: PortName) -> dict[str, int]:
-        """Return what can be sent from one to the other, in words, and how sure it is."""
+    def passes(self, source: PortName, target: PortName) -> _Passes:
+        """Return what one can open to the other, and how surely."""
         a, b = self.world.ports.get(source), self.world.ports.get(target)
         if a is None or b is None:
-            return {}
+            return _NONE
         level = NOW if source in self._plugged and target in self._plugged else PERMITTED
-        return dict.fromkeys(spaces(self.world, a, b), level)
+        return _Passes(dict(spaces(self.world, a, b)), level)
