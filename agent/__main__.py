@@ -25,6 +25,9 @@ from agent.ovsdb import OvsBridge, TlsFiles
 from agent.plan import Vtep
 from agent.reconcile import Reconciler
 from agent.seams import HostSettings
+from agent.services.dns_forward import parse_resolver
+from agent.services.metadata_http import parse_upstream
+from agent.services.runtime import Services, ServiceSettings
 from agent.session import Session
 from agent.state import PlanLog, StateDirectory
 from agent.stream import Dial, Identity, Stream
@@ -45,6 +48,7 @@ class Options:
     control: Path | None
     labels: dict[str, str]
     underlay_mtu: int | None
+    services: ServiceSettings
 
 
 class Agent:
@@ -58,7 +62,10 @@ class Agent:
         self._outbox = Outbox()
         self._kernel = LinuxKernel(settings.vtep, self._wake)
         self._bridge = OvsBridge(options.ovsdb, settings.bridge, self._bridge_changed, options.control)
-        self._reconciler = Reconciler(settings, self._kernel, self._bridge, self._plan_log, self._outbox)
+        self._services = Services(options.services, self._services_lost)
+        self._reconciler = Reconciler(
+            settings, self._kernel, self._bridge, self._plan_log, self._outbox, self._services
+        )
         self._inspector = Inspector(self._kernel, self._bridge, self._outbox, settings.vtep)
         identity = Identity(settings.host, settings.vtep, _version(), options.labels)
         self._stream = Stream(
@@ -67,6 +74,9 @@ class Agent:
 
     def _wake(self) -> None:
         self._reconciler.wake()
+
+    def _services_lost(self) -> None:
+        self._reconciler.audit()
 
     def _bridge_changed(self) -> None:
         self._outbox.inventory(self._bridge.view)
@@ -107,7 +117,7 @@ class Agent:
         tasks = []
         try:
             self._recall()
-            parts = (self._reconciler, self._stream, self._inspector)
+            parts = (self._reconciler, self._stream, self._inspector, self._services)
             tasks = [asyncio.create_task(part.run()) for part in parts]
             _log.info("ready", host=self._options.settings.host)
             stopping = asyncio.create_task(stop.wait())
@@ -159,6 +169,14 @@ def _tls(insecure: bool, *files: Path | None) -> tuple[Path, Path, Path] | None:
     return None
 
 
+def _services(resolvers: tuple[str, ...], metadata_url: str | None, secret: Path | None) -> ServiceSettings:
+    return ServiceSettings(
+        resolvers=[parse_resolver(text) for text in resolvers],
+        metadata=None if metadata_url is None else parse_upstream(metadata_url),
+        metadata_secret=b"" if secret is None else secret.read_bytes().strip(),
+    )
+
+
 def _configure_logs(log_format: str, level: str) -> None:
     render = (
         structlog.processors.JSONRenderer()
@@ -200,6 +218,18 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--datapath-type", type=click.Choice(["auto", "netdev", "system"]), default="auto", show_default=True
 )
 @click.option("--underlay-mtu", type=click.IntRange(576, 65535), help="Bytes; found out if not given.")
+@click.option("--resolver", multiple=True, help="ADDRESS[:PORT] asked for guests' names; may be repeated.")
+@click.option("--metadata-url", help="Where the IaaS answers metadata requests: http://HOST[:PORT][/PATH].")
+@click.option(
+    "--metadata-secret", type=_file, help="File with the secret that metadata requests are signed with."
+)
+@click.option(
+    "--conntrack-limit",
+    type=click.IntRange(1),
+    default=65536,
+    show_default=True,
+    help="Connections of a port.",
+)
 @click.option("--label", multiple=True, help="KEY=VALUE, may be repeated.")
 @click.option("--audit-interval", default=10.0, show_default=True, help="Seconds between full audits.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
@@ -207,7 +237,8 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 def main(
     host: str, controller: str, controller_name: str, ca: Path | None, cert: Path | None, key: Path | None,
     insecure: bool, vtep: str, state_dir: Path, ovsdb: str, vswitchd_ctl: Path | None, bridge: str,
-    datapath_type: str, underlay_mtu: int | None, label: tuple[str, ...], audit_interval: float,
+    datapath_type: str, underlay_mtu: int | None, resolver: tuple[str, ...], metadata_url: str | None,
+    metadata_secret: Path | None, conntrack_limit: int, label: tuple[str, ...], audit_interval: float,
     log_format: str, log_level: str,
 ) -> None:  # fmt: skip
     """Carry out on this host what the controllers decide. Runs as root, one per host."""
@@ -228,11 +259,15 @@ def main(
             new_datapath_type=found if datapath_type == "auto" else datapath_type,
             tls=None if tls is None else TlsFiles(key=str(tls[2]), cert=str(tls[1]), ca=str(tls[0])),
             audit_interval_s=audit_interval,
+            conntrack_limit=conntrack_limit,
         )
+        services = _services(resolver, metadata_url, metadata_secret)
         dial = Dial(endpoints, controller_name)
         if tls is not None:
             dial = Dial(endpoints, controller_name, key=tls[2], cert=tls[1], ca=tls[0])
-        options = Options(settings, dial, state_dir, ovsdb, vswitchd_ctl, _labels(label), underlay_mtu)
+        options = Options(
+            settings, dial, state_dir, ovsdb, vswitchd_ctl, _labels(label), underlay_mtu, services
+        )
         asyncio.run(Agent(options).run())
     except CloisonError as err:
         raise click.ClickException(str(err)) from err

@@ -17,18 +17,21 @@ import structlog
 from agent.outbox import Outbox
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, Verdict
 from agent.plan import (
+    SERVICE_AGENT_LINK,
+    SERVICE_LINK,
     Fault,
     Firewall,
     HostPlan,
     Operations,
     Scope,
+    ServiceLink,
     changed,
     drifts,
     link_name,
     operations,
 )
 from agent.receipts import Receipts
-from agent.seams import Bridge, HostSettings, Kernel
+from agent.seams import Bridge, HostSettings, Kernel, LocalServices
 from agent.state import PlanLog
 from cloison.errors import Unavailable
 from cloison.v1 import host_sync_pb2 as pb
@@ -38,6 +41,7 @@ _log = structlog.get_logger("agent.reconcile")
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 10.0
 DRIFT_DETAILS_MAX = 20
 DRIFT_PACE_S = 0.01
+LIMIT_TIMEOUT_S = 2.0
 
 
 @dataclass(slots=True)
@@ -56,10 +60,15 @@ class Reconciler:
     """Everything this host should be, and the task that makes it so."""
 
     def __init__(
-        self, settings: HostSettings, kernel: Kernel, bridge: Bridge, plan_log: PlanLog, outbox: Outbox
-    ) -> None:
+        self, settings: HostSettings, kernel: Kernel, bridge: Bridge, plan_log: PlanLog, outbox: Outbox,
+        services: LocalServices | None = None,
+    ) -> None:  # fmt: skip
+        """services are told of every plan and of their device; without them no device is made."""
         self._settings, self._kernel, self._bridge = settings, kernel, bridge
         self._outbox = outbox
+        self._services = services
+        self._service_link: ServiceLink | None = None
+        self._limit_set = False
         self._awake = asyncio.Event()
         self._receipts = Receipts(settings.host, bridge, plan_log, outbox, self._awake.set)
         self._work = _Work(bridge_planned=True)
@@ -71,6 +80,11 @@ class Reconciler:
         self._retry_delay_s = RETRY_MIN_S
         self._noticed_at: float | None = None
         self.plan: HostPlan | None = None
+
+    def audit(self) -> None:
+        """Something may have changed that no event tells of: look at everything now."""
+        self._audit_at = 0.0
+        self.wake()
 
     def wake(self) -> None:
         """Something may have changed: look at it now."""
@@ -85,6 +99,8 @@ class Reconciler:
         elif scope is None:
             scope = changed(self.plan, plan)
         self.plan = plan
+        if self._services is not None:
+            self._services.serve(plan)
         self._work.planned.merge(scope)
         self._awake.set()
 
@@ -151,13 +167,18 @@ class Reconciler:
         noticed_at, self._noticed_at = self._noticed_at or time.monotonic(), None
         # All that is desired is taken now: what comes while this round waits belongs to the next one.
         due, plan, target = self._receipts.due(), self.plan, self._target
+        auditing = time.monotonic() >= self._audit_at
         work.suspect.merge(await self._look())
+        faults = await self._see_to_services() if auditing or self._service_link is None else []
+        self._limit_set = self._limit_set and not auditing
         todo = self._operations(plan, work)
         drifted = drifts(todo, work.planned) if plan is not None else {}
         made_known = bool(drifted)
-        faults = await self._kernel.apply(todo)
+        faults += await self._kernel.apply(todo)
         changes, bridge_faults = await self._apply_bridge(plan, target)
         faults += bridge_faults
+        if not bridge_faults:
+            await self._limit_connections()
         faults += await self._kernel.remove_links(todo.links_delete)
         for kind, detail in _bridge_drifts(changes, work, made_known):
             drifted.setdefault(kind, []).append(detail)
@@ -177,10 +198,35 @@ class Reconciler:
         self._audit_at = time.monotonic() + self._settings.audit_interval_s
         return Scope(everything=True)
 
+    async def _see_to_services(self) -> list[Fault]:
+        """Make sure that the local services have their devices; part of an audit."""
+        if self._services is None:
+            return []
+        try:
+            self._service_link = await self._kernel.service_link()
+            self._services.attach(self._service_link)
+        except Unavailable as err:
+            self._service_link = None
+            return [Fault("SERVICES_FAILED", str(err))]
+        return []
+
+    async def _limit_connections(self) -> None:
+        """Once an audit, whatever comes of it: ovs-vswitchd forgets the limit when it ends."""
+        if self._limit_set or not self._bridge.view.datapath_id:
+            return
+        self._limit_set = True
+        try:
+            async with asyncio.timeout(LIMIT_TIMEOUT_S):
+                await self._bridge.limit_connections(self._settings.conntrack_limit)
+        except (Unavailable, TimeoutError) as err:
+            _log.warning("connections of guests are not limited", host=self._settings.host, error=str(err))
+
     def _operations(self, plan: HostPlan | None, work: _Work) -> Operations:
         actual, view = self._kernel.actual, self._bridge.view
         guarded = frozenset(name for name, seen in view.interfaces.items() if seen.device)
         guarded |= {link_name(vni) for vni in view.tunnels}
+        if self._service_link is not None or view.service is not None:
+            guarded |= {SERVICE_LINK, SERVICE_AGENT_LINK}
         if plan is None:
             # Who may send to us is not known; but what stands on the bridge is never for the host's own ears.
             wanted = Firewall(actual.firewall.peers, guarded, intact=True)
@@ -210,6 +256,7 @@ class Reconciler:
             target=target,
             tunnels=tunnels,
             verdicts=dict(self._verdicts),
+            service=None if self._service_link is None else self._service_link.ifindex,
         )
         try:
             changes = await self._bridge.apply(spec)
@@ -231,18 +278,21 @@ class Reconciler:
 
 
 def _tunnel_faults(view: BridgeView) -> list[Fault]:
-    return [
+    faults = [
         Fault("TUNNEL_PORT_FAILED", f"{link_name(tunnel.vni)}: {tunnel.error}")
         for tunnel in view.tunnels.values()
         if tunnel.error
     ]
+    if view.service is not None and view.service.error:
+        faults.append(Fault("SERVICES_FAILED", f"{SERVICE_LINK}: {view.service.error}"))
+    return faults
 
 
 def _bridge_drifts(changes: list[Change], work: _Work, links_drifted: bool) -> list[tuple[str, str]]:
     """Return (kind, detail) of the changes that no change of desired explains."""
     found = []
     for change in changes:
-        if change.kind in ("bridge", "controller") and not work.bridge_planned:
+        if change.kind in ("bridge", "controller", "service") and not work.bridge_planned:
             found.append(("BRIDGE_ALTERED", change.detail))
         if change.kind == "tunnel" and change.vni is not None:
             # A device that had to be made anew brings its port along; told once is enough.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, TlsFiles
-from agent.plan import Actual, Fault, Operations, Scope, Vtep
+from agent.plan import Actual, Fault, HostPlan, Operations, Scope, ServiceLink, Vtep
 from cloison.model import Vni
 
 
@@ -28,6 +28,9 @@ class Kernel(Protocol):
     async def apply(self, operations: Operations) -> list[Fault]:
         """Carry out all but links_delete, read back what was touched; return what was refused."""
 
+    async def service_link(self) -> ServiceLink:
+        """Return the devices of the local services, made or put right if need be; raises Unavailable."""
+
     async def remove_links(self, vnis: Sequence[Vni]) -> list[Fault]:
         """Delete devices; return what was refused."""
 
@@ -40,13 +43,29 @@ class Bridge(Protocol):
     async def apply(self, spec: BridgeSpec) -> list[Change]:
         """Make the bridge what spec says; return what differed; raises Unavailable."""
 
+    async def limit_connections(self, entries: int) -> None:
+        """Let no port of the bridge have more conntrack entries than this; raises Unavailable."""
+
     async def revalidate(self) -> None:
         """Wait until the cached flows agree with the tables; raises Unavailable."""
 
 
+class LocalServices(Protocol):
+    """The services for the guests of this host."""
+
+    def serve(self, plan: HostPlan) -> None:
+        """Serve the ports of this plan from now on, and no others."""
+
+    def attach(self, link: ServiceLink) -> None:
+        """Take frames from this device; raises Unavailable if that cannot be."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """What is fixed for the life of the process. datapath_type None keeps that of an existing bridge."""
+    """What is fixed for the life of the process. datapath_type None keeps that of an existing bridge.
+
+    conntrack_limit: entries a port may have.
+    """
 
     host: str
     vtep: Vtep
@@ -55,3 +74,4 @@ class HostSettings:
     new_datapath_type: str = "netdev"
     tls: TlsFiles | None = None
     audit_interval_s: float = 10.0
+    conntrack_limit: int = 65536

@@ -27,6 +27,7 @@ from controller.openflow.server import SwitchServer, TlsFiles
 from controller.reconcile.gate import GateMode
 from controller.reconcile.reading import Observer
 from controller.reconcile.reconciler import Reconciler
+from controller.reconcile.statistics import CounterReader
 from controller.signing import Signer
 from controller.store.etcd import Tls as EtcdTls
 from controller.store.etcd_store import EtcdStore, Settings
@@ -108,7 +109,8 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     verify = VerifyService(Observer(store, reconciler), reconciler.tracker, signer)
     # A plan is held against its meaning before it is shown, and refused, as the gate would do later.
     proof = NO_PROOF if options.gate is GateMode.OFF else Proof(enforce=options.gate is GateMode.ENFORCE)
-    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof)
+    counters = CounterReader(store, reconciler.hosts)
+    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters)
     await api.start()
     stack.push_async_callback(api.stop)
     _spare_collections()

@@ -17,12 +17,14 @@ import yaml
 from google.protobuf.duration_pb2 import Duration
 
 from cloison.v1 import (
+    address_group_pb2_grpc,
     host_pb2,
     host_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    security_group_pb2_grpc,
     subnet_pb2,
     subnet_pb2_grpc,
     tenant_pb2,
@@ -47,6 +49,8 @@ class Client:
         self.networks = network_pb2_grpc.NetworkServiceStub(self._channel)
         self.subnets = subnet_pb2_grpc.SubnetServiceStub(self._channel)
         self.ports = port_pb2_grpc.PortServiceStub(self._channel)
+        self.security_groups = security_group_pb2_grpc.SecurityGroupServiceStub(self._channel)
+        self.address_groups = address_group_pb2_grpc.AddressGroupServiceStub(self._channel)
         self.hosts = host_pb2_grpc.HostServiceStub(self._channel)
         self.state = watch_pb2_grpc.StateServiceStub(self._channel)
 

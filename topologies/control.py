@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -191,7 +191,7 @@ class ControlPlane:
         """A further certificate of the lab's authority, in the directory of `node`."""
         return self._authority.issue(identity, node)
 
-    def agent(self, host: Host, mtu: int) -> Daemon:
+    def agent(self, host: Host, mtu: int, flags: Sequence[str] = ()) -> Daemon:
         """The agent of a host, not started; it is ready when br-int is there. `mtu`: of the underlay."""
         tls = self._authority.issue(f"host/{host.name}", host.name)
         argv = [
@@ -200,6 +200,7 @@ class ControlPlane:
             *("--controller-name", CONTROLLER_NAME, *tls.flags, "--vtep", host.vtep),
             *("--state-dir", str(self._run_dir / host.name / "agent"), "--ovsdb", host.switch.remote),
             *("--bridge", BRIDGE, "--underlay-mtu", str(mtu), "--vswitchd-ctl", host.switch.control),
+            *flags,
         ]
         ready = host.switch.has_bridge
         return Daemon("agent", host.node, argv, self._run_dir, self._state, _python_env(), ready)

@@ -13,6 +13,9 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
 UDP_PROTOCOL, ICMP_PROTOCOL, ICMP6_PROTOCOL = 17, 1, 58
 VXLAN_PORT = 4789
+SERVICES_MAC = "0a:f3:00:00:00:01"
+"""Source MAC of what a guest hears from the services of its own host; no guest can send it."""
+ICMP6_ROUTER_ADVERTISEMENT = 134
 _ETHERNET_BYTES, _VXLAN_BYTES = 14, 8
 
 
@@ -120,3 +123,10 @@ def _checksum(data: bytes) -> int:
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+
+
+def is_routers_word(frame: bytes) -> bool:
+    """Whether it is what a guest's own host tells it unasked: a router advertisement of the services."""
+    kind = frame[12:14] + frame[20:21] + frame[54:55]
+    wanted = struct.pack("!HBB", IPV6, ICMP6_PROTOCOL, ICMP6_ROUTER_ADVERTISEMENT)
+    return frame[6:12] == mac_bytes(SERVICES_MAC) and kind == wanted

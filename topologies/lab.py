@@ -56,8 +56,11 @@ class Lab:
         with_control: bool = True,
         keep: bool = False,
         progress: Progress = lambda _: None,
+        agent_flags: Sequence[str] = (),
     ) -> None:
         """`keep`: leave the run directory (logs, databases) when the lab ends; `progress` hears each step.
+
+        `agent_flags`: further arguments of every agent.
 
         Raises LabError when the run directory's path is too long.
         """
@@ -73,6 +76,7 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.workloads: dict[str, Workload] = {}
         self._progress = progress
+        self._agent_flags = tuple(agent_flags)
         self._lock = threading.Lock()
         self.control: control.ControlPlane | None = None
         self._client: Client | None = None
@@ -284,7 +288,7 @@ class Lab:
         self.control.start()
         self._progress("starting the agents")
         for host in self.hosts.values():
-            host.agent = self.control.agent(host, self.underlay.mtu)
+            host.agent = self.control.agent(host, self.underlay.mtu, self._agent_flags)
             host.agent.start(wait=False)
         self._each_host(lambda host: host.agent.wait_ready() if host.agent else None)
         self.wait_connected()

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
 from mininet.link import Link
@@ -184,8 +184,8 @@ def _guest_commands(plug: Plug, dad: bool) -> list[str]:
             f"address add {address} dev {GUEST_INTERFACE}" + (nodad if address.version == 6 else "")
         )
     for gateway in plug.gateways:
-        family = "-6 " if ip_address(gateway).version == 6 else ""
-        commands.append(f"{family}route add default via {gateway} dev {GUEST_INTERFACE}")
+        # A batch takes no -6; the family is the gateway's.
+        commands.append(f"route add default via {gateway} dev {GUEST_INTERFACE}")
     return commands
 
 

@@ -12,11 +12,22 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from agent.netlink import firewall, wire
+from agent.netlink import firewall, service_link, wire
 from agent.netlink.links import Links, hush
 from agent.netlink.monitor import BUFFER_BYTES, Events, Monitor
 from agent.netlink.requests import Refusal, Requests
-from agent.plan import Actual, Fault, FdbPut, Firewall, LinkSpec, Operations, Scope, Vtep, link_name
+from agent.plan import (
+    Actual,
+    Fault,
+    FdbPut,
+    Firewall,
+    LinkSpec,
+    Operations,
+    Scope,
+    ServiceLink,
+    Vtep,
+    link_name,
+)
 from cloison.addresses import Mac, format_mac
 from cloison.errors import Unavailable
 from cloison.model import Vni
@@ -111,6 +122,10 @@ class LinuxKernel:
             faults += await self._on_link(self._links.update(spec))
         await self._reread_links(_vnis(operations))
         return faults + await self._put_entries(operations.fdb_put)
+
+    async def service_link(self) -> ServiceLink:
+        """Return the devices of the local services, made or put right if need be; raises Unavailable."""
+        return await service_link.ensure()
 
     async def remove_links(self, vnis: Sequence[Vni]) -> list[Fault]:
         """Delete the devices of these networks; return what the kernel refused."""

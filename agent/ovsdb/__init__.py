@@ -5,7 +5,16 @@ nothing but what became of them.
 """
 
 from agent.ovsdb.bridge import OvsBridge
-from agent.ovsdb.view import BridgeSpec, BridgeView, Change, InterfaceView, TlsFiles, TunnelView, Verdict
+from agent.ovsdb.view import (
+    BridgeSpec,
+    BridgeView,
+    Change,
+    InterfaceView,
+    ServiceView,
+    TlsFiles,
+    TunnelView,
+    Verdict,
+)
 
 __all__ = [
     "BridgeSpec",
@@ -13,6 +22,7 @@ __all__ = [
     "Change",
     "InterfaceView",
     "OvsBridge",
+    "ServiceView",
     "TlsFiles",
     "TunnelView",
     "Verdict",

@@ -11,7 +11,6 @@ from agent.ovsdb import control, rows
 from agent.ovsdb.thread import DatabaseThread, transact, wait_settled
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change
 from cloison.errors import Unavailable
-from cloison.model import Vni
 
 
 class OvsBridge:
@@ -56,6 +55,15 @@ class OvsBridge:
         path = self._control_socket or control.control_path(self._run_dir())
         await control.command(path, "revalidator/wait")
 
+    async def limit_connections(self, entries: int) -> None:
+        """Let no conntrack zone (each port has its own) hold more entries than this; raises Unavailable.
+
+        ovs-vswitchd forgets it when it ends.
+        """
+        kind = self.view.datapath_type
+        path = self._control_socket or control.control_path(self._run_dir())
+        await control.command(path, "dpctl/ct-set-limits", f"{kind}@ovs-{kind}", f"default={entries}")
+
     async def trace(self, flow: str) -> str:
         """Return what ofproto/trace says of a flow that enters this bridge; nothing is sent or learnt.
 
@@ -74,7 +82,7 @@ class OvsBridge:
 
 def _apply(idl: Any, spec: BridgeSpec) -> list[Change]:
     """On the database thread."""
-    ofports: dict[Vni, int] = {}
+    ofports: dict[str, int] = {}
 
     def write(transaction: Any) -> rows.Writer:
         writer = rows.Writer(idl, transaction, spec, ofports)
@@ -87,5 +95,5 @@ def _apply(idl: Any, spec: BridgeSpec) -> list[Change]:
     if not wait_settled(idl):
         raise Unavailable("ovs-vswitchd does not carry out changes of the database")
     second = transact(idl, write)
-    told = {change.vni for change in first.changes if change.vni is not None}
-    return first.changes + [change for change in second.changes if change.vni not in told]
+    told = {(change.kind, change.vni) for change in first.changes if change.kind in ("tunnel", "service")}
+    return first.changes + [change for change in second.changes if (change.kind, change.vni) not in told]

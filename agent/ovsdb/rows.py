@@ -9,8 +9,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from agent.ovsdb.view import BridgeSpec, BridgeView, Change, InterfaceView, TlsFiles, TunnelView
-from agent.plan import link_name, link_vni
+from agent.ovsdb.view import (
+    BridgeSpec,
+    BridgeView,
+    Change,
+    InterfaceView,
+    ServiceView,
+    TlsFiles,
+    TunnelView,
+)
+from agent.plan import SERVICE_LINK, link_name, link_vni
 from cloison.model import Vni
 
 _NUMBERED = ["datapath_type", "datapath_id"]
@@ -56,14 +64,16 @@ def view(idl: Any, name: str) -> BridgeView:
     row = bridge(idl, name)
     if row is None:
         return BridgeView(connected=True)
-    interfaces, tunnels = {}, {}
+    interfaces, tunnels, service = {}, {}, None
     for interface in (interface for port in row.ports for interface in port.interfaces):
         if interface.type == "internal":
             continue
         ids, error = interface.external_ids, _one(interface.error, "")
         ofport = max(0, _one(interface.ofport, 0))
         vni = link_vni(interface.name)
-        if vni is None:
+        if interface.name == SERVICE_LINK:
+            service = ServiceView(ofport, error, _number(ids.get(IFINDEX, "")))
+        elif vni is None:
             device = interface.type in _DEVICE_TYPES
             if device and not _DEVICE_NAME.fullmatch(interface.name):
                 device, error = False, "the host cannot be kept from hearing a device of this name"
@@ -73,7 +83,7 @@ def view(idl: Any, name: str) -> BridgeView:
             tunnels[vni] = TunnelView(vni, ofport, error, _number(ids.get(IFINDEX, "")))
     datapath_id = int(_one(row.datapath_id, "0"), 16)
     kind = row.datapath_type or "system"
-    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, _settings(idl, row))
+    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, _settings(idl, row), service)
 
 
 def _settings(idl: Any, row: Any) -> str:
@@ -98,11 +108,11 @@ class Writer:
     `changes` tells what differed; `replug` the ports to be made anew.
     """
 
-    def __init__(self, idl: Any, transaction: Any, spec: BridgeSpec, ofports: dict[Vni, int]) -> None:
+    def __init__(self, idl: Any, transaction: Any, spec: BridgeSpec, ofports: dict[str, int]) -> None:
         self._idl, self._transaction, self._spec = idl, transaction, spec
         self._ofports = ofports
         self.changes: list[Change] = []
-        self.replug: set[Vni] = set()
+        self.replug: set[str] = set()
         self.waiting = False
         self._new = False
 
@@ -113,8 +123,7 @@ class Writer:
         if self._spec.target is not None:
             self._tls(self._spec.target)
             self._controller(row, self._spec.target)
-        if self._spec.tunnels is not None:
-            self._tunnels(row, self._spec.tunnels)
+        self._own_ports(row)
         self._verdicts(row)
 
     def _insert(self, table: str, **columns: Any) -> Any:
@@ -219,45 +228,68 @@ class Writer:
             for interface in port.interfaces:
                 yield port, interface
 
-    def _tunnels(self, row: Any, wanted: dict[Vni, int] | Any) -> None:
-        present: dict[Vni, tuple[Any, Any]] = {}
+    def _wanted(self) -> dict[str, int]:
+        """Return the ports of ours that should be there, by name, each with the ifindex of its device.
+
+        What is not known yet stays as it is.
+        """
+        spec, wanted = self._spec, {}
+        if spec.tunnels is not None:
+            wanted = {link_name(vni): ifindex for vni, ifindex in spec.tunnels.items()}
+        if spec.service is not None:
+            wanted[SERVICE_LINK] = spec.service
+        return wanted
+
+    def _is_known(self, name: str) -> bool:
+        """Tell whether a port is one of ours about which the spec says whether it should be there."""
+        if name == SERVICE_LINK:
+            return self._spec.service is not None
+        return self._spec.tunnels is not None and link_vni(name) is not None
+
+    def _own_ports(self, row: Any) -> None:
+        present: dict[str, tuple[Any, Any]] = {}
         for port, interface in self._ports(row):
-            vni = link_vni(interface.name)
-            if vni is not None:
-                present[vni] = (port, interface)
+            if self._is_known(interface.name):
+                present[interface.name] = (port, interface)
+        wanted = self._wanted()
         gone = present.keys() - wanted.keys()
-        for vni in present.keys() & wanted.keys():
-            if present[vni][1].external_ids.get(IFINDEX) != str(wanted[vni]):
+        for name in present.keys() & wanted.keys():
+            if present[name][1].external_ids.get(IFINDEX) != str(wanted[name]):
                 # The userspace datapath stays attached to the device that was there; only a new port
                 # opens anew.
-                self.replug.add(vni)
-        for vni in sorted(gone | self.replug):
-            port, interface = present[vni]
-            self._ofports[vni] = max(0, _one(interface.ofport, 0))
+                self.replug.add(name)
+        for name in sorted(gone | self.replug):
+            port, interface = present[name]
+            self._ofports[name] = max(0, _one(interface.ofport, 0))
             row.delvalue("ports", port)
-            detail = "network is not in the plan" if vni in gone else "port was of a device that is gone"
-            self._changed("tunnel", f"{link_name(vni)}: {detail}", vni)
+            why = "network is not in the plan" if name in gone else "port was of a device that is gone"
+            self._port_changed(name, why)
         if gone or self.replug:
             self._root().increment("next_cfg")
         missing = wanted.keys() - present.keys()
         if missing and not settled(self._idl):
             self.waiting = True
             return
-        for vni in sorted(missing):
-            port = self._tunnel(vni, wanted[vni])
+        for name in sorted(missing):
+            port = self._own_port(name, wanted[name])
             if self._new:
                 row.ports = [*row.ports, port]
             else:
                 # By mutation: an interface that is plugged at the same time must not get lost.
                 row.addvalue("ports", port)
-            self._changed("tunnel", f"{link_name(vni)}: port was absent", vni)
+            self._port_changed(name, "port was absent")
 
-    def _tunnel(self, vni: Vni, ifindex: int) -> Any:
-        name = link_name(vni)
-        ids = {VNI: str(int(vni)), IFINDEX: str(ifindex)}
+    def _port_changed(self, name: str, why: str) -> None:
+        kind = "service" if name == SERVICE_LINK else "tunnel"
+        self._changed(kind, f"{name}: {why}", link_vni(name))
+
+    def _own_port(self, name: str, ifindex: int) -> Any:
+        ids, vni = {IFINDEX: str(ifindex)}, link_vni(name)
+        if vni is not None:
+            ids[VNI] = str(int(vni))
         interface = self._insert("Interface", name=name, type="", external_ids=ids)
-        if self._ofports.get(vni):
-            interface.ofport_request = [self._ofports[vni]]
+        if self._ofports.get(name):
+            interface.ofport_request = [self._ofports[name]]
         return self._insert("Port", name=name, interfaces=[interface])
 
     def _verdicts(self, row: Any) -> None:

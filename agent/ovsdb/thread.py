@@ -19,6 +19,9 @@ from agent.ovsdb import rows
 from agent.ovsdb.view import BridgeView
 from cloison.errors import Unavailable
 
+# Where eventlet is installed ovs.poller imports it, and that would put copies of dnspython's modules in place
+# of those the local services use: exceptions of the one are not those of the other.
+os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")
 with warnings.catch_warnings():
     # ovs.poller looks whether eventlet is in use; where it is installed, that alone warns.
     warnings.simplefilter("ignore")

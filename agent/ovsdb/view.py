@@ -61,6 +61,20 @@ class TunnelView:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceView:
+    """The port of the local services; ifindex is the device it was made for."""
+
+    ofport: int
+    error: str
+    ifindex: int
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether it can be reported."""
+        return 0 < self.ofport <= OFPORT_MAX and not self.error
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeView:
     """What the database says. datapath_id is 0 until ovs-vswitchd has made the bridge.
 
@@ -74,6 +88,7 @@ class BridgeView:
     interfaces: Mapping[str, InterfaceView] = field(default_factory=dict)
     tunnels: Mapping[Vni, TunnelView] = field(default_factory=dict)
     settings: str = ""
+    service: ServiceView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +97,8 @@ class BridgeSpec:
 
     datapath_type None keeps that of an existing bridge. target None, and tunnels None, leave controllers
     and tunnel ports alone: nothing is known about them yet. tunnels maps each VNI to the ifindex of its
-    device; verdicts are by interface name.
+    device; service is that of the local services' device, None while it is not there; verdicts are by
+    interface name.
     """
 
     name: str
@@ -92,11 +108,12 @@ class BridgeSpec:
     target: str | None = None
     tunnels: Mapping[Vni, int] | None = None
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    service: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that was put right; kind is 'bridge', 'controller', 'tunnel' or 'verdict'."""
+    """One thing that was put right; kind is 'bridge', 'controller', 'tunnel', 'service' or 'verdict'."""
 
     kind: str
     detail: str

@@ -4,16 +4,29 @@ No I/O, clock, randomness or logging here. Output is a function of the two state
 about.
 """
 
-from agent.plan.actual import Actual, Firewall, Link, link_name, link_vni
+from agent.plan.actual import (
+    SERVICE_AGENT_LINK,
+    SERVICE_LINK,
+    Actual,
+    Firewall,
+    Link,
+    ServiceLink,
+    link_name,
+    link_vni,
+)
 from agent.plan.digest import FdbDigest, fdb_digest
 from agent.plan.drift import drifts
 from agent.plan.faults import Fault, conditions, plan_faults
 from agent.plan.model import EMPTY_PLAN, HostPlan, NetworkPlan, Peer, Vtep, full_deltas
 from agent.plan.operations import FdbPut, LinkSpec, Operations, operations
 from agent.plan.scope import Scope, changed, scope_of
+from agent.plan.service_port import PortRecord, ServicePort
+from agent.plan.zone import Zone
 
 __all__ = [
     "EMPTY_PLAN",
+    "SERVICE_AGENT_LINK",
+    "SERVICE_LINK",
     "Actual",
     "Fault",
     "FdbDigest",
@@ -24,9 +37,13 @@ __all__ = [
     "LinkSpec",
     "NetworkPlan",
     "Operations",
+    "PortRecord",
     "Scope",
+    "ServiceLink",
+    "ServicePort",
     "Peer",
     "Vtep",
+    "Zone",
     "changed",
     "conditions",
     "drifts",

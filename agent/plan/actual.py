@@ -16,6 +16,9 @@ from agent.plan.model import Peer, Vtep
 from cloison.addresses import Mac
 from cloison.model import Vni
 
+SERVICE_LINK, SERVICE_AGENT_LINK = "cl-services", "cl-services-a"
+"""The end of the local services' pair of devices that is on the bridge, and the agent's own end."""
+
 _LINK_NAME = re.compile(r"vx([0-9a-f]{6})")
 
 
@@ -44,6 +47,14 @@ class Link:
     learning: bool
     local: bytes
     sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLink:
+    """Indexes of the local services' devices: the end on the bridge, and the agent's end."""
+
+    ifindex: int
+    agent_ifindex: int
 
 
 @dataclass(frozen=True, slots=True)

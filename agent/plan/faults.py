@@ -49,6 +49,11 @@ def plan_faults(plan: HostPlan, actual: Actual) -> list[Fault]:
                 Fault("FDB_INVALID", f"{link_name(vni)}: {len(network.rejected)} entries such as {macs}")
             )
     faults += [
+        Fault("SERVICE_PORT_INVALID", f"port {number}: {record.fault}")
+        for number, record in plan.service_ports.items()
+        if record.fault
+    ]
+    faults += [
         Fault("LINK_NAME_TAKEN", f"{link_name(vni)} is the name of a device that is not a VXLAN device")
         for vni in actual.taken
         if vni in plan.networks

@@ -1,4 +1,4 @@
-"""The desired state of one host: networks, and behind which VTEP each remote MAC is.
+"""The desired state of one host: networks, behind which VTEP each remote MAC is, what guests are told.
 
 Values are never changed in place; applying a delta shares every network it does not touch. Entries the
 kernel could not hold (a multicast MAC, a VTEP of 5 bytes) are kept apart in `rejected`, so that one bad
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NewType
 
+from agent.plan.service_port import PortRecord
+from agent.plan.zone import EMPTY_ZONE, Zone
 from cloison.addresses import MULTICAST_BIT, Mac
 from cloison.model import Revision, Vni
 from cloison.v1 import host_sync_pb2 as pb
@@ -27,7 +29,9 @@ MTU_MIN, MTU_MAX = 68, 65535
 """What the kernel takes for a VXLAN device."""
 
 CHUNK_ENTRIES_MAX = 4096
-"""FDB entries in one message of a whole plan; about 100 kB."""
+"""FDB entries (or names) in one message of a whole plan; about 100 kB."""
+CHUNK_PORTS_MAX = 256
+"""Service ports in one such message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,16 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """All networks of this host at one revision. `peer_uses` counts the FDB entries of each VNI and VTEP."""
+    """All networks of this host at one revision. `peer_uses` counts the FDB entries of each VNI and VTEP.
+
+    service_ports are by number, zones by VNI.
+    """
 
     revision: Revision
     networks: Mapping[Vni, NetworkPlan]
     peer_uses: Mapping[Peer, int]
+    service_ports: Mapping[int, PortRecord] = field(default_factory=dict)
+    zones: Mapping[Vni, Zone] = field(default_factory=dict)
 
     @property
     def peers(self) -> frozenset[Peer]:
@@ -65,8 +74,8 @@ class HostPlan:
     def apply(self, delta: pb.PlanDelta) -> HostPlan:
         """Return the plan after one delta.
 
-        Within a delta removals come first: networks, then MACs, then what is put. An MTU of 0 leaves the
-        MTU as it is. Applying a delta a second time changes nothing.
+        Within a delta removals come first: networks, then MACs, then what is put; so it is for service
+        ports and zones. An MTU of 0 leaves the MTU as it is. Applying a delta a second time changes nothing.
         """
         networks, uses = dict(self.networks), dict(self.peer_uses)
         for vni in delta.removed_vnis:
@@ -78,10 +87,38 @@ class HostPlan:
             known = networks.get(Vni(change.vni)) or NetworkPlan(Vni(change.vni), 0)
             networks[known.vni] = _changed_network(known, change, uses)
         revision = Revision(max(self.revision, delta.revision))
-        return HostPlan(revision, MappingProxyType(networks), MappingProxyType(uses))
+        return HostPlan(
+            revision,
+            MappingProxyType(networks),
+            MappingProxyType(uses),
+            _served(self.service_ports, delta),
+            _named(self.zones, delta),
+        )
 
 
 EMPTY_PLAN = HostPlan(Revision(0), MappingProxyType({}), MappingProxyType({}))
+
+
+def _served(known: Mapping[int, PortRecord], delta: pb.PlanDelta) -> Mapping[int, PortRecord]:
+    if not delta.service_ports and not delta.removed_service_ports:
+        return known
+    ports = dict(known)
+    for number in delta.removed_service_ports:
+        ports.pop(number, None)
+    for port in delta.service_ports:
+        ports[port.number] = PortRecord.read(port)
+    return MappingProxyType(ports)
+
+
+def _named(known: Mapping[Vni, Zone], delta: pb.PlanDelta) -> Mapping[Vni, Zone]:
+    if not delta.zones and not delta.removed_zones:
+        return known
+    zones = dict(known)
+    for vni in delta.removed_zones:
+        zones.pop(Vni(vni), None)
+    for change in delta.zones:
+        zones[Vni(change.vni)] = zones.get(Vni(change.vni), EMPTY_ZONE).apply(change)
+    return MappingProxyType(zones)
 
 
 def _release(uses: dict[Peer, int], peer: Peer) -> None:
@@ -136,3 +173,24 @@ def full_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
             part.upserted.add(mac=mac, vtep=vtep)
             room -= 1
     yield message
+    yield from _port_deltas(plan)
+    yield from _zone_deltas(plan)
+
+
+def _port_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
+    numbers = sorted(plan.service_ports)
+    for at in range(0, len(numbers), CHUNK_PORTS_MAX):
+        ports = [plan.service_ports[number].message for number in numbers[at : at + CHUNK_PORTS_MAX]]
+        yield pb.PlanDelta(revision=plan.revision, service_ports=ports)
+
+
+def _zone_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
+    for vni in sorted(plan.zones):
+        zone = plan.zones[vni]
+        names = sorted(zone.hosts)
+        for at in range(0, max(1, len(names)), CHUNK_ENTRIES_MAX):
+            message = pb.PlanDelta(revision=plan.revision)
+            part = message.zones.add(vni=vni, network=zone.name, domain=zone.domain)
+            for name in names[at : at + CHUNK_ENTRIES_MAX]:
+                part.upserted.add(name=name, addresses=zone.hosts[name])
+            yield message

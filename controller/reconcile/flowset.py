@@ -1,17 +1,21 @@
 """The desired flow table of one host, kept unit by unit, and what is still to be sent. Pure.
 
-A unit is the bridge itself, a network on it, or a port on it: whatever the compiler answers for. Setting a
-unit replaces its flows; the order in which units are set does not matter.
+A unit is the bridge itself, the host, a network or a port on it, the policy of a tenant: whatever the
+compiler answers for. Setting a unit replaces its flows; the order in which units are set does not matter.
+
+What is sent comes in steps. A zone of the connection tracker that gets another owner is emptied in between:
+first no flow uses it, then it is flushed, then come the flows of the new owner (zones.py says who owns one).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, NamedTuple
 
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlows, flow_delta
+from controller.reconcile.zones import ZonedFlows, cookies_of, may_keep, zone_of
 
 Unit = tuple[Any, ...]
 
@@ -24,16 +28,45 @@ class FlowConflict(Exception):
         super().__init__(f"{unit} and {other} both want {key}")
 
 
+class Step(NamedTuple):
+    """What is to be done next: a bundle, and when it is in force zones to be flushed."""
+
+    delta: FlowDelta
+    zones: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.delta or self.zones)
+
+
 class FlowSet:
     """Desired flows by key and by unit, the flows believed to be installed, and the keys that differ."""
 
     def __init__(self) -> None:
-        self.desired: dict[FlowKey, Flow] = {}
-        self.installed: dict[FlowKey, Flow] = {}
+        self._desired = ZonedFlows()
+        self._installed = ZonedFlows()
         self._units: dict[Unit, tuple[Flow, ...]] = {}
         self._owner: dict[FlowKey, Unit] = {}
+        # All flows of a port have one cookie, of which no other unit's flows are.
+        self._by_cookie: dict[int, set[Unit]] = {}
         self._dirty: set[FlowKey] = set()
         self._foreign: tuple[ForeignFlow, ...] = ()
+        # Zones that were flushed, and that no flow has used since.
+        self._empty: set[int] = set()
+
+    @property
+    def desired(self) -> Mapping[FlowKey, Flow]:
+        """What the switch should hold."""
+        return self._desired.flows
+
+    @property
+    def installed(self) -> Mapping[FlowKey, Flow]:
+        """What the switch is believed to hold."""
+        return self._installed.flows
+
+    @property
+    def meters(self) -> Set[int]:
+        """Ids of the meters that the desired flows name."""
+        return self._desired.meters.keys()
 
     def set_units(self, units: Mapping[Unit, tuple[Flow, ...]]) -> list[FlowConflict]:
         """Replace the flows of some units, all together; an empty tuple removes a unit.
@@ -42,9 +75,7 @@ class FlowSet:
         """
         changed = {u: flows for u, flows in units.items() if self._units.get(u, ()) != flows}
         for unit in changed:
-            for flow in self._units.pop(unit, ()):
-                del self.desired[flow.key], self._owner[flow.key]
-                self._dirty.add(flow.key)
+            self._remove(unit)
         conflicts = []
         for unit, flows in changed.items():
             twice = next((key for key, n in Counter(f.key for f in flows).items() if n > 1), None)
@@ -61,17 +92,34 @@ class FlowSet:
 
     def preview(self, units: Mapping[Unit, tuple[Flow, ...]]) -> tuple[set[Flow], set[Flow]]:
         """Return the flows that setting these units would take away, and those it would bring."""
-        before = {flow for unit in units for flow in self._units.get(unit, ())}
-        after = {flow for flows in units.values() for flow in flows}
+        changed = {unit: flows for unit, flows in units.items() if self._units.get(unit, ()) is not flows}
+        before = {flow for unit in changed for flow in self._units.get(unit, ())}
+        after = {flow for flows in changed.values() for flow in flows}
         return before - after, after - before
 
     def _add(self, unit: Unit, flows: tuple[Flow, ...]) -> None:
-        if flows:
-            self._units[unit] = flows
+        if not flows:
+            return
+        self._units[unit] = flows
+        self._by_cookie.setdefault(flows[0].cookie, set()).add(unit)
         for flow in flows:
-            self.desired[flow.key] = flow
-            self._owner[flow.key] = unit
-            self._dirty.add(flow.key)
+            key = flow.key
+            self._desired.put(key, flow)
+            self._owner[key] = unit
+            self._dirty.add(key)
+
+    def _remove(self, unit: Unit) -> None:
+        flows = self._units.pop(unit, ())
+        if not flows:
+            return
+        self._by_cookie[flows[0].cookie].discard(unit)
+        if not self._by_cookie[flows[0].cookie]:
+            del self._by_cookie[flows[0].cookie]
+        for flow in flows:
+            key = flow.key
+            self._desired.drop(key)
+            del self._owner[key]
+            self._dirty.add(key)
 
     def owner(self, key: FlowKey) -> Unit | None:
         """Return the unit a flow serves."""
@@ -82,20 +130,58 @@ class FlowSet:
         """Tell whether something may have to be sent."""
         return bool(self._dirty or self._foreign)
 
-    def take(self) -> FlowDelta:
-        """Return what must be sent, and count it as sent; `failed` takes it back."""
+    def take(self) -> Step:
+        """Return the next step, and count it as done; `failed` takes it back.
+
+        Where zones are to be flushed, there is another step after it: what is to come into them.
+        """
         keys, self._dirty = self._dirty, set()
         foreign, self._foreign = self._foreign, ()
-        desired = {k: self.desired[k] for k in keys if k in self.desired}
+        zones = self._to_flush(keys)
+        later: set[FlowKey] = set()
+        for cookie in self._cookies_in(zones):
+            # (What is there of theirs and not wanted differs anyway.)
+            for unit in self._by_cookie.get(cookie, ()):
+                later.update(flow.key for flow in self._units[unit])
+        keys |= later
+        desired = {k: self.desired[k] for k in keys - later if k in self.desired}
         installed = {k: self.installed[k] for k in keys if k in self.installed}
-        return flow_delta(desired, installed, foreign)
+        self._dirty |= later
+        return Step(flow_delta(desired, installed, foreign), tuple(sorted(zones)))
+
+    def _to_flush(self, keys: Iterable[FlowKey]) -> set[int]:
+        """Return the zones among those that flows of these keys use that must not be used as they are."""
+        flows = (side.flows.get(key) for key in keys for side in (self._desired, self._installed))
+        used = {zone for flow in flows if flow is not None and (zone := zone_of(flow)) is not None}
+        return {zone for zone in used if not self._may_use(zone)}
+
+    def _may_use(self, zone: int) -> bool:
+        before, after = self._installed.owner(zone), self._desired.owner(zone)
+        if not before:
+            return not after or zone in self._empty
+        return may_keep(before, after)
+
+    def _cookies_in(self, zones: Iterable[int]) -> set[int]:
+        return {
+            cookie
+            for zone in zones
+            for side in (self._installed, self._desired)
+            for cookie in cookies_of(side.owner(zone))
+        }
+
+    def flushed(self, zones: Iterable[int]) -> None:
+        """The switch has forgotten the connections of these zones, which no flow uses."""
+        self._empty.update(zones)
 
     def applied(self, delta: FlowDelta) -> None:
         """The switch has committed delta."""
-        for flow in (*delta.add, *delta.modify):
-            self.installed[flow.key] = flow
         for key in delta.delete:
-            self.installed.pop(key, None)
+            self._installed.drop(key)
+        for flow in (*delta.add, *delta.modify):
+            self._installed.put(flow.key, flow)
+            zone = zone_of(flow)
+            if zone is not None:
+                self._empty.discard(zone)
 
     def failed(self, delta: FlowDelta) -> None:
         """The switch may or may not have committed delta: these keys stay to be settled."""
@@ -105,7 +191,8 @@ class FlowSet:
 
     def observed(self, read: InstalledFlows) -> FlowDelta:
         """The whole table was read: return how it differs from desired, and settle exactly that next."""
-        self.installed = {key: entry.flow for key, entry in read.flows.items()}
+        self._installed = ZonedFlows({key: entry.flow for key, entry in read.flows.items()})
+        self._empty.clear()
         delta = flow_delta(self.desired, read)
         self._dirty = {f.key for f in (*delta.add, *delta.modify)} | set(delta.delete)
         self._foreign = delta.purge

@@ -9,7 +9,7 @@ tenants, and a revocation cannot be held up by one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import cast
 
@@ -71,7 +71,8 @@ class Gate:
     ) -> Verdict:
         """Judge one change. flows: what each host is told to hold so far.
 
-        withheld: objects that are known not to have their flows; that nothing gets to them is no news.
+        withheld: objects that are known not to have their flows; that nothing gets to them, or to what is in
+        them, is no news.
         """
         if self.mode is GateMode.OFF:
             return Verdict(units)
@@ -84,7 +85,7 @@ class Gate:
         found = tuple(
             v
             for v in self._verifier.check(delta, changes)
-            if v.kind not in _HARMLESS or withheld.isdisjoint(v.objects)
+            if v.kind not in _HARMLESS or withheld.isdisjoint(_concerned(v))
         )
         if not found:
             return Verdict(units)
@@ -127,7 +128,7 @@ class Gate:
         """Judge a whole state. Units of objects that a violation names get nothing."""
         if self.mode is GateMode.OFF:
             return Verdict(units)
-        delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+        delta = IntentDelta.whole(intent)
         changes = {h: self._change(None, units.get(h, {}), plans.get(h)) for h in units.keys() | plans.keys()}
         changes = _with_devices(changes, delta, self._verifier)
         self.checked += 1
@@ -200,6 +201,15 @@ class Gate:
                 packet=str(violation.packet) if violation.packet else None,
                 path=violation.path,
             )
+
+
+def _concerned(violation: Violation) -> Iterator[str]:
+    """Yield the objects that a violation is about and what they are in: network, tenant, host."""
+    for name in violation.objects:
+        parts = name.split("/")
+        yield from ("/".join(parts[:length]) for length in range(2, len(parts) + 1, 2))
+    if violation.host is not None:
+        yield str(violation.host)
 
 
 def _of_plans(found: Iterable[Violation]) -> frozenset[HostName]:

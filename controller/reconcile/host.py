@@ -19,14 +19,18 @@ from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
 from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
+from controller.reconcile.meters import HostMeters
 from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import Condition
 from controller.reconcile.tunnels import PlanChange
+from controller.reconcile.views import SERVICE_DEVICE
 
 _log = structlog.get_logger(__name__)
 
 RETRY_DELAY_S = 1.0
+# How often meters are read: a switch tells who changed its flows, but not who changed its meters.
+METER_AUDIT_INTERVAL_S = 10.0
 
 # The ports of a bridge, by number; None where the switch was not asked yet.
 Ports = Mapping[int, str] | None
@@ -50,11 +54,15 @@ class HostActor:
         """
         self.name = name
         self.flows = FlowSet()
+        self._meters = HostMeters()
         self.flows_progress = Progress()
         self.plan_progress = Progress()
         self.switch: Switch | None = None
         # Ports of the bridge as the switch itself names them; None until it was asked.
         self._ports: Ports = None
+        # The port of the local services as the switch last named it, and whether that was news just now.
+        self.service_ofport: int | None = None
+        self.service_moved = False
         self.agent: AgentSession | None = None
         self.drift_count = 0
         # Units that do not have the flows they should, and why.
@@ -71,6 +79,7 @@ class HostActor:
         self._snapshot_sent = False
         self._barriers = Barriers()
         self._must_read = False
+        self._must_read_meters = False
         # The first read of a session finds what a restart left, which is no drift.
         self._read_before = False
         self._wake = asyncio.Event()
@@ -239,7 +248,11 @@ class HostActor:
     async def run(self) -> None:
         """Close the gap for ever. Ends only by being cancelled."""
         while True:
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout(METER_AUDIT_INTERVAL_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._must_read_meters = True
             self._wake.clear()
             try:
                 await self._settle()
@@ -265,17 +278,34 @@ class HostActor:
             # (Another session may have begun: then nothing of this one counts any more.)
             if self.switch is switch:
                 await self._read(switch)
+        elif self._must_read_meters:
+            self._must_read_meters = False
+            await self._read_meters(switch)
         while self.switch is switch:
             revision = self._latest()
-            delta = self.flows.take()
-            if delta and not await self._push(switch, delta, revision):
-                continue
-            if self.flows.dirty:
+            if not await self._take_step(switch, revision) or self.flows.dirty:
                 continue
             self.flows_progress.confirm(revision)
             self.send_barrier()
             self._on_progress(self)
             return
+
+    async def _take_step(self, switch: Switch, revision: int) -> bool:
+        """Bring the switch one step nearer to what is desired; return False if that has to be tried again.
+
+        No flow names a meter that is not there, and none comes into a zone that remembers somebody else.
+        """
+        await self._meters.prepare(switch, self.flows.meters)
+        step = self.flows.take()
+        if step.delta and not await self._push(switch, step.delta, revision):
+            return False
+        if step.zones:
+            await switch.flush_zones(step.zones)
+            self.flows.flushed(step.zones)
+            self._log.info("connections forgotten", zones=step.zones)
+        if not self.flows.dirty:
+            await self._meters.tidy(switch, self.flows.meters)
+        return True
 
     async def _read_ports(self, switch: Switch) -> None:
         """Port numbers are the switch's to give: compile again whatever relied on one it gave to another."""
@@ -297,6 +327,10 @@ class HostActor:
     def _know_ports(self, ports: Ports) -> None:
         """The bridge names its ports like that from now on (None: it cannot be asked, and is believed)."""
         before, self._ports = self._ports, ports
+        known, self.service_moved = self.service_ofport, False
+        if ports is not None:
+            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_DEVICE), None)
+            self.service_moved = self.service_ofport != known
         if before != ports:
             self._on_ports(self, before)
 
@@ -305,6 +339,7 @@ class HostActor:
         quiet = self._read_before and not self.flows.dirty and self.flows_progress.outstanding is None
         # A copy: it is walked through in another thread.
         found = await switch.read_flows(expected=tuple(self.flows.desired.values()))
+        await self._meters.read(switch)
         if self.switch is not switch:
             return
         delta = self.flows.observed(found)
@@ -317,6 +352,14 @@ class HostActor:
                 altered=len(delta.modify),
                 foreign=len(delta.delete) + len(delta.purge),
             )
+
+    async def _read_meters(self, switch: Switch) -> None:
+        """Look whether the meters are as they should be; what differs is put right next."""
+        quiet = not self.flows.dirty and self.flows_progress.outstanding is None
+        await self._meters.read(switch)
+        if quiet and self._meters.differs(self.flows.meters):
+            self.drift_count += 1
+            self._log.warning("drift: meters were changed behind our back, repairing")
 
     async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
         """Send one bundle; return False if units had to be left out and the rest must be sent again."""

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cloison.model import Host, Network, Port, PortBinding, Stored, Subnet, Tenant, TunnelPort
-from cloison.names import HostName, NetworkName, PortName
+from cloison.model import (
+    AddressGroup,
+    Host,
+    Network,
+    PolicyProfile,
+    Port,
+    PortBinding,
+    SecurityGroup,
+    Stored,
+    Subnet,
+    Tenant,
+    TunnelPort,
+)
+from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.store.changes import Change
 from controller.store.state import State
 
@@ -17,9 +29,16 @@ class Impact:
 
     port_units: set[tuple[HostName, PortName]] = field(default_factory=set)
     network_units: set[tuple[HostName, NetworkName]] = field(default_factory=set)
+    policy_units: set[tuple[HostName, TenantName]] = field(default_factory=set)
+    host_units: set[HostName] = field(default_factory=set)
+    # Tenants whose rules may be others: their policy is compiled anew, not only put where it is missing.
+    policies: set[TenantName] = field(default_factory=set)
     # Ports whose location may be another, and networks whose presence or MTU may be.
     moved: set[PortName] = field(default_factory=set)
     spans: set[NetworkName] = field(default_factory=set)
+    # Ports of which the local services may have to say something else, and networks of which all may.
+    served: set[PortName] = field(default_factory=set)
+    services: set[NetworkName] = field(default_factory=set)
 
     @property
     def networks(self) -> set[NetworkName]:
@@ -27,16 +46,61 @@ class Impact:
         return self.spans | {port.parent for port in self.moved}
 
 
+def whole(state: State) -> Impact:
+    """Return the impact of everything having changed."""
+    impact = Impact(
+        moved=set(state.ports),
+        spans=set(state.networks),
+        served=set(state.ports),
+        services=set(state.networks),
+        policies=set(state.tenants),
+        host_units=set(state.hosts),
+    )
+    for port, host in state.bindings:
+        impact.port_units.add((host, port))
+        impact.network_units.add((host, port.parent))
+        impact.policy_units.add((host, port.parent.parent))
+    return impact
+
+
 def impact_of(changes: Iterable[Change], state: State) -> Impact:
     """Return what the changes of one revision touch; state is the one after them."""
     impact = Impact()
     for change in changes:
-        for value in (change.old, change.new):
+        old, new = change.old, change.new
+        if isinstance(old, Port) and isinstance(new, Port) and _stays(old, new):
+            _altered(impact, new, state)
+            continue
+        for value in (old, new):
             if value is not None:
                 _add(impact, value, state)
-        if change.old is None and isinstance(change.new, Tenant | Network):
-            _came_late(impact, change.new, state)
+        if old is None and isinstance(new, Tenant | Network):
+            _came_late(impact, new, state)
     return impact
+
+
+def _stays(old: Port, new: Port) -> bool:
+    """Tell whether a port is where it was, under the addresses it had: only its own flows may be others."""
+    return _whereabouts(old) == _whereabouts(new)
+
+
+def _whereabouts(port: Port) -> tuple[object, ...]:
+    return (
+        port.meta.uid,
+        port.number,
+        port.mac,
+        port.fixed_ips,
+        port.requested_hosts,
+        port.disabled,
+        port.iface_id,
+    )
+
+
+def _altered(impact: Impact, port: Port, state: State) -> None:
+    """Its groups, its names, what it may send besides: a matter of the hosts where it is plugged."""
+    impact.served.add(port.name)
+    for binding in state.bindings_of(port.name):
+        impact.port_units.add((binding.host, port.name))
 
 
 def _came_late(impact: Impact, new: Tenant | Network, state: State) -> None:
@@ -57,8 +121,10 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
         case PortBinding():
             impact.port_units.add((value.host, value.port))
             impact.network_units.add((value.host, value.port.parent))
+            impact.policy_units.add((value.host, value.port.parent.parent))
             _moved(impact, value.port, state)
         case Subnet():
+            impact.services.add(value.name.parent)
             for host in state.bound_hosts(value.name.parent):
                 impact.network_units.add((host, value.name.parent))
         case TunnelPort():
@@ -67,25 +133,40 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
                 impact.network_units.add((value.host, network.name))
         case Network():
             impact.spans.add(value.name)
+            impact.services.add(value.name)
             for host in state.bound_hosts(value.name):
                 impact.network_units.add((host, value.name))
         case Host():
             _add_host(impact, value, state)
+        case Tenant():
+            _policy(impact, value.name, state)
+        case SecurityGroup() | AddressGroup():
+            _policy(impact, value.name.parent, state)
+        case PolicyProfile():
+            _policy(impact, value.tenant, state)
         case _:
             pass
 
 
+def _policy(impact: Impact, tenant: TenantName, state: State) -> None:
+    impact.policies.add(tenant)
+    impact.policy_units.update((host, tenant) for host in state.tenant_hosts(tenant))
+
+
 def _moved(impact: Impact, port: PortName, state: State) -> None:
     impact.moved.add(port)
+    impact.served.add(port)
     impact.spans.add(port.parent)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
         impact.port_units.add((binding.host, port))
         impact.network_units.add((binding.host, port.parent))
+        impact.policy_units.add((binding.host, port.parent.parent))
 
 
 def _add_host(impact: Impact, host: Host, state: State) -> None:
     """The VTEP or MTU may have changed: every port on it has another location."""
+    impact.host_units.add(host.name)
     for binding in state.bindings_on(host.name):
         impact.moved.add(binding.port)
         impact.spans.add(binding.port.parent)

@@ -6,42 +6,108 @@ views, and nothing else, so that an error in the one is not repeated in the othe
 
 from __future__ import annotations
 
-from cloison.names import HostName, NetworkName, PortName
+from collections.abc import Callable
+
+from cloison.model import SecurityGroupRule
+from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.reconcile.impact import Impact
 from controller.reconcile.views import HasPort, live_binding, vxlan_device
 from controller.reconcile.views import believe as believe
 from controller.store.state import State
-from controller.verify.intent import HostIntent, Intent, IntentDelta, NetworkIntent, PortIntent
+from controller.verify.intent import (
+    HostIntent,
+    Intent,
+    IntentDelta,
+    NetworkIntent,
+    PairIntent,
+    PortIntent,
+)
+from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, PolicyIntent, RuleIntent
+
+# Bytes around an IP packet in the overlay, by the version of the underlay (RFC 7348, section 5): the inner
+# Ethernet header, then VXLAN, UDP and IP.
+_AROUND = {4: 14 + 8 + 8 + 20, 6: 14 + 8 + 8 + 40}
+
+# The OpenFlow port of a host's local services as the switch itself names it, None if it has none.
+ServiceOfport = Callable[[HostName], int | None]
 
 
-def intent_of(state: State, has_port: HasPort = believe) -> Intent:
+def nowhere(host: HostName) -> int | None:
+    """No host has local services: for a state without switches."""
+    return None
+
+
+def intent_of(state: State, has_port: HasPort = believe, service: ServiceOfport = nowhere) -> Intent:
     """Return everything that is meant at one revision."""
     networks = {name: network_intent(state, name, has_port) for name in state.networks}
     ports = {name: port_intent(state, name, has_port) for name in state.ports}
     return Intent(
-        hosts={name: HostIntent(name=name, vtep=host.vtep) for name, host in state.hosts.items()},
+        hosts={name: host for name in state.hosts if (host := host_intent(state, name, service))},
         networks={name: network for name, network in networks.items() if network},
         ports={name: port for name, port in ports.items() if port},
+        policies={
+            name.tenant: policy
+            for name in state.tenants
+            if (policy := policy_intent(state, name)) is not None
+        },
     )
 
 
 def intent_delta(
-    state: State, impact: Impact, hosts: set[HostName], has_port: HasPort = believe
+    state: State,
+    impact: Impact,
+    hosts: set[HostName],
+    has_port: HasPort = believe,
+    service: ServiceOfport = nowhere,
 ) -> IntentDelta:
     """Return the new value of everything that a revision touches."""
     ports = impact.moved | {port for _, port in impact.port_units}
     networks = impact.spans | {network for _, network in impact.network_units}
     return IntentDelta(
-        hosts={name: host_intent(state, name) for name in hosts},
+        hosts={name: host_intent(state, name, service) for name in hosts | impact.host_units},
         networks={name: network_intent(state, name, has_port) for name in networks},
         ports={name: port_intent(state, name, has_port) for name in ports},
+        policies={name.tenant: policy_intent(state, name) for name in impact.policies},
     )
 
 
-def host_intent(state: State, name: HostName) -> HostIntent | None:
+def host_intent(state: State, name: HostName, service: ServiceOfport) -> HostIntent | None:
     """Return what is meant of a host, None if it is gone."""
     host = state.hosts.get(name)
-    return HostIntent(name=name, vtep=host.vtep) if host else None
+    if host is None:
+        return None
+    if host.vtep is None or not host.underlay_mtu:
+        return HostIntent(name=name, vtep=host.vtep)
+    mtu = host.underlay_mtu - _AROUND[host.vtep.version]
+    return HostIntent(name=name, vtep=host.vtep, service_ofport=service(name), mtu=mtu)
+
+
+def policy_intent(state: State, name: TenantName) -> PolicyIntent | None:
+    """Return what a tenant's security groups mean, None if the tenant is gone."""
+    tenant = state.tenants.get(name)
+    if tenant is None:
+        return None
+    return PolicyIntent(
+        number=tenant.number,
+        profiles={profile.number: profile.groups for profile in state.profiles_of(name)},
+        groups={group.name: tuple(map(_rule, group.rules)) for group in state.groups_of(name)},
+        address_groups={group.name: group.prefixes for group in state.address_groups_of(name)},
+    )
+
+
+def _rule(rule: SecurityGroupRule) -> RuleIntent:
+    return RuleIntent(
+        direction=rule.direction,
+        ether_type=rule.ether_type,
+        protocol=rule.protocol,
+        port_min=rule.port_min,
+        port_max=rule.port_max,
+        icmp_type=rule.icmp_type,
+        icmp_code=rule.icmp_code,
+        remote_prefix=rule.remote_prefix,
+        remote_group=rule.remote_group,
+        remote_address_group=rule.remote_address_group,
+    )
 
 
 def network_intent(state: State, name: NetworkName, has_port: HasPort) -> NetworkIntent | None:
@@ -66,6 +132,9 @@ def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent |
     binding = live_binding(state, port)
     if binding is not None and not has_port(binding.host, binding.ofport, binding.interface):
         binding = None
+    profile = port.profile
+    if profile >= PROFILE_FIRST and all(p.number != profile for p in state.profiles_of(name.parent.parent)):
+        profile = PROFILE_NONE
     return PortIntent(
         name=port.name,
         number=port.number,
@@ -73,4 +142,6 @@ def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent |
         addresses=tuple(ip.address for ip in port.fixed_ips),
         host=binding.host if binding else None,
         ofport=binding.ofport if binding else 0,
+        profile=profile,
+        pairs=tuple(PairIntent(pair.prefix, pair.mac) for pair in port.allowed_address_pairs),
     )

@@ -82,7 +82,9 @@ class Observer:
         state, revision = self._store.state, self._reconciler.revision
         if state.revision != revision:
             return None
-        intent, tenants = intent_of(state, self._has_port), len(state.tenants)
+        reconciler = self._reconciler
+        intent = intent_of(state, self._has_port, reconciler.service_ofport)
+        tenants = len(state.tenants)
         compiled = {}
         for name, actor in list(self._reconciler.hosts.items()):
             compiled[name] = self._compiled(actor, intent)

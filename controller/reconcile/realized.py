@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from cloison.model import Port
-from cloison.names import HostName, NetworkName, PortName, ResourceName, TenantName
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    ResourceName,
+    SecurityGroupName,
+    TenantName,
+)
 from cloison.v1 import port_pb2
 from controller.reconcile.binding import Verdict
 from controller.reconcile.host import HostActor
@@ -165,7 +173,9 @@ class RealizedTracker:
         if binding is None:
             return port_pb2.Port.DOWN, (self._why_unplugged(port),), None
         actor = self.hosts.get(binding.host)
-        for unit in (("port", port.name), ("network", port.name.parent)):
+        network = port.name.parent
+        relies_on = (("policy", network.parent), ("host", binding.host))
+        for unit in (("port", port.name), ("network", network), *relies_on):
             if actor is not None and unit in actor.blocked:
                 return port_pb2.Port.ERROR, (actor.blocked[unit],), binding.host
         missing = self._missing(port, binding.host)
@@ -309,6 +319,8 @@ class RealizedTracker:
             return sorted(set().union(*spans))
         if isinstance(name, NetworkName):
             return sorted(state.bound_hosts(name))
+        if isinstance(name, SecurityGroupName | AddressGroupName):
+            return sorted(state.tenant_hosts(name.parent))
         if name is not None:
             was = self._left.get(name, set()) if isinstance(name, PortName) else set()
             return sorted((state.bound_hosts(name.parent) | was) & state.hosts.keys())

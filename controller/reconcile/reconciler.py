@@ -7,43 +7,40 @@ transaction. Sending is each host's own business (host.py): one slow host delays
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from cloison.model import Host
-from cloison.names import HostName, NetworkName, PortName
+from cloison.names import HostName
 from cloison.v1 import host_sync_pb2
-from controller.compiler import network_flows, port_flows, static_flows
-from controller.flows import Flow
+from controller.compiler import static_flows
 from controller.openflow.switch import Switch
 from controller.reconcile.agents import Agents
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.host import HostActor, Ports
-from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.impact import Impact, impact_of, whole
 from controller.reconcile.meant import intent_delta, intent_of
+from controller.reconcile.profiles import ProfileWorker
 from controller.reconcile.realized import RealizedTracker
 from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
 from controller.reconcile.retrial import HostUnit, Retrial
+from controller.reconcile.services import ServicePlans
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import GateFigures
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
-from controller.reconcile.views import network_view, port_view, vxlan_device
+from controller.reconcile.units import STATIC_UNIT, UnitFlows, Units, impact_on
+from controller.reconcile.views import vxlan_device
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
 from controller.store.store import Store
 from controller.verify.intent import IntentDelta
 
 _log = structlog.get_logger(__name__)
-
-STATIC_UNIT: Unit = ("static",)
-UnitFlows = dict[HostName, dict[Unit, tuple[Flow, ...]]]
 
 
 class Reconciler:
@@ -55,11 +52,9 @@ class Reconciler:
         self._store = store
         self._gate = Gate(gate)
         self._hosts: dict[HostName, HostActor] = {}
-        self._plans = TunnelPlans(self._has_port)
+        self._forget_all()
         self._switches: dict[int, Switch] = {}
         self._revision = 0
-        # Units that could not be compiled just now.
-        self._failed: dict[HostName, set[Unit]] = {}
         self._retrial = Retrial(self._hosts, self._judge_again, lambda: self._gate.unsound_plans())
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
@@ -68,6 +63,7 @@ class Reconciler:
         self.tracker.gate = lambda: GateFigures(self._gate.mode.value, self._gate.checked, self._gate.refused)
         self._agents = Agents(store, self.tracker, self._hosts, self._spawn)
         self._release = ReleaseWorker(store, self._host_holds)
+        self._profiles = ProfileWorker(store)
 
     @property
     def revision(self) -> int:
@@ -80,8 +76,14 @@ class Reconciler:
         return self._hosts
 
     def plan_of(self, host: HostName) -> PlanChange:
-        """Return the whole tunnel plan of a host."""
-        return self._plans.snapshot(host)
+        """Return the whole plan of a host."""
+        plan = self._plans.snapshot(host)
+        plan.services = self._services.snapshot(host)
+        return plan
+
+    def service_ofport(self, host: HostName) -> int | None:
+        """Return the OpenFlow port of a host's local services, as far as its switch has said so."""
+        return self._units.service_ofport(host)
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -92,6 +94,7 @@ class Reconciler:
         follower = Follower(self._store, self.tracker.controller_id, self._process, self._begin_anew)
         self._spawn(follower.run(subscription), "follow")
         self._spawn(self._release.run(), "release")
+        self._spawn(self._profiles.run(), "profiles")
         self._spawn(self._retrial.run(), "retrial")
 
     async def stop(self) -> None:
@@ -118,32 +121,35 @@ class Reconciler:
         """Work out everything as after a start, and bring every host to it."""
         for name in list(self._hosts):
             self._drop(name, "the controller begins anew")
-        self._gate, self._plans = Gate(self._gate.mode), TunnelPlans(self._has_port)
+        self._gate = Gate(self._gate.mode)
+        self._forget_all()
         self.tracker.restart(self.epoch if epoch is None else epoch)
         self._load(self._store.state)
         for name in self._store.state.hosts:
             self._attach(name)
 
+    def _forget_all(self) -> None:
+        """Know nothing of what is compiled and planned."""
+        self._units = Units(self._hosts)
+        self._plans = TunnelPlans(self._units.has_port)
+        self._services = ServicePlans(self._units.has_port)
+
     # --- from state to hosts ------------------------------------------------------------------------
 
     def _load(self, state: State) -> None:
         """Work out everything, as if all of it had just changed."""
-        impact = Impact()
-        impact.moved.update(state.ports)
-        impact.spans.update(state.networks)
-        for port, host in state.bindings:
-            impact.port_units.add((host, port))
-            impact.network_units.add((host, port.parent))
+        impact = whole(state)
         self._revision = state.revision
         for host in state.hosts:
             self._actor(host)
         units, plans = self._compile(impact)
-        intent = intent_of(state, self._has_port)
+        intent = intent_of(state, self._units.has_port, self._units.service_ofport)
         self._carry_out(
             impact, units, plans, self._gate.load(intent, units, plans, self._revision), self._revision
         )
         self._retrial.refused(())
         self._release.load(state)
+        self._profiles.load(state)
 
     def _process(self, revisions: Sequence[RevisionChanges]) -> None:
         """Follow transactions, up to the revision that the mirror is at.
@@ -171,6 +177,7 @@ class Reconciler:
             self._attach(host)
         self._agents.follow(changes)
         self._release.follow(changes)
+        self._profiles.follow(changes)
 
     def _change(self, impact: Impact, hosts: set[HostName], since: int) -> None:
         """Compile what is touched from revision since on, have it judged, and hand it to the hosts.
@@ -185,7 +192,8 @@ class Reconciler:
     def _work_out(self, impact: Impact, hosts: set[HostName], since: int) -> set[HostUnit]:
         """As _change; return the units that are withheld."""
         units, plans = self._compile(impact)
-        delta = intent_delta(self._store.state, impact, hosts, self._has_port)
+        has_port, service_ofport = self._units.has_port, self._units.service_ofport
+        delta = intent_delta(self._store.state, impact, hosts, has_port, service_ofport)
         flows = {host: self._actor(host).flows for host in units}
         judged = {(host, unit) for host, us in units.items() for unit in us}
         known = {str(unit[-1]) for _, unit in self._retrial.withheld() - judged}
@@ -198,29 +206,14 @@ class Reconciler:
         if unit == STATIC_UNIT:
             self._give_static(host)
             return
-        kind, name = unit
-        ports, networks = ({(host, name)}, set()) if kind == "port" else (set(), {(host, name)})
-        self._work_out(Impact(ports, networks), set(), self._revision)
+        self._work_out(impact_on(host, unit), set(), self._revision)
 
     def _compile(self, impact: Impact) -> tuple[UnitFlows, dict[HostName, PlanChange]]:
         state = self._store.state
-        units: UnitFlows = {}
-        for host, port in impact.port_units:
-            make = partial(self._compile_port, state, host, port)
-            units.setdefault(host, {})["port", port] = self._made(host, ("port", port), make)
-        for host, network in impact.network_units:
-            make = partial(self._compile_network, state, host, network)
-            units.setdefault(host, {})["network", network] = self._made(host, ("network", network), make)
-        return units, self._plans.update(state, impact)
-
-    def _made(self, host: HostName, unit: Unit, make: Callable[[], tuple[Flow, ...]]) -> tuple[Flow, ...]:
-        """Return the flows of a unit; none, and a note of it, if they cannot be made."""
-        try:
-            return make()
-        except Exception:  # noqa: BLE001 - one object must not hold up all others
-            _log.exception("no flows could be made", host=host.host, unit=" ".join(map(str, unit)))
-            self._failed.setdefault(host, set()).add(unit)
-            return ()
+        units, plans = self._units.compile(state, impact), self._plans.update(state, impact)
+        for host, change in self._services.update(state, impact).items():
+            plans.setdefault(host, PlanChange()).services = change
+        return units, plans
 
     def _carry_out(
         self,
@@ -240,29 +233,9 @@ class Reconciler:
             for unit, flows in compiled.get(host, {}).items():
                 if units[unit] != flows:
                     actor.block(unit, "REFUSED_BY_GATE", "; ".join(map(str, verdict.refused[:3])))
-            for unit in self._failed.pop(host, ()):
+            for unit in self._units.failed.pop(host, ()):
                 actor.block(unit, "COMPILER_FAILED", "its flows could not be made; the log says why")
         self.tracker.touched(impact, since, self._revision, left)
-
-    def _has_port(self, host: HostName, ofport: int, interface: str) -> bool:
-        actor = self._hosts.get(host)
-        return actor is None or actor.has_port(ofport, interface)
-
-    def _compile_port(self, state: State, host: HostName, port: PortName) -> tuple[Flow, ...]:
-        view = port_view(state, port, host)
-        if view is None:
-            return ()
-        interface = state.bindings[port, host].interface
-        return port_flows(view) if self._actor(host).has_port(view.ofport, interface) else ()
-
-    def _compile_network(self, state: State, host: HostName, network: NetworkName) -> tuple[Flow, ...]:
-        view = network_view(state, network, host)
-        if view is None:
-            return ()
-        ofport = view.tunnel_ofport
-        if ofport is not None and not self._actor(host).has_port(ofport, vxlan_device(view.vni)):
-            view = replace(view, tunnel_ofport=None)
-        return network_flows(view)
 
     def _ports_changed(self, actor: HostActor, before: Ports) -> None:
         """The bridge gave numbers to other interfaces than before: work out again what relies on them."""
@@ -275,15 +248,18 @@ class Reconciler:
             return had != actor.has_port(ofport, interface)
 
         impact = Impact()
+        if actor.service_moved:
+            impact.host_units.add(host)
         for binding in state.bindings_on(host):
             if is_other(binding.ofport, binding.interface):
                 impact.port_units.add((host, binding.port))
                 impact.moved.add(binding.port)
+                impact.served.add(binding.port)
         for tunnel in state.tunnel_ports_on(host):
             network = state.network_by_vni(tunnel.vni)
             if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
                 impact.network_units.add((host, network.name))
-        if impact.port_units or impact.network_units:
+        if impact.port_units or impact.network_units or impact.host_units:
             self._change(impact, set(), self._revision)
 
     # --- hosts --------------------------------------------------------------------------------------
@@ -297,7 +273,7 @@ class Reconciler:
                 self._progressed,
                 self._ports_changed,
                 lambda actor, flows: self._gate.withheld(actor.name, flows),
-                self._plans.snapshot,
+                self.plan_of,
             )
             self._give_static(name)
             self._host_tasks[name] = asyncio.create_task(actor.run(), name=f"host-{name.host}")

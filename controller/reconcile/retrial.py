@@ -15,6 +15,7 @@ import structlog
 from cloison.names import HostName
 from controller.reconcile.flowset import Unit
 from controller.reconcile.host import HostActor
+from controller.reconcile.units import order
 
 _log = structlog.get_logger(__name__)
 
@@ -75,8 +76,7 @@ class Retrial:
                 _log.exception("could not judge again")
 
     async def _judge_apart(self, units: set[HostUnit]) -> None:
-        # Networks first: a port needs the flows of its own.
-        for host, unit in sorted(units, key=lambda item: bool(item[1][0] == "port")):
+        for host, unit in sorted(units, key=lambda item: order(item[1])):
             if (host, unit) in self.withheld(_RETRIED):
                 self._judge(host, unit)
                 await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from cloison.names import HostName
 from cloison.v1 import common_pb2, host_sync_pb2
 from controller.reconcile.binding import Interface, Verdict
 from controller.reconcile.inspect import Inspections
+from controller.reconcile.service_messages import service_messages
 from controller.reconcile.tunnels import NetworkChange, PlanChange
 
 # An agent that reads nothing for this many messages is cut off; it comes back and gets a snapshot.
@@ -146,6 +147,7 @@ def plan_messages(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.Pla
             room -= size
     if delta.networks or delta.removed_vnis:
         yield delta
+    yield from service_messages(revision, plan.services)
 
 
 def _network_parts(vni: Vni, change: NetworkChange) -> Iterable[host_sync_pb2.NetworkDelta]:

@@ -13,6 +13,7 @@ from cloison.addresses import IpAddress, Mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.impact import Impact
+from controller.reconcile.services import ServiceChange
 from controller.reconcile.views import HasPort, Location, believe, location, overlay_mtu
 from controller.store.state import State
 
@@ -32,6 +33,7 @@ class PlanChange:
 
     networks: dict[Vni, NetworkChange] = field(default_factory=dict)
     removed_vnis: set[Vni] = field(default_factory=set)
+    services: ServiceChange = field(default_factory=ServiceChange)
 
     @property
     def takes_away(self) -> bool:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from cloison.addresses import IpAddress, Mac, link_local, wire_mac
-from cloison.model import Network, Port, PortBinding
-from cloison.names import HostName, NetworkName, PortName
-from controller.compiler import NetworkView, PortView
+from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port, PortBinding
+from cloison.names import HostName, NetworkName, PortName, TenantName
+from controller.compiler import HostUnitView, NetworkView, PolicyView, PortView
 from controller.store.state import State
 
 # Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348, section 5) count against the underlay's MTU,
@@ -21,6 +21,8 @@ from controller.store.state import State
 OVERHEAD4 = 50
 OVERHEAD6 = 70
 
+# Name of the device of the local services, on every host.
+SERVICE_DEVICE = "cl-services"
 
 # Tells whether a bridge has this interface under this number (HostActor.has_port).
 HasPort = Callable[[HostName, int, str], bool]
@@ -81,7 +83,17 @@ def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
         ofport=binding.ofport,
         mac=port.mac,
         addresses=tuple(sorted((f.address for f in port.fixed_ips), key=lambda a: (a.version, int(a)))),
+        profile=_profile(state, port),
+        allowed_address_pairs=port.allowed_address_pairs,
     )
+
+
+def _profile(state: State, port: Port) -> int:
+    """Return the profile of a port; nothing is allowed to one whose profile is not there."""
+    if port.profile < PROFILE_FIRST:
+        return port.profile
+    known = state.profiles.get(port.profile)
+    return port.profile if known is not None and known.tenant == port.name.parent.parent else PROFILE_NONE
 
 
 def network_view(state: State, name: NetworkName, host: HostName) -> NetworkView | None:
@@ -102,6 +114,26 @@ def network_view(state: State, name: NetworkName, host: HostName) -> NetworkView
     )
 
 
+def policy_view(state: State, name: TenantName, host: HostName) -> PolicyView | None:
+    """Return what the compiler must know of a tenant's policy; None on a host that has no port of it."""
+    tenant = state.tenants.get(name)
+    if tenant is None or host not in state.tenant_hosts(name):
+        return None
+    return PolicyView(
+        tenant_number=tenant.number,
+        profiles={profile.number: profile.groups for profile in state.profiles_of(name)},
+        groups={group.name: group for group in state.groups_of(name)},
+        address_groups={group.name: group for group in state.address_groups_of(name)},
+    )
+
+
+def host_unit_view(state: State, name: HostName, service_ofport: int | None) -> HostUnitView | None:
+    """Return what the compiler must know of a host itself; None while the overlay cannot be used from it."""
+    host = state.hosts.get(name)
+    mtu = host_mtu(host) if host is not None else 0
+    return HostUnitView(service_ofport=service_ofport, mtu=mtu) if mtu else None
+
+
 def location(state: State, name: PortName) -> Location | None:
     """Return where a port is, None if it lives nowhere or its host has no VTEP yet."""
     port = state.ports.get(name)
@@ -117,10 +149,13 @@ def location(state: State, name: PortName) -> Location | None:
 
 def overlay_mtu(state: State, network: Network) -> int:
     """Return the MTU of a network in bytes, 0 while it is present nowhere."""
-    sizes = []
-    for name in state.bound_hosts(network.name):
-        host = state.hosts.get(name)
-        if host is not None and host.vtep is not None and host.underlay_mtu:
-            overhead = OVERHEAD6 if isinstance(host.vtep, IPv6Address) else OVERHEAD4
-            sizes.append(host.underlay_mtu - overhead)
-    return min(sizes, default=0)
+    hosts = (state.hosts.get(name) for name in state.bound_hosts(network.name))
+    sizes = (host_mtu(host) for host in hosts if host is not None)
+    return min((size for size in sizes if size), default=0)
+
+
+def host_mtu(host: Host) -> int:
+    """Return what fits into the overlay from a host, in bytes; 0 if that is not known yet."""
+    if host.vtep is None or not host.underlay_mtu:
+        return 0
+    return host.underlay_mtu - (OVERHEAD6 if isinstance(host.vtep, IPv6Address) else OVERHEAD4)

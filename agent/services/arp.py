@@ -1,0 +1,33 @@
+"""Answers ARP requests for the service addresses, and for no others (RFC 826). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dpkt
+
+from agent.services.answers import ethernet
+from agent.services.seams import DNS4, ETH_ARP, METADATA4, SERVICE_MAC, Packet, ServicePort
+
+_ANSWERED = frozenset({DNS4.packed, METADATA4.packed})
+
+
+class Arp:
+    """Says where the services are."""
+
+    def handle(self, port: ServicePort, packet: Packet) -> Iterator[bytes]:
+        """Yield the reply to a request."""
+        asked = packet.network
+        if asked[6:8] != dpkt.arp.ARP_OP_REQUEST.to_bytes(2, "big"):
+            return
+        sender_mac, sender, target = asked[8:14], asked[14:18], asked[24:28]
+        if target not in _ANSWERED or sender in _ANSWERED:
+            return
+        reply = dpkt.arp.ARP(
+            op=dpkt.arp.ARP_OP_REPLY,
+            sha=SERVICE_MAC.to_bytes(6, "big"),
+            spa=target,
+            tha=sender_mac,
+            tpa=sender,
+        )
+        yield ethernet(port, ETH_ARP, bytes(reply))

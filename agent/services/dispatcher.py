@@ -1,0 +1,106 @@
+"""From a frame to the service that answers it. Pure but for counting: one frame in, its answers out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.services import dhcp4, dhcp6, neighbours, packets, routers
+from agent.services.arp import Arp
+from agent.services.echo import Echo
+from agent.services.oversize import Oversize
+from agent.services.seams import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    IP_ICMP,
+    IP_ICMP6,
+    IP_UDP,
+    SERVICE_ADDRESSES,
+    Packet,
+    Service,
+    ServicePort,
+    ServicePorts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A service, and which packets are for it. `name` is what they are counted under."""
+
+    name: str
+    matches: Callable[[ServicePort, Packet], bool]
+    service: Service
+
+
+def _udp(packet: Packet, eth_type: int, source_port: int, target_port: int) -> bool:
+    return (packet.protocol, packet.eth_type, packet.source_port, packet.target_port) == (
+        IP_UDP, eth_type, source_port, target_port
+    )  # fmt: skip
+
+
+def _icmp6(packet: Packet, kind: int) -> bool:
+    return packet.protocol == IP_ICMP6 and packet.payload[0] == kind
+
+
+def _echo(packet: Packet) -> bool:
+    return packet.protocol in (IP_ICMP, IP_ICMP6) and packet.target in SERVICE_ADDRESSES
+
+
+def base_routes() -> list[Route]:
+    """Return the services that need nothing but the packet and the plan."""
+    return [
+        Route("arp", lambda _, p: p.eth_type == ETH_ARP, Arp()),
+        Route("nd", lambda _, p: _icmp6(p, neighbours.SOLICITATION), neighbours.Neighbours()),
+        Route("ra", lambda _, p: _icmp6(p, routers.SOLICITATION), routers.Routers()),
+        Route(
+            "dhcp4",
+            lambda _, p: _udp(p, ETH_IPV4, dhcp4.CLIENT_PORT, dhcp4.SERVER_PORT),
+            dhcp4.Dhcp4(),
+        ),
+        Route(
+            "dhcp6",
+            lambda _, p: _udp(p, ETH_IPV6, dhcp6.CLIENT_PORT, dhcp6.SERVER_PORT),
+            dhcp6.Dhcp6(),
+        ),
+        Route("echo", lambda _, p: _echo(p), Echo()),
+    ]
+
+
+def oversize_route() -> Route:
+    """Return what comes after all others: a packet for somebody else that is too large for the way there."""
+    return Route("oversize", _too_large, Oversize())
+
+
+def _too_large(port: ServicePort, packet: Packet) -> bool:
+    return packet.target not in SERVICE_ADDRESSES and len(packet.network) > port.mtu
+
+
+class Dispatcher:
+    """The first route that matches answers. `counts` says what became of frames, by service or reason."""
+
+    def __init__(self, ports: ServicePorts, routes: Sequence[Route]) -> None:
+        self._ports, self._routes = ports, tuple(routes)
+        self.counts: Counter[str] = Counter()
+
+    def handle(self, frame: bytes) -> list[bytes]:
+        """Return the answers to a frame; none, and a reason counted, to one that gets none."""
+        number = packets.port_number(frame)
+        port = None if number is None else self._ports.get(number)
+        if port is None:
+            return self._refuse("unknown_port")
+        packet = packets.parse(frame)
+        if packet is None:
+            return self._refuse("malformed")
+        for route in self._routes:
+            if route.matches(port, packet):
+                answers = list(route.service.handle(port, packet))
+                self.counts[route.name] += 1
+                self.counts[f"{route.name}_answers"] += len(answers)
+                return answers
+        return self._refuse("unserved")
+
+    def _refuse(self, reason: str) -> list[bytes]:
+        self.counts[reason] += 1
+        return []

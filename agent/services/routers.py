@@ -1,0 +1,96 @@
+"""Answers router solicitations: how to get an address, what is on the link, DNS, the MTU. Pure.
+
+RFC 4861 (sections 4.2 and 4.6), RFC 8106 (DNS). The router lifetime is 0: this tells of the link, and is
+nobody's default router. What is told holds for ever, for there is no router that would repeat it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv6Address, IPv6Network
+
+from agent.services.answers import HOPS_ND, ip
+from agent.services.neighbours import ALL_NODES
+from agent.services.options import domain_wire
+from agent.services.seams import (
+    DNS6,
+    IP_ICMP6,
+    LINK_LOCAL6,
+    SERVICE_MAC,
+    Ipv6Mode,
+    Packet,
+    ServicePort,
+    ServiceSubnet,
+)
+
+SOLICITATION, ADVERTISEMENT = 133, 134
+SOURCE_MAC, PREFIX, MTU, DNS, SEARCH = 1, 3, 5, 25, 31
+MANAGED, OTHER = 0x80, 0x40
+ON_LINK, AUTONOMOUS = 0x80, 0x40
+FOR_EVER_S = 0xFFFFFFFF
+SERVERS_MAX = 8
+SERVICE_PREFIX = IPv6Network("fd00:ec2::/64")
+"""Where DNS and metadata are: on the link, with no address for a guest in it."""
+_HOP_LIMIT = 64
+_AUTONOMOUS_MODES = (Ipv6Mode.STATELESS, Ipv6Mode.SLAAC)
+
+
+class Routers:
+    """Speaks in a router's stead."""
+
+    def handle(self, port: ServicePort, packet: Packet) -> Iterator[bytes]:
+        """Yield the advertisement that answers a solicitation."""
+        asked = packet.payload
+        if (
+            len(asked) < 8
+            or asked[1] != 0
+            or packet.hops != HOPS_ND
+            or not isinstance(packet.source, IPv6Address)
+        ):
+            return
+        receiver = ALL_NODES if packet.source.is_unspecified else packet.source
+        yield from advertisement(port, receiver)
+
+
+def advertisement(port: ServicePort, receiver: IPv6Address = ALL_NODES) -> Iterator[bytes]:
+    """Yield the router advertisement for the guest of port; none without IPv6."""
+    subnets = [subnet for subnet in port.subnets if isinstance(subnet.prefix, IPv6Network)]
+    if not subnets:
+        return
+    head = struct.pack(">BBHBBHII", ADVERTISEMENT, 0, 0, _HOP_LIMIT, _flags(subnets), 0, 0, 0)
+    body = bytes([SOURCE_MAC, 1]) + SERVICE_MAC.to_bytes(6, "big") + struct.pack(">BBHI", MTU, 1, 0, port.mtu)
+    for subnet in subnets:
+        autonomous = AUTONOMOUS if subnet.ipv6_mode in _AUTONOMOUS_MODES else 0
+        body += _prefix(subnet.prefix, ON_LINK | autonomous)
+    body += _prefix(SERVICE_PREFIX, ON_LINK) + _dns(subnets)
+    if port.domain:
+        body += _option(SEARCH, struct.pack(">HI", 0, FOR_EVER_S) + domain_wire(port.domain))
+    yield ip(port, LINK_LOCAL6, receiver, IP_ICMP6, head + body, HOPS_ND)
+
+
+def _flags(subnets: list[ServiceSubnet]) -> int:
+    modes = {subnet.ipv6_mode for subnet in subnets if subnet.dhcp}
+    if modes & {Ipv6Mode.STATEFUL, Ipv6Mode.UNSPECIFIED}:
+        return MANAGED | OTHER
+    return OTHER if Ipv6Mode.STATELESS in modes else 0
+
+
+def _prefix(prefix: object, flags: int) -> bytes:
+    assert isinstance(prefix, IPv6Network)
+    return (
+        struct.pack(">BBBBIII", PREFIX, 4, prefix.prefixlen, flags, FOR_EVER_S, FOR_EVER_S, 0)
+        + prefix.network_address.packed
+    )
+
+
+def _dns(subnets: list[ServiceSubnet]) -> bytes:
+    servers = [server.packed for s in subnets for server in s.dns_servers if isinstance(server, IPv6Address)]
+    packed = b"".join(list(dict.fromkeys(servers))[:SERVERS_MAX]) or DNS6.packed
+    return _option(DNS, struct.pack(">HI", 0, FOR_EVER_S) + packed)
+
+
+def _option(code: int, value: bytes) -> bytes:
+    """Return one option, filled up with zeros to units of 8 bytes."""
+    units = (len(value) + 2 + 7) // 8
+    return bytes([code, units]) + value.ljust(units * 8 - 2, b"\0")

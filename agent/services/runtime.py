@@ -1,0 +1,116 @@
+"""The services of a running agent, put together: who is served follows from the plan, on disk as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from agent.plan import SERVICE_AGENT_LINK, HostPlan, ServiceLink
+from agent.services import nat_doors, routers
+from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
+from agent.services.dns import DnsService
+from agent.services.dns_forward import Forwarder, Resolver
+from agent.services.dns_zones import Zones
+from agent.services.edge import Edge
+from agent.services.metadata import MetadataProxy
+from agent.services.metadata_http import Upstream
+from agent.services.nat_gate import NatGate
+from agent.services.seams import ServicePort, ServicePorts
+from cloison.errors import Unavailable
+
+_log = structlog.get_logger("agent.services")
+
+REPORT_INTERVAL_S = 60.0
+OPEN_RETRY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """Where the services ask for what they do not know; without resolvers and upstream nobody is asked."""
+
+    resolvers: Sequence[Resolver] = ()
+    metadata: Upstream | None = None
+    metadata_secret: bytes = b""
+
+
+class Services:
+    """All services of this host. Loses nothing by ending: the next process answers the same."""
+
+    def __init__(self, settings: ServiceSettings, on_lost: Callable[[], None]) -> None:
+        """on_lost is called when the device went away; attach() is to be called then."""
+        self._ports, self._zones = ServicePorts(), Zones()
+        self._dns = DnsService(self._ports, self._zones, Forwarder(settings.resolvers), self._send)
+        metadata = MetadataProxy(settings.metadata, settings.metadata_secret)
+        self._gate = NatGate(self._ports, self._send, nat_doors.doors(self._dns, metadata))
+        routes = [*base_routes(), *nat_doors.routes(self._dns, self._gate), oversize_route()]
+        self._dispatcher = Dispatcher(self._ports, routes)
+        self._edge = Edge(self._ports, self._dispatcher, on_lost)
+        self._told: dict[str, int] = {}
+
+    def serve(self, plan: HostPlan) -> None:
+        """Serve the ports of this plan from now on, and no others."""
+        before = {port.number: port for port in self._ports}
+        ports = {number: r.port for number, r in plan.service_ports.items() if r.port is not None}
+        self._zones.replace(plan.zones)
+        if ports == before:
+            return
+        self._ports.replace(ports)
+        self._edge.forget_others()
+        self._gate.settle()
+        for number in before.keys() & ports.keys():
+            if before[number] != ports[number]:
+                self._announce(ports[number])
+
+    def attach(self, link: ServiceLink) -> None:
+        """Take frames from this device; raises Unavailable if that cannot be."""
+        try:
+            self._edge.attach(SERVICE_AGENT_LINK, link.agent_ifindex)
+        except OSError as err:
+            raise Unavailable(f"{SERVICE_AGENT_LINK} cannot be read: {err.strerror}") from err
+
+    def counts(self) -> dict[str, int]:
+        """Return what became of the frames of guests since the start, by service or reason."""
+        return {**self._dispatcher.counts, **self._edge.counts}
+
+    async def run(self) -> None:
+        """Keep what must be kept going; until cancelled."""
+        try:
+            await self._open_gate()
+            while True:
+                await asyncio.sleep(REPORT_INTERVAL_S)
+                self._report()
+        finally:
+            self._edge.close()
+            await self._dns.close()
+            await self._gate.close()
+
+    async def _open_gate(self) -> None:
+        while True:
+            try:
+                await self._gate.open()
+            except Unavailable as err:
+                _log.error("no TCP for guests: no metadata", error=str(err))
+                await asyncio.sleep(OPEN_RETRY_S)
+            else:
+                return
+
+    def _report(self) -> None:
+        self._edge.counts["kernel_drops"] += self._edge.kernel_drops()
+        counts = self.counts()
+        changed = {
+            name: n - self._told.get(name, 0) for name, n in counts.items() if n != self._told.get(name)
+        }
+        self._told = counts
+        if any(changed.values()):
+            _log.info("guests served", interval_s=REPORT_INTERVAL_S, **dict(sorted(changed.items())))
+
+    def _send(self, frame: bytes) -> None:
+        self._edge.send(frame)
+
+    def _announce(self, port: ServicePort) -> None:
+        """Tell a guest at once what has changed; by DHCP it asks when it renews."""
+        for frame in routers.advertisement(port):
+            self._edge.send(frame)

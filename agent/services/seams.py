@@ -1,0 +1,115 @@
+"""What the services of a host share: who is served, what came, what a service is. Pure.
+
+Only for trusted plumbing: everything in a Packet was chosen by a guest, and only lengths have been checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
+
+from agent.plan.service_port import Boot, ServicePort, ServiceRoute, ServiceSubnet
+from cloison.addresses import IpAddress, Mac
+from cloison.model import Ipv6Mode, Vni
+
+__all__ = [
+    "Boot",
+    "Ipv6Mode",
+    "Packet",
+    "Service",
+    "ServicePort",
+    "ServicePorts",
+    "ServiceRoute",
+    "ServiceSubnet",
+    "Send",
+]
+
+DNS4 = IPv4Address("169.254.169.253")
+"""DNS, and the identity of the DHCP server."""
+METADATA4 = IPv4Address("169.254.169.254")
+DNS6 = IPv6Address("fd00:ec2::253")
+METADATA6 = IPv6Address("fd00:ec2::254")
+LINK_LOCAL6 = IPv6Address("fe80::a9fe:a9fd")
+"""What router advertisements and DHCPv6 come from."""
+SERVICE_ADDRESSES: frozenset[IpAddress] = frozenset({DNS4, METADATA4, DNS6, METADATA6, LINK_LOCAL6})
+
+SERVICE_MAC = Mac(0x0AF300000001)
+"""What a guest sees the services at; the switch puts it into every answer."""
+TO_AGENT = 0x0AF3
+"""High 16 bits of eth_dst of a frame to the agent; the rest is the number of the port."""
+FROM_AGENT = 0x0AF300
+"""High 24 bits of eth_src of a frame from the agent; the rest is the VNI."""
+
+ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
+IP_ICMP, IP_TCP, IP_UDP, IP_ICMP6 = 1, 6, 17, 58
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """A frame of a guest, its headers read and all lengths found to agree.
+
+    `frame` is all of it; `network` starts at the ARP or IP header and ends where that says; `payload` is
+    what follows the IP header and its extensions (from the TCP, UDP or ICMP header on). A fragment has
+    `protocol` None and no payload. Ports are 0 where there are none.
+    """
+
+    frame: bytes
+    eth_src: Mac
+    eth_type: int
+    network: bytes
+    source: IpAddress | None = None
+    target: IpAddress | None = None
+    protocol: int | None = None
+    hops: int = 0
+    payload: bytes = b""
+    source_port: int = 0
+    target_port: int = 0
+
+    @property
+    def data(self) -> bytes:
+        """What a UDP datagram carries."""
+        return self.payload[8:]
+
+
+class Service(Protocol):
+    """Answers one kind of packet.
+
+    Pure where it can be. Never raises for anything a guest sends; what it cannot read gets no answer.
+    """
+
+    def handle(self, port: ServicePort, packet: Packet) -> Iterable[bytes]:
+        """Return the frames for the guest of port, made by agent.services.answers."""
+
+
+Send = Callable[[bytes], None]
+"""Hands a frame (made by agent.services.answers) to the switch, from a service that answers later."""
+
+
+class ServicePorts:
+    """The ports served here, by number and by where their addresses are. Changed only as a whole."""
+
+    def __init__(self, ports: Iterable[ServicePort] = ()) -> None:
+        self._by_number: dict[int, ServicePort] = {}
+        self._by_address: dict[tuple[Vni, IpAddress], ServicePort] = {}
+        self.replace({port.number: port for port in ports})
+
+    def replace(self, ports: Mapping[int, ServicePort]) -> None:
+        """Serve these ports from now on, and no others."""
+        self._by_number = dict(ports)
+        self._by_address = {(p.vni, address): p for p in ports.values() for address in p.addresses}
+
+    def get(self, number: int) -> ServicePort | None:
+        """Return the port with that number."""
+        return self._by_number.get(number)
+
+    def find(self, vni: Vni, address: IpAddress) -> ServicePort | None:
+        """Return the port that has an address in a network."""
+        return self._by_address.get((vni, address))
+
+    def __iter__(self) -> Iterator[ServicePort]:
+        return iter(self._by_number.values())
+
+    def __len__(self) -> int:
+        return len(self._by_number)

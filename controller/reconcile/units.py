@@ -1,0 +1,128 @@
+"""The units of every host: what is compiled together, and the flows of each from the state as it is.
+
+A unit is ("static",), ("host", host), ("network", network), ("policy", tenant) or ("port", port). None looks
+at another, and one that cannot be compiled holds up no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from cloison.names import HostName, NetworkName, PortName
+from controller.compiler import host_unit_flows, network_flows, port_flows
+from controller.flows import Flow
+from controller.reconcile.flowset import Unit
+from controller.reconcile.host import HostActor
+from controller.reconcile.impact import Impact
+from controller.reconcile.policies import KnownFailure, Policies
+from controller.reconcile.views import host_unit_view, network_view, port_view, vxlan_device
+from controller.store.state import State
+
+_log = structlog.get_logger(__name__)
+
+STATIC_UNIT: Unit = ("static",)
+UnitFlows = dict[HostName, dict[Unit, tuple[Flow, ...]]]
+
+# What relies on what: a network's flows lead to its ports', and the host's to all others.
+_ORDER = {"static": 0, "host": 1, "network": 2, "policy": 3, "port": 4}
+
+
+def order(unit: Unit) -> int:
+    """Return where a unit comes among others that are worked out one by one."""
+    return _ORDER[unit[0]]
+
+
+def impact_on(host: HostName, unit: Unit) -> Impact:
+    """Return the impact of just this unit of a host being worked out anew; not for the static one."""
+    impact = Impact()
+    match unit:
+        case ("host", _):
+            impact.host_units.add(host)
+        case ("network", network):
+            impact.network_units.add((host, network))
+        case ("policy", tenant):
+            impact.policy_units.add((host, tenant))
+        case ("port", port):
+            impact.port_units.add((host, port))
+    return impact
+
+
+class Units:
+    """Compiles what is touched. hosts: the actors there are, who know what their bridges call their ports."""
+
+    def __init__(self, hosts: Mapping[HostName, HostActor]) -> None:
+        self._hosts = hosts
+        self._policies = Policies()
+        # Units that could not be compiled just now.
+        self.failed: dict[HostName, set[Unit]] = {}
+
+    def compile(self, state: State, impact: Impact) -> UnitFlows:
+        """Return the flows of every unit that is touched."""
+        units: UnitFlows = {}
+
+        def add(host: HostName, unit: Unit, make: Callable[[], tuple[Flow, ...]]) -> None:
+            units.setdefault(host, {})[unit] = self._made(host, unit, make)
+
+        for host, port in impact.port_units:
+            add(host, ("port", port), partial(self._port, state, host, port))
+        for host, network in impact.network_units:
+            add(host, ("network", network), partial(self._network, state, host, network))
+        for host in impact.host_units:
+            add(host, ("host", host), partial(self._host, state, host))
+        self._policies.forget(impact.policies)
+        for host, tenant in impact.policy_units:
+            unit: Unit = ("policy", tenant)
+            flows = self._made(host, unit, partial(self._policies.flows, state, tenant, host))
+            # Most often nothing but a port has come: its tenant's policy is there already, the very same.
+            if not flows or self._flows_of(host, unit) is not flows:
+                units.setdefault(host, {})[unit] = flows
+        return units
+
+    def has_port(self, host: HostName, ofport: int, interface: str) -> bool:
+        """Tell whether a host's bridge has this interface under this number, as far as it was asked."""
+        actor = self._hosts.get(host)
+        return actor is None or actor.has_port(ofport, interface)
+
+    def service_ofport(self, host: HostName) -> int | None:
+        """Return the OpenFlow port of a host's local services, as far as its switch has said so."""
+        actor = self._hosts.get(host)
+        return actor.service_ofport if actor is not None else None
+
+    def _flows_of(self, host: HostName, unit: Unit) -> tuple[Flow, ...]:
+        actor = self._hosts.get(host)
+        return actor.flows.flows_of(unit) if actor is not None else ()
+
+    def _made(self, host: HostName, unit: Unit, make: Callable[[], tuple[Flow, ...]]) -> tuple[Flow, ...]:
+        """Return the flows of a unit; none, and a note of it, if they cannot be made."""
+        try:
+            return make()
+        except KnownFailure as failure:
+            _log.error("no flows could be made, as before", host=host.host, tenant=str(failure))
+        except Exception:  # noqa: BLE001 - one object must not hold up all others
+            _log.exception("no flows could be made", host=host.host, unit=" ".join(map(str, unit)))
+        self.failed.setdefault(host, set()).add(unit)
+        return ()
+
+    def _port(self, state: State, host: HostName, port: PortName) -> tuple[Flow, ...]:
+        view = port_view(state, port, host)
+        if view is None:
+            return ()
+        interface = state.bindings[port, host].interface
+        return port_flows(view) if self.has_port(host, view.ofport, interface) else ()
+
+    def _network(self, state: State, host: HostName, network: NetworkName) -> tuple[Flow, ...]:
+        view = network_view(state, network, host)
+        if view is None:
+            return ()
+        ofport = view.tunnel_ofport
+        if ofport is not None and not self.has_port(host, ofport, vxlan_device(view.vni)):
+            view = replace(view, tunnel_ofport=None)
+        return network_flows(view)
+
+    def _host(self, state: State, host: HostName) -> tuple[Flow, ...]:
+        view = host_unit_view(state, host, self.service_ofport(host))
+        return host_unit_flows(view) if view is not None else ()
