@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # Debian 12's own versions: etcd 3.4, Open vSwitch 3.1, Mininet 2.3.0. Services these packages may start are not
 # used and not in the way: labs and tests run their own servers, in their own directories and on their own ports.
 APT_PACKAGES := etcd-server etcd-client openvswitch-switch mininet python3-venv tcpdump iproute2 iputils-ping \
-	iputils-arping iperf3 ethtool nftables netcat-openbsd socat
+	iputils-arping iperf3 ethtool nftables netcat-openbsd socat isc-dhcp-client udhcpc bind9-dnsutils dnsmasq-base curl
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -115,8 +115,12 @@ test: root deps  ## All tests, with real etcd, Open vSwitch, kernel and Mininet;
 	EFFORT=full $(BIN)/pytest -m "system or lab" $(ARGS)
 
 .PHONY: mutants
-mutants: deps  ## Damage correct states in many ways: is all harm caught? N= how many (10000), OUT=FILE writes JSON
-	$(PYTHON) -m tests.mutants --n $(or $(N),10000) $(if $(OUT),--out $(OUT))
+mutants: deps  ## Damage correct states in many ways: is all harm caught? N= how many (10000), SEED=, OUT=FILE writes JSON
+	$(PYTHON) -m tests.mutants --n $(or $(N),10000) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
+
+.PHONY: probe
+probe: root deps  ## Send crafted frames of many kinds from a hostile guest: OUT=FILE writes JSON
+	$(PYTHON) -m tests.probe $(if $(OUT),--out $(OUT))
 
 .PHONY: bench
 bench: deps  ## How long the proof takes at scale: BENCH=long for more sizes, OUT=FILE writes JSON

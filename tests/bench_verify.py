@@ -134,7 +134,7 @@ def measure(size: Size, changes: int) -> Found:
     decoded = clock.time(
         FULL[0], lambda: {h: list(map(decode_identity, names)) for h, names in dumped.items()}
     )
-    delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+    delta = IntentDelta.whole(intent)
     held = {host: HostState(decoded[host], state.fdb, state.devices) for host, state in states.items()}
     clock.check(FULL[1], lambda: verifier.load(delta, {h: change_to(state) for h, state in held.items()}))
     clock.check(FULL[2], verifier.check_everything)

@@ -4,43 +4,38 @@
 
 The judge of what is harmful is not the symbolic engine: it sends packets through the damaged flows step by
 step (random ones, and ones made from the match of what was damaged) and compares with the meaning. A flow
-that no switch would take, another FDB or device than is due, and a frame from the overlay that gets out of
-its network are harmful by themselves. A packet that the proof shows is sent through as well, so a harm that
-sampling overlooked counts as harm; a report without a packet that proves it is a false alarm.
+that no switch would take, another device or another FDB than is due, and a frame from the overlay that gets
+out of its network are harmful by themselves. A packet that the proof shows is sent through as well, so a
+harm that sampling overlooked counts as harm; a report without a packet that proves it is a false alarm.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
 from cloison.names import HostName
-from controller.flows import Flow
-from controller.verify.grammar import Refused, fault
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import IntentDelta, World
 from controller.verify.isolation import Verifier, change_to
-from controller.verify.packet import (
-    ETH_ARP,
-    ETH_IPV6,
-    FRAGMENT_LATER,
-    HEADER_FIELDS,
-    PROTO_IPV6_FRAGMENT,
-    VLAN_PRESENT,
-    Packet,
-)
-from controller.verify.path import Fabric, Fdb, HostState
-from controller.verify.semantics import meaning
+from controller.verify.path import Fabric, HostState
 from controller.verify.violation import Violation
+from tests.support.mutant_judge import Judge
 from tests.support.mutations import MUTATIONS, States, Subject
-from tests.support.worlds import Packets, compile_intent, random_intent
+from tests.support.worlds import compile_intent, random_intent
 
 MUTANTS_PER_INTENT = 60
+# A share of its own seed: what a run makes does not depend on how many processes make it.
+MUTANTS_PER_SHARE = 500
+SEEDS_PER_RUN = 1 << 20
 RANDOM_PACKETS, DIRECTED_PACKETS = 60, 60
 
 
@@ -54,6 +49,10 @@ class Score:
     missed: int = 0
     false_alarms: int = 0
     overlooked: int = 0
+
+    def plus(self, other: Score) -> Score:
+        """Both together."""
+        return Score(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Score)))
 
 
 def run(n: int, seed: int = 0) -> dict[str, Score]:
@@ -71,6 +70,18 @@ def run(n: int, seed: int = 0) -> dict[str, Score]:
     return scores
 
 
+def run_shared(n: int, seed: int, processes: int) -> dict[str, Score]:
+    """As `run`, in shares that processes make at once; n and seed alone decide what is made."""
+    shares = [min(MUTANTS_PER_SHARE, n - done) for done in range(0, n, MUTANTS_PER_SHARE)]
+    seeds = [seed * SEEDS_PER_RUN + number for number in range(len(shares))]
+    total = {name: Score() for name in MUTATIONS}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for scores in pool.map(run, shares, seeds):
+            for name, score in scores.items():
+                total[name] = total[name].plus(score)
+    return total
+
+
 class _Bench:
     """One correct state, damaged again and again."""
 
@@ -82,9 +93,11 @@ class _Bench:
             if len(self.world.by_ofport) >= 2:
                 break
         self.states: States = compile_intent(intent)
-        self.packets = Packets(rng, self.world)
+        self.judge = Judge(rng, self.world, self.states)
         self.verifier = Verifier()
-        delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+        delta = IntentDelta(
+            hosts=intent.hosts, networks=intent.networks, ports=intent.ports, policies=intent.policies
+        )
         wrong = self.verifier.check(delta, {h: change_to(s) for h, s in self.states.items()})
         assert not wrong, wrong[0]
 
@@ -93,11 +106,14 @@ class _Bench:
         damaged = MUTATIONS[name](Subject(self.rng, self.world, self.states))
         if damaged is None or not difference(self.states, damaged):
             return False
-        harmful = self.harmful(damaged)
+        harmful = self.judge.harmful(damaged)
         reported = self.verifier.check(None, difference(self.states, damaged))
         undone = self.verifier.check(None, difference(damaged, self.states))
         assert not undone, f"{name}: not whole again: {undone[0]}"
         shown = any(self.proves(violation, damaged) for violation in reported)
+        if reported and not (harmful or shown):
+            # Said of a table, not of a packet of somebody's.
+            shown = self.judge.differs(damaged)
         score.made += 1
         score.overlooked += shown and not harmful
         score.harmful += harmful or shown
@@ -110,109 +126,8 @@ class _Bench:
         """Tell whether the packet of a violation is really mistreated."""
         if violation.packet is None or violation.host is None:
             return False
-        return self._mistreated(
-            Fabric(damaged, self.world.by_vtep), violation.host, violation.in_port, violation.packet
-        )
-
-    def harmful(self, damaged: States) -> bool:
-        if any(fault(flow) for state in damaged.values() for flow in state.flows):
-            return True
-        for host, state in self.states.items():
-            if state.devices != damaged[host].devices or entries(state) != entries(damaged[host]):
-                return True
         fabric = Fabric(damaged, self.world.by_vtep)
-        for host, in_port, packet in self._probes(damaged):
-            if self._mistreated(fabric, host, in_port, packet):
-                return True
-        return False
-
-    def _mistreated(self, fabric: Fabric, host: HostName, in_port: int, packet: Packet) -> bool:
-        device = self.world.by_tunnel.get((host, in_port))
-        try:
-            if device is not None:
-                here = {(host, p.ofport) for p in self.world.ports_on(host, device.name).values()}
-                hop = fabric.walk(host, in_port, packet).hops[0]
-                return any((host, sent.ofport) not in here for sent in hop.run.sent)
-            journey = fabric.walk(host, in_port, packet)
-        except Refused:
-            return True
-        wanted = meaning(self.world, host, in_port, packet)
-        return journey.looped or sorted(journey.deliveries, key=repr) != sorted(wanted, key=repr)
-
-    def _probes(self, damaged: States):
-        for _ in range(RANDOM_PACKETS):
-            host, ofport = self.packets.sender()
-            yield host, ofport, self.packets.make(host, ofport)
-        for host, state in damaged.items():
-            before, after = list(self.states[host].flows), list(state.flows)
-            ids = {id(f) for f in before} & {id(f) for f in after}
-            changed = [f for f in (*before, *after) if id(f) not in ids][:8]
-            for flow in changed:
-                for _ in range(DIRECTED_PACKETS):
-                    yield self._directed(host, flow)
-
-    def _directed(self, host: HostName, flow: Flow) -> tuple[HostName, int, Packet]:
-        """A packet that meets the flow's match, or nearly."""
-        rng = self.rng
-        terms = {t.field.name: t for t in flow.match}
-        sender = self._sender(host, {n: t.value for n, t in terms.items()})
-        values = {name: getattr(self.packets.make(*sender), name) for name in HEADER_FIELDS}
-        near = rng.choice([None, None, None, *terms])
-        for name, term in terms.items():
-            if name not in values:
-                continue
-            values[name] = values[name] & ~term.mask | term.value
-            if name == near:
-                values[name] ^= 1 << rng.choice([n for n in range(term.field.width) if term.mask >> n & 1])
-        mac = terms.get("eth_dst")
-        if flow.table >= 20 and mac is not None:
-            _aim(values, mac.value)
-        values["arp_op"] &= 0xFF
-        values["ip_frag"] &= 3
-        if values["ip_frag"] == FRAGMENT_LATER:
-            values["ip_frag"] = 0
-        elif values["ip_frag"] and values["ip_frag"] & FRAGMENT_LATER and values["eth_type"] == ETH_IPV6:
-            values["ip_proto"] = PROTO_IPV6_FRAGMENT
-        if values["vlan_vid"]:
-            values["vlan_vid"] |= VLAN_PRESENT
-        return (*sender, Packet(**values).canonical())
-
-    def _sender(self, host: HostName, values: dict[str, int]) -> tuple[HostName, int]:
-        if "in_port" in values:
-            return host, values["in_port"]
-        senders = sorted(self.world.by_ofport)
-        if "reg1" in values:
-            port = self.world.by_number.get(values["reg1"])
-            if port is not None and port.host is not None:
-                senders = [(port.host, port.ofport)]
-        elif "reg0" in values:
-            network = self.world.by_vni.get(values["reg0"])
-            if network is not None:
-                ports = self.world.members_of(network.name).ports.values()
-                tunnel = network.tunnels.get(host)
-                senders = sorted((p.host, p.ofport) for p in ports if p.host) or senders
-                if tunnel is not None and self.rng.random() < 0.2:
-                    return host, tunnel
-        here = [s for s in senders if s[0] == host]
-        return self.rng.choice(here if here and self.rng.random() < 0.6 else senders)
-
-
-def entries(state: HostState) -> dict[int, Fdb]:
-    """What is in the forwarding databases of a host; one without an entry does nothing, whatever its VNI."""
-    return {vni: fdb for vni, fdb in state.fdb.items() if fdb}
-
-
-def _aim(values: dict[str, int], mac: int) -> None:
-    """Make a packet that comes to FORWARD with this destination MAC."""
-    low = mac & 0xFFFFFFFF
-    if mac >> 32 == 0x0AF0:
-        if values["eth_type"] == ETH_ARP:
-            values["arp_tpa"] = low
-        else:
-            values["ipv4_dst"] = low
-    elif mac >> 32 == 0x0AF6:
-        for name in ("ipv6_dst", "ipv6_nd_target"):
-            values[name] = values[name] & ~0xFFFFFFFF | low
+        return self.judge.mistreated(fabric, violation.host, violation.in_port, violation.packet)
 
 
 def difference(before: States, after: States) -> dict[HostName, HostChange]:
@@ -250,8 +165,9 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=1000, help="how many mutants")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write JSON here")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many at once")
     given = parser.parse_args()
-    scores = run(given.n, given.seed)
+    scores = run_shared(given.n, given.seed, given.processes)
     total = Counter[str]()
     for score in scores.values():
         total.update(asdict(score))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -141,13 +142,15 @@ class Site:
         mac: str = "",
         addresses: Sequence[str] = (),
         iface_id: str = "",
+        **fields: Any,
     ) -> port_pb2.Port:
-        """A port scheduled to hosts."""
+        """A port scheduled to hosts; `fields` of Port besides."""
         body = port_pb2.Port(
             mac_address=mac,
             iface_id=iface_id,
             fixed_ips=[port_pb2.FixedIp(ip_address=a) for a in addresses],
             requested_hosts=[f"hosts/{h}" for h in hosts],
+            **fields,
         )
         request = port_pb2.CreatePortRequest(parent=network, port_id=port_id, port=body)
         made: port_pb2.Port = self.client.ports.CreatePort(request, timeout=CALL_S)
@@ -158,6 +161,13 @@ class Site:
         body = port_pb2.Port(name=name, requested_hosts=[f"hosts/{h}" for h in hosts])
         request = port_pb2.UpdatePortRequest(port=body, update_mask=FieldMask(paths=["requested_hosts"]))
         self.client.ports.UpdatePort(request, timeout=CALL_S)
+
+    def update_port(self, name: str, **fields: Any) -> port_pb2.Port:
+        """Change fields of a port."""
+        body = port_pb2.Port(name=name, **fields)
+        request = port_pb2.UpdatePortRequest(port=body, update_mask=FieldMask(paths=list(fields)))
+        changed: port_pb2.Port = self.client.ports.UpdatePort(request, timeout=CALL_S)
+        return changed
 
     def disable(self, name: str, disabled: bool) -> None:
         """Disable or enable a port."""
@@ -201,10 +211,10 @@ def short_name(name: str) -> str:
 
 
 @contextmanager
-def site(run_dir: Path, topology: str | Spec = "overlap") -> Iterator[Site]:
+def site(run_dir: Path, topology: str | Spec = "overlap", agent_flags: Sequence[str] = ()) -> Iterator[Site]:
     """A lab with its tenants plugged and every port ACTIVE."""
     spec = load(topology) if isinstance(topology, str) else topology
-    with Lab(spec, run_dir) as lab:
+    with Lab(spec, run_dir, agent_flags=agent_flags) as lab:
         built = Site(lab, spec)
         built.fill()
         yield built

@@ -31,7 +31,7 @@ from topologies.capture import settle
 from topologies.workload import Workload
 
 MARK = b"FRG" + os.urandom(9)
-LARGE_BYTES, FRAGMENT_BYTES = 3000, 600
+LARGE_BYTES, FRAGMENT_BYTES = 3000, 1400
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_router_advertisements_in_fragments_arrive_nowhere(cloud: Site) -> None:
 
 def test_the_same_way_carries_a_fragmented_echo(cloud: Site) -> None:
     """The counterpart: what is watched does hear fragments that may pass."""
-    parts = in_fragments(head(cloud, "red/p1", "red/p2"), ICMPv6EchoRequest(id=9, data=MARK * 200))
+    parts = in_fragments(head(cloud, "red/p1", "red/p2"), ICMPv6EchoRequest(id=9, data=MARK * 300))
     frames = {f"part {n}": part for n, part in enumerate(parts)}
     assert len(frames) > 2
     heard = sent_and_heard(cloud, cloud.guests["red/p1"], frames)
@@ -108,14 +108,14 @@ def advertisements(head: Packet) -> dict[str, Packet]:
         / IPv6ExtHdrFragment(m=1, id=10, nh=60)
         / Raw(b"\x3a\x07" + bytes(6) + MARK),
     }
-    return parts | {"first of a long one": in_fragments(head, word / Raw(MARK * 60))[0]}
+    return parts | {"first of a long one": in_fragments(head, word / Raw(MARK * 160))[0]}
 
 
 def sent_and_heard(cloud: Site, source: Workload, frames: dict[str, Packet]) -> dict[str, set[str]]:
     """Send; by guest, and for the underlay, which of the frames were there."""
     raw = {name: bytes(packet) for name, packet in frames.items()}
-    # Behind the destination MAC a frame arrives as it was sent.
-    body = {name: data[6:] for name, data in raw.items()}
+    # Behind its MACs a frame arrives as it was sent.
+    body = {name: data[12:] for name, data in raw.items()}
     guests = {name: guest for name, guest in cloud.guests.items() if guest is not source}
     with contextlib.ExitStack() as stack:
         captures = {name: stack.enter_context(guest.capture()) for name, guest in guests.items()}

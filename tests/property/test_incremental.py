@@ -7,47 +7,70 @@ from collections.abc import Iterable
 import pytest
 
 from cloison.names import HostName
-from controller.compiler import compile_host, network_flows, port_flows, static_flows
+from cloison.v1 import host_sync_pb2
+from controller.compiler import compile_host, static_flows
 from controller.compiler.view import HostView
 from controller.flows import Flow, FlowKey
 from controller.reconcile.flowset import FlowSet
-from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.impact import Impact, impact_of, whole
+from controller.reconcile.services import ServiceChange, ServicePlans
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
-from controller.reconcile.views import network_view, port_view
+from controller.reconcile.units import STATIC_UNIT, Units
+from controller.reconcile.views import host_unit_view, network_view, policy_view, port_view
+from controller.reconcile.zone_names import Addresses
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
 from tests.support.intents import World
+
+
+class Told:
+    """What one host was told about its services, change by change."""
+
+    def __init__(self) -> None:
+        self.ports: dict[int, host_sync_pb2.ServicePort] = {}
+        self.zones: dict[int, tuple[str, str, dict[str, Addresses]]] = {}
+
+    def take(self, change: ServiceChange) -> None:
+        for number in change.removed_ports:
+            del self.ports[number]
+        self.ports.update(change.ports)
+        for vni in change.removed_zones:
+            del self.zones[vni]
+        for vni, zone in change.zones.items():
+            names = dict(self.zones[vni][2]) if vni in self.zones else {}
+            for name in zone.removed:
+                del names[name]
+            self.zones[vni] = (str(zone.network), zone.domain, names | zone.upserted)
 
 
 class Follower:
     """The reconciler's arithmetic without its sessions: desired flows and plans per host."""
 
     def __init__(self) -> None:
+        self.units = Units({})
         self.plans = TunnelPlans()
+        self.services = ServicePlans()
         self.flows: dict[HostName, FlowSet] = {}
         self.fdb: dict[HostName, dict[int, dict[int, object]]] = {}
         self.mtu: dict[HostName, dict[int, int]] = {}
+        self.told: dict[HostName, Told] = {}
 
     def follow(self, changes: Iterable[RevisionChanges], state: State) -> None:
         for revision in changes:
             impact = impact_of(revision.changes, state)
-            self._flows(impact, state)
+            for host, units in self.units.compile(state, impact).items():
+                self._set(host, units)
+            assert not self.units.failed
             for host, plan in self.plans.update(state, impact).items():
                 self._plan(host, plan)
+            for host, change in self.services.update(state, impact).items():
+                self.told.setdefault(host, Told()).take(change)
 
-    def _flows(self, impact: Impact, state: State) -> None:
-        for host, port in impact.port_units:
-            view = port_view(state, port, host)
-            self._set(host, ("port", port), port_flows(view) if view else ())
-        for host, network in impact.network_units:
-            seen = network_view(state, network, host)
-            self._set(host, ("network", network), network_flows(seen) if seen else ())
-
-    def _set(self, host: HostName, unit: tuple[str, object], flows: tuple[Flow, ...]) -> None:
+    def _set(self, host: HostName, units: dict[tuple[object, ...], tuple[Flow, ...]]) -> None:
         if host not in self.flows:
             self.flows[host] = FlowSet()
-            self.flows[host].set_units({("static",): static_flows()})
-        assert self.flows[host].set_units({unit: flows}) == []
+            self.flows[host].set_units({STATIC_UNIT: static_flows()})
+        assert self.flows[host].set_units(units) == []
 
     def _plan(self, host: HostName, plan: PlanChange) -> None:
         fdb, mtu = self.fdb.setdefault(host, {}), self.mtu.setdefault(host, {})
@@ -66,13 +89,23 @@ def full_flows(state: State, host: HostName) -> dict[FlowKey, Flow]:
     networks = {
         view.vni: view for name in state.networks if (view := network_view(state, name, host)) is not None
     }
-    return compile_host(HostView(networks, ports))
+    policies = {name: view for name in state.tenants if (view := policy_view(state, name, host))}
+    unit = host_unit_view(state, host, None)
+    return compile_host(HostView(networks, ports, unit=unit, policies=policies))
 
 
 def full_plans(state: State) -> TunnelPlans:
     plans = TunnelPlans()
     plans.update(state, Impact(moved=set(state.ports), spans=set(state.networks)))
     return plans
+
+
+def full_services(state: State, host: HostName) -> Told:
+    plans, told = ServicePlans(), Told()
+    for name, change in plans.update(state, whole(state)).items():
+        if name == host:
+            told.take(change)
+    return told
 
 
 def assert_same_as_full(follower: Follower, state: State) -> None:
@@ -88,6 +121,17 @@ def assert_same_as_full(follower: Follower, state: State) -> None:
         assert {v: (c.mtu, c.upserted) for v, c in same.networks.items()} == {
             v: (c.mtu, c.upserted) for v, c in snapshot.networks.items()
         }
+        assert_same_services(follower, state, host)
+
+
+def assert_same_services(follower: Follower, state: State, host: HostName) -> None:
+    told, full, again = follower.told.get(host, Told()), full_services(state, host), Told()
+    again.take(follower.services.snapshot(host))
+    assert told.ports == full.ports == again.ports
+    assert told.zones == full.zones == again.zones
+    tenants = {n.parent for n in state.networks if host in state.tenant_hosts(n.parent)}
+    networks = {str(n) for n in state.networks if n.parent in tenants}
+    assert {network for network, _, _ in full.zones.values()} == networks, "no tenant's names go elsewhere"
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -95,7 +139,7 @@ def test_following_each_revision_ends_where_compiling_everything_does(seed: int)
     world, follower = World(seed), Follower()
     for n, revision in enumerate(world.history(60)):
         follower.follow([revision], world.state)
-        if n % 10 == 0:
+        if n and n % 10 == 0:
             assert_same_as_full(follower, world.state)
     assert_same_as_full(follower, world.state)
 

@@ -9,7 +9,7 @@ from controller.verify.intent import World
 from controller.verify.path import Fabric
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import meaning
-from controller.verify.steps import PORT, steps_of
+from controller.verify.steps import PORT, SERVICES, steps_of
 from tests.support.worlds import Packets, compile_intent, random_intent
 
 INTENTS, PACKETS = 60, 40
@@ -33,7 +33,8 @@ def test_reasons_and_steps_follow_what_happened() -> None:
             journey = fabric.walk(host, ofport, packet)
             steps = list(steps_of(world, states, journey, NAMES))
             arrived = [step.object for step in steps if step.stage == PORT]
-            assert arrived == [str(world.by_ofport[d.host, d.ofport].name) for d in journey.deliveries]
+            ports = [world.by_ofport.get((d.host, d.ofport)) for d in journey.deliveries]
+            assert arrived == [str(port.name) if port is not None else SERVICES for port in ports]
             assert [s.flow for s in steps if s.flow is not None] == [
                 f for h in journey.hops for f in h.run.flows
             ]

@@ -61,6 +61,12 @@ class AgentHost:
             assert self._process.poll() is None, self._log.read_text()
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the agent."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self, signal_number: signal.Signals = signal.SIGTERM) -> int:
         """End the agent; return its exit status."""
         assert self._process is not None

@@ -16,12 +16,14 @@ from cloison.identity import Identity
 from cloison.model import Port, PortBinding
 from cloison.names import HostName, PortName, ResourceName
 from cloison.v1 import (
+    address_group_pb2_grpc,
     host_pb2_grpc,
     network_pb2_grpc,
     plan_pb2_grpc,
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    security_group_pb2_grpc,
     subnet_pb2_grpc,
     tenant_pb2_grpc,
     watch_pb2_grpc,
@@ -118,6 +120,16 @@ def caller_by_metadata(context: Any) -> Caller:
 
 
 @dataclass
+class SteeredStatistics:
+    """A source of statistics whose answers the test sets."""
+
+    answers: dict[PortName, port_pb2.PortStatistics] = field(default_factory=dict)
+
+    async def port_statistics(self, port: Port, host: HostName) -> port_pb2.PortStatistics:
+        return self.answers[port.name]
+
+
+@dataclass
 class Api:
     """Stubs of all services, and what is behind them."""
 
@@ -125,12 +137,15 @@ class Api:
     store: MemoryStore
     tracker: SteeredTracker
     address: str
+    statistics: SteeredStatistics = field(default_factory=SteeredStatistics)
 
     def __post_init__(self) -> None:
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self.channel)
         self.networks = network_pb2_grpc.NetworkServiceStub(self.channel)
         self.subnets = subnet_pb2_grpc.SubnetServiceStub(self.channel)
         self.ports = port_pb2_grpc.PortServiceStub(self.channel)
+        self.groups = security_group_pb2_grpc.SecurityGroupServiceStub(self.channel)
+        self.addresses = address_group_pb2_grpc.AddressGroupServiceStub(self.channel)
         self.hosts = host_pb2_grpc.HostServiceStub(self.channel)
         self.bindings = port_binding_pb2_grpc.PortBindingServiceStub(self.channel)
         self.state = watch_pb2_grpc.StateServiceStub(self.channel)
@@ -164,11 +179,12 @@ async def serving(directory: Path, proof: Proof | None = None) -> AsyncIterator[
     config = Config(
         listen=[f"unix:{directory}/api.sock"], tls=None, version="test", authenticate=caller_by_metadata
     )
-    server = ApiServer(config, store, tracker, proof=proof)
+    statistics = SteeredStatistics()
+    server = ApiServer(config, store, tracker, proof=proof, statistics=statistics)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(server.addresses[0]) as channel:
-            yield Api(channel, store, tracker, server.addresses[0])
+            yield Api(channel, store, tracker, server.addresses[0], statistics)
     finally:
         await server.stop(0)
         await store.stop()

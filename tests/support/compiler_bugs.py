@@ -13,7 +13,7 @@ from pathlib import Path
 
 from controller.compiler.view import PortView
 from controller.flows import Flow, Match
-from controller.reconcile import reconciler
+from controller.reconcile import units
 from controller.store.state import State
 
 Bug = Callable[[Flow], Flow | None]
@@ -65,7 +65,7 @@ def with_bug(bug: Bug, flows: tuple[Flow, ...]) -> tuple[Flow, ...]:
 
 def install(bug_file: Path) -> None:
     """Build the bug that the file names at the time into the controller's compiling of one port."""
-    view_of, right = reconciler.port_view, reconciler.port_flows
+    view_of, right = units.port_view, units.port_flows
     names: dict[int, str] = {}
 
     def port_view(state: State, name: object, host: object) -> PortView | None:
@@ -80,8 +80,8 @@ def install(bug_file: Path) -> None:
             return with_bug(BUGS[wanted[0]], right(view))
         return right(view)
 
-    reconciler.port_view = port_view
-    reconciler.port_flows = port_flows
+    units.port_view = port_view
+    units.port_flows = port_flows
 
 
 if __name__ == "__main__":

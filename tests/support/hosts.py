@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
+from cloison.errors import Unavailable
 from cloison.names import HostName
 from cloison.v1 import host_sync_pb2
+from controller.flows.delta import FlowDelta
 from controller.openflow.fake import FakeSwitch
 from controller.reconcile.reconciler import Reconciler
 from controller.reconcile.registration import Registration
 from controller.reconcile.session import AgentSession
+from controller.reconcile.views import SERVICE_DEVICE
 
 DEADLINE_S = 5.0
+SERVICE_OFPORT = 99
 
 
 async def eventually(check: Callable[[], object], what: str) -> None:
@@ -25,15 +29,57 @@ async def eventually(check: Callable[[], object], what: str) -> None:
         await asyncio.sleep(0.002)
 
 
+class TrackingSwitch(FakeSwitch):
+    """A switch whose guests never stop talking: a zone remembers who was let in through its port, until it is
+    flushed. inherited: connections that somebody could use who did not open them.
+    """
+
+    def __init__(self, dpid: int, host_id: str | None = None) -> None:
+        super().__init__(dpid, host_id)
+        self.connections: dict[int, set[tuple[int, int]]] = {}
+        self.inherited: list[str] = []
+        self.flushes_fail = 0
+
+    async def apply(self, delta: FlowDelta) -> None:
+        """See Switch."""
+        await super().apply(delta)
+        for zone, guests in self._admitted().items():
+            open_now = self.connections.setdefault(zone, set())
+            self.inherited += [f"zone {zone}: {guests} has those of {other}" for other in open_now - guests]
+            open_now |= guests
+
+    async def flush_zones(self, zones: Iterable[int]) -> None:
+        """See Switch."""
+        if self.flushes_fail:
+            self.flushes_fail -= 1
+            raise Unavailable("the switch was lost")
+        await super().flush_zones(zones)
+        for zone in zones:
+            # Who is let in while it is flushed goes on talking.
+            self.connections[zone] = self._admitted().get(zone, set())
+
+    def _admitted(self) -> dict[int, set[tuple[int, int]]]:
+        """Who may talk: (cookie, IPv4 address) of each guest, by OpenFlow port."""
+        found: dict[int, set[tuple[int, int]]] = {}
+        for installed in self.flows.values():
+            flow = installed.flow
+            terms = {term.field.name: term.value for term in flow.match}
+            if flow.table == 0 and terms.get("ipv4_src"):
+                found.setdefault(terms["in_port"], set()).add((flow.cookie, terms["ipv4_src"]))
+        return found
+
+
 class MemoryHost:
     """One host: registers, plugs what it is told, keeps its plan, acknowledges (unless `mute`)."""
 
     def __init__(self, reconciler: Reconciler, number: int, switch: FakeSwitch | None = None) -> None:
         self.name = HostName(f"h{number}")
-        self.switch = switch or FakeSwitch(number, self.name.host)
+        self.switch = switch or TrackingSwitch(number, self.name.host)
         self.session = AgentSession(self.name)
         self.fdb: dict[int, dict[int, bytes]] = {}
         self.verdicts: dict[str, host_sync_pb2.InterfaceVerdict] = {}
+        self.service_ports: dict[int, host_sync_pb2.ServicePort] = {}
+        self.zones: dict[int, dict[str, tuple[bytes, ...]]] = {}
         self.barriers: list[host_sync_pb2.Barrier] = []
         self.mute = False
         self._reconciler = reconciler
@@ -60,6 +106,7 @@ class MemoryHost:
         self._task = asyncio.create_task(self._obey())
         inventory = host_sync_pb2.Inventory(complete=True, interfaces=[self._interface(i) for i in iface_ids])
         self._reconciler.inventory(self.session, inventory)
+        self.switch.set_port(SERVICE_OFPORT, SERVICE_DEVICE)
         self._reconciler.switch_connected(self.switch.dpid, self.switch)
 
     def plug(self, iface_id: str) -> None:
@@ -123,6 +170,7 @@ class MemoryHost:
         return ""
 
     def _apply(self, delta: host_sync_pb2.PlanDelta) -> None:
+        self._apply_services(delta)
         for vni in delta.removed_vnis:
             del self.fdb[vni]
             self.tunnel_ofports.pop(vni, None)
@@ -139,3 +187,15 @@ class MemoryHost:
             entries.update({e.mac: e.vtep for e in network.upserted})
             for mac in network.removed_macs:
                 del entries[mac]
+
+    def _apply_services(self, delta: host_sync_pb2.PlanDelta) -> None:
+        for number in delta.removed_service_ports:
+            del self.service_ports[number]
+        self.service_ports.update((port.number, port) for port in delta.service_ports)
+        for vni in delta.removed_zones:
+            del self.zones[vni]
+        for zone in delta.zones:
+            names = self.zones.setdefault(zone.vni, {})
+            for name in zone.removed:
+                del names[name]
+            names.update((host.name, tuple(host.addresses)) for host in zone.upserted)

@@ -12,22 +12,39 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 from cloison.addresses import Mac, link_local
 from cloison.model import (
+    PROFILE_FIRST,
+    PROFILE_NONE,
+    PROFILE_OPEN,
+    AddressGroup,
     AllocationPool,
+    Direction,
+    EtherType,
     FixedIp,
     Host,
     Meta,
     Network,
+    PolicyProfile,
     Port,
     PortBinding,
+    SecurityGroup,
+    SecurityGroupRule,
     Stored,
     Subnet,
     Tenant,
     TunnelPort,
     Vni,
 )
-from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
 from controller.store.changes import Event, RevisionChanges
-from controller.store.keys import BindingKey, StoredKey, TunnelPortKey, stored_key
+from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey, stored_key
 from controller.store.state import State
 
 # The same for every tenant, on purpose: overlapping addresses are the normal case.
@@ -61,7 +78,7 @@ class World:
 
     def _stamped(self, stored: Stored) -> Stored:
         revision = self._revision + 1
-        if isinstance(stored, PortBinding | TunnelPort):
+        if isinstance(stored, PortBinding | TunnelPort | PolicyProfile):
             return replace(stored, revision=revision)  # type: ignore[arg-type]
         return replace(stored, meta=replace(stored.meta, revision=revision))  # type: ignore[union-attr,arg-type,type-var]
 
@@ -151,6 +168,12 @@ class World:
                 lambda: self._tunnel(),
                 lambda: self._change_host(),
                 lambda: self._change_subnet(port.name.parent),
+                lambda: self._change_network(port.name.parent),
+                lambda: self._change_group(port.name.parent.parent),
+                lambda: self._change_addresses(port.name.parent.parent),
+                lambda: self._change_profile(port),
+                lambda: self._change_profile(port),
+                lambda: self.put(replace(port, dns_name=self.random.choice(("", "www", "db")))),
             ]
         )()
 
@@ -183,6 +206,80 @@ class World:
         if extra in self.state.subnets:
             return self.drop(extra)
         return self.put(self.subnet(network, ip_network("10.0.1.0/24")))
+
+    # --- policy -------------------------------------------------------------------------------------
+
+    def _group(self, tenant: TenantName, name: str) -> SecurityGroup:
+        """A group, as it is or new and empty; the same numbers for the same names, globally unique."""
+        found = self.state.security_groups.get(SecurityGroupName(tenant.tenant, name))
+        number = 100 * self.state.tenants[tenant].number + ord(name[-1])
+        return found or SecurityGroup(
+            name=SecurityGroupName(tenant.tenant, name), meta=self._meta(), number=number
+        )
+
+    def _change_group(self, tenant: TenantName) -> RevisionChanges:
+        group = self._group(tenant, self.random.choice(("ga", "gb", "gc")))
+        if group.name in self.state.security_groups and self.random.random() < 0.2:
+            return self.drop(group.name)
+        remote = self._group(tenant, self.random.choice(("ga", "gb", "gc"))).name
+        rules = tuple(
+            SecurityGroupRule(
+                id=f"r{n}",
+                number=n,
+                direction=self.random.choice(list(Direction)),
+                ether_type=self.random.choice(list(EtherType)),
+                protocol=6,
+                port_min=self.random.choice((22, 80)),
+                port_max=self.random.choice((80, 443)),
+                **self.random.choice(
+                    (
+                        {},
+                        {"remote_group": remote},
+                        {"remote_address_group": AddressGroupName(tenant.tenant, "office")},
+                        {"remote_prefix": ip_network("10.0.0.0/25")},
+                    )
+                ),
+            )
+            for n in range(1, self.random.randint(1, 4))
+        )
+        return self.put(replace(group, rules=rules))
+
+    def _change_addresses(self, tenant: TenantName) -> RevisionChanges:
+        name = AddressGroupName(tenant.tenant, "office")
+        if name in self.state.address_groups and self.random.random() < 0.3:
+            return self.drop(name)
+        ranges = ("10.0.0.16/28", "10.0.0.0/30", "2001:db8::/80", "192.0.2.0/24")
+        chosen = self.random.sample(ranges, self.random.randint(0, 3))
+        return self.put(
+            AddressGroup(name=name, meta=self._meta(), prefixes=tuple(ip_network(n) for n in sorted(chosen)))
+        )
+
+    def _change_profile(self, port: Port) -> RevisionChanges:
+        """Another set of groups, sometimes with the profile that is the first to have it."""
+        tenant = port.name.parent.parent
+        groups = tuple(sorted(g.name for g in self.state.groups_of(tenant) if self.random.random() < 0.5))
+        if not groups:
+            profile = self.random.choice((PROFILE_NONE, PROFILE_OPEN))
+            return self.put(replace(port, security_groups=(), profile=profile))
+        found = self.state.profile_for(tenant, groups)
+        number = found.number if found else PROFILE_FIRST + next(self._numbers)
+        changed = replace(port, security_groups=groups, profile=number)
+        unused = [p for p in self.state.profiles_of(tenant) if not self.state.ports_with_profile(p.number)]
+        if unused and self.random.random() < 0.5:
+            return self.drop(ProfileKey(tenant, unused[0].number))
+        if found is not None:
+            return self.put(changed)
+        return self.put(PolicyProfile(tenant=tenant, number=number, groups=groups), changed)
+
+    def _change_network(self, name: NetworkName) -> RevisionChanges:
+        network = self.state.networks[name]
+        return self.put(
+            replace(
+                network,
+                mtu_limit=self.random.choice((0, 1280, 9000)),
+                dns_domain=self.random.choice(("", "example.test")),
+            )
+        )
 
 
 def own_link_local(port: Port) -> IPv6Address:

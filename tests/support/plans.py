@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -23,6 +24,7 @@ from controller.store.memory import MemoryEtcd, MemoryStore
 from controller.store.state import State
 from controller.store.txn import Limits, Txn
 from tests.support.api import Api, Refusal, refusal_of
+from tests.support.group_operations import MEMBERSHIP, GroupOperations
 from tests.support.store_suite import content
 
 SEED = Seed(1_700_000_000_000_000_000, bytes(range(CHANCE_BYTES)))
@@ -35,8 +37,7 @@ def of(*requests: Any) -> plan_pb2.PlanRequest:
     made = plan_pb2.PlanRequest()
     for request in requests:
         words = type(request).__name__.removesuffix("Request")
-        verb = next(v for v in ("Create", "Update", "Delete") if words.startswith(v))
-        field = f"{verb}_{words.removeprefix(verb)}".lower()
+        field = re.sub(r"(?<!^)(?=[A-Z])", "_", words).lower()
         made.operations.append(Operation(**{field: request}))
     return made
 
@@ -104,12 +105,14 @@ class Operations:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
+        self._groups = GroupOperations(self.random)
 
     def next(self, state: State) -> Any:
         """Return the request of a single method."""
         rng = self.random
         kinds = [self._tenant, self._network, self._subnet, self._subnet, self._host]
-        return rng.choice(kinds + [self._port] * 6)(state)
+        kinds += [self._groups.next_group, self._groups.next_group, self._groups.next_addresses]
+        return rng.choice(kinds + [self._port] * 8)(state)
 
     def _id(self, prefix: str, count: int) -> str:
         return f"{prefix}{self.random.randrange(count)}"
@@ -163,6 +166,8 @@ class Operations:
         match self._verb(any(str(s.name) == name for s in state.subnets_of(parent))):
             case "create":
                 message = subnet_pb2.Subnet(cidr=rng.choice(CIDRS), no_gateway=rng.random() < 0.2)
+                if message.cidr.endswith("::/64") and rng.random() < 0.3:
+                    message.ipv6_mode = subnet_pb2.SLAAC
                 return subnet_pb2.CreateSubnetRequest(parent=str(parent), subnet_id=which, subnet=message)
             case "update":
                 message = subnet_pb2.Subnet(name=name, **self._common())
@@ -186,13 +191,14 @@ class Operations:
                 message = self._fields(state, parent)
                 message.name = name
                 mask = [f.name for f, _ in message.ListFields() if f.name not in ("name", "iface_id")]
-                mask += self.random.sample(("requested_hosts", "disabled", "labels"), 1)
+                mask += self.random.sample(("requested_hosts", "disabled", "labels", *MEMBERSHIP), 1)
                 return self._masked(port_pb2.UpdatePortRequest(port=message), *sorted(set(mask)))
         return port_pb2.DeletePortRequest(name=name)
 
     def _fields(self, state: State, parent: NetworkName) -> port_pb2.Port:
         rng = self.random
         message = port_pb2.Port(disabled=rng.random() < 0.2, **self._common())
+        self._groups.fill_port(state, parent.tenant, message)
         hosts = sorted(state.hosts)
         message.requested_hosts.extend(map(str, rng.sample(hosts, rng.randrange(min(3, len(hosts) + 1)))))
         if rng.random() < 0.4:

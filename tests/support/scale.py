@@ -1,11 +1,41 @@
-"""A large state for measuring: many tenants with one address plan, ports spread over all hosts."""
+"""A large state for measuring: many tenants with one address plan, ports spread over all hosts.
+
+Each tenant has the same security groups: default, web (reached from anywhere), db (from web alone) and ops
+(from one range), and four profiles of them.
+"""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from cloison.names import HostName, NetworkName, PortName
+from cloison.model import Direction
+from cloison.names import HostName, NetworkName, PortName, SecurityGroupName
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent
+from controller.verify.policy import PROFILE_FIRST, PolicyIntent, RuleIntent
+
+PROFILES = 4
+OVERLAY_MTU = 1450
+
+
+def policy(tenant: str, number: int) -> PolicyIntent:
+    """Four groups and four profiles."""
+    default, web, db, ops = (SecurityGroupName(tenant, name) for name in ("default", "web", "db", "ops"))
+    into = Direction.INGRESS
+    groups = {
+        default: (RuleIntent(direction=Direction.EGRESS), RuleIntent(direction=into, remote_group=default)),
+        web: tuple(RuleIntent(direction=into, protocol=6, port_min=p, port_max=p) for p in (80, 443)),
+        db: (RuleIntent(direction=into, protocol=6, port_min=5432, port_max=5439, remote_group=web),),
+        ops: (
+            RuleIntent(direction=into, protocol=1, icmp_type=8),
+            RuleIntent(
+                direction=into, protocol=6, port_min=22, port_max=22, remote_prefix=IPv4Network("10.0.0.0/8")
+            ),
+        ),
+    }
+    first = PROFILE_FIRST + number * PROFILES
+    sets = ((default,), (default, web), (db, default), (default, ops))
+    profiles = {first + n: groups_of for n, groups_of in enumerate(sets)}
+    return PolicyIntent(number=number, profiles=profiles, groups=groups)
 
 
 def large_intent(*, ports: int, tenants: int, hosts: int, ipv6: bool = True) -> Intent:
@@ -19,8 +49,10 @@ def large_intent(*, ports: int, tenants: int, hosts: int, ipv6: bool = True) -> 
         next_ofport[host] += 1
         return next_ofport[host]
 
-    networks, made = {}, {}
+    services = {host: ofport(host) for host in names}
+    networks, made, policies = {}, {}, {}
     for t in range(tenants):
+        policies[f"t{t + 1}"] = policy(f"t{t + 1}", t + 1)
         network = NetworkName(f"t{t + 1}", "n")
         present = set()
         for i in range(ports // tenants):
@@ -34,8 +66,12 @@ def large_intent(*, ports: int, tenants: int, hosts: int, ipv6: bool = True) -> 
                 addresses=tuple(s.network_address + 256 + i for s in subnets),
                 host=host,
                 ofport=ofport(host),
+                profile=PROFILE_FIRST + (t + 1) * PROFILES + i % PROFILES,
             )
         tunnels = {host: ofport(host) for host in sorted(present)}
         networks[network] = NetworkIntent(name=network, vni=5000 + t, subnets=subnets, tunnels=tunnels)
-    vteps = {h: HostIntent(name=h, vtep=IPv4Address(0xAC100000 + n)) for n, h in enumerate(names, 1)}
-    return Intent(hosts=vteps, networks=networks, ports=made)
+    vteps = {
+        h: HostIntent(name=h, vtep=IPv4Address(0xAC100000 + n), service_ofport=services[h], mtu=OVERLAY_MTU)
+        for n, h in enumerate(names, 1)
+    }
+    return Intent(hosts=vteps, networks=networks, ports=made, policies=policies)

@@ -178,12 +178,16 @@ async def eventually(condition: Callable[[], object], what: str = "", deadline_s
 
 def content(state: State) -> dict[object, Stored]:
     """Everything in a state."""
-    tables = (state.tenants, state.networks, state.subnets, state.ports, state.hosts)
+    tables = (
+        *(state.tenants, state.networks, state.subnets, state.ports, state.hosts),
+        *(state.security_groups, state.address_groups),
+    )
     found: dict[object, Stored] = {str(name): stored for table in tables for name, stored in table.items()}
     return (
         found
         | dict(state.bindings)
         | dict(state.tunnel_ports)
+        | {str(keys.stored_key(profile)): profile for profile in state.profiles.values()}
         | {f"r/{k}": r for k, r in state.reservations.items()}
     )
 

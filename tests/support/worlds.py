@@ -8,11 +8,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from random import Random
 from typing import Any
 
-from cloison.addresses import IpAddress, IpNetwork, link_local, wire_mac
-from cloison.model import Vni
-from cloison.names import HostName, NetworkName, PortName
+from cloison.addresses import IpAddress, IpNetwork, Mac, link_local, wire_mac
+from cloison.model import AddressPair, Vni
+from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import HostView, NetworkView, PortView, compile_host
-from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
+from controller.compiler.view import HostUnitView
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent, World
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -20,11 +21,18 @@ from controller.verify.packet import (
     FRAGMENT,
     FRAGMENT_LATER,
     HEADER_FIELDS,
+    PROTO_ICMPV4,
     PROTO_ICMPV6,
     PROTO_IPV6_FRAGMENT,
+    PROTO_TCP,
+    PROTO_UDP,
     Packet,
+    present_fields,
+    replied,
 )
 from controller.verify.path import HostState
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent
+from tests.support.policies import policy_view, random_policy
 
 BROADCAST = 0xFFFFFFFFFFFF
 SUBNETS4 = [IPv4Network(n) for n in ("10.0.0.0/24", "10.0.1.0/26", "192.168.7.0/28", "10.0.0.0/8")]
@@ -37,6 +45,7 @@ def random_intent(rng: Random, *, tenants: int = 3, hosts: int = 4, ports: int =
     host_names = [HostName(f"h{n}") for n in range(1, rng.randint(1, hosts) + 1)]
     maker = _Maker(rng, host_names)
     for t in range(1, rng.randint(1, tenants) + 1):
+        maker.policies[f"t{t}"] = random_policy(rng, f"t{t}", t)
         for n in range(rng.choice((1, 1, 2))):
             maker.network(NetworkName(f"t{t}", f"n{n}"), rng.randint(0, ports))
     return maker.intent()
@@ -53,6 +62,7 @@ class _Maker:
             rng.shuffle(numbers)
         self.networks: dict[NetworkName, NetworkIntent] = {}
         self.ports: dict[PortName, PortIntent] = {}
+        self.policies: dict[str, PolicyIntent] = {}
         self.number = 0
 
     def network(self, name: NetworkName, ports: int) -> None:
@@ -95,12 +105,35 @@ class _Maker:
             host = rng.choice(self.host_names) if rng.random() < 0.9 else None
             ofport = self.ofports[host].pop() if host else 0
             return PortIntent(
-                name=name, number=self.number, mac=mac, addresses=addresses, host=host, ofport=ofport
-            )
+                name=name, number=self.number, mac=mac, addresses=addresses, host=host, ofport=ofport,
+                profile=self._profile(name.tenant), pairs=self._pairs(),
+            )  # fmt: skip
+
+    def _profile(self, tenant: str) -> int:
+        own = list(self.policies[tenant].profiles)
+        return self.rng.choice([*own * 3, PROFILE_OPEN, PROFILE_NONE])
+
+    def _pairs(self) -> tuple[PairIntent, ...]:
+        prefixes: list[IpNetwork] = [
+            *SUBNETS4[1:3],
+            IPv4Network("10.0.0.9/32"),
+            SUBNETS6[2],
+            IPv6Network("2001:db8::9/128"),
+        ]
+        count = self.rng.choice((0, 0, 0, 0, 1, 2))
+        return tuple(
+            PairIntent(prefix, self.rng.choice((None, 0x02AABBCCDDEE)))
+            for prefix in self.rng.sample(prefixes, count)
+        )
 
     def intent(self) -> Intent:
-        hosts = {h: HostIntent(name=h, vtep=vtep) for h, vtep in self.vteps.items()}
-        return Intent(hosts=hosts, networks=self.networks, ports=self.ports)
+        hosts = {h: self._host(h, vtep) for h, vtep in self.vteps.items()}
+        return Intent(hosts=hosts, networks=self.networks, ports=self.ports, policies=self.policies)
+
+    def _host(self, name: HostName, vtep: IpAddress | None) -> HostIntent:
+        mtu = 1450 if vtep is not None and self.rng.random() < 0.97 else 0
+        service = self.ofports[name].pop() if mtu and self.rng.random() < 0.95 else None
+        return HostIntent(name=name, vtep=vtep, service_ofport=service, mtu=mtu)
 
 
 def _address(rng: Random, subnet: IpNetwork) -> IpAddress:
@@ -131,7 +164,16 @@ def port_view(world: World, port: PortIntent) -> PortView:
         ofport=port.ofport,
         mac=port.mac,
         addresses=port.addresses,
+        profile=port.profile,
+        allowed_address_pairs=tuple(
+            AddressPair(p.prefix, None if p.mac is None else Mac(p.mac)) for p in port.pairs
+        ),
     )
+
+
+def unit_view(world: World, host: HostName) -> HostUnitView | None:
+    here = world.hosts[host]
+    return HostUnitView(service_ofport=here.service_ofport, mtu=here.mtu) if here.mtu else None
 
 
 def _tenant_number(tenant: str) -> int:
@@ -146,6 +188,8 @@ def compiled_view(world: World, host: HostName) -> HostView:
     return HostView(
         networks={Vni(n.vni): network_view(world, n, host) for n in networks.values()},
         ports={p.name: port_view(world, p) for p in ports.values()},
+        unit=unit_view(world, host),
+        policies={TenantName(t): policy_view(world.policy_of(t)) for t in {p.tenant for p in ports}},
     )
 
 
@@ -181,6 +225,7 @@ class Packets:
     def __init__(self, rng: Random, world: World) -> None:
         self.rng, self.world = rng, world
         self.entries = sorted(world.by_ofport)
+        self.services = [(h.name, h.service_ofport) for h in world.hosts.values() if h.service_ofport]
         macs = [p.mac for p in world.ports.values()]
         ips = [a for p in world.ports.values() for a in p.addresses]
         local = [link_local(m) for m in macs]
@@ -190,11 +235,13 @@ class Packets:
         self.ips4 += [
             int(IPv4Address(a)) for a in ("10.0.0.99", "10.0.0.255", "8.8.8.8", "224.0.0.1", "0.0.0.0")
         ]
-        self.ips4 += [BROADCAST & 0xFFFFFFFF, 0xF0000001]
+        self.ips4 += [BROADCAST & 0xFFFFFFFF, 0xF0000001, 0x0A000009]
+        self.ips4 += [int(IPv4Address(a)) for a in ("169.254.169.253", "169.254.169.254")]
         self.ips6 = [int(a) for a in (*ips, *local) if a.version == 6]
         # The low 32 bits of one address under the prefix of another.
         self.ips6 += [a & 0xFFFFFFFF | 0xFE80 << 112 for a in self.ips6]
         self.ips6 += [a & 0xFFFFFFFF | 0x20010DB8 << 96 for a in self.ips6]
+        self.ips6 += [int(IPv6Address(a)) for a in ("fd00:ec2::253", "fe80::a9fe:a9fd", "2001:db8::9")]
         self.ips6 += [
             int(IPv6Address(a)) for a in ("2001:db8::99", "2001:4860::8", "ff02::1", "ff02::1:ff00:5", "::")
         ]
@@ -220,7 +267,45 @@ class Packets:
             values[name] = self._other(name)
         if values.get("ip_frag", 0) & FRAGMENT_LATER and values["eth_type"] == ETH_IPV6:
             values["ip_proto"] = PROTO_IPV6_FRAGMENT
-        return Packet(**values).canonical()
+        values["oversize"] = int(rng.random() < 0.1)
+        return self._of_connection(Packet(**values).canonical())
+
+    def from_services(self, host: HostName) -> Packet:
+        """What the local services of a host may send: to one real MAC, in some network, no solicitation."""
+        rng = self.rng
+        network = rng.choice(sorted(self.world.networks.values(), key=str))
+        members = list(self.world.members_of(network.name).ports.values())
+        mac = rng.choice([p.mac for p in members] or [0x02AABBCCDDEE])
+        vni = rng.choice((network.vni, network.vni, network.vni, rng.randrange(1, 1 << 24)))
+        source = rng.choice((0x0AF300000000, 0x0AF300000000, 0x0AF300000000, 0x0AF301000000)) | vni
+        kind, tag = rng.choice((ETH_ARP, ETH_IPV4, ETH_IPV6)), rng.choice((0, 0, 0, 0x1005))
+        packet = Packet(eth_dst=mac, eth_src=source, eth_type=kind, vlan_vid=tag, ip_proto=17)
+        return packet.canonical()
+
+    def _of_connection(self, packet: Packet) -> Packet:
+        """The packet as the first of its connection, as a later one, a reply, an error, or nonsense."""
+        rng = self.rng
+        if not packet.ct_state:
+            return packet
+        kind = rng.choice(("new", "new", "new", "established", "reply", "reply", "related", "invalid"))
+        if kind == "new":
+            return packet
+        if kind == "reply":
+            return replied(packet)
+        state = {"established": 0x22, "invalid": 0x30, "related": rng.choice((0x24, 0x2C))}[kind]
+        if kind != "related":
+            return replace(packet, ct_state=state)
+        tuple_of = {
+            "ct_nw_proto": rng.choice((1, 6, 6, 17, 58)),
+            "ct_tp_src": rng.choice((0, 8, 40000)),
+            "ct_tp_dst": rng.choice((0, 22, 53, 80, 443, 8080)),
+            "ct_nw_src": rng.choice(self.ips4),
+            "ct_nw_dst": rng.choice(self.ips4),
+            "ct_ipv6_src": rng.choice(self.ips6),
+            "ct_ipv6_dst": rng.choice(self.ips6),
+        }
+        there = present_fields(packet)
+        return replace(packet, ct_state=state, **{n: v for n, v in tuple_of.items() if n in there})
 
     def _honest(self, port: PortIntent, peer: PortIntent) -> dict[str, int]:
         rng = self.rng
@@ -244,9 +329,12 @@ class Packets:
             v |= {
                 "ipv4_src": _one(rng, port.addresses4),
                 "ipv4_dst": target4,
-                "ip_proto": rng.choice((1, 6, 17, 58)),
+                "ip_proto": rng.choice((1, 6, 6, 17, 58)),
             }
             v |= {"ip_ttl": rng.choice((1, 64, 255))}
+            v |= self._layer4(v["ip_proto"])
+            if rng.random() < 0.05:
+                v |= {"ipv4_src": 0, "ipv4_dst": 0xFFFFFFFF, "ip_proto": 17, "udp_src": 68, "udp_dst": 67}
         elif v["eth_type"] == ETH_IPV6:
             v |= {"ipv6_src": _one(rng, port.addresses6), "ipv6_dst": target6}
             v |= {"ip_ttl": 255, "ip_proto": rng.choice((6, 17, 58, 58, 58))}
@@ -254,7 +342,22 @@ class Packets:
                 v["ip_frag"] = rng.choice((FRAGMENT, FRAGMENT | FRAGMENT_LATER))
             if v["ip_proto"] == PROTO_ICMPV6:
                 v |= self._icmpv6(port, peer, target6)
+            else:
+                v |= self._layer4(v["ip_proto"])
         return v
+
+    def _layer4(self, proto: int) -> dict[str, int]:
+        rng = self.rng
+        if proto == PROTO_TCP:
+            return {"tcp_src": rng.choice((22, 80, 40000)), "tcp_dst": rng.choice((22, 80, 443, 8080, 40000))}
+        if proto == PROTO_UDP:
+            source, target = rng.choice(
+                ((68, 67), (67, 68), (546, 547), (547, 546), (40000, 53), (53, 40000), (40000, 53), (0, 0))
+            )
+            return {"udp_src": source, "udp_dst": target}
+        if proto == PROTO_ICMPV4:
+            return {"icmpv4_type": rng.choice((0, 3, 8)), "icmpv4_code": rng.choice((0, 0, 4))}
+        return {}
 
     def _icmpv6(self, port: PortIntent, peer: PortIntent, target: int) -> dict[str, int]:
         rng = self.rng
@@ -285,6 +388,8 @@ class Packets:
         }
         if name in choose:
             return choose[name]()
+        if name.startswith(("tcp", "udp", "icmpv4")):
+            return rng.choice((0, 8, 22, 53, 67, 68, 80)) & (0xFF if name.startswith("icmp") else 0xFFFF)
         if name.startswith("eth") or name in ("arp_sha", "arp_tha", "ipv6_nd_sll", "ipv6_nd_tll"):
             return rng.choice(self.macs)
         if name.startswith(("ipv4", "arp")):

@@ -19,6 +19,7 @@ from controller.store.etcd import Client, Endpoint, Tls
 from controller.store.etcd_store import EtcdStore, Settings
 from controller.store.txn import Write
 from tests.support.etcd import EtcdCluster, Proxy
+from tests.support.profile_suite import ProfileSuite
 from tests.support.store_suite import (
     ACME,
     WEB,
@@ -313,3 +314,7 @@ async def test_names_of_ports_do_not_bleed_between_tenants(backend: EtcdBackend)
     await store.transact(deleting(ACME))
     assert list(store.state.tenants) == [TenantName("acme-web")]
     assert PortName(*WEB, "p") == port("p").name
+
+
+class TestEtcdProfiles(ProfileSuite):
+    pass

@@ -11,7 +11,7 @@ import pytest
 
 from agent.outbox import DRIFTS_MAX, Outbox
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, InterfaceView, TunnelView
-from agent.plan import Actual, Fault, Link, Operations, Scope, Vtep, fdb_digest
+from agent.plan import Actual, Fault, Link, Operations, Scope, ServiceLink, Vtep, fdb_digest
 from agent.reconcile import Reconciler
 from agent.seams import HostSettings
 from agent.session import Refused, Session
@@ -60,6 +60,11 @@ class MemoryKernel:
             self.actual.set_entry(put.vni, put.mac, put.vtep)
         return []
 
+    async def service_link(self) -> ServiceLink:
+        if self.fail:
+            raise Unavailable("netlink answers were lost")
+        return ServiceLink(7, 8)
+
     async def remove_links(self, vnis: Sequence[Vni]) -> list[Fault]:
         for vni in vnis:
             self.actual.set_link(vni, None)
@@ -74,6 +79,10 @@ class MemoryBridge:
         self.specs: list[BridgeSpec] = []
         self.revalidated = 0
         self.away = False
+        self.limit = 0
+
+    async def limit_connections(self, entries: int) -> None:
+        self.limit = entries
 
     async def apply(self, spec: BridgeSpec) -> list[Change]:
         if self.away:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,11 +66,18 @@ def acme_request(method: MethodDescriptor) -> Any:
     """A request that is about tenant acme, complete enough to reach its service."""
     request: Any = message_factory.GetMessageClass(method.input_type)()
     fields = method.input_type.fields_by_name
-    names = {"Network": "networks/web", "Subnet": "networks/web/subnets/s", "Port": "networks/web/ports/p"}
-    noun = next((n for n in ("PortBinding", "Network", "Subnet", "Port") if n in method.name), "")
+    names = {
+        "Network": "networks/web",
+        "Subnet": "networks/web/subnets/s",
+        "Port": "networks/web/ports/p",
+        "SecurityGroup": "securityGroups/g",
+        "AddressGroup": "addressGroups/g",
+    }
+    nouns = ("PortBinding", "SecurityGroup", "AddressGroup", "Network", "Subnet", "Port")
+    noun = next((n for n in nouns if n in method.name), "")
     name = "tenants/acme/" + {**names, "PortBinding": "networks/web/ports/p/binding"}.get(noun, "")
     if "parent" in fields:
-        child_of_tenant = noun == "Network" or method.name == "Watch"
+        child_of_tenant = noun in ("Network", "SecurityGroup", "AddressGroup") or method.name == "Watch"
         request.parent = "tenants/acme" if child_of_tenant else "tenants/acme/networks/web"
     if "name" in fields:
         request.name = (
@@ -81,7 +89,7 @@ def acme_request(method: MethodDescriptor) -> Any:
     if method.name == "Trace":
         request.port = "tenants/acme/networks/web/ports/p"
     if method.name.startswith("Update") and noun:
-        getattr(request, noun.lower()).name = name
+        getattr(request, re.sub(r"(?<!^)(?=[A-Z])", "_", noun).lower()).name = name
     return request
 
 
@@ -161,7 +169,12 @@ async def test_watch_shows_what_is_ones_own(api: Api) -> None:
         if event.kind == watch_pb2.WatchEvent.SNAPSHOT_COMPLETE:
             break
         names.add(getattr(event, event.WhichOneof("resource")).name)
-    assert names == {"tenants/acme", "tenants/acme/networks/web", "tenants/acme/networks/web/ports/p"}
+    assert names == {
+        "tenants/acme",
+        "tenants/acme/securityGroups/default",
+        "tenants/acme/networks/web",
+        "tenants/acme/networks/web/ports/p",
+    }
 
 
 @pytest.mark.parametrize("paths", [[], ["requested_hosts"]], ids=["set", "named"])

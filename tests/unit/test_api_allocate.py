@@ -132,6 +132,7 @@ def test_a_crowded_subnet_is_quick() -> None:
 
 PORTS = [f"p{i}" for i in range(12)]
 MACS = ["", "52:54:00:00:00:01", "56:54:00:00:00:01", "52:54:00:00:00:02"]
+SELF_MADE = f"{NET}/subnets/s3"
 ADDRESSES = [
     "10.0.0.3",
     "10.0.0.4",
@@ -139,6 +140,7 @@ ADDRESSES = [
     "2001:db8:2::4",
     "2001:db8:2::fe00:1",
     "2001:db8:1::fe00:2",
+    SELF_MADE,
 ]
 actions = st.lists(
     st.tuples(
@@ -151,6 +153,10 @@ actions = st.lists(
 )
 
 
+def wish(text: str) -> port_pb2.FixedIp:
+    return port_pb2.FixedIp(subnet=text) if "/" in text else port_pb2.FixedIp(ip_address=text)
+
+
 async def history(store: MemoryStore, steps: list[Any]) -> None:
     parent = str(NET)
     await store.transact(
@@ -161,13 +167,16 @@ async def history(store: MemoryStore, steps: list[Any]) -> None:
             s, network_pb2.CreateNetworkRequest(parent="tenants/acme", network_id="web"), Stamp(1, "n")
         )
     )
-    for i, cidr in enumerate(("10.0.0.0/28", "2001:db8:1::/64", "2001:db8:2::/125")):
+    for i, cidr in enumerate(("10.0.0.0/28", "2001:db8:1::/64", "2001:db8:2::/125", "2001:db8:3::/64")):
         request = subnet_pb2.CreateSubnetRequest(
             parent=parent, subnet_id=f"s{i}", subnet=subnet_pb2.Subnet(cidr=cidr)
         )
+        # With addresses of ports made of their MACs.
+        if cidr == "2001:db8:3::/64":
+            request.subnet.ipv6_mode = subnet_pb2.SLAAC
         await store.transact(lambda s, r=request, i=i: subnet.create(s, r, Stamp(1, f"s{i}")))  # type: ignore[misc]
     for i, (verb, name, mac, addresses) in enumerate(steps):
-        fields = port_pb2.Port(mac_address=mac, fixed_ips=[port_pb2.FixedIp(ip_address=a) for a in addresses])
+        fields = port_pb2.Port(mac_address=mac, fixed_ips=[wish(a) for a in addresses])
         stamp = Stamp(i, f"u{i}")
         try:
             await store.transact(lambda s, v=verb, n=name, f=fields, t=stamp: step(s, v, n, f, t))  # type: ignore[misc]
@@ -190,6 +199,9 @@ def check(state: State) -> None:
     owner: dict[object, PortName] = {}
     held: set[str] = {keys.tenant_number(t.number) for t in state.tenants.values()}
     held |= {keys.vni(n.vni) for n in state.networks.values()}
+    held |= {keys.group_number(g.number) for g in state.security_groups.values()}
+    for profile in state.profiles.values():
+        held |= {keys.profile_number(profile.number), keys.profile(profile.tenant, profile.groups)}
     held |= {keys.ip(NET, s.gateway_ip) for s in state.subnets.values() if s.gateway_ip is not None}
     for one in state.ports.values():
         for thing in things(one):

@@ -12,7 +12,9 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from controller.api.server import SERVICES
 from tests.support.api import Api, refusal_of
-from tests.support.requests import NET, make_world
+from tests.support.groups import check_groups, make_groups
+from tests.support.plans import references
+from tests.support.requests import NET
 
 CALLS = 600
 # Words that reach deep, and words that nobody should have to expect.
@@ -31,6 +33,10 @@ TEXTS = [
         f"{NET}/ports/p1",
         f"{NET}/subnets/s4",
     ),
+    *("default", "tenants/acme/securityGroups/default", "tenants/acme/securityGroups/web"),
+    *("tenants/acme/addressGroups/office", "office", "rule-1", "rule-2"),
+    *("tcp", "udp", "icmp", "icmpv6", "47", "256", "any", "0.0.0.0/0", "10.0.0.0/8", "2001:db8::/32"),
+    *("web.acme.internal", "169.254.169.254", "fd00:ec2::254", "fe80::a9fe:a9fd"),
     *("hosts/h1", "tenants/-", "tenants/-/networks/-", f"{NET}/ports/p1/binding", "tenants/acme/networks/-"),
     *(
         "10.0.0.0/24",
@@ -68,9 +74,12 @@ TEXTS = [
         "uid",
         "requested_hosts",
         "fixed_ips.subnet",
+        "security_groups",
+        "no_port_security",
+        "rules",
     ),
 ]
-NUMBERS = [0, 1, -1, 2, 7, 100, 2**31 - 1, -(2**31)]
+NUMBERS = [0, 1, -1, 2, 7, 22, 80, 100, 255, 1280, 65535, 65536, 2**31 - 1, -(2**31)]
 
 
 def fill(message: Any, chance: random.Random, depth: int = 0) -> Any:
@@ -110,7 +119,7 @@ def value(field: FieldDescriptor, chance: random.Random) -> Any:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_request_breaks_anything(api: Api, seed: int) -> None:
-    await make_world(api)
+    await make_groups(api)
     chance = random.Random(seed)
     pool = descriptor_pool.Default()
     methods = [
@@ -131,3 +140,4 @@ async def test_no_request_breaks_anything(api: Api, seed: int) -> None:
             refusal = refusal_of(error)
             assert refusal.reason, (path, request, refusal)
             assert api.store.state.revision == before, (path, request)
+    check_groups(api.store.state, references(api.store.etcd))

@@ -16,6 +16,7 @@ from controller.reconcile.tracker import Condition, HostStatus
 from tests.support.api import AS, Api, refusal_of
 
 NET = "tenants/acme/networks/web"
+DEFAULT = "tenants/acme/securityGroups/default"
 UPSERT, DELETE = watch_pb2.WatchEvent.UPSERT, watch_pb2.WatchEvent.DELETE
 SNAPSHOT_COMPLETE = watch_pb2.WatchEvent.SNAPSHOT_COMPLETE
 REVISION_COMPLETE = watch_pb2.WatchEvent.REVISION_COMPLETE
@@ -68,7 +69,7 @@ def names(events: list[watch_pb2.WatchEvent]) -> list[str]:
 async def test_a_snapshot_has_parents_before_children(world: Api) -> None:
     async with watching(world) as stream:
         events = await until(stream, SNAPSHOT_COMPLETE)
-    assert names(events) == ["tenants/acme", "hosts/h1", NET, f"{NET}/ports/p1"]
+    assert names(events) == ["tenants/acme", "hosts/h1", DEFAULT, NET, f"{NET}/ports/p1"]
     assert {e.revision for e in events} == {world.store.state.revision}
     assert {e.kind for e in events[:-1]} == {UPSERT}
 
@@ -130,7 +131,7 @@ async def test_one_tenant_only(world: Api) -> None:
     for identity, parent in (("operator/a", "tenants/acme"), ("tenant/acme/admin", "")):
         async with watching(world, identity, parent=parent) as stream:
             snapshot = names(await until(stream, SNAPSHOT_COMPLETE))
-            assert snapshot == ["tenants/acme", NET, f"{NET}/ports/p1"]
+            assert snapshot == ["tenants/acme", DEFAULT, NET, f"{NET}/ports/p1"]
             await world.networks.CreateNetwork(
                 network_pb2.CreateNetworkRequest(parent="tenants/beta", network_id=f"n{len(identity)}")
             )
@@ -167,7 +168,7 @@ async def test_many_objects_and_a_change_meanwhile(world: Api) -> None:
         await new_port(world, "late")
         events = [first, *await until(stream, SNAPSHOT_COMPLETE)]
         assert f"{NET}/ports/late" not in names(events)
-        assert len(names(events)) == 404
+        assert len(names(events)) == 405
         assert events[-1].revision == at
         assert names(await until(stream, REVISION_COMPLETE)) == [f"{NET}/ports/late"]
 

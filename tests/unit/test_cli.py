@@ -105,8 +105,10 @@ def test_create_and_read_back(world: Served) -> None:
 
 def test_tables(world: Served) -> None:
     lines = run("port", "list").stdout.splitlines()
-    assert lines[0].split() == ["TENANT", "NETWORK", "PORT", "STATE", "MAC", "ADDRESSES", "HOST", "REQUESTED"]
-    assert {"acme", "web", "web1", "DOWN", "10.0.0.5", "h1"} <= set(lines[1].split())
+    assert lines[0].split() == [
+        *("TENANT", "NETWORK", "PORT", "STATE", "MAC", "ADDRESSES", "GROUPS", "HOST", "REQUESTED")
+    ]
+    assert {"acme", "web", "web1", "DOWN", "10.0.0.5", "default", "h1"} <= set(lines[1].split())
     assert "tier=front" in run("network", "list").stdout
     assert "10.0.0.2-10.0.0.254" in run("subnet", "list").stdout
     assert "hosts/h1" in run("port", "get", f"{NET}/ports/web1").stdout
@@ -278,12 +280,40 @@ class TestContexts:
         assert "nobody listens there" in result.stderr
 
 
+def test_statistics_of_a_port(world: Served) -> None:
+    port = f"{NET}/ports/web1"
+    result = run("port", "stats", "web1", "-t", "acme", "-n", "web", code=1)
+    assert "plugged nowhere" in result.stderr
+    world.run(world.api.bind(port, "hosts/h1"))
+    told = world.api.statistics.answers[PortName.parse(port)] = port_pb2.PortStatistics(
+        received_from_guest=port_pb2.Count(packets=120, bytes=12000),
+        admitted=port_pb2.Count(packets=20, bytes=2000),
+    )
+    lines = run("port", "stats", port).stdout.splitlines()
+    assert lines[1].split()[-2:] == ["120", "12000"]
+    assert lines[-1] == "nothing was dropped"
+    for of_port, packets in ((True, 100), (False, 170)):
+        count = port_pb2.Count(packets=packets, bytes=packets * 100)
+        told.drops.add(reason="SPOOFED", table="ADMISSION", count=count, of_port=of_port)
+    lines = run("port", "stats", port).stdout.splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["SPOOFED", "ADMISSION", "100", "10000", "this", "port"],
+        ["SPOOFED", "ADMISSION", "170", "17000", "the", "whole", "host"],
+    ]
+    shown = read("port", "stats", port)
+    assert (shown["name"], shown["host"], shown["admitted"]["packets"]) == (port, "hosts/h1", "20")
+    assert [drop["reason"] for drop in shown["drops"]] == ["SPOOFED", "SPOOFED"]
+
+
 def test_completion(world: Served) -> None:
     env = {
         "COMP_WORDS": "cloison port get -t acme -n web ",
         "COMP_CWORD": "7",
         "_CLOISON_COMPLETE": "bash_complete",
     }
+    result = CliRunner().invoke(cli, [], prog_name="cloison", env=env)
+    assert "plain,web1" in result.output.splitlines()
+    env |= {"COMP_WORDS": "cloison port stats -t acme -n web "}
     result = CliRunner().invoke(cli, [], prog_name="cloison", env=env)
     assert "plain,web1" in result.output.splitlines()
     assert "_CLOISON_COMPLETE=bash_complete" in run("completion", "bash").stdout

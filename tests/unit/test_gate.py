@@ -13,10 +13,10 @@ from cloison.names import PortName
 from cloison.v1 import port_pb2
 from controller.compiler.view import NetworkView, PortView
 from controller.flows import Flow
-from controller.reconcile import reconciler as module
+from controller.reconcile import units as module
 from tests.support.compiler_bugs import BUGS, Bug, any_network, any_source, with_bug
 from tests.support.hosts import MemoryHost, eventually
-from tests.unit.test_reconciler import beyond_static, controller, port_flows_of, with_base
+from tests.support.reconciling import beyond_static, controller, port_flows_of, with_base
 
 
 @pytest.fixture

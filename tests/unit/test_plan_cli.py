@@ -80,10 +80,10 @@ def test_plan_apply_and_nothing_more(served: Served, files: Path) -> None:
     shown = run("plan", "-f", str(files)).stdout
     assert "+ tenants/acme/networks/web/ports/a" in shown
     assert "labels: answer=no, tier=gold" in shown
-    assert "6 to create" in shown
+    assert "7 to create" in shown  # the tenant's default group among them
     assert not served.api.store.state.tenants
     done = run("apply", "-f", str(files), "--yes", "--wait").stdout
-    assert "6 objects, at revision" in done
+    assert "7 objects, at revision" in done
     port = served.api.store.state.ports[PortName("acme", "web", "b")]
     assert (port.disabled, port.iface_id) == (True, "vm-7")
     assert [str(f.address)[:8] for f in port.fixed_ips] == ["10.0.0.1", "2001:db8"]
@@ -218,7 +218,7 @@ def test_who_can_talk_is_shown(world: Served, tmp_path: Path) -> None:
 WRONG = [
     (
         "kind: Prot\nname: a",
-        "p.yaml, document 1 (Prot a, line 1), kind: one of Tenant, Network, Subnet, Port",
+        "p.yaml, document 1 (Prot a, line 1), kind: one of Tenant, AddressGroup, Sec",
     ),
     ("kind: Port\nname: a", "network: the network that the port is in"),
     ("kind: Port\nnetwork: web", "name: the port's name"),

@@ -43,7 +43,9 @@ def web(prefix: str = NET) -> dict[str, Any]:
 
 async def test_from_nothing_to_something_and_nothing_more(api: Api) -> None:
     request = desired(**web())
-    assert [name for _, name in told(await api.plans.Plan(request))] == ["acme", "web", "v4", "a", "b"]
+    assert [name for _, name in told(await api.plans.Plan(request))] == [
+        *("acme", "default", "web", "v4", "a", "b")
+    ]
     await both(api, request)
     plan = await api.plans.Plan(request)
     assert not plan.changes

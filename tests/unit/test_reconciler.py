@@ -2,115 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
-from cloison.addresses import Mac, wire_mac
+from cloison.addresses import Mac
 from cloison.errors import Precondition
-from cloison.model import AllocationPool, FixedIp, Meta, Network, Port, Subnet, Tenant, Vni
-from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from cloison.names import HostName
 from cloison.v1 import port_pb2
-from controller.compiler import static_flows
 from controller.compiler.cookies import CookieKind, unpack
 from controller.flows import Flow, match
 from controller.openflow.fake import FakeSwitch
-from controller.reconcile.reconciler import Reconciler
 from controller.store import keys
-from controller.store.memory import MemoryEtcd, MemoryStore
+from controller.store.memory import MemoryEtcd
 from controller.store.state import State
 from controller.store.txn import Txn
 from tests.support.hosts import MemoryHost, eventually
-
-NETWORK = NetworkName("acme", "web")
-VNI = Vni(5001)
-
-
-@dataclass
-class Controller:
-    """A store and a reconciler on it."""
-
-    store: MemoryStore
-    reconciler: Reconciler
-
-    async def commit(self, fill: object) -> int:
-        def build(state: State) -> tuple[Txn, None]:
-            txn = Txn()
-            fill(txn, state)  # type: ignore[operator]
-            return txn, None
-
-        revision, _ = await self.store.transact(build)
-        return revision
-
-    async def create_port(self, number: int, *hosts: str, tenant: str = "acme") -> PortName:
-        """Port p<number>; ports of one last digit have the same MAC and address in their networks."""
-        port = Port(
-            name=PortName(tenant, "web", f"p{number}"),
-            meta=Meta(uid=f"uid-p{number}"),
-            number=number,
-            mac=Mac(0x020000000000 + number % 10),
-            fixed_ips=(FixedIp(SubnetName(tenant, "web", "v4"), ip_address(f"10.0.0.{number % 10}")),),
-            requested_hosts=tuple(HostName(h) for h in hosts),
-            disabled=False,
-            iface_id=f"if{number}",
-        )
-        await self.commit(lambda txn, state: txn.create(port))
-        return port.name
-
-    async def delete_port(self, name: PortName) -> int:
-        def fill(txn: Txn, state: State) -> None:
-            txn.delete(state.ports[name])
-            for binding in state.bindings_of(name):
-                txn.delete(binding)
-
-        return await self.commit(fill)
-
-    def status(self, name: PortName) -> int:
-        return self.reconciler.tracker.port_state(self.store.state.ports[name])[0]
-
-    def reasons(self, name: PortName) -> set[tuple[str, tuple[str, ...]]]:
-        conditions = self.reconciler.tracker.port_state(self.store.state.ports[name])[1]
-        return {(c.reason, c.subjects) for c in conditions}
-
-    async def active(self, name: PortName) -> None:
-        await eventually(lambda: self.status(name) == port_pb2.Port.ACTIVE, f"{name} ACTIVE")
-
-
-@asynccontextmanager
-async def controller(etcd: MemoryEtcd | None = None) -> AsyncIterator[Controller]:
-    store = MemoryStore(etcd)
-    await store.start()
-    reconciler = Reconciler(store, "c1", await store.next_epoch("c1"))
-    await reconciler.start()
-    try:
-        yield Controller(store, reconciler)
-    finally:
-        await reconciler.stop()
-        await store.stop()
-
-
-async def with_base(made: Controller, tenant: str = "acme", number: int = 1) -> None:
-    """A tenant with a network and a subnet."""
-    pool = AllocationPool(ip_address("10.0.0.2"), ip_address("10.0.0.254"))
-    subnet = Subnet(
-        name=SubnetName(tenant, "web", "v4"),
-        meta=Meta(uid=f"uid-subnet-{tenant}"),
-        cidr=ip_network("10.0.0.0/24"),
-        gateway_ip=None,
-        allocation_pools=(pool,),
-    )
-    owner = Tenant(name=TenantName(tenant), meta=Meta(uid=f"uid-{tenant}"), number=number)
-    name = NetworkName(tenant, "web")
-    network = Network(name=name, meta=Meta(uid=f"uid-web-{tenant}"), vni=Vni(VNI + number - 1))
-    for thing in (owner, network, subnet):
-        await made.commit(lambda txn, state, thing=thing: txn.create(thing))
-
-
-def beyond_static(host: MemoryHost) -> set[Flow]:
-    return {i.flow for i in host.switch.flows.values()} - set(static_flows())
+from tests.support.reconciling import (
+    NETWORK,
+    VNI,
+    ack,
+    beyond_static,
+    controller,
+    port_flows_of,
+    wire_of,
+    with_base,
+)
 
 
 async def test_a_port_is_active_when_its_host_and_its_peers_have_confirmed() -> None:
@@ -135,10 +53,6 @@ async def test_a_port_is_active_when_its_host_and_its_peers_have_confirmed() -> 
         assert {c.subjects for c in missing} == {("hosts/h2",)}
 
 
-def wire_of(number: int) -> int:
-    return wire_mac(ip_address(f"10.0.0.{number}"))
-
-
 async def test_a_port_that_goes_leaves_nothing() -> None:
     async with controller() as made:
         await with_base(made)
@@ -153,8 +67,8 @@ async def test_a_port_that_goes_leaves_nothing() -> None:
         revision = await made.delete_port(p2)
         realized, _, missing = await made.reconciler.tracker.wait_realized(None, revision, 5.0)
         assert realized, missing
-        assert {i.flow for i in h1.switch.flows.values()} == set(static_flows())
-        assert {i.flow for i in h2.switch.flows.values()} == set(static_flows())
+        assert not beyond_static(h1)
+        assert not beyond_static(h2)
         assert h1.fdb == h2.fdb == {}
         for host, taken in ((h1, first), (h2, revision)):
             last = host.barriers[-1]
@@ -290,12 +204,6 @@ async def test_identifiers_are_free_only_after_every_host_confirmed() -> None:
         await eventually(lambda: key not in made.store.state.reservations, "freed")
 
 
-def ack(revision: int) -> object:
-    from cloison.v1 import host_sync_pb2
-
-    return host_sync_pb2.Ack(revision=revision)
-
-
 async def test_a_second_session_of_a_host_takes_over() -> None:
     async with controller() as made:
         await with_base(made)
@@ -374,11 +282,6 @@ async def test_a_bridge_that_came_back_with_other_numbers_gets_nothing_of_the_ol
         assert all(not d.modify and not d.delete for d in empty.deltas)
         assert all(unpack(flow.cookie).kind is not CookieKind.PORT for d in empty.deltas for flow in d.add)
         assert made.status(port) == port_pb2.Port.BUILDING
-
-
-def port_flows_of(host: MemoryHost, number: int) -> list[Flow]:
-    flows = [i.flow for i in host.switch.flows.values()]
-    return [f for f in flows if (c := unpack(f.cookie)) and (c.kind, c.object) == (CookieKind.PORT, number)]
 
 
 async def test_waiting_for_a_deletion_waits_for_the_hosts_it_concerns_only() -> None:

@@ -11,19 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloison.model import (
+    PROFILE_NONE,
+    AddressGroup,
+    Direction,
     FixedIp,
     Host,
     Meta,
     Network,
+    PolicyProfile,
     Port,
     PortBinding,
     Reservation,
+    SecurityGroup,
+    SecurityGroupRule,
     Stored,
     Subnet,
     Tenant,
     TunnelPort,
 )
-from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    SecurityGroupName,
+    SubnetName,
+    TenantName,
+)
 from controller.store import keys
 from controller.store.changes import Event
 from controller.store.keys import BindingKey, TunnelPortKey, stored_key
@@ -34,6 +48,11 @@ TENANTS = [TenantName("a"), TenantName("b")]
 NETWORKS = [NetworkName(t.tenant, n) for t in TENANTS for n in "mn"]
 SUBNETS = [SubnetName(*n, s) for n in NETWORKS[:3] for s in "st"]
 PORTS = [PortName(*n, p) for n in NETWORKS[:3] for p in "pq"]
+# Names of the two kinds of groups, and of networks, are equal as tuples.
+GROUPS = [SecurityGroupName(t.tenant, g) for t in TENANTS for g in "mn"]
+ADDRESS_GROUPS = [AddressGroupName(t.tenant, g) for t in TENANTS for g in "mn"]
+# A number belongs to one tenant: the store sees to that.
+PROFILES = {16: TENANTS[0], 17: TENANTS[0], 18: TENANTS[1]}
 HOSTS = [HostName(f"h{n}") for n in range(3)]
 ADDRESSES = [ip_address("10.0.0.1"), ip_address("10.0.0.2"), ip_address("::a00:1")]
 # Few identifiers, so that histories collide on them.
@@ -42,6 +61,14 @@ metas = st.builds(
     Meta, uid=st.sampled_from(UIDS), revision=st.integers(1, 3), display_name=st.sampled_from("xy")
 )
 some_hosts = st.lists(st.sampled_from(HOSTS), max_size=2, unique=True).map(tuple)
+rules = st.builds(
+    SecurityGroupRule,
+    id=st.just("r"),
+    number=st.just(1),
+    direction=st.sampled_from(Direction),
+    remote_group=st.none() | st.sampled_from(GROUPS),
+    remote_address_group=st.none() | st.sampled_from(ADDRESS_GROUPS),
+)
 objects = st.one_of(
     st.builds(Tenant, name=st.sampled_from(TENANTS), meta=metas, number=st.integers(1, 2)),
     st.builds(Network, name=st.sampled_from(NETWORKS), meta=metas, vni=st.sampled_from([5001, 5002])),
@@ -65,6 +92,31 @@ objects = st.one_of(
         requested_hosts=some_hosts,
         disabled=st.booleans(),
         iface_id=st.sampled_from(["i1", "i2", "i3"]),
+        profile=st.sampled_from([PROFILE_NONE, 16, 17, 18]),
+    ),
+    st.builds(
+        SecurityGroup,
+        name=st.sampled_from(GROUPS),
+        meta=metas,
+        number=st.integers(1, 2),
+        rules=st.lists(rules, max_size=3).map(tuple),
+    ),
+    st.builds(
+        AddressGroup,
+        name=st.sampled_from(ADDRESS_GROUPS),
+        meta=metas,
+        prefixes=st.sampled_from([(), (ip_network("10.0.0.0/8"),)]),
+    ),
+    st.sampled_from(list(PROFILES)).flatmap(
+        lambda number: st.builds(
+            PolicyProfile,
+            tenant=st.just(PROFILES[number]),
+            number=st.just(number),
+            groups=st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True).map(
+                lambda names: tuple(sorted(names))
+            ),
+            revision=st.integers(1, 3),
+        )
     ),
     st.builds(
         Host,
@@ -93,6 +145,9 @@ objects = st.one_of(
                 keys.dpid(1),
                 keys.vtep(ADDRESSES[0]),
                 keys.mac(NETWORKS[0], 9),
+                keys.profile_number(16),
+                keys.group_number(7),
+                keys.profile(TENANTS[0], GROUPS[:2]),
             ]
             + [keys.ip(NETWORKS[0], address) for address in ADDRESSES]
         ),
@@ -123,6 +178,18 @@ def answers(state: State) -> dict[str, object]:
         "hosts": dict(state.hosts),
         "bindings": dict(state.bindings),
         "tunnel_ports": dict(state.tunnel_ports),
+        "security_groups": dict(state.security_groups),
+        "address_groups": dict(state.address_groups),
+        "profiles": dict(state.profiles),
+        "groups_of": [unordered(state.groups_of(t)) for t in TENANTS],
+        "address_groups_of": [unordered(state.address_groups_of(t)) for t in TENANTS],
+        "profiles_of": [unordered(state.profiles_of(t)) for t in TENANTS],
+        "profile_for": [state.profile_for(t, {g, h}) for t in TENANTS for g in GROUPS for h in GROUPS],
+        "profiles_with": [unordered(state.profiles_with(g)) for g in GROUPS],
+        "ports_with_profile": [unordered(state.ports_with_profile(n)) for n in (PROFILE_NONE, *PROFILES)],
+        "ports_in": [unordered(state.ports_in(g)) for g in GROUPS],
+        "groups_naming": [unordered(state.groups_naming(g)) for g in (*GROUPS, *ADDRESS_GROUPS)],
+        "tenant_hosts": [state.tenant_hosts(t) for t in TENANTS],
         "reservations": dict(state.reservations),
         "released": unordered(state.reservations.released()),
         "objects": state.objects,
@@ -145,6 +212,7 @@ def answers(state: State) -> dict[str, object]:
 def plain(state: State) -> dict[str, object]:
     """The same answers without any index: by looking at everything."""
     ports, bindings = state.ports.values(), state.bindings.values()
+    groups, profiles = state.security_groups.values(), state.profiles.values()
 
     def one(found):
         found = list(found)
@@ -173,6 +241,30 @@ def plain(state: State) -> dict[str, object]:
         "tunnel_ports_on": tells(state.tunnel_ports.values(), lambda t, h: t.host == h, HOSTS),
         "span": [
             frozenset(b.host for b in bindings if b.port.parent == n and effective(b)) for n in NETWORKS
+        ],
+        "tenant_hosts": [
+            frozenset(b.host for b in bindings if b.port.parent.parent == t and effective(b)) for t in TENANTS
+        ],
+        "groups_of": tells(groups, lambda g, t: g.name.parent == t, TENANTS),
+        "address_groups_of": tells(state.address_groups.values(), lambda g, t: g.name.parent == t, TENANTS),
+        "profiles_of": tells(profiles, lambda p, t: p.tenant == t, TENANTS),
+        "profile_for": [
+            one(p for p in profiles if p.tenant == t and set(p.groups) == {g, h})
+            for t in TENANTS
+            for g in GROUPS
+            for h in GROUPS
+        ],
+        "profiles_with": tells(profiles, lambda p, g: g in p.groups, GROUPS),
+        "ports_with_profile": tells(ports, lambda p, n: p.profile == n, (PROFILE_NONE, *PROFILES)),
+        "ports_in": tells(
+            ports, lambda p, g: p.profile in state.profiles and g in state.profiles[p.profile].groups, GROUPS
+        ),
+        "groups_naming": [
+            unordered(g for g in groups if any(r.remote_group == n for r in g.rules)) for n in GROUPS
+        ]
+        + [
+            unordered(g for g in groups if any(r.remote_address_group == n for r in g.rules))
+            for n in ADDRESS_GROUPS
         ],
         "iface": [one(p for p in ports if p.iface_id == i) for i in ("i1", "i2", "i3")],
         "vni": [one(n for n in state.networks.values() if n.vni == v) for v in (5001, 5002)],
@@ -238,6 +330,9 @@ def test_no_index_keeps_what_is_gone(history):
         *state.hosts,
         *(BindingKey(*key) for key in state.bindings),
         *(TunnelPortKey(*key) for key in state.tunnel_ports),
+        *state.security_groups,
+        *state.address_groups,
+        *state.profile_keys,
         *state.reservations,
     ]
     state.apply(99, [Event(key, None) for key in everything])
@@ -359,6 +454,8 @@ def test_no_prefix_holds_the_keys_of_another_name():
         *PORTS,
         *HOSTS,
         HostName("h10"),
+        *GROUPS,
+        *ADDRESS_GROUPS,
         TenantName("a-m"),
         NetworkName("a", "mm"),
     ]

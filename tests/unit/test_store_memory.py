@@ -9,6 +9,7 @@ import pytest
 
 from cloison.errors import Unavailable
 from controller.store.memory import MemoryEtcd, MemoryStore
+from tests.support.profile_suite import ProfileSuite
 from tests.support.store_suite import ACME, StoreSuite, creating, deleting, relabelling, tenant
 
 
@@ -76,3 +77,7 @@ class TestMemoryStore(StoreSuite):
         with pytest.raises(Unavailable, match="nothing was changed"):
             await store.transact(creating(tenant()))
         await store.transact(creating(tenant()))
+
+
+class TestMemoryProfiles(ProfileSuite):
+    pass

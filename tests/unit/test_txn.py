@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 
 from cloison.codec import record_from_bytes
 from cloison.errors import InvalidIntent
-from cloison.model import Host, Meta, PortBinding, Reservation, TunnelPort, Vni
-from cloison.names import HostName, NetworkName, PortName
+from cloison.model import (
+    Host,
+    Meta,
+    PolicyProfile,
+    PortBinding,
+    Reservation,
+    SecurityGroup,
+    TunnelPort,
+    Vni,
+)
+from cloison.names import HostName, NetworkName, PortName, SecurityGroupName
 from controller.store import keys
+from controller.store.keys import ProfileKey
 from controller.store.mirror import RawEvent
 from controller.store.revisions import BrokenWatch, Revisions
 from controller.store.txn import Compare, Condition, Txn, Write
@@ -214,3 +224,47 @@ def test_a_broken_promise_is_noticed(first, second):
     with pytest.raises(BrokenWatch):
         revisions.feed(events(*first), fragment=False)
         revisions.feed(events(*second), fragment=False)
+
+
+def test_what_goes_along_is_in_nobodys_way():
+    """A tenant goes with its only group: nothing else may lie there, at that moment."""
+    inside = stored(SecurityGroup(name=SecurityGroupName("acme", "default"), meta=Meta(uid="g"), number=1))
+    txn = Txn()
+    txn.drop_reference(inside.name, ProfileKey(ACME, 16))
+    txn.delete(inside)
+    txn.delete(stored(tenant()))
+    start, end = f"{keys.PREFIX}securitygroups/acme/", f"{keys.PREFIX}securitygroups/acme0"
+    key = keys.resource_key(inside.name)
+    empty = {(c.key, c.range_end) for c in txn.compares if c.condition is Condition.ABSENT}
+    assert {(start, key), (f"{key}\0", end)} <= empty
+    assert (start, end) not in empty
+    # Around the reference that goes too, of the group and of the tenant.
+    reference = keys.reference_key(inside.name, ProfileKey(ACME, 16))
+    assert (f"{keys.PREFIX}refs/tenants/acme/", reference) in empty
+    assert (keys.reference_prefix(inside.name), reference) in empty
+
+
+def test_what_comes_along_need_not_be_there():
+    made = SecurityGroup(name=SecurityGroupName("acme", "g"), meta=Meta(uid="g"), number=1)
+    profile = PolicyProfile(tenant=ACME, number=16, groups=(made.name,))
+    txn = Txn()
+    txn.create(tenant())
+    txn.create(made)
+    txn.create(profile)
+    txn.add_reference(made.name, ProfileKey(ACME, 16))
+    txn.add_reference(ProfileKey(ACME, 16), PortName("acme", "web", "p"))
+    assert {c.condition for c in txn.compares} == {Condition.ABSENT}
+    # A profile that was there before must still be.
+    txn = Txn()
+    txn.add_reference(ProfileKey(ACME, 17), PortName("acme", "web", "p"))
+    assert txn.compares == (Compare(f"{keys.PREFIX}profiles/acme/17", Condition.PRESENT),)
+
+
+def test_a_profile_with_ports_is_not_deleted():
+    profile = replace(
+        PolicyProfile(tenant=ACME, number=16, groups=(SecurityGroupName("acme", "g"),)), revision=7
+    )
+    txn = Txn()
+    txn.delete(profile)
+    prefix = f"{keys.PREFIX}refs/profiles/acme/16/"
+    assert Compare(prefix, Condition.ABSENT, range_end=keys.range_end(prefix)) in txn.compares

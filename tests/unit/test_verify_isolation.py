@@ -16,7 +16,7 @@ from controller.verify.isolation import Verifier, change_to, verify_all
 from controller.verify.path import HostState
 from tests.mutants import difference
 from tests.support.worlds import compile_intent
-from tests.unit.test_verify_semantics import H1, H2, two_tenants
+from tests.unit.test_verify_semantics import H1, H2, policy, two_tenants
 
 
 @pytest.fixture
@@ -33,7 +33,10 @@ def numbered(intent: Intent) -> Intent:
     networks = [replace(n, name=NetworkName(*tenant(n.name))) for n in intent.networks.values()]
     ports = [replace(p, name=PortName(*tenant(p.name))) for p in intent.ports.values()]
     return Intent(
-        hosts=intent.hosts, networks={n.name: n for n in networks}, ports={p.name: p for p in ports}
+        hosts=intent.hosts,
+        networks={n.name: n for n in networks},
+        ports={p.name: p for p in ports},
+        policies={"t1": policy("t1", 1), "t2": policy("t2", 2)},
     )
 
 
@@ -44,7 +47,7 @@ def states(intent: Intent) -> dict[HostName, HostState]:
 
 def loaded(intent: Intent, states: dict[HostName, HostState]) -> Verifier:
     verifier = Verifier()
-    delta = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+    delta = IntentDelta.whole(intent)
     assert verifier.check(delta, {h: change_to(s) for h, s in states.items()}) == []
     return verifier
 
@@ -123,7 +126,7 @@ def test_port_nobody_has(intent: Intent, states: dict[HostName, HostState]) -> N
     open_door = Flow(
         table=0,
         priority=1,
-        match=match(eth_type=0x0800, vlan_vid=0),
+        match=match(eth_type=0x0806, vlan_vid=0),
         actions=(Load(field("reg0"), 0, 32, 5000), Load(field("reg3"), 0, 2, 1)),
         goto=10,
     )
@@ -172,6 +175,7 @@ def test_intent_that_moves_on_without_the_flows(intent: Intent, states: dict[Hos
             hosts=intent.hosts,
             networks={**intent.networks, **networks},
             ports={**intent.ports, port.name: moved},
+            policies=intent.policies,
         )
     )
     assert loaded(intent, states).check(delta, difference(states, after)) == []
@@ -179,7 +183,7 @@ def test_intent_that_moves_on_without_the_flows(intent: Intent, states: dict[Hos
 
 def test_steps_in_any_order_end_the_same(intent: Intent, states: dict[HostName, HostState]) -> None:
     """Hosts first or intent first: what is wrong in between is said, and nothing is left at the end."""
-    everything = IntentDelta(hosts=intent.hosts, networks=intent.networks, ports=intent.ports)
+    everything = IntentDelta.whole(intent)
     flows_first, intent_first = Verifier(), Verifier()
     for host, state in states.items():
         flows_first.check(None, {host: change_to(state)})
@@ -200,6 +204,7 @@ def test_a_port_comes_and_entries_are_held_against_it(
     without = Intent(
         hosts=intent.hosts,
         networks=intent.networks,
+        policies=intent.policies,
         ports=intent.ports | {port.name: replace(port, host=None, ofport=0)},
     )
     before = compile_intent(without)

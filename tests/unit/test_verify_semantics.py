@@ -8,14 +8,27 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 
 from cloison.addresses import link_local, parse_mac
-from cloison.names import HostName, NetworkName, PortName
-from controller.verify.intent import HostIntent, Intent, IntentDelta, NetworkIntent, PortIntent, World
-from controller.verify.packet import ETH_ARP, ETH_IPV4, ETH_IPV6, Packet
-from controller.verify.semantics import Delivery, meaning
+from cloison.model import Direction
+from cloison.names import HostName, NetworkName, PortName, SecurityGroupName
+from controller.verify.intent import (
+    HostIntent,
+    Intent,
+    IntentDelta,
+    NetworkIntent,
+    PairIntent,
+    PortIntent,
+    World,
+)
+from controller.verify.packet import ETH_ARP, ETH_IPV4, ETH_IPV6, INVALID, TRACKED, Packet, connected, replied
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, RuleIntent
+from controller.verify.semantics import Delivery, meaning, tracked, wire_source
 
 H1, H2 = HostName("h1"), HostName("h2")
 A, B, C = (parse_mac(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))
 BROADCAST = parse_mac("ff:ff:ff:ff:ff:ff")
+SERVICE_OFPORT, MTU = 90, 1450
+# Profiles: of the group `default`, whose members talk to each other, and of `web`, which all may reach.
+DEFAULT, WEB = ({"red": n, "blue": n + 10, "t1": n, "t2": n + 10} for n in (16, 17))
 
 
 def port(tenant: str, name: str, number: int, mac: int, host: HostName | None, *addresses: str) -> PortIntent:
@@ -26,6 +39,23 @@ def port(tenant: str, name: str, number: int, mac: int, host: HostName | None, *
         addresses=tuple(map(ip_address, addresses)),
         host=host,
         ofport=number if host else 0,
+        profile=DEFAULT[tenant],
+    )
+
+
+def policy(tenant: str, number: int) -> PolicyIntent:
+    default, web = SecurityGroupName(tenant, "default"), SecurityGroupName(tenant, "web")
+    into = Direction.INGRESS
+    return PolicyIntent(
+        number=number,
+        profiles={DEFAULT[tenant]: (default,), WEB[tenant]: (web,)},
+        groups={
+            default: (
+                RuleIntent(direction=Direction.EGRESS),
+                RuleIntent(direction=into, remote_group=default),
+            ),
+            web: (RuleIntent(direction=into, protocol=6, port_min=80, port_max=81),),
+        },
     )
 
 
@@ -47,9 +77,13 @@ def two_tenants() -> Intent:
         port("blue", "b", 5, B, H2, "10.0.0.2"),
         port("blue", "unplugged", 6, C, None, "10.0.0.6"),
     ]
-    hosts = {h: HostIntent(name=h, vtep=IPv4Address(f"172.16.0.{n}")) for n, h in ((1, H1), (2, H2))}
+    hosts = {
+        h: HostIntent(name=h, vtep=IPv4Address(f"172.16.0.{n}"), service_ofport=SERVICE_OFPORT, mtu=MTU)
+        for n, h in ((1, H1), (2, H2))
+    }
     networks = {n.name: n for n in (network("red", 5000, 100), network("blue", 5001, 101))}
-    return Intent(hosts=hosts, networks=networks, ports={p.name: p for p in ports})
+    policies = {"red": policy("red", 1), "blue": policy("blue", 2)}
+    return Intent(hosts=hosts, networks=networks, ports={p.name: p for p in ports}, policies=policies)
 
 
 @pytest.fixture
@@ -134,7 +168,9 @@ SILENCED = {
 @pytest.mark.parametrize("case", SAID)
 def test_received(world: World, case: str) -> None:
     packet, (host, ofport, mac) = SAID[case]
-    assert meaning(world, H1, 1, packet) == {Delivery(host, ofport, replace(packet, eth_dst=mac))}
+    source = wire_source(packet) if tracked(packet) else packet.eth_src
+    wanted = replace(packet, eth_dst=mac, eth_src=source)
+    assert meaning(world, H1, 1, packet) == {Delivery(host, ofport, wanted)}
 
 
 @pytest.mark.parametrize("case", SILENCED)
@@ -176,3 +212,120 @@ def test_what_only_one_may_have_is_found(world: World) -> None:
     assert {what for what, _, _ in world.clashes} == {"wire MAC", "OpenFlow port"}
     world.apply(IntentDelta(ports={red_b.name: red_b}))
     assert not world.clashes
+
+
+# --- policy -----------------------------------------------------------------------------------------------
+
+
+def profiled(world: World, name: str, profile: int) -> None:
+    port = world.ports[PortName("red", "web", name)]
+    world.apply(IntentDelta(ports={port.name: replace(port, profile=profile)}))
+
+
+def reaches(world: World, packet: Packet, ofport: int = 1) -> bool:
+    return bool(meaning(world, H1, ofport, packet))
+
+
+def back(packet: Packet) -> Packet:
+    """What B answers to a packet that A sent it."""
+    there = replace(
+        packet, eth_src=B, eth_dst=A, ipv4_src=packet.ipv4_dst, ipv4_dst=packet.ipv4_src,
+        tcp_src=packet.tcp_dst, tcp_dst=packet.tcp_src,
+    )  # fmt: skip
+    return replied(there)
+
+
+def test_rules_of_both_ends_must_admit_and_replies_follow(world: World) -> None:
+    profiled(world, "b", WEB["red"])
+    for port, allowed in ((79, False), (80, True), (81, True), (82, False)):
+        asked = ip4(tcp_src=40000, tcp_dst=port)
+        assert reaches(world, asked) == allowed
+        assert reaches(world, back(asked), ofport=2) == allowed
+    # It opens nothing itself: its group has no egress rule.
+    assert not reaches(world, ip4("10.0.0.2", "10.0.0.1", eth_src=B, eth_dst=A, tcp_dst=80), ofport=2)
+    assert not reaches(world, ip4(ip_proto=17, udp_dst=80))
+
+
+def test_without_the_rule_established_connections_end(world: World) -> None:
+    profiled(world, "b", WEB["red"])
+    asked = connected(ip4(tcp_src=40000, tcp_dst=80))
+    established = replace(asked, ct_state=TRACKED | 2)
+    assert reaches(world, established)
+    assert reaches(world, back(asked), ofport=2)
+    changed = policy("red", 1)
+    world.apply(IntentDelta(policies={"red": replace(changed, groups={})}))
+    assert not reaches(world, established)
+    assert not reaches(world, back(asked), ofport=2)
+
+
+def test_an_error_is_judged_as_the_connection_it_is_about(world: World) -> None:
+    profiled(world, "b", WEB["red"])
+    about = replied(ip4("10.0.0.2", "10.0.0.1", tcp_src=80, tcp_dst=40000))
+    error = ip4("10.0.0.2", "10.0.0.1", eth_src=B, eth_dst=A, ip_proto=1, icmpv4_type=3, icmpv4_code=4)
+    fields = {
+        n: getattr(about, n) for n in ("ct_nw_proto", "ct_nw_src", "ct_nw_dst", "ct_tp_src", "ct_tp_dst")
+    }
+    assert reaches(world, replace(error, ct_state=0x2C, **fields), ofport=2)
+    assert not reaches(world, replace(error, ct_state=0x2C, **fields | {"ct_tp_dst": 22}), ofport=2)
+    assert not reaches(world, error, ofport=2)
+
+
+def test_no_group_hears_nothing_but_resolution_and_no_security_everything(world: World) -> None:
+    profiled(world, "b", PROFILE_NONE)
+    assert not reaches(world, ip4())
+    assert reaches(world, arp("10.0.0.2"))
+    assert reaches(world, solicit("2001:db8::2"))
+    profiled(world, "b", PROFILE_OPEN)
+    assert reaches(world, ip4())
+    assert not reaches(world, Packet(eth_src=A, eth_dst=B, eth_type=0x88CC))
+    assert reaches(world, ip4("10.0.0.77", "10.0.0.9", eth_src=C, eth_dst=A), ofport=2) is False
+    profiled(world, "a", PROFILE_OPEN)
+    assert reaches(world, Packet(eth_src=C, eth_dst=B, eth_type=0x88CC))
+
+
+def test_invalid_goes_nowhere(world: World) -> None:
+    assert not reaches(world, replace(ip4(), ct_state=TRACKED | INVALID))
+
+
+def test_a_pair_is_a_source_and_no_destination(world: World) -> None:
+    spoofed = ip4("10.0.0.9")
+    assert not reaches(world, spoofed)
+    port = world.ports[PortName("red", "web", "a")]
+    pair = PairIntent(ip_network("10.0.0.8/31"), C)
+    world.apply(IntentDelta(ports={port.name: replace(port, pairs=(pair,))}))
+    assert not reaches(world, spoofed)
+    assert reaches(world, replace(spoofed, eth_src=C))
+    assert not reaches(world, ip4("10.0.0.2", "10.0.0.9", eth_src=B, eth_dst=A), ofport=2)
+
+
+# --- services -----------------------------------------------------------------------------------------------
+
+TO_SERVICES = {
+    "DHCP before an address": ip4("0.0.0.0", "255.255.255.255", ip_proto=17, udp_src=68, udp_dst=67),
+    "metadata": ip4(dst="169.254.169.254", tcp_dst=80),
+    "who has the metadata": arp("169.254.169.254"),
+    "DHCPv6": ip6(OWN_LINK_LOCAL, "ff02::1:2", ip_proto=17, icmpv6_type=0, udp_src=546, udp_dst=547),
+    "router solicitation": ip6(OWN_LINK_LOCAL, "ff02::2", icmpv6_type=133),
+    "too long for the overlay": ip4(dst="10.0.0.3", oversize=1),
+}
+
+
+@pytest.mark.parametrize("case", TO_SERVICES)
+def test_for_the_services_of_its_own_host(world: World, case: str) -> None:
+    packet = TO_SERVICES[case]
+    wanted = replace(packet, eth_dst=0x0AF300000001)
+    assert meaning(world, H1, 1, packet) == {Delivery(H1, SERVICE_OFPORT, wanted)}
+
+
+def test_what_services_say_reaches_one_port_of_that_network(world: World) -> None:
+    for vni, ofport in ((5000, 1), (5001, 4)):
+        said = Packet(eth_src=0x0AF300000000 | vni, eth_dst=A, eth_type=ETH_IPV4, ip_proto=17)
+        wanted = replace(said, eth_src=0x0AF300000001)
+        assert meaning(world, H1, SERVICE_OFPORT, said) == {Delivery(H1, ofport, wanted)}
+    assert not meaning(world, H2, SERVICE_OFPORT, said)
+    assert not meaning(world, H1, SERVICE_OFPORT, replace(said, eth_src=A))
+
+
+def test_a_guest_is_no_dhcp_server(world: World) -> None:
+    assert not reaches(world, ip4(ip_proto=17, udp_src=67, udp_dst=68))
+    assert reaches(world, ip4(ip_proto=17, udp_src=69, udp_dst=68))

@@ -22,17 +22,19 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         assert list(answer.meant) == list(answer.delivered) == [port("red", 2)]
         assert not answer.drop_reason
         stages = [(s.host, s.stage) for s in answer.path]
-        local = ["ADMISSION", "ADDRESSING", "FORWARD", "OUTPUT", "FDB"]
-        remote = ["ADMISSION", "FORWARD", "OUTPUT", "PORT"]
+        local = ["ADMISSION", "SERVICES", "TRACK", "TRACKED", "ADDRESSING", "FORWARD"]
+        local += ["EXIT", "TAG", "OUTPUT", "FDB"]
+        remote = ["ADMISSION", "FORWARD", "DELIVER", "DIRECTION", "EGRESS", "INGRESS", "COMMIT"]
+        remote += ["SOURCE", "OUTPUT", "PORT"]
         assert stages == [("hosts/h1", s) for s in local] + [("hosts/h2", s) for s in remote]
-        admission, addressing = answer.path[0], answer.path[1]
+        admission, addressing = answer.path[0], answer.path[local.index("ADDRESSING")]
         assert admission.resource == port("red", 1)
         assert "FROM_PORT=" in admission.note
         assert addressing.resource == "tenants/red/networks/web"
         assert "dl_dst" in addressing.note
         assert "0a:f0:0a:00:00:0c" in addressing.note
-        assert answer.path[4].rule.startswith("0a:f0:0a:00:00:0c dev vx")
-        assert answer.path[4].rule.endswith("dst 192.0.2.2")
+        assert answer.path[local.index("FDB")].rule.startswith("0a:f0:0a:00:00:0c dev vx")
+        assert answer.path[local.index("FDB")].rule.endswith("dst 192.0.2.2")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         (
             "icmp from 10.0.0.9 to 10.0.0.12",
             "",
-            "ADMISSION: no flow: source address 10.0.0.9 is not the port's own",
+            "ADMISSION: dropped by a flow of that table: source address 10.0.0.9 is not the port's own",
         ),
         (
             "eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.12",
@@ -176,7 +178,7 @@ async def test_a_tenant_traces_from_its_own_ports_and_sees_nothing_of_hosts_or_o
         text = str(answer)
         for secret in ("hosts/", "192.0.2.", "vx00", "cookie", "in_port", "blue"):
             assert secret not in text
-        assert [s.stage for s in answer.path][:2] == ["ADMISSION", "ADDRESSING"]
+        assert [s.stage for s in answer.path][:2] == ["ADMISSION", "SERVICES"]
         refused = (
             lambda: site.trace(port("blue", 1), "icmp to 10.0.0.12", who=who),
             lambda: site.trace(port("red", 1), "", to=port("blue", 1), who=who),

@@ -1,0 +1,156 @@
+"""What becomes of connections: a withdrawn rule ends them at once, and nobody inherits one."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloison.v1 import port_pb2
+from tests.lab.clients import IPERF_PORT, iperf_server, received_frames, running, silent_since_s
+from tests.lab.policies import Policies, rule
+from tests.lab.spine import Site, site
+from topologies.wait import wait_until
+from topologies.workload import Workload
+
+STOPPED_WITHIN_S = 1.0
+QUIET_S = 2.0
+FLOWING_FRAMES = 500
+
+
+@pytest.fixture(scope="module")
+def cloud(module_run_dir: Path) -> Iterator[Site]:
+    with site(module_run_dir) as cloud:
+        yield cloud
+
+
+def flowing(guests: list[Workload]) -> None:
+    """Return when data flows to each of the guests."""
+    before = [received_frames(g) for g in guests]
+
+    def more() -> bool:
+        return all(received_frames(g) > b + FLOWING_FRAMES for g, b in zip(guests, before, strict=True))
+
+    wait_until(more, 10, "data in both directions")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("side", ["ingress", "egress"])
+def test_a_rule_withdrawn_stops_a_running_transfer_within_a_second(
+    cloud: Site, version: int, side: str
+) -> None:
+    red = Policies(cloud, "red")
+    me, you = cloud.guests["red/p1"], cloud.guests["red/p2"]
+    admits, sends = f"admits-{side}-{version}", f"sends-{side}-{version}"
+    red.group(admits, rule(id="iperf", protocol="tcp", ports=(IPERF_PORT, IPERF_PORT)))
+    red.group(sends, rule("egress", id="all"))
+    red.put(cloud.ports["red/p2"].name, [admits])
+    red.put(cloud.ports["red/p1"].name, [sends])
+    red.enforced()
+    argv = ["iperf3", "-c", you.address(version), "-p", str(IPERF_PORT), "-t", "30", "--bidir", "-b", "50M"]
+    try:
+        with iperf_server(you), running(me, argv):
+            flowing([me, you])
+            if side == "ingress":
+                red.remove(admits, "iperf")
+            else:
+                red.remove(sends, "all")
+            told_s = time.monotonic()
+            stopped_s = silent_since_s([me, you], QUIET_S, 15)
+        assert stopped_s - told_s < STOPPED_WITHIN_S
+    finally:
+        for short in ("red/p1", "red/p2"):
+            red.put(cloud.ports[short].name, ["default"])
+        red.enforced()
+
+
+def test_who_leaves_a_remote_group_loses_its_connections(cloud: Site) -> None:
+    red = Policies(cloud, "red")
+    me, you = cloud.guests["red/p1"], cloud.guests["red/p2"]
+    red.group("talkers")
+    red.group("hearers", rule(protocol="tcp", ports=(IPERF_PORT, IPERF_PORT), group=red.name("talkers")))
+    red.put(cloud.ports["red/p2"].name, ["hearers"])
+    red.put(cloud.ports["red/p1"].name, ["default", "talkers"])
+    red.enforced()
+    argv = ["iperf3", "-c", you.address(4), "-p", str(IPERF_PORT), "-t", "30", "--bidir", "-b", "50M"]
+    try:
+        with iperf_server(you), running(me, argv):
+            flowing([me, you])
+            red.put(cloud.ports["red/p1"].name, ["default"])
+            told_s = time.monotonic()
+            stopped_s = silent_since_s([me, you], QUIET_S, 15)
+        assert stopped_s - told_s < STOPPED_WITHIN_S
+    finally:
+        for short in ("red/p1", "red/p2"):
+            red.put(cloud.ports[short].name, ["default"])
+        red.enforced()
+
+
+def connection(listener: Workload, caller: Workload, port: int) -> tuple[socket.socket, socket.socket]:
+    """An established connection: the listener's and the caller's end."""
+
+    def listen() -> socket.socket:
+        server = socket.socket()
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((listener.address(4), port))
+        server.listen()
+        server.settimeout(5)
+        return server
+
+    def call() -> socket.socket:
+        client = socket.socket()
+        client.settimeout(5)
+        client.connect((listener.address(4), port))
+        return client
+
+    with listener.within(listen) as server:
+        theirs = caller.within(call)
+        ours, _ = server.accept()
+    theirs.sendall(b"hello")
+    assert ours.recv(16) == b"hello"
+    return ours, theirs
+
+
+@pytest.mark.parametrize("same_port_id", [False, True])
+def test_an_address_given_to_another_port_inherits_no_connection(cloud: Site, same_port_id: bool) -> None:
+    """The new owner may open connections and admits none: what it got by inheritance would look answered."""
+    red = Policies(cloud, "red")
+    listener, network = cloud.guests["red/p1"], "tenants/red/networks/web"
+    outward = f"outward-{int(same_port_id)}"
+    red.group(outward, rule("egress"))
+    red.group(f"{outward}-admits", rule(group=red.name(outward)))
+    red.put(cloud.ports["red/p1"].name, ["default", f"{outward}-admits"])
+    number = 21 + same_port_id
+    mac, addresses = f"52:54:00:00:00:{number}", [f"10.0.0.{number}", f"fd00:10::{number}"]
+    groups = [red.name(outward)]
+    first = cloud.create_port(network, "old", "h2", mac=mac, addresses=addresses, security_groups=groups)
+    cloud.adopt(first, cloud.lab.plug_port(first))
+    cloud.wait_active([first.name])
+    ours, theirs = connection(listener, cloud.guests["red/old"], 7001 + same_port_id)
+    with ours, theirs:
+        cloud.drop("red/old")
+        port_id = "old" if same_port_id else "new"
+
+        def again() -> port_pb2.Port:
+            # Refused until every host has confirmed that the former owner is gone.
+            return cloud.create_port(
+                network, port_id, "h2", mac=mac, addresses=addresses, security_groups=groups
+            )
+
+        second = wait_until(again, 10, "the address free")
+        heir = cloud.lab.plug_port(second)
+        cloud.adopt(second, heir)
+        try:
+            with heir.capture("tcp") as heard:
+                cloud.wait_active([second.name])
+                ours.sendall(b"for the former owner")
+                heard.settle(1.0)
+            assert not heard.frames
+            # And it is alive: it may open its own.
+            for end in connection(listener, heir, 7003 + same_port_id):
+                end.close()
+        finally:
+            cloud.drop(f"red/{port_id}")

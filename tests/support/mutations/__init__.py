@@ -1,0 +1,6 @@
+"""Ways to damage a compiled state: each takes it, with the intent, and returns the damaged one (or None)."""
+
+from tests.support.mutations import actions, matches, policing, strange, tunnels  # noqa: F401 -- they enter their kinds
+from tests.support.mutations.base import MUTATIONS, Mutation, States, Subject
+
+__all__ = ["MUTATIONS", "Mutation", "States", "Subject"]

@@ -1,0 +1,131 @@
+"""What a revision touches: everything that may be another, and as little else as can be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cloison.model import PROFILE_FIRST, PROFILE_OPEN, PolicyProfile, Port, PortBinding, Stored
+from cloison.names import AddressGroupName, HostName, NetworkName, PortName, SecurityGroupName, TenantName
+from controller.reconcile.impact import Impact, impact_of, whole
+from controller.store.changes import RevisionChanges
+from controller.store.keys import BindingKey
+from tests.support.intents import World
+
+T0, T1 = TenantName("t0"), TenantName("t1")
+NETWORK = NetworkName("t0", "web")
+H0, H1, H2 = (HostName(f"h{n}") for n in range(3))
+GROUP = SecurityGroupName("t0", "ga")
+
+
+@pytest.fixture
+def world() -> World:
+    """Tenant t0 has a port on h0 and on h1, t1 has one on h2."""
+    made = World(1)
+    made.add_base()
+    for network, number, host in ((NETWORK, 0, H0), (NETWORK, 1, H1), (NetworkName("t1", "web"), 0, H2)):
+        port = made.port(network, number, (host,))
+        made.put(port, made.plug(port, host))
+    return made
+
+
+def impact(world: World, changes: RevisionChanges) -> Impact:
+    return impact_of(changes.changes, world.state)
+
+
+def port(world: World, number: int = 0) -> Port:
+    return world.state.ports[PortName(*NETWORK, f"p{number}")]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"profile": PROFILE_OPEN},
+        {"profile": PROFILE_FIRST, "security_groups": (GROUP,)},
+        {"dns_name": "www"},
+        {"device_id": "vm-1"},
+    ],
+    ids=["open", "groups", "name", "device"],
+)
+def test_a_port_that_stays_where_it_is_is_its_own_hosts_matter(
+    world: World, fields: dict[str, object]
+) -> None:
+    touched = impact(world, world.put(replace(port(world), **fields)))  # type: ignore[arg-type]
+    assert touched.port_units == {(H0, port(world).name)}
+    assert touched.served == {port(world).name}
+    assert touched == Impact(port_units=touched.port_units, served=touched.served), "and nothing else"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"disabled": True}, {"requested_hosts": (H2,)}, {"fixed_ips": ()}, {"mac": 7}]
+)
+def test_a_port_that_is_found_elsewhere_concerns_its_network(world: World, fields: dict[str, object]) -> None:
+    touched = impact(world, world.put(replace(port(world), **fields)))  # type: ignore[arg-type]
+    assert (H0, port(world).name) in touched.port_units
+    assert touched.moved == {port(world).name}
+    assert touched.spans == {NETWORK}
+    assert (H0, T0) in touched.policy_units, "its tenant may have come to the host, or left it"
+    assert not touched.policies, "but its rules are what they were"
+
+
+@pytest.mark.parametrize("kind", ["group", "addresses", "profile"])
+def test_rules_concern_the_hosts_of_their_tenant(world: World, kind: str) -> None:
+    changed: Stored = {
+        "group": lambda: world._group(T0, "ga"),
+        "addresses": lambda: world._change_addresses(T0).changes[0].stored,
+        "profile": lambda: PolicyProfile(tenant=T0, number=PROFILE_FIRST, groups=(GROUP,)),
+    }[kind]()
+    world.put(changed)
+    touched = impact(world, world.put(replace(changed, **_other(changed))))  # type: ignore[type-var]
+    assert touched == Impact(policy_units={(H0, T0), (H1, T0)}, policies={T0})
+
+
+def _other(changed: Stored) -> dict[str, object]:
+    if isinstance(changed, PolicyProfile):
+        return {"groups": ()}
+    return {"meta": replace(changed.meta, display_name="other")}  # type: ignore[union-attr]
+
+
+def test_a_binding_brings_its_tenant_to_the_host(world: World) -> None:
+    new = world.port(NETWORK, 5, (H2,))
+    world.put(new)
+    binding = world.plug(new, H2)
+    touched = impact(world, world.put(binding))
+    assert (H2, T0) in touched.policy_units
+    assert (H2, new.name) in touched.port_units
+    assert isinstance(binding, PortBinding)
+    touched = impact(world, world.drop(BindingKey(new.name, H2)))
+    assert (H2, T0) in touched.policy_units, "and takes it away"
+
+
+def test_what_a_host_can_carry_concerns_itself_and_its_networks(world: World) -> None:
+    touched = impact(world, world.put(replace(world.state.hosts[H0], underlay_mtu=1400)))
+    assert touched.host_units == {H0}
+    assert touched.spans == {NETWORK}
+    assert not touched.policy_units
+
+
+def test_what_a_subnet_says_concerns_every_guest_of_its_network(world: World) -> None:
+    subnet = world.state.subnets_of(NETWORK)[0]
+    touched = impact(world, world.put(replace(subnet, dhcp=False)))
+    assert touched.services == {NETWORK}
+    assert touched.network_units == {(H0, NETWORK), (H1, NETWORK)}
+    assert not touched.port_units
+
+
+def test_a_group_that_is_gone_is_noticed(world: World) -> None:
+    world.put(world._group(T0, "ga"))
+    touched = impact(world, world.drop(GROUP))
+    assert touched.policies == {T0}
+    world.put(world._change_addresses(T1).changes[0].stored)
+    touched = impact(world, world.drop(AddressGroupName("t1", "office")))
+    assert touched == Impact(policy_units={(H2, T1)}, policies={T1})
+
+
+def test_everything_is_what_any_change_may_touch(world: World) -> None:
+    everything = whole(world.state)
+    assert everything.policies == {T0, T1}
+    assert everything.policy_units == {(H0, T0), (H1, T0), (H2, T1)}
+    assert everything.host_units == {H0, H1, H2}
+    assert everything.served == everything.moved == set(world.state.ports)

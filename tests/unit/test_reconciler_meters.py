@@ -1,0 +1,82 @@
+"""Meters: there before the flows that name them, gone after those, put right when somebody alters them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cloison.names import PortName
+from controller.flows.meters import Meter
+from controller.reconcile import host as host_module
+from controller.reconcile.meters import BURST_PACKETS, RATE_PACKETS_S
+from controller.store.memory import MemoryEtcd
+from tests.support.hosts import MemoryHost, eventually
+from tests.support.reconciling import H1, Controller, controller, port_flows_of, settled, with_base
+
+
+def meter(number: int) -> Meter:
+    return Meter(number, RATE_PACKETS_S, BURST_PACKETS)
+
+
+def named(host: MemoryHost) -> set[int]:
+    """The meters that some flow of the switch names."""
+    return {i.flow.meter for i in host.switch.flows.values() if i.flow.meter is not None}
+
+
+async def plugged(made: Controller) -> tuple[MemoryHost, PortName, int]:
+    await with_base(made)
+    h1 = MemoryHost(made.reconciler, 1)
+    await h1.connect("if1")
+    port = await made.create_port(1, "h1")
+    await made.active(port)
+    await eventually(lambda: made.store.state.tunnel_ports, "the device reported")
+    await settled(made)
+    (binding,) = made.store.state.bindings_of(port)
+    return h1, port, binding.ofport
+
+
+async def test_a_port_has_a_meter_as_long_as_it_has_flows() -> None:
+    async with controller() as made:
+        h1, port, ofport = await plugged(made)
+        assert named(h1) == {ofport}
+        assert h1.switch.meters == {ofport: meter(ofport)}
+        await made.delete_port(port)
+        await eventually(lambda: not h1.switch.meters, "the meter goes with its port")
+
+
+async def test_a_meter_that_somebody_altered_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "METER_AUDIT_INTERVAL_S", 0.02)
+    async with controller() as made:
+        h1, _, ofport = await plugged(made)
+        drifts = made.reconciler.hosts[H1].drift_count
+        h1.switch.meters[ofport] = replace(meter(ofport), packets_per_s=10**6)
+        h1.switch.meters[4711] = meter(4711)
+        await eventually(lambda: h1.switch.meters == {ofport: meter(ofport)}, "as it should be")
+        await eventually(lambda: made.reconciler.hosts[H1].drift_count > drifts, "counted")
+
+
+async def test_a_meter_that_somebody_deleted_comes_back_with_its_flows() -> None:
+    async with controller() as made:
+        h1, _, ofport = await plugged(made)
+        before = set(port_flows_of(h1, 1))
+        h1.switch._delete_meter(ofport)
+        assert set(port_flows_of(h1, 1)) < before
+        await eventually(lambda: set(port_flows_of(h1, 1)) == before, "repaired")
+        assert h1.switch.meters == {ofport: meter(ofport)}
+
+
+async def test_what_a_restart_left_behind_is_tidied_up() -> None:
+    etcd = MemoryEtcd()
+    async with controller(etcd) as made:
+        h1, port, ofport = await plugged(made)
+    h1.switch.meters[4711] = None
+    bundles = len(h1.switch.deltas)
+    async with controller(etcd) as made:
+        again = MemoryHost(made.reconciler, 1, h1.switch)
+        again._ofport = 100
+        await again.connect("if1")
+        await made.active(port)
+        await eventually(lambda: h1.switch.meters == {ofport: meter(ofport)}, "tidy")
+        assert len(h1.switch.deltas) == bundles
+        assert made.reconciler.hosts[H1].drift_count == 0
