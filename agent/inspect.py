@@ -46,7 +46,10 @@ class SeenBridge(Protocol):
     view: BridgeView
 
     async def trace(self, flow: str) -> str:
-        """Return what ofproto/trace says of a flow; raises Unavailable, ValueError for what is no flow."""
+        """Return what ofproto/trace says of a flow (with what connection tracking is to find).
+
+        Raises Unavailable, ValueError for what is no flow.
+        """
 
 
 class Inspector:

@@ -13,6 +13,12 @@ from agent.ovsdb.view import BridgeSpec, BridgeView, Change
 from cloison.errors import Unavailable
 
 
+# Of the userspace datapath, which puts fragments together itself (ovs-vswitchd(8), dpctl commands): let
+# guests with an MTU below 1200 fragment IPv4 (400 bytes is the least it takes), and give all ports of the
+# bridge as many places for fragments that wait for others as there can be.
+_FRAGMENT_SETTINGS = (("ipf-set-min-frag", "v4", "400"), ("ipf-set-max-nfrags", "5000"))
+
+
 class OvsBridge:
     """`view` is the newest known state of the bridge; `wake` is called after each change of it."""
 
@@ -61,18 +67,22 @@ class OvsBridge:
         ovs-vswitchd forgets it when it ends.
         """
         kind = self.view.datapath_type
+        datapath = f"{kind}@ovs-{kind}"
         path = self._control_socket or control.control_path(self._run_dir())
-        await control.command(path, "dpctl/ct-set-limits", f"{kind}@ovs-{kind}", f"default={entries}")
+        await control.command(path, "dpctl/ct-set-limits", datapath, f"default={entries}")
+        if kind == "netdev":
+            for setting, *values in _FRAGMENT_SETTINGS:
+                await control.command(path, f"dpctl/{setting}", datapath, *values)
 
     async def trace(self, flow: str) -> str:
         """Return what ofproto/trace says of a flow that enters this bridge; nothing is sent or learnt.
 
-        Raises ValueError for what is no flow, Unavailable if ovs-vswitchd refuses it or does not answer.
+        flow: see control.trace_arguments. Raises ValueError for what is no flow, Unavailable if ovs-vswitchd
+        refuses it or does not answer.
         """
-        if flow.startswith("-"):
-            raise ValueError("a flow, not an option")
+        arguments = control.trace_arguments(flow)
         path = self._control_socket or control.control_path(self._run_dir())
-        return await control.command(path, "ofproto/trace", self._name, flow)
+        return await control.command(path, "ofproto/trace", self._name, *arguments)
 
     def _run_dir(self) -> Path:
         if not self._remote.startswith("unix:"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 
@@ -54,3 +55,6 @@ async def test_each_port_has_a_limit_of_connections(ovs: Ovs) -> None:
         await seam.shows(lambda view: view.datapath_id, "the bridge")
         await seam.bridge.limit_connections(1234)
         assert ovs.appctl("dpctl/ct-get-limits", "netdev@ovs-netdev").split() == ["default", "limit=1234"]
+        fragments = ovs.appctl("dpctl/ipf-get-status", "netdev@ovs-netdev")
+        assert re.search(r"min v4 frag size: 400\b", fragments), fragments
+        assert re.search(r"max num frags \(v4/v6\): 5000\b", fragments), fragments
