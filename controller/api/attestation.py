@@ -26,11 +26,14 @@ from controller.verify.violation import DEVICE, FORBIDDEN_FLOW, Violation
 VIOLATIONS_MAX = 100
 INVARIANTS = (
     "No packet leaves the network of its sender, and none reaches a port but the one it is meant for.",
-    "Every packet that should be received is received, once, unchanged but for its destination MAC.",
+    "No connection is admitted but by a rule of the groups of each side; taken-away rules admit nothing.",
+    "Every packet that should be received is received, once, unchanged but for its MACs.",
     "No port sends with a source MAC, an IPv4, IPv6 or ARP address, or an advertisement that is not its own.",
+    "What is for the local services goes there alone, through the meter of its port; what they answer goes to "
+    "the port they name.",
     "What comes out of the overlay stays with the local ports of its network; nothing loops.",
     "Every forwarding entry leads to the host of the port that has the address; no other entry is there.",
-    "Every VNI, VTEP, OpenFlow port, MAC and wire MAC belongs to one object.",
+    "Every VNI, VTEP, OpenFlow port, connection zone, MAC and wire MAC belongs to one object.",
     "No flow floods, learns, sends to the controller, or does what the proof does not understand.",
 )
 
