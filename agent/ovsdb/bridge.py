@@ -12,7 +12,6 @@ from agent.ovsdb.thread import DatabaseThread, transact, wait_settled
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change
 from cloison.errors import Unavailable
 
-
 # Of the userspace datapath, which puts fragments together itself (ovs-vswitchd(8), dpctl commands): let
 # guests with an MTU below 1200 fragment IPv4 (400 bytes is the least it takes), and give all ports of the
 # bridge as many places for fragments that wait for others as there can be.

@@ -29,7 +29,7 @@ INVARIANTS = (
     "No connection is admitted but by a rule of the groups of each side; taken-away rules admit nothing.",
     "Every packet that should be received is received, once, unchanged but for its MACs.",
     "No port sends with a source MAC, an IPv4, IPv6 or ARP address, or an advertisement that is not its own.",
-    "What is for the local services goes there alone, through the meter of its port; what they answer goes to "
+    "What is for the local services goes there alone, by the meter of its port; what they answer goes to "
     "the port they name.",
     "What comes out of the overlay stays with the local ports of its network; nothing loops.",
     "Every forwarding entry leads to the host of the port that has the address; no other entry is there.",

@@ -6,18 +6,31 @@ The one place that knows both the pipeline's names and the proof's results; neit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
-from cloison.names import HostName, TenantName
+from cloison.model import Direction
+from cloison.names import HostName, SecurityGroupName, TenantName
 from cloison.v1 import verify_pb2
 from controller.compiler import cookies
-from controller.compiler.pipeline import TABLE_NAMES
+from controller.compiler.pipeline import EGRESS, INGRESS, TABLE_NAMES
 from controller.compiler.registers import REGISTERS
 from controller.verify.grammar import Refused
 from controller.verify.intent import World
-from controller.verify.packet import Packet
+from controller.verify.packet import ETH_ARP, ETH_IPV4, ND_ROUTER_SOLICITATION, Packet, connected
 from controller.verify.path import Fabric, HostState
+from controller.verify.policy import PROFILE_OPEN, PolicyIntent, admits
 from controller.verify.reasons import why_nobody
-from controller.verify.semantics import Delivery
+from controller.verify.semantics import (
+    DHCP4,
+    DHCP6,
+    SERVICES4,
+    SERVICES6,
+    Delivery,
+    discovery,
+    fate_of,
+    served,
+)
 from controller.verify.steps import FDB, Names, Step, steps_of
 from controller.verify.violation import Violation
 
@@ -47,14 +60,65 @@ def stage_of(step: Step) -> str:
     return TABLE_NAMES.get(step.stage, f"table {step.stage}")
 
 
-def step_message(world: World, step: Step) -> verify_pb2.TraceStep:
-    """Return the message of a step."""
+# What the local services are asked for, by port; other packets to their addresses are for none of them.
+_ASKED = {53: "DNS", 80: "metadata"}
+_DIRECTIONS = {EGRESS.number: Direction.EGRESS, INGRESS.number: Direction.INGRESS}
+
+
+class Admission(NamedTuple):
+    """Why policy lets a connection out, or in: a group, and what of it."""
+
+    group: str
+    why: str
+
+
+def admissions_of(world: World, entry: tuple[HostName, int], packet: Packet) -> Mapping[int, Admission]:
+    """Return which rules admit a packet's connection, by the number of the table that looks them up.
+
+    By the meaning, as a flow may serve several rules; of a table that it does not pass there is none.
+    """
+    sender, known = world.by_ofport.get(entry), connected(packet)
+    fate = fate_of(world, sender, known) if sender is not None else None
+    if sender is None or fate is None or fate.judged is None:
+        return {}
+    policy, (opener, other) = world.policy_of(sender.name.tenant), fate.judged
+    ends = {Direction.EGRESS: (opener, other), Direction.INGRESS: (other, opener)}
+    found = {
+        table: _admission(policy, direction, *ends[direction], known)
+        for table, direction in _DIRECTIONS.items()
+    }
+    return {table: admission for table, admission in found.items() if admission is not None}
+
+
+def _admission(
+    policy: PolicyIntent, direction: Direction, own: int, remote: int, packet: Packet
+) -> Admission | None:
+    if own == PROFILE_OPEN:
+        return Admission("", "no rule is needed: the port has no port security")
+    rules: dict[SecurityGroupName, list[str]] = {}
+    for group in policy.profiles.get(own, ()):
+        for rule in policy.groups.get(group, ()):
+            if rule.direction is direction and admits(policy, rule, remote, packet):
+                rules.setdefault(group, []).append(rule.id)
+    if not rules:
+        return None
+    words = (f"rule {', '.join(ids)} of {group}" for group, ids in rules.items())
+    return Admission(str(next(iter(rules))), f"admitted by {'; '.join(words)}")
+
+
+def step_message(
+    world: World, step: Step, admissions: Mapping[int, Admission] = MappingProxyType({})
+) -> verify_pb2.TraceStep:
+    """Return the message of a step; admissions: why policy let the packet pass."""
     resource, note = step.object, step.note
     if step.flow is not None:
         resource = object_of(world, step.flow.cookie)
         if not resource and step.flow.cookie != cookies.STATIC:
             foreign = f"cookie {step.flow.cookie:#x} is of no object of ours"
             note = f"{note}; {foreign}" if note else foreign
+        admission = admissions.get(step.stage) if isinstance(step.stage, int) else None
+        if admission is not None and not step.ended:
+            resource, note = admission.group, "; ".join(part for part in (note, admission.why) if part)
     return verify_pb2.TraceStep(
         host=str(step.host), stage=stage_of(step), rule=step.rule, resource=resource, note=note
     )
@@ -77,9 +141,29 @@ def drop_reason(world: World, sender: tuple[HostName, int], packet: Packet, step
 
 
 def receiver_name(world: World, delivery: Delivery) -> str:
-    """Return the name of the port that a delivery is to."""
+    """Return the name of the port that a delivery is to, or what the host's local services are to do."""
     port = world.by_ofport.get((delivery.host, delivery.ofport))
+    if delivery.ofport == world.service_of(delivery.host):
+        return f"the local services of {delivery.host}: {service_of(delivery.packet)}"
     return str(port.name) if port is not None else f"OpenFlow port {delivery.ofport} of {delivery.host}"
+
+
+def service_of(packet: Packet) -> str:
+    """Return what a packet asks the local services for, as people say it."""
+    if not served(packet):
+        return "path MTU (it is too long for the overlay)"
+    if packet.eth_type == ETH_ARP or discovery(packet):
+        return "address resolution"
+    if (packet.udp_src, packet.udp_dst) == DHCP4 and packet.eth_type == ETH_IPV4:
+        return "DHCP"
+    if (packet.udp_src, packet.udp_dst) == DHCP6:
+        return "DHCPv6"
+    if packet.icmpv6_type == ND_ROUTER_SOLICITATION:
+        return "router advertisement"
+    names = (SERVICES4[0], SERVICES6[0])
+    asked = "DNS" if names[packet.eth_type != ETH_IPV4] in (packet.ipv4_dst, packet.ipv6_dst) else "metadata"
+    known = _ASKED.get(packet.tcp_dst or packet.udp_dst)
+    return asked if known == asked else f"nothing that they do (their address of {asked})"
 
 
 def violation_message(

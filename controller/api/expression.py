@@ -1,5 +1,5 @@
-"""The packets of `trace` in words: "icmp to 10.0.0.6", "arp who-has 10.0.0.6", "tcp dst port 80 to
-2001:db8::6", "eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.6". Pure.
+"""The packets of `trace` in words: "icmp to 10.0.0.6", "arp who-has 10.0.0.6", "tcp to 2001:db8::6 port 80",
+"udp src port 53 reply to 10.0.0.6", "eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.6". Pure.
 
 Reads what was said and nothing more; what was left out is filled in by honest.py. A word that is not
 understood is named, with what would be right in its place.
@@ -7,95 +7,65 @@ understood is named, with what would be right in its place.
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 
-from cloison.addresses import IpAddress, parse_mac
+from cloison.addresses import IpAddress
 from cloison.errors import InvalidIntent
-from controller.flows.fields import FIELDS
+from controller.api.vocabulary import (
+    ETH_TYPES,
+    FAMILY6,
+    FIELD_WORDS,
+    FRAGMENTS,
+    PORT_WORDS,
+    PROTOCOLS,
+    SYNTAX,
+    address_of,
+    mac_of,
+    number_of,
+    value_of,
+)
 from controller.verify.packet import (
     ETH_ARP,
-    ETH_IPV4,
     ETH_IPV6,
-    FRAGMENT,
-    FRAGMENT_LATER,
     ND_SOLICITATION,
+    PROTO_ICMPV4,
     PROTO_ICMPV6,
     VLAN_PRESENT,
 )
 
 WORDS_MAX, CHARS_MAX = 64, 1024
-PROTO_ICMP, PROTO_TCP, PROTO_UDP = 1, 6, 17
-ECHO_REQUEST6 = 128
-_SYNTAX = (
-    "words such as icmp, icmp6, tcp, udp, arp, ip, ip6, to ADDRESS, from ADDRESS, who-has ADDRESS, "
-    "dst port N, ether src MAC, ether dst MAC, vlan N, ttl N, or fields such as nw_src=10.0.0.9"
-)
-_ETH_TYPES = {"arp": ETH_ARP, "ip": ETH_IPV4, "ip6": ETH_IPV6, "ipv6": ETH_IPV6, "icmp": ETH_IPV4}
-_PROTOCOLS = {
-    "icmp": PROTO_ICMP,
-    "icmp6": PROTO_ICMPV6,
-    "icmpv6": PROTO_ICMPV6,
-    "tcp": PROTO_TCP,
-    "udp": PROTO_UDP,
-    "tcp6": PROTO_TCP,
-    "udp6": PROTO_UDP,
-}
-_FAMILY6 = ("icmp6", "icmpv6", "tcp6", "udp6")
-# Names of ovs-ofctl and their synonyms (ovs-fields(7)) -> ours.
-_FIELDS = {
-    **{
-        n: n
-        for n in (
-            "eth_src",
-            "eth_dst",
-            "eth_type",
-            "vlan_vid",
-            "ipv4_src",
-            "ipv4_dst",
-            "ipv6_src",
-            "ipv6_dst",
-        )
-    },
-    **{n: n for n in ("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ip_proto", "ip_ttl", "ip_frag")},
-    **{n: n for n in ("icmpv6_type", "icmpv6_code")},
-    "dl_src": "eth_src",
-    "dl_dst": "eth_dst",
-    "dl_type": "eth_type",
-    "nw_src": "ipv4_src",
-    "nw_dst": "ipv4_dst",
-    "ip_src": "ipv4_src",
-    "ip_dst": "ipv4_dst",
-    "nw_proto": "ip_proto",
-    "nw_ttl": "ip_ttl",
-    "nd_target": "ipv6_nd_target",
-    "nd_sll": "ipv6_nd_sll",
-    "nd_tll": "ipv6_nd_tll",
-}
-_PORTS = {
-    "tcp_src": "src",
-    "tcp_dst": "dst",
-    "udp_src": "src",
-    "udp_dst": "dst",
-    "tp_src": "src",
-    "tp_dst": "dst",
-}
-_FRAGMENTS = {"no": 0, "first": FRAGMENT, "later": FRAGMENT | FRAGMENT_LATER}
+PORT_MAX, SIZE_MAX = 65535, 65535
+
+
+class Opened(enum.Enum):
+    """Whose connection a packet is of; NOW: it opens one."""
+
+    NOW = "now"
+    BY_SENDER = "established"
+    BY_RECEIVER = "reply"
 
 
 @dataclass(slots=True)
 class Said:
-    """What an expression says: header fields by name, and what no rule looks at (ports of TCP and UDP).
+    """What an expression says: header fields by name, and what they do not say.
 
-    source, destination: an address whose field depends on what kind of packet it becomes.
+    source, destination: an address whose field depends on what kind of packet it becomes. source_port,
+    destination_port: the same of TCP and UDP. size_bytes: of the whole IP packet. oversize: it is longer than
+    the overlay takes, however long that is.
     """
 
     fields: dict[str, int] = field(default_factory=dict)
-    ports: dict[str, int] = field(default_factory=dict)
     source: IpAddress | None = None
     destination: IpAddress | None = None
+    source_port: int | None = None
+    destination_port: int | None = None
+    opened: Opened = Opened.NOW
+    oversize: bool = False
+    size_bytes: int | None = None
     resolving: bool = False
 
 
@@ -110,6 +80,8 @@ def parse(text: str) -> Said:
 class _Reader:
     def __init__(self, words: list[str]) -> None:
         self._words, self._at, self._said = words, 0, Said()
+        self._answers = False
+        self._icmp: dict[str, int] = {}
 
     def read(self) -> Said:
         while self._at < len(self._words):
@@ -118,6 +90,7 @@ class _Reader:
                 self._field(word)
             else:
                 self._word(word)
+        self._settle()
         return self._said
 
     def _take(self, expected: str) -> str:
@@ -147,24 +120,29 @@ class _Reader:
             "ttl": lambda: self._put("ip_ttl", self._number("ttl", 255)),
             "port": lambda: self._layer4("dst"),
             "request": lambda: self._put("arp_op", 1),
-            "reply": lambda: self._put("arp_op", 2),
-            "fragment": lambda: self._put("ip_frag", _FRAGMENTS[self._take_if("first", "later") or "first"]),
+            "reply": self._reply,
+            "established": lambda: self._of_connection(Opened.BY_SENDER, "established"),
+            "type": lambda: self._icmp_number("type"),
+            "code": lambda: self._icmp_number("code"),
+            "oversize": self._oversize,
+            "size": self._size,
+            "fragment": lambda: self._put("ip_frag", FRAGMENTS[self._take_if("first", "later") or "first"]),
             "and": lambda: None,
         }
-        if known in _ETH_TYPES or known in _PROTOCOLS:
+        if known in ETH_TYPES or known in PROTOCOLS:
             self._protocol(known)
         elif known in verbs:
             verbs[known]()
         else:
-            raise InvalidIntent.of("packet", word, _SYNTAX)
+            raise InvalidIntent.of("packet", word, SYNTAX)
 
     def _protocol(self, word: str) -> None:
-        if word in _FAMILY6:
+        if word in FAMILY6:
             self._put("eth_type", ETH_IPV6)
-        elif word in _ETH_TYPES:
-            self._put("eth_type", _ETH_TYPES[word])
-        if word in _PROTOCOLS:
-            self._put("ip_proto", _PROTOCOLS[word])
+        elif word in ETH_TYPES:
+            self._put("eth_type", ETH_TYPES[word])
+        if word in PROTOCOLS:
+            self._put("ip_proto", PROTOCOLS[word])
 
     def _end(self, which: str) -> None:
         if self._take_if("port"):
@@ -173,9 +151,9 @@ class _Reader:
         self._take_if("host")
         word = self._take("an IPv4 or IPv6 address, or port N")
         if re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", word):
-            self._put(f"eth_{which}", _mac(word))
+            self._put(f"eth_{which}", mac_of(word))
             return
-        address = _address(word)
+        address = address_of(word)
         known = self._said.source if which == "src" else self._said.destination
         if known not in (None, address):
             raise InvalidIntent.of("packet", word, f"said once: {known} was said before")
@@ -186,7 +164,7 @@ class _Reader:
 
     def _who_has(self) -> None:
         """ARP for an IPv4 address, a neighbour solicitation for an IPv6 one."""
-        address = _address(self._take("an IPv4 or IPv6 address"))
+        address = address_of(self._take("an IPv4 or IPv6 address"))
         self._said.resolving = True
         if isinstance(address, IPv4Address):
             self._put("eth_type", ETH_ARP)
@@ -204,10 +182,63 @@ class _Reader:
             wrong = self._take("src MAC or dst MAC")
             raise InvalidIntent.of("packet", f"ether {wrong}", "ether src MAC or ether dst MAC")
         self._take_if("host")
-        self._put(f"eth_{which}", _mac(self._take("a MAC")))
+        self._put(f"eth_{which}", mac_of(self._take("a MAC")))
 
     def _layer4(self, which: str) -> None:
-        self._said.ports[which] = self._number("port", 65535)
+        self._port(which, self._number("port", PORT_MAX))
+
+    def _port(self, which: str, number: int) -> None:
+        known = self._said.source_port if which == "src" else self._said.destination_port
+        if known not in (None, number):
+            raise InvalidIntent.of("packet", f"port {number}", f"said once: {known} was said before")
+        if which == "src":
+            self._said.source_port = number
+        else:
+            self._said.destination_port = number
+
+    def _reply(self) -> None:
+        """Of ARP an operation, of anything else a packet of a connection that the other side opened."""
+        self._answers = True
+
+    def _of_connection(self, opened: Opened, word: str) -> None:
+        if self._said.opened not in (Opened.NOW, opened):
+            raise InvalidIntent.of("packet", word, f"one of {opened.value} and {self._said.opened.value}")
+        self._said.opened = opened
+
+    def _icmp_number(self, what: str) -> None:
+        number = self._number(what, 255)
+        if self._icmp.setdefault(what, number) != number:
+            raise InvalidIntent.of("packet", f"{what} {number}", "said once: another was said before")
+
+    def _oversize(self) -> None:
+        if self._said.size_bytes is not None:
+            raise InvalidIntent.of("packet", "oversize", "one of oversize and size N")
+        self._said.oversize = True
+
+    def _size(self) -> None:
+        if self._said.oversize or self._said.size_bytes is not None:
+            raise InvalidIntent.of("packet", "size", "one of oversize and size N, once")
+        self._said.size_bytes = self._number("size", SIZE_MAX)
+
+    def _settle(self) -> None:
+        """Give words their meaning that depends on the protocol, which may be said after them."""
+        fields = self._said.fields
+        if self._answers:
+            if fields.get("eth_type") == ETH_ARP or any(name.startswith("arp_") for name in fields):
+                self._put("arp_op", 2)
+            elif fields.keys() & {"eth_type", "ip_proto"}:
+                self._of_connection(Opened.BY_RECEIVER, "reply")
+            else:
+                raise InvalidIntent.of(
+                    "packet", "reply", "arp, tcp, udp, icmp or icmp6 with it: a reply of what"
+                )
+        version = {PROTO_ICMPV4: "v4", PROTO_ICMPV6: "v6"}.get(fields.get("ip_proto", 0))
+        for what, number in self._icmp.items():
+            if version is None:
+                raise InvalidIntent.of(
+                    "packet", f"{what} {number}", "icmp or icmp6 with it: others have none"
+                )
+            self._put(f"icmp{version}_{what}", number)
 
     def _number(self, what: str, most: int) -> int:
         word = self._take(f"a number from 0 to {most}")
@@ -221,13 +252,14 @@ class _Reader:
             raise InvalidIntent.of(
                 "packet", word, "no in_port: the packet enters by the port it is traced from"
             )
-        if name in _PORTS:
-            self._said.ports[_PORTS[name]] = _integer(word, text, 65535)
+        if name in PORT_WORDS:
+            self._port(PORT_WORDS[name], number_of(word, text, PORT_MAX))
             return
-        ours = _FIELDS.get(name)
+        ours = FIELD_WORDS.get(name)
         if ours is None:
-            raise InvalidIntent.of("packet", word, f"a field of these: {', '.join(sorted(_FIELDS))}")
-        self._put(ours, _value(word, ours, text))
+            known = ", ".join(sorted({*FIELD_WORDS, *PORT_WORDS}))
+            raise InvalidIntent.of("packet", word, f"a field of these: {known}")
+        self._put(ours, value_of(word, ours, text))
 
     def _put(self, name: str, value: int) -> None:
         known = self._said.fields.get(name, value)
@@ -236,40 +268,3 @@ class _Reader:
                 "packet", self._words[self._at - 1], f"one {name}: another was said before"
             )
         self._said.fields[name] = value
-
-
-def _value(word: str, name: str, text: str) -> int:
-    if name in ("eth_src", "eth_dst", "arp_sha", "arp_tha", "ipv6_nd_sll", "ipv6_nd_tll"):
-        return _mac(text)
-    if name in ("ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa", "ipv6_src", "ipv6_dst", "ipv6_nd_target"):
-        address = _address(text)
-        if (address.version == 6) != name.startswith("ipv6"):
-            raise InvalidIntent.of("packet", word, f"an IPv{4 if address.version == 6 else 6} address")
-        return int(address)
-    if name == "ip_frag" and text in _FRAGMENTS:
-        return _FRAGMENTS[text]
-    return _integer(word, text, FIELDS[name].all_ones)
-
-
-def _integer(word: str, text: str, most: int) -> int:
-    try:
-        value = int(text, 0)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= most:
-        raise InvalidIntent.of("packet", word, f"a number from 0 to {most}")
-    return value
-
-
-def _address(word: str) -> IpAddress:
-    try:
-        return ip_address(word)
-    except ValueError as error:
-        raise InvalidIntent.of("packet", word, "an IPv4 or IPv6 address, without prefix length") from error
-
-
-def _mac(word: str) -> int:
-    try:
-        return parse_mac(word)
-    except (ValueError, InvalidIntent) as error:
-        raise InvalidIntent.of("packet", word, "a MAC such as 52:54:00:00:00:01") from error

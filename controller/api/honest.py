@@ -1,7 +1,8 @@
 """From what an expression says to a whole packet: what was left out is what an honest guest sends.
 
 Its own MAC and address, the destination's MAC as its ARP or neighbour table would have it, an echo request
-where no protocol was named. Pure; nothing that was said is changed.
+where no protocol was named, a client's port to a server's where no port was. Pure; nothing that was said is
+changed.
 """
 
 from __future__ import annotations
@@ -10,26 +11,45 @@ from ipaddress import IPv4Address, IPv6Address
 
 from cloison.addresses import IpAddress
 from cloison.errors import InvalidIntent
-from controller.api.expression import ECHO_REQUEST6, PROTO_ICMP, PROTO_TCP, PROTO_UDP, Said
+from controller.api.connection import ECHO4, ECHO6, ECHO_REPLY4, ECHO_REPLY6, in_connection
+from controller.api.expression import Opened, Said
 from controller.flows.text import field_text
 from controller.verify.intent import Members, PortIntent, World
 from controller.verify.packet import (
+    CT_FIELDS,
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    FRAGMENT_LATER,
     ND_ADVERTISEMENT,
     ND_SOLICITATION,
+    PROTO_ICMPV4,
     PROTO_ICMPV6,
     PROTO_IPV6_FRAGMENT,
+    PROTO_TCP,
+    PROTO_UDP,
     VLAN_PRESENT,
     Packet,
 )
-from controller.verify.semantics import LINK_LOCAL6, ND_HOP_LIMIT
+from controller.verify.semantics import (
+    GROUPS4,
+    LIMITED_BROADCAST,
+    LINK_LOCAL6,
+    ND_HOP_LIMIT,
+    SERVICES4,
+    SERVICES6,
+    tracked,
+)
+from controller.verify.stages import SERVICE_MAC
 
 BROADCAST = 0xFFFFFFFFFFFF
 # Where a guest that has no answer to its ARP would send, if it sent: no port can have it.
 NOBODY = 0
 TTL = 64
+# A client's port, of the dynamic range of RFC 6335, and the server's where none was said.
+CLIENT_PORT = 50000
+SERVER_PORTS = {PROTO_TCP: 80, PROTO_UDP: 53}
+_PORT_FIELDS = {PROTO_TCP: "tcp", PROTO_UDP: "udp"}
 _ICMP6_ONLY = {"icmpv6_type", "icmpv6_code", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"}
 _SOLICITED_NODE = 0xFF02 << 112 | 0x1FF << 24
 
@@ -43,6 +63,10 @@ class _Completion:
     def __init__(self, world: World, sender: PortIntent, said: Said, receiver: PortIntent | None) -> None:
         self._sender, self._said, self._receiver = sender, said, receiver
         self._members: Members = world.members_of(sender.name.parent)
+        here = world.hosts.get(sender.host) if sender.host is not None else None
+        self._mtu = here.mtu if here is not None else 0
+        # Of the whole datagram: a later fragment of IPv6 does not show it.
+        self._protocol = 0
         self._v: dict[str, int] = dict(said.fields)
 
     def packet(self) -> Packet:
@@ -58,13 +82,21 @@ class _Completion:
         values.setdefault("eth_dst", NOBODY if self._receiver is None else self._receiver.mac)
         if values.get("vlan_vid"):
             values["vlan_vid"] |= VLAN_PRESENT
-        return self._checked(Packet(**values))
+        given = {name: values.pop(name) for name in CT_FIELDS if name in values}
+        bare = Packet(**values, oversize=int(self._is_oversize())).canonical()
+        packet = in_connection(bare, self._said.opened, given, self._protocol).canonical()
+        values |= given
+        return self._checked(packet)
+
+    def _is_oversize(self) -> bool:
+        size = self._said.size_bytes
+        return self._said.oversize or (size is not None and 0 < self._mtu < size)
 
     def _eth_type(self) -> int:
         names = self._v.keys()
         if any(n.startswith("arp_") for n in names):
             return ETH_ARP
-        if names & _ICMP6_ONLY or any(n.startswith("ipv6_") for n in names):
+        if names & _ICMP6_ONLY or any(n.startswith(("ipv6_", "ct_ipv6_")) for n in names):
             return ETH_IPV6
         address = self._said.destination or self._said.source
         if address is not None:
@@ -89,7 +121,8 @@ class _Completion:
 
     def _ipv4(self) -> None:
         values = self._v
-        values.setdefault("ip_proto", self._protocol(PROTO_ICMP))
+        self._protocol = values.setdefault("ip_proto", self._default_protocol(PROTO_ICMPV4))
+        self._layer4("icmpv4", ECHO4, ECHO_REPLY4)
         values.setdefault("ip_ttl", TTL)
         if "ipv4_src" not in values:
             values["ipv4_src"] = self._source(4)
@@ -99,14 +132,14 @@ class _Completion:
 
     def _ipv6(self) -> None:
         values = self._v
-        if values.get("ip_frag", 0) & 2:
+        default = PROTO_ICMPV6 if values.keys() & _ICMP6_ONLY else self._default_protocol(PROTO_ICMPV6)
+        self._protocol = values.setdefault("ip_proto", default)
+        if values.get("ip_frag", 0) & FRAGMENT_LATER:
             # A later fragment has no layer 4 that a switch could see (ovs-fields(7), ip_frag).
             values["ip_proto"] = PROTO_IPV6_FRAGMENT
-        values.setdefault(
-            "ip_proto", PROTO_ICMPV6 if values.keys() & _ICMP6_ONLY else self._protocol(PROTO_ICMPV6)
-        )
+        self._layer4("icmpv6", ECHO6, ECHO_REPLY6)
         if values["ip_proto"] == PROTO_ICMPV6:
-            self._icmpv6()
+            self._discovery()
         values.setdefault("ip_ttl", TTL)
         if "ipv6_dst" not in values:
             values["ipv6_dst"] = self._destination(6)
@@ -114,10 +147,30 @@ class _Completion:
             values["ipv6_src"] = self._source(6)
         values.setdefault("eth_dst", self._owner6(values["ipv6_dst"]))
 
-    def _icmpv6(self) -> None:
+    def _layer4(self, icmp: str, request: int, answer: int) -> None:
+        """Ports, or type and code of ICMP: a request to a server, or the answer to one."""
+        values, said = self._v, self._said
+        if values.get("ip_frag", 0) & FRAGMENT_LATER:
+            return
+        answers = said.opened is Opened.BY_RECEIVER
+        if self._protocol == (PROTO_ICMPV4 if icmp == "icmpv4" else PROTO_ICMPV6):
+            values.setdefault(f"{icmp}_type", answer if answers else request)
+            values.setdefault(f"{icmp}_code", 0)
+        prefix = _PORT_FIELDS.get(self._protocol)
+        if prefix is None:
+            return
+        ports = (CLIENT_PORT, SERVER_PORTS[self._protocol])
+        ports = ports[::-1] if answers else ports
+        for end, known, default in zip(
+            ("src", "dst"), (said.source_port, said.destination_port), ports, strict=True
+        ):
+            name = f"{prefix}_{end}"
+            values.setdefault(name, default if known is None else known)
+            if known not in (None, values[name]):
+                raise InvalidIntent.of("packet", f"port {known}", f"one {name}: another was said")
+
+    def _discovery(self) -> None:
         values = self._v
-        values.setdefault("icmpv6_type", ECHO_REQUEST6)
-        values.setdefault("icmpv6_code", 0)
         if values["icmpv6_type"] not in (ND_SOLICITATION, ND_ADVERTISEMENT):
             return
         values.setdefault("ip_ttl", ND_HOP_LIMIT)
@@ -132,10 +185,11 @@ class _Completion:
             # RFC 4861, section 4.3: to the solicited-node address of the target.
             values["ipv6_dst"] = _SOLICITED_NODE | values["ipv6_nd_target"] & 0xFFFFFF
 
-    def _protocol(self, default: int) -> int:
-        if self._said.ports:
-            return PROTO_TCP
-        return default
+    def _default_protocol(self, default: int) -> int:
+        if self._v.keys() & {"udp_src", "udp_dst"}:
+            return PROTO_UDP
+        ports = (self._said.source_port, self._said.destination_port)
+        return PROTO_TCP if ports != (None, None) or self._v.keys() & {"tcp_src", "tcp_dst"} else default
 
     def _source(self, version: int) -> int:
         if self._said.source is not None:
@@ -160,6 +214,13 @@ class _Completion:
         return theirs[0]
 
     def _owner4(self, address: int) -> int:
+        if address == LIMITED_BROADCAST:
+            return BROADCAST
+        if address & GROUPS4[1] == GROUPS4[0]:
+            # RFC 1112, section 6.4: 01:00:5e and the last 23 bits of the group.
+            return 0x01005E << 24 | address & 0x7FFFFF
+        if address in SERVICES4:
+            return SERVICE_MAC
         theirs = self._receiver.addresses4 if self._receiver is not None else ()
         return self._resolved(self._members.by_ipv4.get(address), address in theirs)
 
@@ -167,6 +228,8 @@ class _Completion:
         if address >> 120 == 0xFF:
             # RFC 2464, section 7: 33:33 and the last 32 bits of the group.
             return 0x3333 << 32 | address & 0xFFFFFFFF
+        if address in SERVICES6:
+            return SERVICE_MAC
         theirs = self._receiver.addresses6 if self._receiver is not None else ()
         return self._resolved(self._members.by_ipv6.get(address), address in theirs)
 
@@ -180,18 +243,20 @@ class _Completion:
         """Refuse what was said of fields that such a packet does not have."""
         canonical = packet.canonical()
         for name, value in self._said.fields.items():
-            if getattr(canonical, name) != (self._v[name] if name == "vlan_vid" else value):
+            # Of a later fragment of IPv6 the protocol shows in its connection only.
+            hidden = name == "ip_proto" and value == self._protocol
+            if not hidden and getattr(canonical, name) != (self._v[name] if name == "vlan_vid" else value):
                 raise InvalidIntent.of("packet", field_text(name), "a field that a packet of this kind has")
         for end, address in (("src", self._said.source), ("dst", self._said.destination)):
             if address is not None and not _has_address(canonical, end, address):
                 raise InvalidIntent.of("packet", address, f"one {end} address, of the packet's own family")
-        if self._said.ports and canonical.ip_proto not in (PROTO_TCP, PROTO_UDP):
+        ports = (self._said.source_port, self._said.destination_port)
+        if ports != (None, None) and self._protocol not in _PORT_FIELDS:
             raise InvalidIntent.of("packet", "port", "tcp or udp: other packets have no ports")
+        sized = self._said.oversize or self._said.size_bytes is not None
+        if sized and not tracked(canonical):
+            raise InvalidIntent.of("packet", "size", "an IP packet: others are of any size")
         return canonical
-
-
-def _addresses4(port: PortIntent | None) -> tuple[int, ...]:
-    return port.addresses4 if port is not None else ()
 
 
 def _of_version(address: IpAddress, version: int) -> int:
@@ -212,8 +277,12 @@ def _has_address(packet: Packet, end: str, address: IpAddress) -> bool:
     return packet.eth_type == ETH_IPV4 and int(address) == getattr(packet, f"ipv4_{end}")
 
 
-def shown(packet: Packet, ports: dict[str, int]) -> str:
-    """Return a packet as ofproto/trace takes it: its fields, and the ports that the model does not have."""
-    prefix = {PROTO_TCP: "tcp", PROTO_UDP: "udp"}.get(packet.ip_proto, "tcp")
-    extra = "".join(f",{prefix}_{end}={number}" for end, number in sorted(ports.items()))
-    return f"{packet}{extra}"
+def shown(packet: Packet) -> str:
+    """Return a packet in words that trace takes, with its connection if it does not open one."""
+    connection = packet.connection_text()
+    parts = [
+        str(packet),
+        f"ct_state={connection}" if connection else "",
+        "oversize" if packet.oversize else "",
+    ]
+    return ",".join(part for part in parts if part)

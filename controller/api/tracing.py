@@ -10,27 +10,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloison.addresses import format_mac
 from cloison.errors import NotFound, Precondition, Unavailable
 from cloison.names import HostName, PortName
 from cloison.v1 import verify_pb2
 from controller.api.attestation import host_state
-from controller.api.explain import NAMES, drop_reason, receiver_name, step_message
+from controller.api.explain import NAMES, admissions_of, drop_reason, receiver_name, step_message
 from controller.api.expression import parse
 from controller.api.honest import complete, shown
+from controller.api.switch_trace import questions, same_outputs
 from controller.compiler.pipeline import TABLE_NAMES
 from controller.reconcile.reading import Holding, Observer, Picture
 from controller.verify.grammar import OFPORT_MAX, Refused
 from controller.verify.intent import PortIntent, World
 from controller.verify.packet import Packet
-from controller.verify.path import HOPS_MAX, Fabric, Hop, Journey
+from controller.verify.path import HOPS_MAX, Fabric, Journey
 from controller.verify.semantics import Delivery, meaning
 from controller.verify.steps import Step, steps_of
 
-_OUTPUT = re.compile(
-    r"(?:-> output port is |^\s*output:)(\d+)\n(?!\s*>> skipping output to input)", re.MULTILINE
-)
-_FINAL = re.compile(r"^Final flow:.*dl_dst=([0-9a-f:]{17})", re.MULTILINE)
+_A_HOST = re.compile(r"hosts/[a-z0-9-]+")
+SERVICES = "the local services"
 
 
 @dataclass(slots=True)
@@ -59,16 +57,15 @@ class Tracer:
         world = await asyncio.to_thread(World, picture.intent)
         sender = _plugged(picture, port)
         receiver = _known(picture, to_port) if to_port is not None else None
-        said = parse(text)
-        packet = complete(world, sender, said, receiver)
+        packet = complete(world, sender, parse(text), receiver)
         assert sender.host is not None, sender
         entry = (sender.host, sender.ofport)
         followed = await self._follow(picture, world, entry, packet, live=live)
         agree = not followed.refused and _as_meant(followed.journey, meaning(world, *entry, packet))
         if live:
-            agree &= await self._ask_switches(followed, said.ports)
+            agree &= await self._ask_switches(followed)
         response = self._response(world, entry, packet, followed)
-        response.packet, response.agree = shown(packet, said.ports), agree
+        response.packet, response.agree = shown(packet), agree
         response.switch_traces.update(followed.traces)
         return response
 
@@ -89,22 +86,23 @@ class Tracer:
                 break
         return followed
 
-    async def _ask_switches(self, followed: _Followed, ports: dict[str, int]) -> bool:
+    async def _ask_switches(self, followed: _Followed) -> bool:
         """Ask Open vSwitch on each host of the way; return whether it does what the flows, as read, say."""
         agree = True
         for hop in followed.journey.hops:
-            flow = f"in_port={hop.in_port},{shown(hop.packet, ports)}"
-            text = await self._observer.trace(hop.host, flow)
-            name = str(hop.host)
-            followed.traces[name] = f"{followed.traces[name]}\n{text}" if name in followed.traces else text
-            agree &= same_outputs(hop, text)
+            name, asked = str(hop.host), questions(hop)
+            answers = [await self._observer.trace(hop.host, question) for question in asked]
+            before = [followed.traces[name]] if name in followed.traces else []
+            told = (f"asked: {q}\n{a}" for q, a in zip(asked, answers, strict=True))
+            followed.traces[name] = "\n".join([*before, *told])
+            agree &= same_outputs(hop, answers)
         return agree
 
     @staticmethod
     def _response(
         world: World, entry: tuple[HostName, int], packet: Packet, followed: _Followed
     ) -> verify_pb2.TraceResponse:
-        steps = followed.steps
+        steps, admissions = followed.steps, admissions_of(world, entry, packet)
         delivered = [receiver_name(world, d) for d in followed.journey.deliveries]
         reason = followed.refused
         if not reason and not delivered:
@@ -117,7 +115,7 @@ class Tracer:
             meant=sorted(receiver_name(world, d) for d in meaning(world, *entry, packet)),
             delivered=sorted(delivered),
             drop_reason=reason,
-            path=[step_message(world, step) for step in steps],
+            path=[step_message(world, step, admissions) for step in steps],
         )
         for host in dict.fromkeys(hop.host for hop in followed.journey.hops):
             for foreign in followed.held[host].foreign:
@@ -166,21 +164,13 @@ def _as_meant(journey: Journey, wanted: frozenset[Delivery]) -> bool:
     return not journey.looped and sorted(journey.deliveries, key=repr) == sorted(wanted, key=repr)
 
 
-def same_outputs(hop: Hop, text: str) -> bool:
-    """Tell whether ofproto/trace sends a packet to the ports, and with the MAC, that the flows as read do."""
-    ports = sorted(int(port) for port in _OUTPUT.findall(text))
-    if ports != sorted(sent.ofport for sent in hop.run.sent):
-        return False
-    final = _FINAL.search(text)
-    mac = final[1] if final else format_mac(hop.packet.eth_dst)
-    return all(mac == format_mac(sent.packet.eth_dst) for sent in hop.run.sent)
-
-
 def for_tenant(response: verify_pb2.TraceResponse, tenant: str) -> verify_pb2.TraceResponse:
     """Return what a tenant's people may see: neither hosts nor flows, and of others not even names."""
     own = f"tenants/{tenant}/"
 
     def named(name: str) -> str:
+        if name.startswith(SERVICES):
+            return _without_hosts(name)
         return name if name.startswith(own) else "a port that is not yours"
 
     shown_ = verify_pb2.TraceResponse(
@@ -191,9 +181,12 @@ def for_tenant(response: verify_pb2.TraceResponse, tenant: str) -> verify_pb2.Tr
         drop_reason=_without_hosts(response.drop_reason),
     )
     for step in response.path:
-        shown_.path.add(stage=step.stage, resource=step.resource if step.resource.startswith(own) else "")
+        resource = step.resource if step.resource.startswith(own) else ""
+        # Which rule of theirs admitted it is for them to know; other notes are of flows.
+        note = step.note if resource.startswith(f"{own}securityGroups/") else ""
+        shown_.path.add(stage=step.stage, resource=resource, note=note)
     return shown_
 
 
 def _without_hosts(text: str) -> str:
-    return re.sub(r"hosts/[a-z0-9-]+", "a host", text)
+    return _A_HOST.sub("a host", text)

@@ -194,10 +194,19 @@ def trace(
     """Follow a PACKET that PORT sends, table by table and host by host.
 
     PACKET is what tcpdump would call it: "icmp to 10.0.0.6", "arp who-has 10.0.0.6",
-    "tcp dst port 80 to 2001:db8::6", "from 10.0.0.9 to 10.0.0.6", or fields as in ovs-ofctl:
-    "ip,nw_src=10.0.0.9,nw_dst=10.0.0.6".
+    "tcp to 2001:db8::6 port 80", "icmp type 3 code 4 to 10.0.0.6", "from 10.0.0.9 to 10.0.0.6",
+    "udp fragment later to 10.0.0.6", or fields as in ovs-ofctl: "ip,nw_src=10.0.0.9,nw_dst=10.0.0.6".
 
-    What is left out is what an honest guest would send. Exit status 1 if the flows do not do what is meant.
+    What is left out is what an honest guest would send: an echo request; of TCP port 50000 to 80, of
+    UDP 50000 to 53.
+
+    It opens a connection, unless it is "established" (one that PORT opened), a "reply" (one that the
+    other side opened: "tcp src port 80 reply to 10.0.0.6"), or of ct_state=est|rpl, ct_nw_src=..., as
+    connection tracking would say. What can open none, such as an ICMP error, is invalid then.
+
+    "oversize" is too long for the overlay, "size N" has N bytes of IP.
+
+    Exit status 1 if meaning and flows, or with --live the switches, do not say the same.
     """
     scope = {"tenant": tenant or session.current().context.tenant or None, "network": network}
 

@@ -107,6 +107,7 @@ def _rule(rule: SecurityGroupRule) -> RuleIntent:
         remote_prefix=rule.remote_prefix,
         remote_group=rule.remote_group,
         remote_address_group=rule.remote_address_group,
+        id=rule.id,
     )
 
 
@@ -133,8 +134,11 @@ def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent |
     if binding is not None and not has_port(binding.host, binding.ofport, binding.interface):
         binding = None
     profile = port.profile
-    if profile >= PROFILE_FIRST and all(p.number != profile for p in state.profiles_of(name.parent.parent)):
-        profile = PROFILE_NONE
+    if profile >= PROFILE_FIRST:
+        known = state.profiles.get(profile)
+        # One of another tenant is as good as none.
+        if known is None or known.tenant != name.parent.parent:
+            profile = PROFILE_NONE
     return PortIntent(
         name=port.name,
         number=port.number,

@@ -35,7 +35,9 @@ _NAMES: dict[int, tuple[str, ...]] = {
 }
 _NUMBERS = {name: number for number, names in _NAMES.items() for name in names}
 
-WITH_PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
+# Those whose ports connection tracking shows, in ct_tp_src and ct_tp_dst; and the others that have ports.
+WITH_PORTS = frozenset({TCP, UDP})
+UNSHOWN_PORTS = frozenset({DCCP, SCTP, UDPLITE})
 EXPECTED = "a protocol name such as tcp, udp, icmp, icmpv6 or sctp, or a number from 0 to 255"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.policies import Policies, both, rule
 from tests.lab.spine import Site, cloison, site
 from topologies.wait import wait_until
 
@@ -74,7 +75,10 @@ def test_a_running_lab_holds_and_the_saved_attestation_can_be_checked_anywhere(
 
 @contextmanager
 def again_and_again(built: Site, host: str, flow: str, file: Path) -> Iterator[None]:
-    """Tamper faster than the controller repairs: the flow is there for most of the time."""
+    """Tamper faster than the controller repairs: the flow is there for most of the time.
+
+    Two at once: a reading begins when a host is as it should be, as it would be between two runs of one.
+    """
     file.write_text(f"{flow}\n" * 5000)
     stop = threading.Event()
     switch = built.host(host).switch
@@ -83,13 +87,16 @@ def again_and_again(built: Site, host: str, flow: str, file: Path) -> Iterator[N
         while not stop.is_set():
             switch.ofctl("add-flows", str(file), check=False)
 
-    thread = threading.Thread(target=loop)
-    thread.start()
+    switch.ofctl("add-flows", str(file))
+    threads = [threading.Thread(target=loop) for _ in range(2)]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_leak_by_hand_does_not_hold_and_is_named(lab_site: Site, tmp_path: Path) -> None:
@@ -136,18 +143,136 @@ PACKETS = (
     ("icmp to 224.0.0.1", False),
     ("icmp to 10.0.0.11", False),
     ("eth_type=0x88cc", False),
+    (
+        "tcp oversize to 10.0.0.13",
+        "the local services of hosts/h1: path MTU (it is too long for the overlay)",
+    ),
+    ("tcp size 1200 to 10.0.0.13", True),
+    ("udp from 0.0.0.0 src port 68 to 255.255.255.255 dst port 67", "the local services of hosts/h1: DHCP"),
+    ("udp to 169.254.169.253", "the local services of hosts/h1: DNS"),
+    ("tcp to fd00:ec2::254", "the local services of hosts/h1: metadata"),
+    ("udp src port 67 dst port 68 to 10.0.0.13", False),
+    ("icmp type 3 code 4 to 10.0.0.13", False),
 )
 
 
 @pytest.mark.parametrize(("packet", "passes"), PACKETS)
-def test_trace_agrees_with_the_switches(lab_site: Site, packet: str, passes: bool) -> None:
-    done = cloison(lab_site.lab, "trace", RED1, *packet.split(), "--live", "-o", "json")
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    told = json.loads(done.stdout)
-    assert told["agree"]
-    assert told.get("delivered", []) == ([RED3] if passes else [])
-    assert set(told["switch_traces"]) == ({"hosts/h1", "hosts/h3"} if passes else {"hosts/h1"})
+def test_trace_agrees_with_the_switches(lab_site: Site, packet: str, passes: bool | str) -> None:
+    told = traced(lab_site, RED1, packet)
+    receiver = RED3 if passes is True else passes
+    assert told.get("delivered", []) == ([receiver] if receiver else [])
+    assert set(told["switch_traces"]) == ({"hosts/h1", "hosts/h3"} if passes is True else {"hosts/h1"})
     assert passes or told["drop_reason"]
+
+
+def traced(built: Site, port: str, packet: str) -> dict[str, Any]:
+    """What `cloison trace --live` tells: meaning, flows and switches must agree."""
+    done = cloison(built.lab, "trace", port, *packet.split(), "--live", "-o", "json")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["agree"]
+    return told
+
+
+WEB = "tenants/red/networks/web"
+GROUPS = "tenants/red/securityGroups"
+NEAR, FAR, QUIET = (f"{WEB}/ports/{name}" for name in ("near", "far", "quiet"))
+
+
+@pytest.fixture(scope="module")
+def policed(lab_site: Site) -> Site:
+    """Two ports that take HTTP and echo from group default, on p1's host and on another; and a silent one."""
+    policies = Policies(lab_site, "red")
+    default = policies.name("default")
+    web = both(protocol="tcp", ports=(80, 80), group=default)
+    policies.group(
+        "www", *web, rule(version=4, protocol="icmp", icmp=(8, 0), group=default, id="echo"),
+        rule(version=6, protocol="icmpv6", group=default, id="echo6"),
+    )  # fmt: skip
+    policies.group("mute")
+    wanted = (("near", "h1", 21, "www"), ("far", "h3", 23, "www"), ("quiet", "h1", 31, "mute"))
+    for name, host, number, group in wanted:
+        port = lab_site.create_port(
+            WEB, name, host, addresses=[f"10.0.0.{number}", f"fd00:10::{number}"],
+            security_groups=[policies.name(group)],
+        )  # fmt: skip
+        lab_site.adopt(port, lab_site.lab.plug_port(port))
+    lab_site.wait_active()
+    policies.enforced()
+    return lab_site
+
+
+# Who sends what; who gets it, or why nobody.
+JUDGED = (
+    (RED1, "tcp to 10.0.0.23", FAR),
+    (RED1, "tcp to 10.0.0.21", NEAR),
+    (RED1, "tcp to fd00:10::21 port 80", NEAR),
+    (RED1, "icmp to 10.0.0.23", FAR),
+    (RED1, "icmp6 to fd00:10::21", NEAR),
+    (RED1, "tcp established to 10.0.0.23", FAR),
+    (RED1, "tcp oversize to 10.0.0.21", NEAR),
+    (RED1, "tcp fragment first to 10.0.0.23 port 80", FAR),
+    (RED1, "tcp fragment later to 10.0.0.21", NEAR),
+    (RED1, "tcp fragment later to fd00:10::23", FAR),
+    (FAR, "tcp reply to 10.0.0.11", RED1),
+    (NEAR, "tcp reply to 10.0.0.11", RED1),
+    (NEAR, "icmp reply to 10.0.0.11", RED1),
+    (FAR, "icmp6 reply to fd00:10::11", RED1),
+    (
+        RED1,
+        "tcp to 10.0.0.23 port 81",
+        f"INGRESS: no flow: no ingress rule of {GROUPS}/www admits tcp/81 from {RED1}",
+    ),
+    (RED1, "tcp to 10.0.0.21 port 81", f"no ingress rule of {GROUPS}/www admits tcp/81 from {RED1}"),
+    (
+        RED1,
+        "udp fragment later to 10.0.0.21",
+        f"no ingress rule of {GROUPS}/www admits later fragments of udp",
+    ),
+    (RED1, "icmp type 13 to 10.0.0.23", f"no ingress rule of {GROUPS}/www admits icmp type 13 code 0"),
+    (QUIET, "tcp to 10.0.0.11", f"EGRESS: no flow: no egress rule of {GROUPS}/mute admits tcp/80 to {RED1}"),
+    (QUIET, "tcp to 10.0.0.13", f"no egress rule of {GROUPS}/mute admits tcp/80 to {RED3}"),
+    (FAR, "tcp to 10.0.0.11", f"no egress rule of {GROUPS}/www admits tcp/80 to {RED1}"),
+    (
+        NEAR,
+        "tcp src port 81 reply to 10.0.0.11",
+        f"no ingress rule of {GROUPS}/www admits tcp/81, which this replies",
+    ),
+    (NEAR, "tcp ct_state=inv to 10.0.0.11", "connection tracking finds it invalid"),
+)
+
+
+@pytest.mark.parametrize(("sender", "packet", "outcome"), JUDGED)
+def test_trace_agrees_about_connections(policed: Site, sender: str, packet: str, outcome: str) -> None:
+    told = traced(policed, sender, packet)
+    if outcome.startswith("tenants/"):
+        assert told["delivered"] == told["meant"] == [outcome]
+    else:
+        assert not told.get("delivered")
+        assert outcome in told["drop_reason"]
+
+
+def test_a_trace_names_the_rules_that_admit(policed: Site) -> None:
+    path = traced(policed, RED1, "icmp to 10.0.0.23")["path"]
+    judged = {step["stage"]: step for step in path if step["stage"] in ("EGRESS", "INGRESS")}
+    assert judged["EGRESS"]["resource"] == f"{GROUPS}/default"
+    assert judged["INGRESS"]["resource"] == f"{GROUPS}/www"
+    assert judged["INGRESS"]["note"] == f"admitted by rule echo of {GROUPS}/www"
+
+
+def test_a_switch_that_leaks_does_not_agree(policed: Site, tmp_path: Path) -> None:
+    """The flows as read and the switch agree on a leak: the meaning does not."""
+    leak = "table=25,priority=60000,cookie=0xbad,actions=goto_table:26"
+
+    def caught() -> bool:
+        done = cloison(policed.lab, "trace", RED1, "tcp to 10.0.0.21 port 81", "--live", "-o", "json")
+        assert done.returncode in (0, 1), done.stderr
+        told = json.loads(done.stdout)
+        return done.returncode == 1 and not told.get("meant") and told.get("delivered") == [NEAR]
+
+    with again_and_again(policed, "h1", leak, tmp_path / "flows"):
+        wait_until(caught, CATCH_S, "a trace that sees the leak")
+    wait_until(lambda: holds(policed), CATCH_S, "an attestation that holds, after the repair")
 
 
 def test_a_trace_reads_like_a_page(lab_site: Site) -> None:

@@ -101,11 +101,13 @@ async def test_open_vswitch_traces_a_packet(host: AgentHost, session: PeerSessio
     assert f"output:{ofport}" in part.ofproto_trace
     assert "n_packets=0" in before
     assert "n_packets=0" in host.ovs.ofctl("dump-flows", "br-int"), "a trace is no packet"
-    (part,) = await ask(session, 2, ofproto_trace="no such field=1")
+    (part,) = await ask(session, 2, ofproto_trace="no_such_field=1")
     assert part.error.reason == "UNREADABLE"
-    assert "no such field" in part.error.message
+    assert "no_such_field" in part.error.message
     (part,) = await ask(session, 3, ofproto_trace="-generate")
     assert part.error.reason == "REFUSED"
+    (part,) = await ask(session, 4, ofproto_trace="in_port=7,ip,nw_dst=10.0.0.5 --ct-next new,trk")
+    assert f"output:{ofport}" in part.ofproto_trace
 
 
 async def test_a_hanging_vswitchd_is_given_up_and_the_agent_goes_on(

@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from cloison.v1 import address_group_pb2
+from controller.api.intents import budget
 from tests.support.api import Api, refusal_of
 from tests.support.groups import (
     ADDRESSES,
@@ -46,6 +47,10 @@ CASES: list[Case] = [
     ("negative number", new_group(ingress("-1")), f"{R}.protocol", "-1", "0 to 255"),
     ("ports of icmp", new_group(ingress("icmp", 80)), f"{R}.port_min", "80", "0, since protocol is icmp"),
     ("ports of gre", new_group(ingress("47", 80)), f"{R}.port_min", "80", "0, since protocol is gre"),
+    *(
+        (f"ports of {name}", new_group(ingress(name, 80)), f"{R}.port_min", "80", "does not show its ports")
+        for name in ("sctp", "dccp", "udplite")
+    ),
     ("ports of anything", new_group(ingress("", 80)), f"{R}.port_min", "80", "no protocol is given"),
     ("last port only", new_group(ingress("", (0, 9))), f"{R}.port_max", "9", "0, since no protocol"),
     ("ports backwards", new_group(ingress("tcp", (90, 80))), f"{R}.port_max", "80", "90 to 65535"),
@@ -389,6 +394,22 @@ async def test_one_tenant_cannot_cause_any_number_of_masks(world: Api) -> None:
     assert "address_group.prefixes" in told
     assert "masks" in told
     assert "no more than 128" in told
+    assert world.store.state.revision == before
+
+
+async def test_so_many_rules_as_no_switch_can_be_told_in_one_flow(
+    world: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits of flows and parts are below that today: so it is tried with a lower one."""
+    monkeypatch.setattr(budget, "CONJUNCTIONS_MAX", 1)
+    await world.addresses.CreateAddressGroup(addresses("many", "10.0.0.0/24", "10.0.2.0/24"))
+    rules = [ingress("tcp", n, remote_address_group=f"{ADDRESSES}/many") for n in (22, 80)]
+    await world.groups.CreateSecurityGroup(group("g2", *rules))
+    before = world.store.state.revision
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.ports.CreatePort(port("p2", security_groups=[f"{GROUPS}/g2"]))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "2 rules of tenants/acme would meet in one flow" in str(caught.value.details())
     assert world.store.state.revision == before
 
 

@@ -73,6 +73,13 @@ SUBNET_CASES: list[Case] = [
         "at most 8",
     ),
     (
+        "101 routes",
+        new_subnet(**routes(*((f"192.0.2.{n}/32", "10.3.0.9") for n in range(101)))),
+        "subnet.routes",
+        "101 routes",
+        "at most 100",
+    ),
+    (
         "hop elsewhere",
         new_subnet(**routes(("192.0.2.0/24", "10.9.9.9"))),
         "subnet.routes[0].next_hop",

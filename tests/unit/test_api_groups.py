@@ -111,7 +111,7 @@ async def test_a_rule_is_made_definite(world: Api) -> None:
             ingress("ICMP", icmp_type=8, icmp_code=0),
             ingress("ipv6-icmp"),
             ingress(remote_prefix="2001:db8::7"),
-            egress("132", 5060, description="phones", id="sip"),
+            egress("132", description="phones", id="sip"),
         )
     )
     assert [(r.id, r.number) for r in made.rules] == [("rule-1", 1), ("rule-2", 2), ("rule-3", 3), ("sip", 4)]

@@ -173,6 +173,11 @@ def test_a_trace_as_a_page_and_as_data(served: Served) -> None:
     told = json.loads(run("trace", port("red", 1), "--to", port("blue", 1), "-o", "json").stdout)
     assert told["agree"] is True
     assert "delivered" not in told
+    page = run("trace", port("red", 1), "udp src port 53 reply to 10.0.0.12").output
+    for words in ("udp_src=53,udp_dst=50000,ct_state=+est+rpl+trk", "admitted by rule ", "as meant"):
+        assert words in page
+    page = run("trace", port("red", 1), "tcp oversize to 10.0.0.12").output
+    assert "reaches    the local services of hosts/h1: path MTU" in page
     refused = run("trace", port("red", 1), "imcp to 10.0.0.12", code=1).stderr
     assert "'imcp' is wrong: words such as icmp" in refused
 

@@ -2,7 +2,8 @@
 
 Rules become flows, and each different mask of a match is a table that the switch must look into for each
 new packet (tuple space search): so flows and masks of a tenant are limited, by what compiling its rules would
-give. Two changes at the same moment may together end a little above the limit; the next one is then refused.
+give; and how many rules meet in one flow, since a flow must fit into one message. Two changes at the same
+moment may together end a little above the limit; the next one is then refused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from cloison.errors import Exhausted
 from cloison.model import AddressGroup, SecurityGroup, SecurityGroupRule
 from cloison.names import SecurityGroupName, TenantName
-from controller.compiler import PolicyView, policy_cost
+from controller.compiler import CONJUNCTIONS_MAX, PolicyView, policy_cost
 from controller.store.state import State
 
 PROFILES_MAX = 1000
@@ -62,6 +63,11 @@ def check(
         raise Exhausted(
             f"{field}: the rules of {tenant} would need {cost.flows} flows in every switch, and may need no "
             f"more than {FLOWS_MAX}; use fewer ranges, or groups in place of ranges"
+        )
+    if cost.conjunctions > CONJUNCTIONS_MAX:
+        raise Exhausted(
+            f"{field}: {cost.conjunctions} rules of {tenant} would meet in one flow of every switch, and no "
+            f"more than {CONJUNCTIONS_MAX} may; use fewer rules with one and the same remote or ports"
         )
 
 

@@ -11,7 +11,8 @@ from cloison.v1 import subnet_pb2
 from controller.api import validate
 from controller.api.intents import common
 
-SERVERS_MAX, ROUTES_MAX = 8, 32
+# No more are told to guests (agent/services/dhcp4.py).
+SERVERS_MAX, ROUTES_MAX = 8, 100
 # A guest makes its address of 64 bits of its own and the prefix (RFC 4862, section 5.5.3).
 _SLAAC_PREFIX_LENGTH = 64
 SELF_MADE = frozenset({Ipv6Mode.SLAAC, Ipv6Mode.STATELESS})

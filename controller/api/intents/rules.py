@@ -14,7 +14,15 @@ from cloison.addresses import IpNetwork
 from cloison.errors import InvalidIntent
 from cloison.model import RULE_NUMBER_MAX, Direction, EtherType, SecurityGroupRule
 from cloison.names import ID_EXPECTED, ID_PATTERN, AddressGroupName, SecurityGroupName
-from cloison.protocols import EXPECTED, ICMP, ICMPV6, WITH_PORTS, protocol_name, protocol_number
+from cloison.protocols import (
+    EXPECTED,
+    ICMP,
+    ICMPV6,
+    UNSHOWN_PORTS,
+    WITH_PORTS,
+    protocol_name,
+    protocol_number,
+)
 from cloison.v1 import security_group_pb2
 from controller.api import validate
 from controller.store.state import State
@@ -119,12 +127,7 @@ def _ports(
     if not (low or high):
         return None, None
     if protocol not in WITH_PORTS:
-        said = f"protocol is {protocol_name(protocol)}" if protocol is not None else "no protocol is given"
-        check.wrong(
-            f"{field}.port_min" if low else f"{field}.port_max",
-            low or high,
-            f"0, since {said}: only tcp, udp, udplite, sctp and dccp have ports",
-        )
+        check.wrong(f"{field}.port_min" if low else f"{field}.port_max", low or high, _no_ports(protocol))
     elif check.that(low <= PORT_MAX, f"{field}.port_min", low, f"a port, at most {PORT_MAX}"):
         check.that(
             low <= high <= PORT_MAX,
@@ -133,6 +136,17 @@ def _ports(
             f"the last port of the range, {low} to {PORT_MAX}; for one port alone the same as port_min",
         )
     return low, high
+
+
+def _no_ports(protocol: int | None) -> str:
+    if protocol is None:
+        return "0, since no protocol is given: only tcp and udp have ports here"
+    if protocol in UNSHOWN_PORTS:
+        return (
+            f"0, since protocol is {protocol_name(protocol)}: the connection tracker does not show its "
+            "ports; a rule without ports, for all of the protocol, may be made"
+        )
+    return f"0, since protocol is {protocol_name(protocol)}: only tcp and udp have ports here"
 
 
 def _icmp(

@@ -9,7 +9,6 @@ from cloison.v1 import port_binding_pb2 as _port_binding_pb2
 from cloison.v1 import security_group_pb2 as _security_group_pb2
 from cloison.v1 import subnet_pb2 as _subnet_pb2
 from cloison.v1 import tenant_pb2 as _tenant_pb2
-from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
