@@ -2,11 +2,13 @@
 
     python -m tests.mutants --n 10000 --out mutants.json
 
-The judge of what is harmful is not the symbolic engine: it sends packets through the damaged flows step by
-step (random ones, and ones made from the match of what was damaged) and compares with the meaning. A flow
-that no switch would take, another device or another FDB than is due, and a frame from the overlay that gets
-out of its network are harmful by themselves. A packet that the proof shows is sent through as well, so a
-harm that sampling overlooked counts as harm; a report without a packet that proves it is a false alarm.
+The judge of what is harmful is not the symbolic engine (tests/support/mutant_judge.py): it sends packets
+through the damaged flows step by step (random ones, and ones made from the match of what was damaged) and
+compares with the meaning, and with what connection tracking and meters are due to be asked. A flow that no
+switch would take, a conjunction that is not defined, another device or another FDB than is due, and a frame
+from the overlay that gets out of its network are harmful by themselves. A packet that the proof shows is
+sent through as well, and a table that is the same for all is asked about packets that nobody may send: so a
+harm that sampling overlooked counts as harm (overlooked); any other report is a false alarm.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ MUTANTS_PER_INTENT = 60
 # A share of its own seed: what a run makes does not depend on how many processes make it.
 MUTANTS_PER_SHARE = 500
 SEEDS_PER_RUN = 1 << 20
-RANDOM_PACKETS, DIRECTED_PACKETS = 60, 60
 
 
 @dataclass(slots=True)
@@ -172,9 +173,9 @@ def main() -> int:
     for score in scores.values():
         total.update(asdict(score))
     head = ("made", "harmful", "caught", "missed", "false_alarms", "overlooked")
-    print(f"{'kind':24}" + "".join(f"{h:>13}" for h in head))
+    print(f"{'kind':36}" + "".join(f"{h:>13}" for h in head))
     for name, row in [*((k, asdict(v)) for k, v in scores.items()), ("all", dict(total))]:
-        print(f"{name:24}" + "".join(f"{row[h]:13}" for h in head))
+        print(f"{name:36}" + "".join(f"{row[h]:13}" for h in head))
     if given.out:
         report = {
             "n": given.n,

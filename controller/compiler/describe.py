@@ -53,8 +53,10 @@ No flow says NORMAL or FLOOD, none learns, none sends to the controller.
    what it had admitted. SOURCE then hides the profile: the source MAC is the source address's wire MAC.
 8. What nobody has goes nowhere: no flow, or no FDB entry, and silence.
 
-Profiles 1 and 2 are no sets of groups: 1 is a port without port security, from and to which everything but
-tags passes; 2 is a port without groups, to and from which no rule admits anything.
+Profiles 1 and 2 are no sets of groups. 1 is a port without port security: it may send and get everything but
+tags, and what others may send it is for their egress rules to say. Its packets are tracked, so that replies
+to it are known as replies; what its zone finds invalid passes, since it may route what goes another way back.
+2 is a port without groups, to and from which no rule admits anything.
 
 """
 

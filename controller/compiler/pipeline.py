@@ -183,6 +183,7 @@ TRACKED = Table(
     purpose="Remembers a new connection at the port that sent it; what belongs to none is dropped.",
     drop_reason="INVALID_CONNECTION",
     matches=_IP_TYPE | {"ct_state"},
+    reads=(FROM_PROFILE,),
     zone=field("nxm_in_port"),
     next=(10,),
 )
@@ -213,7 +214,7 @@ DELIVER = Table(
     purpose="To a local port: what is subject to policy is looked up among that port's connections.",
     drop_reason="NOT_ADMITTED_BY_POLICY",
     matches=_IP_TYPE | {"ip_proto", "icmpv6_type"},
-    reads=(ORIGIN, TO_PROFILE),
+    reads=(ORIGIN, FROM_PROFILE, TO_PROFILE),
     zone=TO_PORT.field,
     next=(23, 28, 30),
 )
@@ -225,7 +226,7 @@ DIRECTION = Table(
     matches=frozenset({"ct_state"}),
     reads=(FROM_PROFILE, TO_PROFILE),
     writes=(INITIATOR, RESPONDER),
-    next=(24,),
+    next=(24, 28),
 )
 EGRESS = Table(
     number=24,

@@ -13,7 +13,8 @@
 | reg7      | RESPONDER    | policy profile of the port that the connection was opened to                   |
 | reg8      | TENANT       | number of the tenant whose network it is in                                    |
 
-FROM_PROFILE of ARP and neighbour discovery out of the overlay means nothing, and nothing reads it.
+Out of the overlay FROM_PROFILE means something of tracked packets only: of all else it is a part of a MAC,
+and nothing rests on it.
 """
 
 from __future__ import annotations

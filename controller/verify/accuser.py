@@ -74,7 +74,7 @@ class Accuser:
                     ends = (sender, receiver) if egress else (receiver, sender)
                     remote = remote_profile(wrong)
                     fits = ends[0].profile == wrong.subject and remote in (0, ends[1].profile)
-                    if fits and sender is not receiver and receiver.checked:
+                    if fits and sender is not receiver and (sender.checked or receiver.checked):
                         yield sender, receiver
                     left -= 1
                     if not left:

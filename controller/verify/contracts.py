@@ -21,6 +21,7 @@ from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
 from controller.verify import semantics
 from controller.verify.explore import Question, explore
+from controller.verify.frame import Frame, entering
 from controller.verify.intent import Members, NetworkIntent, PortIntent, World
 from controller.verify.packet import (
     ETH_ARP,
@@ -39,6 +40,7 @@ from controller.verify.packet import (
     cube,
 )
 from controller.verify.policy import PROFILE_OPEN
+from controller.verify.rules import Rule
 from controller.verify.space import Region, member, within
 from controller.verify.stages import (
     ADDRESSING,
@@ -62,7 +64,7 @@ from controller.verify.stages import (
     TO_SERVICE_PREFIX,
     TRACK,
 )
-from controller.verify.symbolic import Bridge, Frame, Leaf, Rule, entering
+from controller.verify.symbolic import Bridge, Leaf
 
 _ETH_DST = OFFSETS["eth_dst"]
 _ETH_SRC_MASK = FIELD_MASKS["eth_src"]
@@ -180,9 +182,7 @@ def after_admission(port: PortIntent, seen: Question) -> int | None:
         return None
     if semantics.served(seen):
         return METER
-    if not port.checked:
-        return ADDRESSING
-    if semantics.says_it_serves(seen):
+    if port.checked and semantics.says_it_serves(seen):
         return None
     return TRACK if semantics.tracked(seen) else ADDRESSING
 

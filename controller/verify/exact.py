@@ -15,17 +15,27 @@ from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
+from controller.verify.contracts import same_header
 from controller.verify.explore import Question, explore
+from controller.verify.frame import Frame, entering
 from controller.verify.holding import Held
 from controller.verify.intent import PortIntent, World
-from controller.verify.packet import ETH_IPV4, HEADER_MASK, OFFSETS, cube
+from controller.verify.packet import (
+    ETH_IPV4,
+    ETH_IPV6,
+    HEADER_MASK,
+    ND_SOLICITATION,
+    OFFSETS,
+    PROTO_ICMPV6,
+    cube,
+)
 from controller.verify.path import HOPS_MAX, Fdb
 from controller.verify.policy import Seen, lets_in, lets_out
-from controller.verify.semantics import Fate, fate_of
+from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fate_of, said_by_services
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
 from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, POLICY, RESPONDER, TENANT
-from controller.verify.symbolic import TABLES, Frame, Undefined, entering
+from controller.verify.symbolic import TABLES, Undefined
 
 Asked = tuple[int, int, int, int]
 """A question to policy: the table, and what is in TENANT, INITIATOR and RESPONDER there."""
@@ -50,19 +60,33 @@ class Copy(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """What becomes of one part of a sender's packets. looped: it went on and on."""
+    """What becomes of one part of a sender's packets. looped: it went on and on.
+
+    undefined: why nobody can say what becomes of them; then there are no deliveries.
+    """
 
     region: Region
     deliveries: tuple[Arrival, ...]
     looped: bool
+    undefined: str | None = None
 
 
 class Fault(NamedTuple):
-    """A packet, as one number, that is not treated as it should be; why, if its treatment is not defined."""
+    """A packet, as one number, that is not treated as it should be; why, if its treatment is not defined.
+
+    lost: nobody gets it, and somebody should. guessed: a question is asked of policy that nobody should ask,
+    so that only the flows can tell the answer: see what really happens to the packet.
+    """
 
     number: int
     undefined: str | None = None
     looped: bool = False
+    lost: bool = False
+    guessed: bool = False
+
+
+# After so many parts of which nobody can say what becomes of them, all the rest is such a part.
+UNDEFINED_MAX = 16
 
 
 class Judge:
@@ -77,24 +101,34 @@ class Judge:
     ) -> Iterator[Fault]:
         """Yield a packet for each part of starts that is not received as it should be when sent by a port.
 
+        Of what is lost, only one: once it is known that something is, the rest is looked through for worse.
         ofport None: by any OpenFlow port that starts have in in_port; none of them is a port's.
         """
         sender = self._world.by_ofport.get((host, ofport)) if ofport is not None else None
+        services = ofport is not None and ofport == self._world.service_of(host)
+        if services:
+            starts = tuple(part for start in starts for part in _said_by_services(start))
 
         def fate(seen: Question) -> Fate | None:
-            return fate_of(self._world, sender, seen) if sender is not None else None
+            if sender is not None:
+                return fate_of(self._world, sender, seen)
+            return said_by_services(self._world, host, seen) if services else None
 
-        for start in starts:
-            for region, wanted in explore(start, fate):
-                try:
-                    for trail in self.trails(host, ofport, region):
-                        number = self._difference(trail, wanted, sender)
-                        if number is not None:
-                            yield Fault(number, looped=trail.looped)
-                except Undefined as undefined:
-                    number = member(undefined.region)
-                    if number is not None:
-                        yield Fault(number, undefined=str(undefined))
+        # What becomes of packets first: that is asked of whole tables at once; what is meant, of each part.
+        lost = False
+        for trail in (t for start in starts for t in self.trails(host, ofport, start)):
+            if trail.undefined is not None:
+                number = member(trail.region)
+                if number is not None:
+                    yield Fault(number, undefined=trail.undefined)
+                continue
+            if lost and not trail.looped and (not trail.deliveries or self._only_too_long(trail, sender)):
+                continue
+            for region, wanted in explore(trail.region, fate):
+                if wanted is not None or trail.deliveries or trail.looped:
+                    for fault in self._faults_of(trail._replace(region=region), wanted, sender):
+                        lost = lost or fault.lost
+                        yield fault
 
     def run(self, at: HostName, frame: Frame) -> Iterator[tuple[Region, tuple[Copy, ...]]]:
         """Yield what a bridge sends of each part of a frame that enters it, as Bridge.run."""
@@ -126,42 +160,58 @@ class Judge:
         out = table == INGRESS or lets_out(policy, opener, other, seen)
         return out and lets_in(policy, opener, other, seen)
 
-    def _difference(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> int | None:
-        """Return a packet of the trail that is not received as wanted, None if all are."""
+    def one_of(self, region: Region, copy: Copy) -> int | None:
+        """Return a packet of a region of which policy lets a copy through; None if there is none."""
+        parts = explore(region, lambda seen: all(self.allows(asked, seen) for asked in copy.asked))
+        return next((n for part, let in parts if let and (n := member(part)) is not None), None)
+
+    def _faults_of(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> Iterator[Fault]:
+        """Yield packets of the trail that are not received as wanted: one of each part with one answer."""
         right: frozenset[Asked] = frozenset()
         if wanted is not None and wanted.judged is not None and sender is not None:
             right = frozenset({(EGRESS, self._world.tenant_number(sender.name.tenant), *wanted.judged)})
         alike = all(arrival.asked == right for arrival in trail.deliveries)
         # If policy does not allow what all of them ask, nobody gets it and nobody should.
         if trail.looped or (alike and (trail.deliveries or wanted is None or not right)):
-            return self._mistreated(trail, wanted, sender)
+            wrong = list(self._mistreated(trail, wanted, sender))
+            if trail.looped or not right or not wrong:
+                yield from wrong
+                return
         open_ = right.union(*(arrival.asked for arrival in trail.deliveries))
 
         def answers(seen: Question) -> frozenset[Asked]:
             return frozenset(asked for asked in open_ if self.allows(asked, seen))
 
+        guessed = any(arrival.asked - right for arrival in trail.deliveries)
         for region, allowed in explore(trail.region, answers):
-            there = tuple(a for a in trail.deliveries if a.asked <= allowed)
-            number = self._mistreated(
-                Trail(region, there, False), wanted if right <= allowed else None, sender
-            )
-            if number is not None:
-                return number
-        return None
+            there = Trail(region, tuple(a for a in trail.deliveries if a.asked <= allowed), False)
+            for fault in self._mistreated(there, wanted if right <= allowed else None, sender):
+                # What is guessed to be lost may be delivered: it is not known to be a loss.
+                yield fault._replace(guessed=guessed, lost=fault.lost and not guessed)
 
-    def _mistreated(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> int | None:
+    def _mistreated(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> Iterator[Fault]:
         """As _mistreated; what is too long, and for nobody, the sender's own services may see."""
-        if wanted is None and sender is not None and sender.host is not None and not trail.looped:
-            services = (sender.host, self._world.service_of(sender.host))
-            too_long = Frame(trail.region).field("oversize") == 1
-            if too_long and {(a.host, a.ofport) for a in trail.deliveries} == {services}:
-                return None
-        return _mistreated(trail, wanted)
+        too_long = self._only_too_long(trail, sender)
+        if too_long and wanted is None:
+            return
+        number = _mistreated(trail, wanted)
+        if number is not None:
+            lost = not trail.looped and (too_long or not trail.deliveries)
+            yield Fault(number, looped=trail.looped, lost=lost)
+
+    def _only_too_long(self, trail: Trail, sender: PortIntent | None) -> bool:
+        """Tell whether the sender's services, and nobody else, get what is too long for the overlay."""
+        if sender is None or sender.host is None or trail.looped:
+            return False
+        services = (sender.host, self._world.service_of(sender.host))
+        places = {(a.host, a.ofport) for a in trail.deliveries}
+        return places == {services} and Frame(trail.region).field("oversize") == 1
 
     def trails(self, host: HostName, ofport: int | None, region: Region) -> Iterator[Trail]:
         """Yield what becomes of each part of a region; together the parts are the region."""
         first: tuple[Arrival, ...] = (Arrival(host, ofport, Frame(region)),)
         pending: list[tuple[Region, tuple[Arrival, ...], tuple[Arrival, ...], int]] = [(region, first, (), 0)]
+        stuck = 0
         while pending:
             now, arrivals, done, hops = pending.pop()
             if not arrivals or hops == HOPS_MAX:
@@ -169,10 +219,26 @@ class Judge:
                 continue
             here, rest = arrivals[0], arrivals[1:]
             entered = _reenter(here.frame._replace(region=now), here.ofport)
-            for part, sent in self.run(here.host, entered):
+            found, undefined = self._run(here.host, entered)
+            for part, sent in found:
                 copies = tuple(copy._replace(asked=copy.asked | here.asked) for copy in sent)
                 for piece, come, out in self._carry(here.host, part, copies):
                     pending.append((piece, (*rest, *come), (*done, *out), hops + 1))
+            if undefined is not None:
+                stuck += 1
+                part = undefined.region if stuck < UNDEFINED_MAX else now
+                yield Trail(part, (), False, str(undefined))
+                if stuck < UNDEFINED_MAX:
+                    pending += ((other, arrivals, done, hops) for other in _apart(now, part))
+
+    def _run(
+        self, at: HostName, entered: Frame
+    ) -> tuple[list[tuple[Region, tuple[Copy, ...]]], Undefined | None]:
+        """All of `run`; nothing, and why, if a part of it is not defined."""
+        try:
+            return list(self.run(at, entered)), None
+        except Undefined as undefined:
+            return [], undefined
 
     def _carry(
         self, at: HostName, region: Region, sent: tuple[Copy, ...]
@@ -197,6 +263,18 @@ class Judge:
             return None
         found = [ofport for ofport, of in self._hosts[there].devices.items() if of == vni]
         return (there, found[-1]) if found else None
+
+
+def _apart(region: Region, gone: Region) -> Iterator[Region]:
+    """Yield parts of a region that together are what is not in another one."""
+    outside = without(region, (gone.value, gone.mask))
+    if outside is not None:
+        yield outside
+    inside = within(region, (gone.value, gone.mask))
+    for hole in gone.holes:
+        part = within(inside, hole) if inside is not None else None
+        if part is not None:
+            yield part
 
 
 def _reenter(frame: Frame, in_port: int | None) -> Frame:
@@ -229,6 +307,19 @@ def _looked_up(fdb: Fdb, frame: Frame) -> Iterator[tuple[Region, IpAddress | Non
         yield rest, fdb.get(0)
 
 
+_NO_REAL_MAC = tuple(cube(eth_dst=r) for r in (GROUP_MAC, *WIRE_MACS))
+_SOLICITED = cube(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=ND_SOLICITATION)
+
+
+def _said_by_services(start: Region) -> Iterator[Region]:
+    """Yield what of some packets the local services may send: to a real MAC, and no solicitation."""
+    found: Region | None = start
+    for hole in (*_NO_REAL_MAC, _SOLICITED):
+        found = without(found, hole) if found is not None else None
+    if found is not None:
+        yield found
+
+
 def _or_unknown(value: int | None) -> int:
     return UNKNOWN if value is None else value
 
@@ -252,6 +343,8 @@ def _mistreated(trail: Trail, wanted: Fate | None) -> int | None:
 def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
     """The packet that came in, as it should come out."""
     frame = frame.write(OFFSETS["eth_dst"], 48, wanted.eth_dst)
+    if wanted.source is not None:
+        return frame.write(OFFSETS["eth_src"], 48, wanted.source)
     if not wanted.wired:
         return frame
     # Only IP is wired, and explore has asked which: it is the same for all of the region.
@@ -263,6 +356,8 @@ def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
 
 def _altered(frame: Frame, wanted: Frame) -> Iterator[Region]:
     """Yield the parts of the region in which two frames are not the same packet."""
+    if same_header(frame, wanted):
+        return
     bits = (frame.written | wanted.written) & HEADER_MASK
     while bits:
         bit = bits & -bits

@@ -6,13 +6,14 @@ the check on the symbolic engine itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import islice
 
 from cloison.names import HostName, NetworkName
 from controller.verify import contracts
 from controller.verify.accuser import Accuser
 from controller.verify.exact import Fault, Judge
+from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
 from controller.verify.intent import NetworkIntent, PortIntent, World
@@ -22,7 +23,8 @@ from controller.verify.policing import Difference
 from controller.verify.semantics import meaning
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
-from controller.verify.symbolic import Undefined, entering
+from controller.verify.stations import unmetered
+from controller.verify.symbolic import Undefined
 from controller.verify.violation import (
     BLACKHOLE,
     REFLECTION,
@@ -86,6 +88,9 @@ class Findings:
     def network(self, host: HostName, network: NetworkIntent, macs: set[int] | None) -> None:
         """What comes to a network's FORWARD on one host (under some MACs, None for all) is in question."""
         self._overlays[host, network.name] = network
+        service = self._world.service_of(host)
+        if service is not None:
+            self._senders[host, service] = None
         for port in self._world.members_of(network.name).ports.values():
             assert port.host is not None, port
             known = self._senders.setdefault((port.host, port.ofport), set())
@@ -95,8 +100,22 @@ class Findings:
                 known.update(macs)
 
     def violations(self) -> Iterator[Violation]:
-        """Yield what is really wrong, at most VIOLATIONS_MAX and one for each sender."""
-        yield from islice(self._all(), VIOLATIONS_MAX)
+        """Yield what is really wrong, at most VIOLATIONS_MAX and one for each sender.
+
+        What gets through comes first. What gets lost does not count before all has been looked at: however
+        much of it there is, it hides nothing.
+        """
+        lost: list[Violation] = []
+        shown = 0
+        for found in self._all():
+            if found.kind == BLACKHOLE:
+                lost.append(found)
+                continue
+            yield found
+            shown += 1
+            if shown == VIOLATIONS_MAX:
+                return
+        yield from lost[: VIOLATIONS_MAX - shown]
 
     def _all(self) -> Iterator[Violation]:
         for (host, _), network in sorted(self._overlays.items()):
@@ -110,12 +129,8 @@ class Findings:
         for (host, tenant), found in sorted(self._policies.items()):
             for difference in found:
                 yield Accuser(self._world, self._fabric()).violation(host, tenant, difference)
-        for (host, ofport), macs in sorted(self._senders.items(), key=lambda item: item[0]):
+        for (host, ofport), macs in sorted(self._senders.items(), key=self._named_first):
             starts = PACKETS if macs is None else tuple(_starts(macs))
-            if ofport == self._world.service_of(host):
-                message = f"what the local services of {host} send does not get to FORWARD as it should"
-                yield Violation(STAGE, message, host, in_port=ofport)
-                continue
             violation = self._worst(host, ofport, starts)
             if violation is not None:
                 yield violation
@@ -139,24 +154,38 @@ class Findings:
                 if port.host is not None and port.host != host:
                     yield port.host, port.ofport
 
+    def _named_first(self, item: tuple[tuple[HostName, int], set[int] | None]) -> tuple[bool, HostName, int]:
+        """Order of senders: what a port sends says whom it concerns, what the services send does not."""
+        host, ofport = item[0]
+        return ofport == self._world.service_of(host), host, ofport
+
     def _unmetered(self, port: PortIntent) -> Violation:
         assert port.host is not None, port
         found = self._worst(port.host, port.ofport, PACKETS)
-        if found is not None:
+        passes = unmetered(self._hosts[port.host].bridge, port.number, port.ofport)
+        # That something is lost, here or elsewhere, does not hide what goes on without its meter.
+        if found is not None and not (passes and found.kind == BLACKHOLE):
             return found
         message = f"what {port.name} sends to the local services does not go through its meter"
         return Violation(STAGE, message, port.host, (str(port.name),), in_port=port.ofport)
 
     def _worst(self, host: HostName, ofport: int, starts: Iterable[Region]) -> Violation | None:
         """Return what is wrong for a sender, if anything: what gets lost must not hide what gets through."""
-        lost, fabric = None, None
+        lost: Fault | None = None
+        hidden: Violation | None = None
+        fabric: Fabric | None = None
         for fault in self._judge.faults(host, ofport, starts):
+            if fault.lost:
+                lost = lost or fault
+                continue
             fabric = fabric or self._fabric()
             found = self._of(host, ofport, fault, fabric)
+            if fault.guessed and found.kind == SELF_CHECK:
+                continue
             if found.kind != BLACKHOLE:
                 return found
-            lost = lost or found
-        return lost
+            hidden = hidden or found
+        return hidden if lost is None else self._of(host, ofport, lost, fabric)
 
     def _of(self, host: HostName, ofport: int, fault: Fault, fabric: Fabric | None = None) -> Violation:
         packet = Packet.unpack(fault.number)
@@ -185,19 +214,24 @@ class Findings:
         here = {p.ofport for p in self._world.ports_on(host, network.name).values()}
         for kind in PACKETS:
             try:
-                for region, sent in self._judge.run(host, entering(kind, ofport)):
-                    away = [copy.ofport for copy in sent if copy.ofport not in here]
-                    number = member(region) if away else None
-                    if number is not None:
-                        out = f"leaves {host} by OpenFlow port {away[0]}"
-                        message = f"a frame out of the overlay of {network.name} {out}"
-                        objects = (str(network.name),)
-                        yield Violation(REFLECTION, message, host, objects, Packet.unpack(number), ofport)
-                        return
+                number, out = next(self._escapes(host, entering(kind, ofport), here), (None, 0))
             except Undefined as undefined:
                 packet = Packet.unpack(member(undefined.region) or 0)
                 yield Violation(UNDEFINED, str(undefined), host, (str(network.name),), packet, ofport)
                 return
+            if number is not None:
+                message = f"a frame out of the overlay of {network.name} leaves {host} by OpenFlow port {out}"
+                objects = (str(network.name),)
+                yield Violation(REFLECTION, message, host, objects, Packet.unpack(number), ofport)
+                return
+
+    def _escapes(self, host: HostName, entered: Frame, here: Set[int]) -> Iterator[tuple[int, int]]:
+        """Yield packets, as numbers, that leave a host by another OpenFlow port than these, and by which."""
+        for region, sent in self._judge.run(host, entered):
+            for copy in sent:
+                number = self._judge.one_of(region, copy) if copy.ofport not in here else None
+                if number is not None:
+                    yield number, copy.ofport
 
     def _unknown(self, host: HostName) -> Iterator[Violation]:
         holes = tuple(cube(in_port=ofport) for ofport in (0, *self._world.ofports_of(host)))

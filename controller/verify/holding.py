@@ -9,7 +9,8 @@ from cloison.addresses import IpAddress
 from cloison.names import HostName
 from controller.flows import Flow, FlowKey
 from controller.verify.contracts import regular
-from controller.verify.symbolic import Bridge, Rule, match_cube, prepare
+from controller.verify.rules import Rule, match_cube, prepare
+from controller.verify.symbolic import Bridge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

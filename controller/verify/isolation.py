@@ -7,7 +7,7 @@ port of network n:
    network, tenant, number and profile, exactly if it may be sent and is meant to; nothing else does, and no
    later table changes who sent it (contracts.regular);
 2. tracking (stations.py): in the sender's zone, where only packets of that sender are looked up; only what
-   is invalid is dropped, and what is new is remembered;
+   is invalid is dropped, unless its sender has no port security, and what is new is remembered;
 3. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one);
 4. forwarding: if a port on h has that address, it goes to DELIVER for it, with its real MAC and its profile;
    else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
@@ -15,10 +15,9 @@ port of network n:
 5. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
 6. there the device gives it to FORWARD in n, its profile where admission had put it (admission again), and 4
    delivers it, whole address compared;
-7. what is subject to policy is looked up in the receiver's zone, where only what that port sends and what
-it was
-   admitted to receive is remembered: so who opened the connection is told right. EGRESS and INGRESS admit
-   exactly what is allowed (policing.py), whatever connection it is;
+7. what is subject to policy is looked up in the receiver's zone, where only what that port sends and what it
+   was admitted to receive is remembered: so who opened the connection is told right. EGRESS and INGRESS admit
+   exactly what is allowed (policing.py, rulings.py), whatever connection it is;
 8. it comes out at the port, with its real MAC, IP with the wire MAC of its source (stations.py).
 So its fate is semantics.fate_of, and conversely. Each step speaks of one host: it can be checked again
 alone when something it speaks of changes (touched.py).
@@ -55,8 +54,9 @@ from controller.verify.intent import Intent, IntentDelta, NetworkIntent, World
 from controller.verify.known import Known
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
+from controller.verify.rules import match_cube
 from controller.verify.stations import metered
-from controller.verify.symbolic import Bridge, Undefined, match_cube
+from controller.verify.symbolic import Bridge, Undefined
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
 
@@ -266,7 +266,7 @@ class Verifier:
             port = self.world.by_number.get(number)
             if port is None or port.host != host:
                 continue
-            if not self._holds(host, partial(metered, number=number, ofport=port.ofport)):
+            if not metered(self.hosts[host].bridge, number, port.ofport):
                 findings.meter(port)
                 self._suspects.meters.add((host, number))
 

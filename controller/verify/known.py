@@ -21,6 +21,7 @@ from controller.verify.grammar import OFPORT_MAX
 from controller.verify.intent import Members, NetworkIntent, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS
 from controller.verify.policy import PROFILE_OPEN
+from controller.verify.rules import Once, Rule, Table
 from controller.verify.semantics import LINK_LOCAL6, SERVICES6
 from controller.verify.stages import (
     FORWARD,
@@ -34,7 +35,7 @@ from controller.verify.stages import (
     TO_PROFILE,
     TRACK,
 )
-from controller.verify.symbolic import Bridge, Once, Rule, Table, Undefined
+from controller.verify.symbolic import Bridge, Undefined
 
 SHAPES_MAX, ADDRESSED_MAX, STATIONS_MAX = 10_000, 2_000, 1_000
 Shape = Hashable

@@ -7,7 +7,7 @@ that match the tenant's number or one of its profiles, and the few that are of n
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 from controller.verify.grammar import Refused
 from controller.verify.intent import World
@@ -23,9 +23,11 @@ from controller.verify.policing import (
     is_static,
     meant,
 )
-from controller.verify.policy import PROFILE_OPEN, PolicyIntent
+from controller.verify.policy import PROFILE_FIRST, PROFILE_OPEN, PolicyIntent
+from controller.verify.rules import Rule, Rules
+from controller.verify.rulings import ruled
 from controller.verify.stages import TENANT
-from controller.verify.symbolic import Bridge, Rule, Rules
+from controller.verify.symbolic import Bridge
 
 POLICIES_MAX = 20_000
 Wrong = tuple[Difference | Refused, ...]
@@ -50,15 +52,26 @@ class Policed:
             by_tenant = sorted_rules(judge, bridge, world)
             strange = by_tenant.get(None, _NO_RULES).rules
             if strange:
-                found += (Refused("a flow of policy is of no tenant", strange[0].flow),)
+                rules = (*by_tenant.get(tenant, _NO_RULES).rules, *by_tenant.get(_NOBODY, _NO_RULES).rules)
+                found += self._looked_at(judge, (*rules, *strange), world.tenant_number(tenant), wanted)
+                continue
             if not any(is_open(judge, rule) for rule in by_tenant.get(_NOBODY, _NO_RULES).rules):
                 found += (Difference(judge, PROFILE_OPEN, admitted=False),)
+            nobodys = by_tenant.get(_NOBODY, _NO_RULES).rules
             found += self._of_tenant(
-                judge, by_tenant.get(tenant, _NO_RULES), world.tenant_number(tenant), wanted, number
+                judge, by_tenant.get(tenant, _NO_RULES), nobodys, world.tenant_number(tenant), wanted, number
             )
         return found
 
-    def _of_tenant(self, judge: Judged, rules: Rules, tenant: int, wanted: Admitted, version: int) -> Wrong:
+    def _of_tenant(
+        self,
+        judge: Judged,
+        rules: Rules,
+        nobodys: Iterable[Rule],
+        tenant: int,
+        wanted: Admitted,
+        version: int,
+    ) -> Wrong:
         key = version, judge.table, rules.content
         found = self._wrong.get(key)
         if found is None:
@@ -66,10 +79,18 @@ class Policed:
                 self._wrong.clear()
             try:
                 found = tuple(differences(judge, admitted(judge, rules.rules, tenant), wanted))
-            except Refused as refused:
-                found = (refused,)
+            except Refused:
+                # Another form than is read off; nobody's rules may be other ones the next time.
+                return self._looked_at(judge, (*rules.rules, *nobodys), tenant, wanted)
             self._wrong[key] = found
         return found
+
+    @staticmethod
+    def _looked_at(judge: Judged, rules: Iterable[Rule], tenant: int, wanted: Admitted) -> Wrong:
+        try:
+            return tuple(ruled(judge, rules, tenant, wanted))
+        except Refused as refused:
+            return (refused,)
 
     def _meaning(self, world: World, tenant: str) -> tuple[int, tuple[Admitted, ...]]:
         policy = world.policy_of(tenant)
@@ -103,9 +124,10 @@ def _tenant_of(judge: Judged, rule: Rule, world: World) -> str | None:
     if is_static(judge, rule):
         return _NOBODY
     subject, remote = _exact(rule, judge.subject), _exact(rule, judge.remote)
-    if subject == PROFILE_OPEN:
-        return None
     profile = remote if subject is None else subject
+    if profile is not None and profile < PROFILE_FIRST:
+        # A reserved one: ports of every tenant have it.
+        return None
     return world.tenant_by_profile.get(profile, _NOBODY) if profile is not None else None
 
 

@@ -28,9 +28,9 @@ from controller.verify.policy import (
     masks,
     remote_prefixes,
 )
+from controller.verify.rules import Rule
 from controller.verify.space import Region, member
 from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, RESPONDER, TENANT
-from controller.verify.symbolic import Rule
 
 Atom = tuple[str, int, int]
 """Who a remote is: ("any", 0, 0), ("profile", number, 0), or ("prefix", address, mask)."""
@@ -233,6 +233,10 @@ def admitted(judge: Judged, rules: Iterable[Rule], tenant: int) -> Admitted:
             raise Refused("a flow of policy is of no profile", rule.flow)
         else:
             found[terms.subject].update(_direct(terms))
+    for number in clauses.keys() - opened:
+        first, _, size, _ = clauses[number][0]
+        if len({clause for _, clause, _, _ in clauses[number]}) == size:
+            raise Refused("a conjunction leads nowhere", first.flow)
     for number in clauses.keys() & opened:
         for subject, piece in _conjoined(clauses[number]):
             found[subject].add(piece)

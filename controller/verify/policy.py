@@ -42,7 +42,10 @@ class Seen(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleIntent:
-    """A rule of a security group: of cloison.model.SecurityGroupRule, what matters here."""
+    """A rule of a security group: of cloison.model.SecurityGroupRule, what matters here.
+
+    id is what people call it by, and part of no judgement.
+    """
 
     direction: Direction
     ether_type: EtherType = EtherType.ANY
@@ -54,6 +57,7 @@ class RuleIntent:
     remote_prefix: IpNetwork | None = None
     remote_group: SecurityGroupName | None = None
     remote_address_group: AddressGroupName | None = None
+    id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

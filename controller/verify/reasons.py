@@ -71,7 +71,7 @@ def _why_not_received(
         return _why_unowned(world, network, aimed, packet)
     if receiver.host is None or not world.joined(host, receiver.host, network):
         return f"{receiver.name} is meant, but its host cannot be reached yet (no VTEP, or no VXLAN device)"
-    if not semantics.hears(receiver, packet):
+    if not semantics.hears(sender, receiver, packet):
         if semantics.tracked(packet):
             return INVALID
         return f"{receiver.name} has port security, and hears nothing but ARP and IP"

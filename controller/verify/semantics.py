@@ -89,8 +89,9 @@ class Delivery:
 class Fate:
     """Where a packet comes out, and under which destination MAC.
 
-    wired: its source MAC is the wire MAC of its source address. judged: the profiles of who opened its
-    connection and of the other end; it comes out only if policy allows them that. None: it comes out.
+    wired: its source MAC is the wire MAC of its source address. source: its source MAC is this one. judged:
+    the profiles of who opened its connection and of the other end; it comes out only if policy allows them
+    that. None: it comes out.
     """
 
     host: HostName
@@ -98,12 +99,13 @@ class Fate:
     eth_dst: int
     wired: bool = False
     judged: tuple[int, int] | None = None
+    source: int | None = None
 
 
 def meaning(world: World, host: HostName, ofport: int, packet: Packet) -> frozenset[Delivery]:
     """Return who receives a packet that enters a host's bridge by a port, and in what form."""
     if ofport == world.service_of(host):
-        return _said_by_services(world, host, packet)
+        return _from_services(world, host, packet)
     sender = world.by_ofport.get((host, ofport))
     known = connected(packet)
     fate = fate_of(world, sender, known) if sender is not None else None
@@ -137,26 +139,31 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
             return _to_services(world, sender)
     if receiver is None or receiver.host is None or not world.joined(sender.host, receiver.host, network):
         return None
-    if not hears(receiver, seen):
+    if not hears(sender, receiver, seen):
         return None
     ends = judged_ends(sender, receiver, seen)
     profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
     return Fate(receiver.host, receiver.ofport, receiver.mac, wired=tracked(seen), judged=profiles)
 
 
-def _unjudged(receiver: PortIntent, seen: Seen) -> bool:
-    """ARP and neighbour discovery; and everything, for a port without port security."""
-    return seen.has("eth_type", ETH_ARP) or discovery(seen) or not receiver.checked
+def _unjudged(sender: PortIntent, receiver: PortIntent, seen: Seen) -> bool:
+    """ARP and neighbour discovery; and for a port without port security all that no egress rule is about.
+
+    That is what is not IP, or of another such port.
+    """
+    if seen.has("eth_type", ETH_ARP) or discovery(seen):
+        return True
+    return not receiver.checked and not (sender.checked and tracked(seen))
 
 
-def hears(receiver: PortIntent, seen: Seen) -> bool:
+def hears(sender: PortIntent, receiver: PortIntent, seen: Seen) -> bool:
     """Tell whether a port hears a packet if its connection is allowed: nothing else but that needs one."""
-    return _unjudged(receiver, seen) or (tracked(seen) and not invalid(seen))
+    return _unjudged(sender, receiver, seen) or (tracked(seen) and not invalid(seen))
 
 
 def judged_ends(sender: PortIntent, receiver: PortIntent, seen: Seen) -> tuple[PortIntent, PortIntent] | None:
     """Return who opened the connection that a packet is of, and the other end; None if it is not judged."""
-    if _unjudged(receiver, seen):
+    if _unjudged(sender, receiver, seen):
         return None
     return (receiver, sender) if seen.has("ct_state", REPLY, REPLY) else (sender, receiver)
 
@@ -229,19 +236,28 @@ def _to_services(world: World, sender: PortIntent) -> Fate | None:
     return Fate(sender.host, ofport, TO_SERVICE_PREFIX << 32 | sender.number)
 
 
-def _said_by_services(world: World, host: HostName, packet: Packet) -> frozenset[Delivery]:
-    """What a host's services send reaches the port on that host with this MAC, in the network of this VNI.
+def said_by_services(world: World, host: HostName, seen: Seen) -> Fate | None:
+    """Return what becomes of what a host's services send: it reaches the port on that host with this MAC.
 
-    They name the network in the source MAC. Solicitations, and what is not for one real MAC, they do not
-    send.
+    They name the network in the source MAC, by its VNI. Solicitations, and what is not for one real MAC, they
+    do not send.
     """
-    network = world.by_vni.get(packet.eth_src & 0xFFFFFF)
-    if packet.vlan_vid or packet.eth_src >> 24 != TO_SERVICE_PREFIX << 8 or network is None:
+    if not seen.has("vlan_vid", UNTAGGED):
+        return None
+    vni = next((v for v in world.by_vni if seen.has("eth_src", TO_SERVICE_PREFIX << 32 | v)), None)
+    if vni is None or _icmpv6(seen, ND_SOLICITATION):
+        return None
+    members = world.members_of(world.by_vni[vni].name)
+    mac = seen.find("eth_dst", members.by_mac)
+    port = members.by_mac[mac] if mac is not None else None
+    return Fate(host, port.ofport, port.mac, source=SERVICE_MAC) if port and port.host == host else None
+
+
+def _from_services(world: World, host: HostName, packet: Packet) -> frozenset[Delivery]:
+    fate = said_by_services(world, host, packet)
+    if fate is None or fate.source is None:
         return frozenset()
-    port = world.members_of(network.name).by_mac.get(packet.eth_dst)
-    if port is None or port.host != host or _icmpv6(packet, ND_SOLICITATION):
-        return frozenset()
-    return frozenset({Delivery(host, port.ofport, replace(packet, eth_src=SERVICE_MAC))})
+    return frozenset({Delivery(fate.host, fate.ofport, replace(packet, eth_src=fate.source))})
 
 
 # --- who may say what -------------------------------------------------------------------------------------

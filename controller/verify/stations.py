@@ -10,12 +10,13 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from controller.verify import semantics
 from controller.verify.contracts import ANYTHING, same_header
 from controller.verify.explore import Question, explore
+from controller.verify.frame import Frame
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -61,7 +62,7 @@ from controller.verify.stages import (
     TRACK,
     TRACKED,
 )
-from controller.verify.symbolic import Bridge, Frame, Leaf
+from controller.verify.symbolic import Bridge, Leaf, Undefined
 
 _SRC, _DST = OFFSETS["eth_src"], OFFSETS["eth_dst"]
 _ADDRESS_BITS = 32
@@ -133,16 +134,19 @@ def _commit(bridge: Bridge) -> bool:
 
 
 def _remembers(bridge: Bridge, table: int, onward: int, kind: int) -> bool:
-    """Tell whether a table tells connection tracking of what is new, and drops what is invalid."""
+    """Tell whether a table tells connection tracking of what is new, and drops what is invalid.
 
-    def ask(seen: Question) -> bool | None:
-        return None if semantics.invalid(seen) else seen.has("ct_state", NEW, NEW)
+    Not what a port without port security sends: that goes on, and tracking is not told of it.
+    """
 
-    def check(leaf: Leaf, new: object) -> bool:
-        if new is None:
-            # Nothing invalid comes to COMMIT; there it may do what it likes.
-            return table == COMMIT or _ends(leaf, None)
-        return _ends(leaf, onward, asks=bool(new))
+    def ask(seen: Question) -> tuple[int | None, bool] | None:
+        if not semantics.invalid(seen):
+            return onward, seen.has("ct_state", NEW, NEW)
+        # Nothing invalid comes to COMMIT; there it may do what it likes.
+        return None if table == COMMIT else (onward if seen.has(FROM_PROFILE, PROFILE_OPEN) else None, False)
+
+    def check(leaf: Leaf, wanted: object) -> bool:
+        return not isinstance(wanted, tuple) or _ends(leaf, wanted[0], asks=wanted[1])
 
     packets = Frame(Region(*cube(eth_type=kind, ct_state=(CT_TRACKED, CT_TRACKED))))
     return _all(bridge, packets, table, ask, check)
@@ -154,9 +158,10 @@ def _deliver(bridge: Bridge) -> bool:
             return OUTPUT
         if seen.has("eth_type", ETH_ARP) or semantics.discovery(seen):
             return OUTPUT
-        if seen.has(TO_PROFILE, PROFILE_OPEN):
-            return SOURCE
-        return DIRECTION if semantics.tracked(seen) else None
+        takes_all = seen.has(TO_PROFILE, PROFILE_OPEN)
+        if semantics.tracked(seen):
+            return SOURCE if takes_all and seen.has(FROM_PROFILE, PROFILE_OPEN) else DIRECTION
+        return SOURCE if takes_all else None
 
     return _all(bridge, Frame(ANYTHING), DELIVER, ask, lambda leaf, to: _ends(leaf, to, asks=to == DIRECTION))
 
@@ -165,15 +170,17 @@ _ENDS = FIELD_MASKS[INITIATOR] | FIELD_MASKS[RESPONDER]
 
 
 def _direction(bridge: Bridge) -> bool:
-    def ask(seen: Question) -> bool | None:
-        return None if semantics.invalid(seen) else seen.has("ct_state", REPLY, REPLY)
+    def ask(seen: Question) -> str:
+        if semantics.invalid(seen):
+            return "passes" if seen.has(TO_PROFILE, PROFILE_OPEN) else "is dropped"
+        return "replies" if seen.has("ct_state", REPLY, REPLY) else "opens"
 
-    def check(leaf: Leaf, reply: object) -> bool:
-        if reply is None:
-            return _ends(leaf, None)
+    def check(leaf: Leaf, verdict: object) -> bool:
+        if verdict in ("passes", "is dropped"):
+            return _ends(leaf, SOURCE if verdict == "passes" else None)
         if not _ends(leaf, EGRESS, writes=_ENDS) or leaf.stopped is None:
             return False
-        ends = (TO_PROFILE, FROM_PROFILE) if reply else (FROM_PROFILE, TO_PROFILE)
+        ends = (TO_PROFILE, FROM_PROFILE) if verdict == "replies" else (FROM_PROFILE, TO_PROFILE)
         frame = leaf.stopped[1]
         return all(_is_copy(frame, *pair) for pair in zip((INITIATOR, RESPONDER), ends, strict=True))
 
@@ -268,12 +275,29 @@ def _serves(bridge: Bridge, ofport: int | None) -> bool:
 
 
 def metered(bridge: Bridge, number: int, ofport: int) -> bool:
-    """Tell whether what a local port sends to the services goes through its own meter: its ofport."""
+    """Tell whether what a local port sends to the services goes through its own meter: its ofport.
+
+    It speaks of that table alone, and so holds or not whatever other tables do to registers.
+    """
+    try:
+        return not any(True for _ in _past_the_meter(bridge, number, ofport))
+    except Undefined:
+        return False
+
+
+def unmetered(bridge: Bridge, number: int, ofport: int) -> bool:
+    """Tell whether anything of it goes on without that meter; else it is at most lost."""
+    try:
+        return any(leaf.sent or leaf.stopped for leaf in _past_the_meter(bridge, number, ofport))
+    except Undefined:
+        return True
+
+
+def _past_the_meter(bridge: Bridge, number: int, ofport: int) -> Iterator[Leaf]:
     start = Frame(ANYTHING).write(OFFSETS[FROM_PORT], WIDTHS[FROM_PORT], number)
     for leaf in bridge.run(start, METER, stop_at=SERVICE):
         through = [rule.flow.meter for rule in leaf.rules] == [ofport]
         same = leaf.stopped is not None and leaf.stopped[1] == start._replace(region=leaf.region)
         good = through and same and not leaf.sent and leaf.stopped is not None and leaf.stopped[0] == SERVICE
         if not good and member(leaf.region) is not None:
-            return False
-    return True
+            yield leaf

@@ -91,9 +91,7 @@ def _named(
     got: tuple[Delivery, ...],
 ) -> tuple[str, str]:
     sender = world.by_ofport.get((host, in_port))
-    source = (
-        str(sender.name) if sender is not None else f"OpenFlow port {in_port} of {host}, which no port has"
-    )
+    source = str(sender.name) if sender is not None else _nameless(world, host, in_port)
     right = {(d.host, d.ofport) for d in wanted}
     # What does not fit into the overlay its own host's services may see instead of nobody: that is no leak.
     services = world.service_of(host) if packet.oversize else None
@@ -101,11 +99,7 @@ def _named(
         if (delivery.host, delivery.ofport) in right or (delivery.host, delivery.ofport) == (host, services):
             continue
         target = world.by_ofport.get((delivery.host, delivery.ofport))
-        where = (
-            str(target.name)
-            if target
-            else f"OpenFlow port {delivery.ofport} of {delivery.host}, which no port has"
-        )
+        where = str(target.name) if target else _nameless(world, delivery.host, delivery.ofport)
         return LEAK, f"{where} receives what {source} sends, and should not"
     if wanted and not right.intersection((d.host, d.ofport) for d in got):
         name = _name(world, next(iter(wanted)))
@@ -113,6 +107,12 @@ def _named(
     if len(got) > len(wanted):
         return ALTERED, f"{_name(world, got[0])} receives more than once what {source} sends"
     return ALTERED, f"{_name(world, got[0])} receives what {source} sends, but changed"
+
+
+def _nameless(world: World, host: HostName, ofport: int) -> str:
+    if ofport == world.service_of(host):
+        return f"the local services of {host}"
+    return f"OpenFlow port {ofport} of {host}, which no port has"
 
 
 def _name(world: World, delivery: Delivery) -> PortName | str:

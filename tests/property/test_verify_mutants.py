@@ -10,10 +10,10 @@ from tests.mutants import run
 from tests.support.effort import examples
 from tests.support.mutations import MUTATIONS
 
-MUTANTS = int(os.environ.get("MUTANTS", examples(300)))
+MUTANTS = int(os.environ.get("MUTANTS", examples(400)))
 
 
-@pytest.mark.timeout(60 + MUTANTS)
+@pytest.mark.timeout(120 + 2 * MUTANTS)
 def test_harm_is_caught_and_nothing_else() -> None:
     scores = run(MUTANTS, seed=3)
     assert len(MUTATIONS) >= 25

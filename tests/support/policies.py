@@ -111,7 +111,7 @@ def policy_view(policy: PolicyIntent) -> PolicyView:
 
 def _rule(rule: RuleIntent, number: int) -> SecurityGroupRule:
     fields = {name: getattr(rule, name) for name in RuleIntent.__dataclass_fields__}
-    return SecurityGroupRule(id=f"r{number}", number=number, **fields)
+    return SecurityGroupRule(**{**fields, "id": f"r{number}"}, number=number)
 
 
 _META = Meta(uid="u")

@@ -16,10 +16,12 @@ from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
+    ICMPv6MLReport2,
     ICMPv6ND_NS,
     ICMPv6ND_RA,
     ICMPv6ND_RS,
     ICMPv6NDOptSrcLLAddr,
+    ICMPv6Unknown,
     IPv6,
 )
 from scapy.layers.l2 import ARP, Dot1Q, Ether
@@ -66,6 +68,12 @@ def shop(*rules: object) -> HostView:
     groups = {"default": [ANYTHING_OUT], "shop": rules}
     judged = policy({16: ["default"], 17: ["default", "shop"]}, groups)  # type: ignore[dict-item]
     return host_of(port(ME), port(YOU), policies=[judged])
+
+
+def restricted(*rules: object) -> HostView:
+    """ME may ask for names only, and takes what the rules say; OTHER has no port security."""
+    judged = policy({16: ["a"]}, {"a": [rule(OUT, 1, protocol=17, port_min=53, port_max=53), *rules]})  # type: ignore[list-item]
+    return host_of(port(ME), port(OTHER, profile=PROFILE_OPEN), policies=[judged])
 
 
 def mark(sender: int, receiver: int) -> Packet:
@@ -339,6 +347,102 @@ def test_a_port_without_port_security_says_and_hears_everything_but_tags(switch:
     assert switch.arrives(ME, YOU, lldp, tcp(ME, YOU, 1, 82)) == []
     assert switch.arrives(ME, YOU, tcp(ME, YOU, 5012, 80))
     assert switch.arrives(YOU, ME, tcp(YOU, ME, 80, 5012, "SA"))
+
+
+def test_egress_rules_hold_towards_ports_without_port_security(switch: Switch) -> None:
+    switch.carry(restricted())
+    asked = [ip(ME, OTHER) / UDP(sport=5030, dport=p) / Raw(b"x") for p in (53, 54)]
+    seen = switch.arrives(ME, OTHER, *asked, tcp(ME, OTHER, 5031, 80), ip6(ME, OTHER) / UDP(dport=9))
+    assert [(p.src, p[UDP].dport) for p in seen] == [("0a:f0:0a:00:00:03", 53)]
+    assert switch.arrives(OTHER, ME, ip(OTHER, ME) / UDP(sport=53, dport=5030)), "a reply"
+    assert switch.arrives(OTHER, ME, ip(OTHER, ME) / UDP(sport=53, dport=5032)) == []
+
+
+def test_so_they_do_from_another_host(switch: Switch) -> None:
+    switch.carry(restricted())
+    asked = [IP(src="10.0.0.77", dst=address(OTHER)) / UDP(sport=5033, dport=p) for p in (53, 54)]
+    for profile, arrive in ((16, [53]), (PROFILE_NONE, []), (PROFILE_OPEN, [53, 54])):
+        head = Ether(src=f"0a:f4:00:00:00:{profile:02x}", dst="0a:f0:0a:00:00:05")
+        seen = switch.arrives(TUNNEL, OTHER, *(head / packet for packet in asked))
+        assert [p[UDP].dport for p in seen] == arrive
+    other = Ether(src="02:00:00:00:00:77", dst=MACS[OTHER], type=0x88CC) / Raw(bytes(50))
+    assert [p.src for p in switch.arrives(TUNNEL, OTHER, other)] == [other.src]
+
+
+def test_replies_to_what_a_port_without_port_security_opened_pass(switch: Switch) -> None:
+    """Of any protocol, and although the rules of who replies let it open nothing of the kind."""
+    switch.carry(restricted(WEB, rule(IN, 4, protocol=17), rule(IN, 5, protocol=1, icmp_type=8)))
+    assert switch.arrives(OTHER, ME, tcp(OTHER, ME, 5034, 80))
+    assert switch.arrives(ME, OTHER, tcp(ME, OTHER, 80, 5034, "SA"))
+    assert switch.arrives(OTHER, ME, tcp(OTHER, ME, 5034, 80, "A"))
+    assert switch.arrives(OTHER, ME, ip(OTHER, ME) / UDP(sport=5035, dport=9))
+    assert switch.arrives(ME, OTHER, ip(ME, OTHER) / UDP(sport=9, dport=5035))
+    assert switch.arrives(OTHER, ME, ip(OTHER, ME) / ICMP(id=9))
+    assert switch.arrives(ME, OTHER, ip(ME, OTHER) / ICMP(type=0, id=9))
+    assert switch.arrives(ME, OTHER, ip(ME, OTHER) / ICMP(id=10)) == []
+
+
+@pytest.mark.parametrize("opener", ["guest", "outside"])
+def test_what_routers_see_half_of_passes_through_them(switch: Switch, opener: str) -> None:
+    """What ME sends goes out by OTHER, and what it gets comes in by YOU: both have no port security."""
+    everything = policy({16: ["a"]}, {"a": [ANYTHING_OUT, WEB]})
+    free = [port(n, profile=PROFILE_OPEN) for n in (OTHER, YOU)]
+    switch.carry(host_of(port(ME), *free, policies=[everything]))
+    mine, theirs = (5036, 80) if opener == "guest" else (80, 5036)
+
+    def out(flags: str, seq: int, ack: int) -> bool:
+        segment = TCP(sport=mine, dport=theirs, flags=flags, seq=seq, ack=ack)
+        head = Ether(src=MACS[ME], dst=MACS[OTHER]) / IP(src=address(ME), dst="192.0.2.1")
+        return bool(switch.arrives(ME, OTHER, head / segment))
+
+    def into(flags: str, seq: int, ack: int) -> bool:
+        segment = TCP(sport=theirs, dport=mine, flags=flags, seq=seq, ack=ack)
+        head = Ether(src=MACS[YOU], dst=MACS[ME]) / IP(src="192.0.2.1", dst=address(ME))
+        return bool(switch.arrives(YOU, ME, head / segment))
+
+    first, second = (out, into) if opener == "guest" else (into, out)
+    assert first("S", 100, 0)
+    assert second("SA", 3_000_000_000, 101), "the router had not seen the SYN"
+    assert first("A", 101, 3_000_000_001)
+    assert second("PA", 3_000_000_001, 101)
+    assert first("PA", 101, 3_000_000_001)
+
+
+def test_what_cannot_be_tracked_passes_between_ports_without_port_security(switch: Switch) -> None:
+    """From the one to the other, and from neither to nor from a port with port security."""
+    free = [port(n, profile=PROFILE_OPEN) for n in (ME, OTHER)]
+    everything = policy({17: ["a"]}, {"a": [ANYTHING_OUT, rule(IN, 2)]})
+    switch.carry(host_of(*free, port(YOU), policies=[everything]))
+
+    def untracked(sender: int, receiver: int) -> list[Packet]:
+        report = ip6(sender, receiver) / ICMPv6MLReport2()
+        advertisement = ip6(sender, receiver) / ICMPv6Unknown(type=151, msgbody=bytes(4))
+        return [report, advertisement, tcp(sender, receiver, 5037, 80, "SA")]
+
+    assert len(switch.arrives(ME, OTHER, *untracked(ME, OTHER))) == 3
+    assert switch.arrives(ME, YOU, *untracked(ME, YOU)) == []
+    assert switch.arrives(YOU, OTHER, *untracked(YOU, OTHER)) == []
+
+
+def test_a_port_without_port_security_hears_resolution_and_services(switch: Switch) -> None:
+    switch.carry(restricted())
+    asks4 = Ether(src=MACS[ME], dst="ff:ff:ff:ff:ff:ff") / ARP(
+        hwsrc=MACS[ME], psrc=address(ME), pdst=address(5)
+    )
+    asks6 = Ether(src=MACS[OTHER], dst="33:33:ff:00:00:03") / IPv6(
+        src="2001:db8::5", dst="ff02::1:ff00:3", hlim=255
+    )
+    asks6 = asks6 / ICMPv6ND_NS(tgt="2001:db8::3") / ICMPv6NDOptSrcLLAddr(lladdr=MACS[OTHER])
+    solicit = Ether(src=MACS[OTHER], dst="33:33:00:00:00:02") / IPv6(src="fe80::5", dst="ff02::2", hlim=255)
+    assert [p.src for p in switch.arrives(ME, OTHER, asks4)] == [MACS[ME]]
+    assert [p.src for p in switch.arrives(OTHER, ME, asks6)] == [MACS[OTHER]]
+    assert len(switch.arrives(OTHER, SERVICE, solicit / ICMPv6ND_RS())) == 1
+
+
+def test_fragments_pass_between_ports_without_port_security(switch: Switch) -> None:
+    switch.carry(host_of(*(port(n, profile=PROFILE_OPEN) for n in (ME, OTHER))))
+    pieces = fragment(ip(ME, OTHER) / UDP(sport=5038, dport=9) / Raw(bytes(4000)), fragsize=1480)
+    assert len(switch.arrives(ME, OTHER, *pieces)) == len(pieces)
 
 
 def test_allowed_address_pairs(switch: Switch) -> None:

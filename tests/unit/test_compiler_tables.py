@@ -190,19 +190,20 @@ def test_nd_guard_knows_pairs() -> None:
     [
         ({"eth_type": IPV4, "ip_proto": UDP, "udp_src": 68, "udp_dst": 67}, "METER", "METER"),
         ({"eth_type": IPV6, "ip_proto": UDP, "udp_src": 546, "udp_dst": 547}, "METER", "METER"),
-        ({"eth_type": IPV4, "ip_proto": UDP, "udp_src": 67, "udp_dst": 68}, "drop", "ADDRESSING"),
-        ({"eth_type": IPV6, "ip_proto": UDP, "udp_src": 547, "udp_dst": 546}, "drop", "ADDRESSING"),
-        ({"eth_type": IPV4, "ip_proto": UDP, "ip_frag": 1}, "drop", "ADDRESSING"),
-        ({"eth_type": IPV4, "ip_proto": UDP, "ip_frag": 3}, "TRACK", "ADDRESSING"),
+        ({"eth_type": IPV4, "ip_proto": UDP, "udp_src": 67, "udp_dst": 68}, "drop", "TRACK"),
+        ({"eth_type": IPV6, "ip_proto": UDP, "udp_src": 547, "udp_dst": 546}, "drop", "TRACK"),
+        ({"eth_type": IPV4, "ip_proto": UDP, "ip_frag": 1}, "drop", "TRACK"),
+        ({"eth_type": IPV4, "ip_proto": UDP, "ip_frag": 3}, "TRACK", "TRACK"),
         ({"eth_type": IPV4, "ipv4_dst": int(ip_address("169.254.169.254"))}, "METER", "METER"),
-        ({"eth_type": IPV4, "ipv4_dst": int(ip_address("169.254.169.252"))}, "TRACK", "ADDRESSING"),
+        ({"eth_type": IPV4, "ipv4_dst": int(ip_address("169.254.169.252"))}, "TRACK", "TRACK"),
         ({"eth_type": IPV6, "ipv6_dst": int(ip_address("fd00:ec2::253"))}, "METER", "METER"),
         ({"eth_type": ARP, "arp_op": 1, "arp_tpa": int(ip_address("169.254.169.253"))}, "METER", "METER"),
         ({"eth_type": ARP, "arp_op": 1, "arp_tpa": MINE}, "ADDRESSING", "ADDRESSING"),
         (nd(NS, ipv6_nd_target=int(ip_address("fe80::a9fe:a9fd"))), "METER", "METER"),
         (nd(NS, ipv6_nd_target=MINE6), "ADDRESSING", "ADDRESSING"),
         (nd(RS), "METER", "METER"),
-        ({"eth_type": IPV6, "ip_proto": 6}, "TRACK", "ADDRESSING"),
+        ({"eth_type": IPV6, "ip_proto": 6}, "TRACK", "TRACK"),
+        (nd(RA), "TRACK", "TRACK"),
         ({"eth_type": LLDP}, "drop", "ADDRESSING"),
     ],
 )
@@ -228,6 +229,15 @@ def test_new_connections_are_remembered_in_the_zone_of_the_port(table: Table, et
     )
     assert next_of(table, eth_type=eth_type, ct_state=TRK | INV) == "drop"
     assert next_of(table, eth_type=eth_type, ct_state=0) == "drop"
+
+
+def test_what_is_invalid_passes_from_and_to_ports_without_port_security() -> None:
+    for profile, tracked in ((PROFILE_OPEN, "ADDRESSING"), (PROFILE_NONE, "drop")):
+        invalid = {"eth_type": IPV4, "ct_state": TRK | INV, "reg4": profile}
+        assert next_of(TRACKED, **invalid) == tracked
+        assert hit(TRACKED, **invalid).actions == (), "no connection is remembered"
+    assert next_of(DIRECTION, ct_state=TRK | INV, reg4=16, reg5=PROFILE_OPEN) == "SOURCE"
+    assert next_of(DIRECTION, ct_state=TRK | INV, reg4=PROFILE_OPEN, reg5=16) == "drop"
 
 
 def test_zones_are_of_sender_and_receiver() -> None:
@@ -262,20 +272,22 @@ def test_forward_notes_the_receiver() -> None:
 
 
 @pytest.mark.parametrize(
-    ("packet", "goes", "free"),
+    ("packet", "goes", "to_open", "both_open"),
     [
-        ({"eth_type": IPV4}, "DIRECTION", "SOURCE"),
-        ({"eth_type": IPV6, "ip_proto": 6}, "DIRECTION", "SOURCE"),
-        ({"eth_type": ARP}, "OUTPUT", "OUTPUT"),
-        (nd(NS), "OUTPUT", "OUTPUT"),
-        (nd(RA), "DIRECTION", "SOURCE"),
-        ({"eth_type": LLDP}, "drop", "SOURCE"),
-        ({"eth_type": IPV4, "reg3": 4}, "OUTPUT", "OUTPUT"),
+        ({"eth_type": IPV4}, "DIRECTION", "DIRECTION", "SOURCE"),
+        ({"eth_type": IPV6, "ip_proto": 6}, "DIRECTION", "DIRECTION", "SOURCE"),
+        ({"eth_type": ARP}, "OUTPUT", "OUTPUT", "OUTPUT"),
+        (nd(NS), "OUTPUT", "OUTPUT", "OUTPUT"),
+        (nd(RA), "DIRECTION", "DIRECTION", "SOURCE"),
+        ({"eth_type": LLDP}, "drop", "SOURCE", "SOURCE"),
+        ({"eth_type": IPV4, "reg3": 4}, "OUTPUT", "OUTPUT", "OUTPUT"),
     ],
 )
-def test_deliver(packet: dict[str, int], goes: str, free: str) -> None:
-    assert next_of(DELIVER, **{"reg5": 16, **packet}) == goes
-    assert next_of(DELIVER, **{"reg5": PROFILE_OPEN, **packet}) == free
+def test_deliver(packet: dict[str, int], goes: str, to_open: str, both_open: str) -> None:
+    for sender in (16, PROFILE_OPEN):
+        assert next_of(DELIVER, **{"reg4": sender, "reg5": 17, **packet}) == goes
+    assert next_of(DELIVER, **{"reg4": 16, "reg5": PROFILE_OPEN, **packet}) == to_open
+    assert next_of(DELIVER, **{"reg4": PROFILE_OPEN, "reg5": PROFILE_OPEN, **packet}) == both_open
 
 
 @pytest.mark.parametrize(

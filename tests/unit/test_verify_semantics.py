@@ -276,15 +276,37 @@ def test_no_group_hears_nothing_but_resolution_and_no_security_everything(world:
     assert reaches(world, arp("10.0.0.2"))
     assert reaches(world, solicit("2001:db8::2"))
     profiled(world, "b", PROFILE_OPEN)
-    assert reaches(world, ip4())
     assert not reaches(world, Packet(eth_src=A, eth_dst=B, eth_type=0x88CC))
     assert reaches(world, ip4("10.0.0.77", "10.0.0.9", eth_src=C, eth_dst=A), ofport=2) is False
     profiled(world, "a", PROFILE_OPEN)
     assert reaches(world, Packet(eth_src=C, eth_dst=B, eth_type=0x88CC))
 
 
-def test_invalid_goes_nowhere(world: World) -> None:
-    assert not reaches(world, replace(ip4(), ct_state=TRACKED | INVALID))
+def test_egress_rules_hold_whoever_receives(world: World) -> None:
+    profiled(world, "b", PROFILE_OPEN)
+    asked, from_b = ip4(tcp_dst=80), ip4("10.0.0.2", "10.0.0.1", eth_src=B, eth_dst=A, tcp_dst=80)
+    assert reaches(world, asked)
+    assert not reaches(world, from_b, ofport=2), "a takes only what is of its group"
+    profiled(world, "a", WEB["red"])
+    assert not reaches(world, asked), "its group has no egress rule"
+    assert reaches(world, arp("10.0.0.2"))
+    assert reaches(world, from_b, ofport=2)
+    # What it replies to b is judged by what b opened.
+    assert reaches(world, replied(ip4(tcp_src=80)))
+    assert not reaches(world, replied(ip4(tcp_src=22)))
+    profiled(world, "a", PROFILE_OPEN)
+    assert reaches(world, asked)
+
+
+def test_invalid_goes_nowhere_but_between_ports_without_port_security(world: World) -> None:
+    invalid = replace(ip4(), ct_state=TRACKED | INVALID)
+    assert not reaches(world, invalid)
+    profiled(world, "b", PROFILE_OPEN)
+    assert not reaches(world, invalid)
+    profiled(world, "a", PROFILE_OPEN)
+    assert reaches(world, invalid)
+    profiled(world, "b", DEFAULT["red"])
+    assert not reaches(world, invalid)
 
 
 def test_a_pair_is_a_source_and_no_destination(world: World) -> None:

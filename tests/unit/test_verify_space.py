@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from controller.verify.explore import explore
+from controller.verify.frame import Frame
 from controller.verify.packet import FIELD_MASKS, OFFSETS, cube
 from controller.verify.space import Region, member, within, without
-from controller.verify.symbolic import Frame
 
 BITS = 6
 ALL = (1 << BITS) - 1

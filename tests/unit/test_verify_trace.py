@@ -33,6 +33,11 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         assert addressing.resource == "tenants/red/networks/web"
         assert "dl_dst" in addressing.note
         assert "0a:f0:0a:00:00:0c" in addressing.note
+        assert "icmp_type=8,icmp_code=0" in answer.packet
+        judged = answer.path[len(local) + remote.index("INGRESS")]
+        assert judged.resource == "tenants/red/securityGroups/default"
+        assert judged.note.startswith("admitted by rule ")
+        assert judged.note.endswith(" of tenants/red/securityGroups/default")
         assert answer.path[local.index("FDB")].rule.startswith("0a:f0:0a:00:00:0c dev vx")
         assert answer.path[local.index("FDB")].rule.endswith("dst 192.0.2.2")
 
@@ -47,6 +52,14 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         ("udp", "p2", True),
         ("icmp to 10.0.0.12 ttl 1", "", True),
         ("arp reply to 10.0.0.12", "", True),
+        ("tcp src port 22 reply to 10.0.0.12", "", True),
+        ("icmp6 established to 2001:db8::12", "", True),
+        ("udp fragment later to 2001:db8::12", "", True),
+        (
+            "icmp type 3 code 4 to 10.0.0.12",
+            "",
+            "TRACKED: dropped by a flow of that table: connection tracking",
+        ),
         (
             "icmp from 10.0.0.9 to 10.0.0.12",
             "",
@@ -106,6 +119,24 @@ async def site() -> AsyncIterator[ProofSite]:
         ("in_port=4 icmp to 10.0.0.12", "packet", "no in_port"),
         ("tcp dst port 99999 to 10.0.0.12", "packet", "0 to 65535"),
         ("icmp dst port 80 to 10.0.0.12", "packet", "tcp or udp"),
+        ("reply to 10.0.0.12", "packet", "a reply of what"),
+        ("tcp reply established to 10.0.0.12", "packet", "one of reply and established"),
+        ("tcp reply ct_state=est to 10.0.0.12", "packet", "one of ct_state and reply"),
+        ("tcp ct_state=old to 10.0.0.12", "packet", "new, est, rpl and rel, joined by |"),
+        ("tcp ct_state=inv|new to 10.0.0.12", "packet", "ct_state=inv, or"),
+        ("tcp ct_state=inv ct_tp_dst=80 to 10.0.0.12", "packet", "no tuple with it"),
+        ("ip tcp ct_ipv6_src=2001:db8::1 to 10.0.0.12", "packet", "a field that a packet of this kind has"),
+        ("arp established who-has 10.0.0.12", "packet", "an IP packet"),
+        ("icmp type 8 reply to 10.0.0.12", "packet", "a reply's type, 0 of icmp"),
+        ("icmp type 3 type 4 to 10.0.0.12", "packet", "said once"),
+        ("tcp type 3 to 10.0.0.12", "packet", "icmp or icmp6 with it"),
+        ("icmp type 256 to 10.0.0.12", "packet", "0 to 255"),
+        ("tcp port 80 port 81 to 10.0.0.12", "packet", "80 was said before"),
+        ("tcp port 80 tcp_dst=81 to 10.0.0.12", "packet", "one tcp_dst"),
+        ("udp tcp_dst=53 to 10.0.0.12", "packet", "a field that a packet of this kind has"),
+        ("tcp oversize size 9000 to 10.0.0.12", "packet", "one of oversize and size N"),
+        ("tcp size 65536 to 10.0.0.12", "packet", "0 to 65535"),
+        ("arp oversize who-has 10.0.0.12", "packet", "others are of any size"),
         ("ether foo 1", "packet", "ether src MAC or ether dst MAC"),
         ("ip to 10.0.0.12 to 10.0.0.11", "packet", "said once"),
         ("frobnicate=1", "packet", "a field of these"),
@@ -148,7 +179,9 @@ async def test_a_switch_that_does_otherwise_than_its_flows_does_not_agree() -> N
         assert not answer.agree
         assert list(answer.delivered) == [port("red", 2)]
         assert asked[0].startswith(f"in_port={of(site, 'red', 1)},dl_src=")
-        assert asked[0].endswith("tcp_dst=80")
+        flow, *states = asked[0].split(" ")
+        assert "tcp_src=50000,tcp_dst=80,ct_state=new|trk,ct_nw_src=10.0.0.11,ct_nw_dst=10.0.0.12" in flow
+        assert states == ["--ct-next", "new,trk"]
 
 
 async def test_a_port_that_is_plugged_nowhere_sends_nothing() -> None:
@@ -179,6 +212,9 @@ async def test_a_tenant_traces_from_its_own_ports_and_sees_nothing_of_hosts_or_o
         for secret in ("hosts/", "192.0.2.", "vx00", "cookie", "in_port", "blue"):
             assert secret not in text
         assert [s.stage for s in answer.path][:2] == ["ADMISSION", "SERVICES"]
+        notes = {s.stage: s.note for s in answer.path if s.note}
+        assert notes.keys() == {"EGRESS", "INGRESS"}
+        assert all(note.startswith("admitted by rule ") for note in notes.values())
         refused = (
             lambda: site.trace(port("blue", 1), "icmp to 10.0.0.12", who=who),
             lambda: site.trace(port("red", 1), "", to=port("blue", 1), who=who),
@@ -190,6 +226,25 @@ async def test_a_tenant_traces_from_its_own_ports_and_sees_nothing_of_hosts_or_o
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await call()
             assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_what_is_for_the_local_services_is_shown_as_such() -> None:
+    async with running() as site:
+        dhcp = "udp from 0.0.0.0 src port 68 to 255.255.255.255 dst port 67"
+        wanted = {
+            dhcp: "DHCP",
+            "udp to 169.254.169.253": "DNS",
+            "tcp to fd00:ec2::254": "metadata",
+            "tcp to 169.254.169.254 port 22": "nothing that they do (their address of metadata)",
+            "arp who-has 169.254.169.254": "address resolution",
+            "tcp oversize to 10.0.0.12": "path MTU (it is too long for the overlay)",
+        }
+        for packet, service in wanted.items():
+            answer = await site.trace(port("red", 1), packet)
+            assert answer.agree
+            assert list(answer.delivered) == [f"the local services of hosts/h1: {service}"]
+        told = await site.trace(port("red", 1), dhcp, who="tenant/red/viewer")
+        assert list(told.meant) == list(told.delivered) == ["the local services of a host: DHCP"]
 
 
 async def test_a_tenant_never_learns_who_else_received_its_packet() -> None:

@@ -1,8 +1,9 @@
 """DELIVER (22): to a local port; what is subject to policy is looked up among that port's connections.
 
 What the services of this host say is always heard. ARP and neighbour discovery were guarded where they were
-sent. A port without port security gets everything. All other IP is judged, here at the receiver's host and
-nowhere else; anything else is not delivered.
+sent. What one port without port security says to another passes. All other IP is judged, here at the
+receiver's host and nowhere else; for a port without port security too, since the sender's egress rules hold
+whoever gets it. Anything else is for ports without port security only.
 
 A ping from another host to 10.0.0.6: looked up in the zone of 10.0.0.6's port -> DIRECTION.
 """
@@ -22,13 +23,14 @@ from controller.compiler.headers import (
     NEIGHBOUR_SOLICITATION,
 )
 from controller.compiler.pipeline import DELIVER, DIRECTION, OUTPUT, SOURCE
-from controller.compiler.registers import ORIGIN, ORIGIN_SERVICE, TO_PROFILE
+from controller.compiler.registers import FROM_PROFILE, ORIGIN, ORIGIN_SERVICE, TO_PROFILE
 from controller.flows import Flow, match
 
 SERVICE_SAYS = 300
 RESOLUTION = 250
 UNCHECKED = 200
 JUDGED = 100
+REST = 50
 
 
 def static_flows() -> Iterator[Flow]:
@@ -39,7 +41,9 @@ def static_flows() -> Iterator[Flow]:
     for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
         discovery = match(eth_type=ETH_IPV6, ip_proto=IP_PROTO_ICMPV6, icmpv6_type=kind)
         yield DELIVER.flow(RESOLUTION, discovery, goto=OUTPUT, cookie=STATIC)
-    unchecked = match(**TO_PROFILE.equals(PROFILE_OPEN))
+    takes_all = TO_PROFILE.equals(PROFILE_OPEN)
+    unchecked = match(**FROM_PROFILE.equals(PROFILE_OPEN), **takes_all)
     yield DELIVER.flow(UNCHECKED, unchecked, goto=SOURCE, cookie=STATIC)
     for eth_type in (ETH_IPV4, ETH_IPV6):
         yield DELIVER.flow(JUDGED, match(eth_type=eth_type), DELIVER.track(DIRECTION), cookie=STATIC)
+    yield DELIVER.flow(REST, match(**takes_all), goto=SOURCE, cookie=STATIC)

@@ -3,8 +3,8 @@
 Asking for an address (DHCP of both families), for a router, for the MAC of a service address, and anything to
 a service address goes to METER and from there to the agent: it never leaves this host. Guests are no DHCP
 servers: what says it comes from one is dropped, and so is a first fragment of UDP too short to show its
-ports. A port without port security may say what it wants: all but the services' share passes, untracked.
-ARP and neighbour discovery were checked before and are not subject to policy; other IP is tracked.
+ports. A port without port security may say what it wants: all but the services' share passes. ARP and
+neighbour discovery were checked before and are not subject to policy; other IP is tracked, whoever sends it.
 
 A guest's `curl http://169.254.169.254/`: ARP request for .254 -> METER; its TCP packets -> METER.
 """
@@ -39,9 +39,10 @@ from controller.compiler.registers import FROM_PROFILE
 from controller.flows import Flow, match
 
 FOR_SERVICES = 300
+RESOLUTION = 290
+UNCHECKED_IP = 260
 UNCHECKED = 250
 REFUSE = 200
-RESOLUTION = 100
 REST = 50
 
 _UDP4: dict[str, Any] = {"eth_type": ETH_IPV4, "ip_proto": IP_PROTO_UDP}
@@ -55,8 +56,11 @@ def static_flows() -> Iterator[Flow]:
     """All of the table: nothing in it depends on who asks."""
     for asked in _for_services():
         yield SERVICES.flow(FOR_SERVICES, match(**asked), goto=METER, cookie=STATIC)
-    unchecked = match(**FROM_PROFILE.equals(PROFILE_OPEN))
-    yield SERVICES.flow(UNCHECKED, unchecked, goto=ADDRESSING, cookie=STATIC)
+    yield SERVICES.flow(RESOLUTION, match(eth_type=ETH_ARP), goto=ADDRESSING, cookie=STATIC)
+    for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
+        yield SERVICES.flow(RESOLUTION, match(**_ICMP6, icmpv6_type=kind), goto=ADDRESSING, cookie=STATIC)
+    unchecked = FROM_PROFILE.equals(PROFILE_OPEN)
+    yield SERVICES.flow(UNCHECKED, match(**unchecked), goto=ADDRESSING, cookie=STATIC)
     for said in (
         {**_UDP4, "udp_src": DHCP_SERVER},
         {**_UDP6, "udp_src": DHCP6_SERVER},
@@ -64,10 +68,9 @@ def static_flows() -> Iterator[Flow]:
         {**_UDP6, **_PORTS_CUT_OFF},
     ):
         yield SERVICES.flow(REFUSE, match(**said), cookie=STATIC)
-    yield SERVICES.flow(RESOLUTION, match(eth_type=ETH_ARP), goto=ADDRESSING, cookie=STATIC)
-    for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
-        yield SERVICES.flow(RESOLUTION, match(**_ICMP6, icmpv6_type=kind), goto=ADDRESSING, cookie=STATIC)
     for eth_type in (ETH_IPV4, ETH_IPV6):
+        free = match(**unchecked, eth_type=eth_type)
+        yield SERVICES.flow(UNCHECKED_IP, free, goto=TRACK, cookie=STATIC)
         yield SERVICES.flow(REST, match(eth_type=eth_type), goto=TRACK, cookie=STATIC)
 
 

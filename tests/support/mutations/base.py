@@ -87,3 +87,9 @@ def a_vni(s: Subject) -> int:
 
 def a_mac(s: Subject) -> int:
     return s.rng.choice(sorted(p.mac for p in s.world.ports.values()))
+
+
+def a_profile(s: Subject) -> int:
+    """A profile that somebody has, or one of no groups, or nobody's."""
+    own = {number for policy in s.world.policies.values() for number in policy.profiles}
+    return s.rng.choice([0, 1, 2, 19, *sorted(own) * 2])

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from cloison.addresses import IpAddress
 from controller.verify.intent import Intent, IntentDelta, World
 from controller.verify.path import HostState
 from tests.support.mutations.base import States, Subject, a_mac, a_vni, mutation
 from tests.support.worlds import compile_intent
 
 
-def _fdb(name: str, edit: Callable[[Subject, dict[int, object]], bool]) -> None:
+def _fdb(name: str, edit: Callable[[Subject, dict[int, IpAddress]], bool]) -> None:
     @mutation(name)
     def run(s: Subject) -> States | None:
         spots = sorted((h, vni) for h, state in s.states.items() for vni in state.fdb)
@@ -26,27 +27,27 @@ def _fdb(name: str, edit: Callable[[Subject, dict[int, object]], bool]) -> None:
         return {**s.states, host: HostState(state.flows, {**state.fdb, vni: fdb}, state.devices)}
 
 
-def _vtep(s: Subject) -> IPv4Address:
+def _vtep(s: Subject) -> IpAddress:
     known = sorted(h.vtep for h in s.world.hosts.values() if h.vtep is not None)
     return s.rng.choice([*known, IPv4Address("172.16.9.9")])
 
 
-def _drop_entry(s: Subject, fdb: dict[int, object]) -> bool:
+def _drop_entry(s: Subject, fdb: dict[int, IpAddress]) -> bool:
     return bool(fdb) and fdb.pop(s.rng.choice(sorted(fdb))) is not None
 
 
-def _wrong_vtep(s: Subject, fdb: dict[int, object]) -> bool:
+def _wrong_vtep(s: Subject, fdb: dict[int, IpAddress]) -> bool:
     if fdb:
         fdb[s.rng.choice(sorted(fdb))] = _vtep(s)
     return bool(fdb)
 
 
-def _extra_entry(s: Subject, fdb: dict[int, object]) -> bool:
+def _extra_entry(s: Subject, fdb: dict[int, IpAddress]) -> bool:
     fdb[s.rng.choice((a_mac(s), 0x0AF00A000063, 0x0AF600000063))] = _vtep(s)
     return True
 
 
-def _default_entry(s: Subject, fdb: dict[int, object]) -> bool:
+def _default_entry(s: Subject, fdb: dict[int, IpAddress]) -> bool:
     fdb[0] = _vtep(s)
     return True
 

@@ -1,0 +1,114 @@
+"""What EGRESS or INGRESS does with one tenant's connections, decided by regions: for flows of any form.
+
+policing.py reads what flows admit off their form, which is fast, and understands the form that the compiler
+gives them and no other. Where it does not understand, this looks at what happens to packets: a conjunction is
+multiplied out, and each part of the packets meets the flow of the highest priority. Exact, or Refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import product
+
+from controller.verify.frame import Frame
+from controller.verify.grammar import Refused
+from controller.verify.packet import ETH_IPV4, ETH_IPV6, FIELD_MASKS, INVALID, OFFSETS, TRACKED, Cube, cube
+from controller.verify.policing import Admitted, Difference, Judged, cubes
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN
+from controller.verify.rules import Rule, Table
+from controller.verify.space import Region, member, within
+from controller.verify.stages import TENANT
+from controller.verify.symbolic import Bridge
+
+FLAT_MAX = 2_000
+_CONJUNCTION = FIELD_MASKS["conj_id"]
+
+
+def ruled(judge: Judged, rules: Iterable[Rule], tenant: int, wanted: Admitted) -> Iterator[Difference]:
+    """Yield, for each profile, one connection that the rules judge otherwise than is wanted, if there is one.
+
+    Raises Refused if a packet meets what does not just admit or drop it, or if there is too much to look at.
+    """
+    bridge = Bridge()
+    bridge.tables[judge.table] = _flat(judge, list(rules))
+    for subject in sorted({*wanted, PROFILE_OPEN, PROFILE_NONE}):
+        meant = list(cubes(judge, wanted.get(subject, ())))
+        found = (_of_family(judge, bridge, tenant, subject, meant, kind) for kind in (ETH_IPV4, ETH_IPV6))
+        yield from (difference for difference in found if difference is not None)
+
+
+def _of_family(
+    judge: Judged, bridge: Bridge, tenant: int, subject: int, meant: list[Cube], kind: int
+) -> Difference | None:
+    fixed: dict[str, int | tuple[int, int]] = {TENANT: tenant, judge.subject: subject, "eth_type": kind}
+    asked = cube(**fixed, ct_state=(TRACKED, TRACKED | INVALID), conj_id=0)
+    for rule, part in bridge.lookup(judge.table, Frame(Region(*asked))):
+        admits = rule is not None and not rule.drops
+        if rule is not None and admits and (rule.steps or rule.goto != judge.onward):
+            if member(part.region) is None:
+                continue
+            raise Refused("a flow of policy does not just admit", rule.flow)
+        if subject == PROFILE_OPEN:
+            wrong = [] if admits else [part.region]
+        elif admits:
+            wrong = [part.region._replace(holes=(*part.region.holes, *meant))]
+        else:
+            wrong = [w for w in (within(part.region, cut) for cut in meant) if w is not None]
+        number = next((n for n in map(member, wrong) if n is not None), None)
+        if number is not None:
+            return Difference(judge, subject, admits, number)
+    return None
+
+
+def _flat(judge: Judged, rules: list[Rule]) -> Table:
+    """The rules without conjunctions: each is one rule for each choice of a flow from every clause."""
+    table = Table(filed=False)
+    parts: dict[int, list[tuple[Rule, int, int]]] = {}
+    openers: dict[int, list[Rule]] = {}
+    for rule in rules:
+        steps = [step for step in rule.steps if step[0] == "conjunction"]
+        for _, number, clause, size in steps:
+            parts.setdefault(number, []).append((rule, clause, size))
+        if not steps and rule.cube[1] & _CONJUNCTION:
+            number = next(t.value for t in rule.flow.match if t.field.name == "conj_id")
+            openers.setdefault(number, []).append(rule)
+        elif not steps:
+            _put(table, rule)
+    for number, flows in parts.items():
+        for rule in _multiplied(flows, openers.get(number, []), rules):
+            _put(table, rule)
+    return table
+
+
+def _multiplied(flows: list[tuple[Rule, int, int]], openers: list[Rule], rules: list[Rule]) -> Iterator[Rule]:
+    first, _, size = flows[0]
+    if any((rule.priority, n) != (first.priority, size) for rule, _, n in flows):
+        raise Refused("the flows of a conjunction do not have one priority and size", first.flow)
+    if any(rule.priority != first.priority for rule in openers):
+        raise Refused("a conjunction leads to a flow of another priority", openers[0].flow)
+    clauses = [[rule for rule, clause, _ in flows if clause == n] for n in range(1, size + 1)]
+    if any(0 < rule.priority < first.priority for rule in rules):
+        raise Refused("there are flows below a conjunction", first.flow)
+    # Without a flow that it leads to, a switch takes a complete conjunction to what is below: the default.
+    for opener in openers or [replace(first, steps=(), goto=None, cube=(0, 0))]:
+        for chosen in product(*clauses):
+            met: Region | None = Region(opener.cube[0] & ~_CONJUNCTION, opener.cube[1] & ~_CONJUNCTION)
+            for rule in chosen:
+                met = within(met, rule.cube) if met is not None else None
+            if met is not None:
+                yield replace(opener, cube=(met.value, met.mask), priority=first.priority)
+
+
+def _put(table: Table, rule: Rule) -> None:
+    if len(table.rules) >= FLAT_MAX:
+        raise Refused("flows of policy of an unknown form, and too many to look at one by one", rule.flow)
+    known = table.rules.get(rule.key)
+    if known is not None and known.effect == rule.effect:
+        return
+    if known is not None:
+        # Conjunctions that admit the same: a rule each, told apart by bits of conj_id, which is 0 here.
+        # Whether a packet meets both is seen when it is looked up.
+        value, mask = rule.cube
+        rule = replace(rule, cube=(value, mask | len(table.rules) << OFFSETS["conj_id"]))
+    table.add(rule)
