@@ -101,7 +101,10 @@ def _succeeds(call: object) -> bool:
         return False
 
 
-UNLIMITED = pytest.mark.xfail(reason="new connections of one port share its tenant's tunnel without a limit")
+# Seen to harm one round in twenty: so it may well pass.
+UNLIMITED = pytest.mark.xfail(
+    strict=False, reason="new connections of one port share its tenant's tunnel without a limit"
+)
 
 
 @pytest.mark.timeout(120)
