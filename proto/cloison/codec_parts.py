@@ -57,6 +57,14 @@ def parse_range(text: str, field: str) -> IpNetwork:
     return parse_text(ip_network, text, field, "a range such as 10.0.0.0/24, with no host bits set")
 
 
+def enum_names(enum: Any, *, zero: bool) -> dict[int, str]:
+    """Return the names of an enum by number; of 0, which says "unspecified", only with zero.
+
+    A message of a newer version may hold a number that has no name here.
+    """
+    return {number: name for name, number in enum.items() if number or zero}
+
+
 def time_to_proto(time_ns: int, into: Timestamp) -> None:
     """Write nanoseconds since 1970 into a timestamp; 0 leaves it empty."""
     if time_ns:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from cloison.codec_parts import meta_to_proto, parse_number, parse_range, parse_text
+from cloison.codec_parts import enum_names, meta_to_proto, parse_number, parse_range, parse_text
 from cloison.errors import InvalidIntent
 from cloison.model import (
     GROUP_NUMBER_MAX,
@@ -119,8 +119,7 @@ def _protocol(text: str, field: str) -> int | None:
 
 
 def _named(enum: Any, number: int, field: str, *, zero: bool) -> str:
-    """Return the name of an enum's number; one of a newer version has none here."""
-    names: dict[int, str] = {value: name for name, value in enum.items() if value or zero}
+    names = enum_names(enum, zero=zero)
     if number not in names:
         raise InvalidIntent.of(field, number, "one of " + ", ".join(names.values()))
     return names[number]

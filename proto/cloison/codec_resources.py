@@ -8,6 +8,7 @@ from sys import intern
 
 from cloison.addresses import IpAddress, IpNetwork, format_mac, parse_mac
 from cloison.codec_parts import (
+    enum_names,
     labels_of,
     meta_to_proto,
     parse_address,
@@ -169,8 +170,7 @@ def _range_like(cidr: IpNetwork, text: str, field: str) -> IpNetwork:
 
 
 def _ipv6_mode(cidr: IpNetwork, number: int) -> Ipv6Mode:
-    # A message of a newer version may hold a number that has no name here.
-    names = {value: name for name, value in subnet_pb2.Ipv6Mode.items()}
+    names = enum_names(subnet_pb2.Ipv6Mode, zero=True)
     if number not in names or (number and cidr.version == 4):
         expected = "IPV6_MODE_UNSPECIFIED" if cidr.version == 4 else "one of " + ", ".join(names.values())
         raise InvalidIntent.of("ipv6_mode", names.get(number, number), expected)
