@@ -62,7 +62,7 @@ class Agent:
         self._outbox = Outbox()
         self._kernel = LinuxKernel(settings.vtep, self._wake)
         self._bridge = OvsBridge(options.ovsdb, settings.bridge, self._bridge_changed, options.control)
-        self._services = Services(options.services, self._services_lost)
+        self._services = Services(options.services, self._services_lost, self._outbox.claim)
         self._reconciler = Reconciler(
             settings, self._kernel, self._bridge, self._plan_log, self._outbox, self._services
         )

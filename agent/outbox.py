@@ -1,6 +1,6 @@
 """What waits to be told to a controller. Bounded by its form: the newest acknowledgement, the newest
-inventory, at most DRIFTS_MAX reports of drift (the oldest go first), and the answers to questions, of which
-inspect.py makes no more while many are unsent.
+inventory, at most DRIFTS_MAX reports of drift and CLAIMS_MAX claims (the oldest go first), and the answers to
+questions, of which inspect.py makes no more while many are unsent.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import asyncio
 from collections import deque
 
 from agent.ovsdb import BridgeView, InterfaceView, TunnelView
+from cloison.addresses import IpAddress
 from cloison.v1 import host_sync_pb2 as pb
 
 DRIFTS_MAX = 256
+CLAIMS_MAX = 1024
 
 
 class Outbox:
@@ -21,6 +23,8 @@ class Outbox:
         self._ack: pb.Ack | None = None
         self._drifts: deque[pb.Drift] = deque(maxlen=DRIFTS_MAX)
         self._inspections: deque[pb.Inspection] = deque()
+        # In the order in which they were made; one that is made again is the latest.
+        self._claims: dict[tuple[int, IpAddress], None] = {}
         self._view = BridgeView()
         self._told_interfaces: dict[str, InterfaceView] = {}
         self._told_tunnels: dict[int, TunnelView] = {}
@@ -35,6 +39,14 @@ class Outbox:
     def drift(self, drift: pb.Drift) -> None:
         """Tell that something was found wrong and put right."""
         self._drifts.append(drift)
+        self._filled.set()
+
+    def claim(self, number: int, address: IpAddress) -> None:
+        """Tell that the guest of a port announced an address; kept until there is a stream."""
+        self._claims.pop((number, address), None)
+        if len(self._claims) >= CLAIMS_MAX:
+            del self._claims[next(iter(self._claims))]
+        self._claims[number, address] = None
         self._filled.set()
 
     def inspection(self, answer: pb.Inspection) -> None:
@@ -82,6 +94,10 @@ class Outbox:
             self._ack = None
         while self._drifts:
             messages.append(pb.AgentMessage(drift=self._drifts.popleft()))
+        for number, address in self._claims:
+            claim = pb.AddressClaim(port_number=number, address=address.packed)
+            messages.append(pb.AgentMessage(address_claim=claim))
+        self._claims.clear()
         while self._inspections:
             messages.append(pb.AgentMessage(inspection=self._inspections.popleft()))
         return messages

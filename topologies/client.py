@@ -22,6 +22,7 @@ from cloison.v1 import (
     host_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
+    port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
     security_group_pb2_grpc,
@@ -48,6 +49,7 @@ class Client:
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self._channel)
         self.networks = network_pb2_grpc.NetworkServiceStub(self._channel)
         self.subnets = subnet_pb2_grpc.SubnetServiceStub(self._channel)
+        self.bindings = port_binding_pb2_grpc.PortBindingServiceStub(self._channel)
         self.ports = port_pb2_grpc.PortServiceStub(self._channel)
         self.security_groups = security_group_pb2_grpc.SecurityGroupServiceStub(self._channel)
         self.address_groups = address_group_pb2_grpc.AddressGroupServiceStub(self._channel)

@@ -63,6 +63,14 @@ def solicitation(source: str, sender: str, target: str, payload: bytes = b"") ->
     return ip(source, to, sender, group, ICMP6_PROTOCOL, _icmp(135, sender, group, body), hops=255) + payload
 
 
+def advertisement(source: str, sender: str, target: str) -> bytes:
+    """An unsolicited neighbour advertisement to all nodes (RFC 4861, section 7.2.6)."""
+    group = "ff02::1"
+    body = b"\x20\0\0\0" + IPv6Address(target).packed + b"\x02\x01" + mac_bytes(source)
+    message = _icmp(136, sender, group, body)
+    return ip(source, multicast_mac(group), sender, group, ICMP6_PROTOCOL, message, hops=255)
+
+
 def multicast_mac(group: str) -> str:
     """The MAC of a multicast address (RFC 1112, section 6.4; RFC 2464, section 7)."""
     packed = ip_address(group).packed

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from agent.services import dhcp4, dhcp6, neighbours, packets, routers
 from agent.services.arp import Arp
+from agent.services.claims import Claims
 from agent.services.echo import Echo
 from agent.services.oversize import Oversize
 from agent.services.seams import (
@@ -80,8 +81,9 @@ def _too_large(port: ServicePort, packet: Packet) -> bool:
 class Dispatcher:
     """The first route that matches answers. `counts` says what became of frames, by service or reason."""
 
-    def __init__(self, ports: ServicePorts, routes: Sequence[Route]) -> None:
-        self._ports, self._routes = ports, tuple(routes)
+    def __init__(self, ports: ServicePorts, routes: Sequence[Route], claims: Claims | None = None) -> None:
+        """claims hears of every packet first; what it takes may still be for a service as well."""
+        self._ports, self._routes, self._claims = ports, tuple(routes), claims
         self.counts: Counter[str] = Counter()
 
     def handle(self, frame: bytes) -> list[bytes]:
@@ -93,13 +95,14 @@ class Dispatcher:
         packet = packets.parse(frame)
         if packet is None:
             return self._refuse("malformed")
+        claimed = self._claims is not None and self._claims.see(port, packet)
         for route in self._routes:
             if route.matches(port, packet):
                 answers = list(route.service.handle(port, packet))
                 self.counts[route.name] += 1
                 self.counts[f"{route.name}_answers"] += len(answers)
                 return answers
-        return self._refuse("unserved")
+        return self._refuse("claims" if claimed else "unserved")
 
     def _refuse(self, reason: str) -> list[bytes]:
         self.counts[reason] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import structlog
 
 from agent.plan import SERVICE_AGENT_LINK, HostPlan, ServiceLink
 from agent.services import nat_doors, routers
+from agent.services.claims import Claims, Tell
 from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
 from agent.services.dns import DnsService
 from agent.services.dns_forward import Forwarder, Resolver
@@ -39,14 +41,23 @@ class ServiceSettings:
 class Services:
     """All services of this host. Loses nothing by ending: the next process answers the same."""
 
-    def __init__(self, settings: ServiceSettings, on_lost: Callable[[], None]) -> None:
-        """on_lost is called when the device went away; attach() is to be called then."""
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        on_lost: Callable[[], None],
+        on_claim: Tell = lambda _number, _address: None,
+    ) -> None:
+        """on_lost is called when the device went away; attach() is to be called then.
+
+        on_claim is called when a guest announces an address of its allowed address pairs.
+        """
+        self._claims = Claims(on_claim, time.monotonic)
         self._ports, self._zones = ServicePorts(), Zones()
         self._dns = DnsService(self._ports, self._zones, Forwarder(settings.resolvers), self._send)
         metadata = MetadataProxy(settings.metadata, settings.metadata_secret)
         self._gate = NatGate(self._ports, self._send, nat_doors.doors(self._dns, metadata))
         routes = [*base_routes(), *nat_doors.routes(self._dns, self._gate), oversize_route()]
-        self._dispatcher = Dispatcher(self._ports, routes)
+        self._dispatcher = Dispatcher(self._ports, routes, self._claims)
         self._edge = Edge(self._ports, self._dispatcher, on_lost)
         self._told: dict[str, int] = {}
 
@@ -59,6 +70,7 @@ class Services:
             return
         self._ports.replace(ports)
         self._edge.forget_others()
+        self._claims.keep(ports.keys())
         self._gate.settle()
         for number in before.keys() & ports.keys():
             if before[number] != ports[number]:

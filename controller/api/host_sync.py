@@ -101,8 +101,11 @@ class HostSyncServicer(host_sync_pb2_grpc.HostSyncServicer):
                         self._reconciler.drifted(session, message.drift)
                     case "inspection":
                         self._reconciler.inspected(session, message.inspection)
+                    case "address_claim":
+                        claim = message.address_claim
+                        self._reconciler.claimed(session, claim.port_number, _claimed_address(claim))
                     case other:
-                        raise InvalidIntent.of("kind", other, "inventory, ack, drift or inspection")
+                        raise InvalidIntent.of("kind", other, "inventory, ack, drift, claim or inspection")
             session.close("the agent ended the stream")
         except CloisonError as error:
             _log.warning("agent session refused", host=session.host.host, error=str(error))
@@ -111,6 +114,13 @@ class HostSyncServicer(host_sync_pb2_grpc.HostSyncServicer):
         finally:
             # Whatever ended it: nobody would listen to this agent any more, so it must dial again.
             session.close("an internal error")
+
+
+def _claimed_address(claim: host_sync_pb2.AddressClaim) -> IpAddress:
+    try:
+        return ip_address(claim.address)
+    except ValueError as error:
+        raise InvalidIntent.of("address", claim.address[:16].hex(), "4 or 16 bytes") from error
 
 
 def _registration(hello: host_sync_pb2.Hello) -> Registration:

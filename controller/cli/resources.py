@@ -193,6 +193,7 @@ BINDING = Resource(
         ("HOST", lambda m: m.host.removeprefix("hosts/")),
         ("INTERFACE", lambda m: m.interface),
         ("OFPORT", lambda m: m.ofport),
+        ("CLAIMED", lambda m: " ".join(m.claimed_addresses) or "-"),
         ("STATE", lambda m: port_pb2.Port.State.Name(m.state)),
     ),
     "Where ports are plugged, as agents report it.",

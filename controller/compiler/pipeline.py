@@ -144,7 +144,7 @@ ADMISSION = Table(
     | {"ipv4_src", "ipv4_dst", "ipv6_src", "ip_proto", "udp_src", "udp_dst"},
     writes=(NETWORK, FROM_PORT, ORIGIN, TENANT, FROM_PROFILE),
     rewrites=frozenset({"eth_src"}),
-    next=(5, 6, 20),
+    next=(5, 6, 20, 31),
 )
 ND_GUARD = Table(
     number=5,
@@ -155,7 +155,7 @@ ND_GUARD = Table(
     | _SOLICITED
     | {"ip_ttl", "ip_frag", "icmpv6_code", "ipv6_src", "ipv6_nd_sll", "ipv6_nd_tll"},
     reads=(FROM_PORT,),
-    next=(6,),
+    next=(6, 31),
 )
 SERVICES = Table(
     number=6,

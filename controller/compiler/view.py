@@ -71,6 +71,8 @@ class PortView:
     addresses: tuple[IpAddress, ...]
     profile: int = PROFILE_NONE
     allowed_address_pairs: tuple[AddressPair, ...] = ()
+    # Of the pairs' addresses, those that live here: it was the last port to announce them.
+    claimed: tuple[IpAddress, ...] = ()
 
     @property
     def cookie(self) -> int:
@@ -84,26 +86,65 @@ class PortView:
 
     @property
     def addresses4(self) -> tuple[IPv4Address, ...]:
-        """Its IPv4 addresses."""
+        """The IPv4 addresses it was given."""
         return tuple(a for a in self.addresses if isinstance(a, IPv4Address))
 
     @property
     def addresses6(self) -> tuple[IPv6Address, ...]:
-        """Its IPv6 addresses, the EUI-64 link-local one among them if it has any."""
+        """The IPv6 addresses it was given, the EUI-64 link-local one among them if it has any."""
         given = tuple(a for a in self.addresses if isinstance(a, IPv6Address))
         own = link_local(self.mac)
         return (*given, own) if given and own not in given else given
 
     @property
+    def reached4(self) -> tuple[IPv4Address, ...]:
+        """The IPv4 addresses that live here, claimed ones included."""
+        claimed = (a for a in self.claimed if isinstance(a, IPv4Address))
+        return tuple(dict.fromkeys([*self.addresses4, *claimed]))
+
+    @property
+    def reached6(self) -> tuple[IPv6Address, ...]:
+        """The IPv6 addresses that live here, claimed ones included."""
+        claimed = (a for a in self.claimed if isinstance(a, IPv6Address))
+        return tuple(dict.fromkeys([*self.addresses6, *claimed]))
+
+    @property
     def claims(self) -> tuple[Claim, ...]:
-        """Its own addresses and its allowed address pairs, each once."""
+        """Its own addresses and its allowed address pairs, each once.
+
+        Whether an address of the pairs is claimed makes no difference: its connections outlive its moves.
+        """
+        return tuple(dict.fromkeys([*self._own, *self._pairs]))
+
+    @property
+    def held(self) -> tuple[Claim, ...]:
+        """What it may speak for in ARP and neighbour discovery: what lives here, with each MAC it may use."""
+        living = [IPv4Network(a) for a in self.reached4] + [IPv6Network(a) for a in self.reached6]
+        paired = [
+            Claim(mac, one)
+            for one in living
+            for mac, prefix in self._pairs
+            if prefix.version == one.version and one.network_address in prefix
+        ]
+        return tuple(dict.fromkeys([*self._own, *paired]))
+
+    @property
+    def announced(self) -> tuple[Claim, ...]:
+        """What it may claim: to speak for it, unless it is held, announces that it lives here from now on."""
+        held = set(self.held)
+        return tuple(claim for claim in dict.fromkeys(self._pairs) if claim not in held)
+
+    @property
+    def _own(self) -> list[Claim]:
         own4 = [Claim(self.mac, IPv4Network(a)) for a in self.addresses4]
-        own6 = [Claim(self.mac, IPv6Network(a)) for a in self.addresses6]
-        pairs = [
+        return own4 + [Claim(self.mac, IPv6Network(a)) for a in self.addresses6]
+
+    @property
+    def _pairs(self) -> list[Claim]:
+        return [
             Claim(self.mac if pair.mac is None else pair.mac, pair.prefix)
             for pair in self.allowed_address_pairs
         ]
-        return tuple(dict.fromkeys([*own4, *own6, *pairs]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,13 @@ from typing import Any
 
 import structlog
 
+from cloison.addresses import IpAddress
 from cloison.errors import Precondition, Unavailable
 from cloison.model import Port, PortBinding
 from cloison.names import HostName
 from cloison.v1 import host_sync_pb2
 from controller.reconcile.binding import Verdict
+from controller.reconcile.claiming import ClaimWorker
 from controller.reconcile.host import HostActor
 from controller.reconcile.plugs import PlugWorker
 from controller.reconcile.realized import RealizedTracker
@@ -43,6 +45,11 @@ class Agents:
     ) -> None:
         self._store, self._tracker, self._hosts, self._spawn = store, tracker, hosts, spawn
         self._plugs: dict[HostName, PlugWorker] = {}
+        self._claims = ClaimWorker(store)
+
+    async def run(self) -> None:
+        """Store what guests announce, for ever; ends by being cancelled."""
+        await self._claims.run()
 
     async def register(self, hello: Registration, agent_epoch: int) -> None:
         """Store what an agent says of its host.
@@ -120,6 +127,12 @@ class Agents:
         actor = self._hosts.get(session.host)
         if actor is not None and actor.agent is session:
             actor.acked(ack.revision, tuple(f"{e.reason}: {e.message}" for e in ack.errors))
+
+    def claimed(self, session: AgentSession, number: int, address: IpAddress) -> None:
+        """An agent heard the guest of a port announce an address of its allowed address pairs."""
+        actor = self._hosts.get(session.host)
+        if actor is not None and actor.agent is session:
+            self._claims.add(session.host, number, address)
 
     def drifted(self, session: AgentSession, drift: host_sync_pb2.Drift) -> None:
         """An agent found and repaired what somebody else had changed."""

@@ -19,6 +19,7 @@ from cloison.model import (
     TunnelPort,
 )
 from cloison.names import HostName, NetworkName, PortName, TenantName
+from controller.reconcile.claims import co_claimants, rivals
 from controller.store.changes import Change
 from controller.store.state import State
 
@@ -97,8 +98,13 @@ def _whereabouts(port: Port) -> tuple[object, ...]:
 
 
 def _altered(impact: Impact, port: Port, state: State) -> None:
-    """Its groups, its names, what it may send besides: a matter of the hosts where it is plugged."""
+    """Its groups, its names, what it may send besides: a matter of the hosts where it is plugged.
+
+    Unless it has claimed an address: that it may not list any more.
+    """
     impact.served.add(port.name)
+    if any(binding.claimed for binding in state.bindings_of(port.name)):
+        _moved(impact, port.name, state)
     for binding in state.bindings_of(port.name):
         impact.port_units.add((binding.host, port.name))
 
@@ -118,11 +124,17 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             for host in value.requested_hosts:
                 impact.port_units.add((host, value.name))
             _moved(impact, value.name, state)
+            _displaced(impact, value, state)
         case PortBinding():
             impact.port_units.add((value.host, value.port))
             impact.network_units.add((value.host, value.port.parent))
             impact.policy_units.add((value.host, value.port.parent.parent))
             _moved(impact, value.port, state)
+            port = state.ports.get(value.port)
+            if port is not None:
+                _displaced(impact, port, state)
+            for name in co_claimants(state, value):
+                _moved(impact, name, state)
         case Subnet():
             impact.services.add(value.name.parent)
             for host in state.bound_hosts(value.name.parent):
@@ -146,6 +158,12 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             _policy(impact, value.tenant, state)
         case _:
             pass
+
+
+def _displaced(impact: Impact, port: Port, state: State) -> None:
+    """Whoever claims one of its addresses has it only as long as the port does not live."""
+    for name in rivals(state, port):
+        _moved(impact, name, state)
 
 
 def _policy(impact: Impact, tenant: TenantName, state: State) -> None:

@@ -1,7 +1,8 @@
 """From the state to what the verifier holds the flows against. Pure.
 
-Written for the proof alone: it shares the predicate of what is plugged (views.py) with the compiler's
-views, and nothing else, so that an error in the one is not repeated in the other.
+Written for the proof alone: it shares with the compiler's views the predicates of what is plugged
+(plugged.py) and of what is claimed (claims.py), and nothing else, so that an error in the one is not repeated
+in the other.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 from cloison.model import SecurityGroupRule
 from cloison.names import HostName, NetworkName, PortName, TenantName
+from controller.reconcile.claims import claimed_by
 from controller.reconcile.impact import Impact
 from controller.reconcile.views import HasPort, live_binding, vxlan_device
 from controller.reconcile.views import believe as believe
@@ -148,4 +150,5 @@ def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent |
         ofport=binding.ofport if binding else 0,
         profile=profile,
         pairs=tuple(PairIntent(pair.prefix, pair.mac) for pair in port.allowed_address_pairs),
+        claimed=claimed_by(state, port, binding) if binding is not None else (),
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from cloison.addresses import IpAddress
 from cloison.model import Host
 from cloison.names import HostName
 from cloison.v1 import host_sync_pb2
@@ -95,6 +96,7 @@ class Reconciler:
         self._spawn(follower.run(subscription), "follow")
         self._spawn(self._release.run(), "release")
         self._spawn(self._profiles.run(), "profiles")
+        self._spawn(self._agents.run(), "claims")
         self._spawn(self._retrial.run(), "retrial")
 
     async def stop(self) -> None:
@@ -372,6 +374,10 @@ class Reconciler:
     def drifted(self, session: AgentSession, drift: host_sync_pb2.Drift) -> None:
         """See Agents."""
         self._agents.drifted(session, drift)
+
+    def claimed(self, session: AgentSession, number: int, address: IpAddress) -> None:
+        """See Agents."""
+        self._agents.claimed(session, number, address)
 
     @staticmethod
     def inspected(session: AgentSession, answer: host_sync_pb2.Inspection) -> None:

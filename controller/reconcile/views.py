@@ -1,7 +1,6 @@
 """From the state to what one host carries: views for the compiler, locations for the tunnel plan. Pure.
 
-Fail closed: a port is seen only when everything about it fits: it is enabled, plugged on a host it is
-scheduled to, and the binding was made for this very port (uid) and not for a namesake before it.
+Fail closed: a port is seen only when everything about it fits (plugged.py).
 """
 
 from __future__ import annotations
@@ -11,9 +10,11 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from cloison.addresses import IpAddress, Mac, link_local, wire_mac
-from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port, PortBinding
+from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import HostUnitView, NetworkView, PolicyView, PortView
+from controller.reconcile.claims import claimed_by
+from controller.reconcile.plugged import live_binding as live_binding
 from controller.store.state import State
 
 # Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348, section 5) count against the underlay's MTU,
@@ -47,25 +48,6 @@ class Location:
     macs: frozenset[Mac]
 
 
-def is_plugged(port: Port, binding: PortBinding) -> bool:
-    """Tell whether the binding makes this port live on its host."""
-    return (
-        not port.disabled
-        and binding.port_uid == port.meta.uid
-        and binding.host in port.requested_hosts
-        and binding.ofport > 0
-    )
-
-
-def live_binding(state: State, port: Port) -> PortBinding | None:
-    """Return the binding on which the port lives: the first of its requested hosts that has one."""
-    for host in port.requested_hosts:
-        binding = state.bindings.get((port.name, host))
-        if binding is not None and is_plugged(port, binding):
-            return binding
-    return None
-
-
 def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
     """Return what the compiler must know of a port on a host; None if it does not live there."""
     port = state.ports.get(name)
@@ -85,6 +67,7 @@ def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
         addresses=tuple(sorted((f.address for f in port.fixed_ips), key=lambda a: (a.version, int(a)))),
         profile=_profile(state, port),
         allowed_address_pairs=port.allowed_address_pairs,
+        claimed=claimed_by(state, port, binding),
     )
 
 
@@ -144,6 +127,7 @@ def location(state: State, name: PortName) -> Location | None:
     addresses: list[IpAddress] = [f.address for f in port.fixed_ips]
     if any(isinstance(a, IPv6Address) for a in addresses):
         addresses.append(link_local(port.mac))
+    addresses += claimed_by(state, port, binding)
     return Location(binding.host, host.vtep, frozenset({port.mac, *map(wire_mac, addresses)}))
 
 

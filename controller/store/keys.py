@@ -130,6 +130,11 @@ def binding_key(port: PortName, host: HostName) -> str:
     return f"{PREFIX}bindings/{port.tenant}/{port.network}/{port.port}/{host.host}"
 
 
+def bindings_prefix(network: NetworkName) -> str:
+    """Return the prefix of the bindings of all ports of a network."""
+    return f"{PREFIX}bindings/{network.tenant}/{network.network}/"
+
+
 def tunnel_port_key(host: HostName, vni: int) -> str:
     """Return the key of a network's tunnel port on a host."""
     return f"{PREFIX}tunnelports/{host.host}/{vni}"

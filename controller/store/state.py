@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any
 
-from cloison.addresses import IpAddress
+from cloison.addresses import IpAddress, Mac, wire_mac
 from cloison.model import (
     AddressGroup,
     Host,
@@ -90,6 +90,8 @@ class State:
         self._ports_using: Index[SubnetName, PortName, Port] = {}
         self._bindings_of: MutableMapping[PortName, tuple[PortBinding, ...]] = {}
         self._bindings_on: Index[HostName, PortName, PortBinding] = {}
+        # By network and wire MAC: who last announced an address with it.
+        self._claimants: MutableMapping[tuple[NetworkName, Mac], tuple[PortBinding, ...]] = {}
         self._tunnel_ports_on: Index[HostName, Vni, TunnelPort] = {}
         self._port_by_iface: MutableMapping[str, tuple[Port, ...]] = {}
         self._network_by_vni: MutableMapping[Vni, tuple[Network, ...]] = {}
@@ -285,6 +287,10 @@ class State:
         """Return every report of a port being plugged."""
         return self._bindings_of.get(port, ())
 
+    def claimants(self, network: NetworkName, wire: Mac) -> tuple[PortBinding, ...]:
+        """Return the bindings that claim an address with this wire MAC in a network: one, if all is well."""
+        return self._claimants.get((network, wire), ())
+
     def bindings_on(self, host: HostName) -> tuple[PortBinding, ...]:
         """Return what a host has reported as plugged."""
         return tuple(self._bindings_on.get(host, {}).values())
@@ -458,6 +464,8 @@ class State:
     def _link_binding(self, binding: PortBinding, sign: int) -> None:
         link_few(self._bindings_of, binding.port, binding, sign)
         link(self._bindings_on, binding.host, binding.port, binding, sign)
+        for wire in {wire_mac(address) for address in binding.claimed}:
+            link_few(self._claimants, (binding.port.parent, wire), binding, sign)
         port = self._ports.get(binding.port)
         if port is not None:
             self._count(port, binding, sign)

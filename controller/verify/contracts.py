@@ -180,7 +180,7 @@ def after_admission(port: PortIntent, seen: Question) -> int | None:
     """Return the table where a packet goes that a port sends; None if it goes nowhere."""
     if not semantics.admitted(port, seen):
         return None
-    if semantics.served(seen):
+    if semantics.announces(port, seen) or semantics.served(seen):
         return METER
     if port.checked and semantics.says_it_serves(seen):
         return None

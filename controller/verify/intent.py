@@ -38,13 +38,18 @@ class PortIntent:
     ofport: int = 0
     profile: int = PROFILE_NONE
     pairs: tuple[PairIntent, ...] = ()
-    # Its IPv4 addresses.
+    # Of the addresses of its pairs, those that live here.
+    claimed: tuple[IpAddress, ...] = ()
+    # Its IPv4 addresses, claimed ones last.
     addresses4: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    # Its IPv6 addresses; who has any also has its EUI-64 link-local one (RFC 4291, appendix A).
+    # Its IPv6 addresses; who was given any also has its EUI-64 link-local one (RFC 4291, appendix A).
     addresses6: tuple[int, ...] = field(init=False, repr=False, compare=False)
     # (MAC, address, mask) of what it may give as its source, of IPv4 and of IPv6.
     claims4: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
     claims6: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
+    # (MAC, address) of what lives here: what it may speak for in ARP and neighbour discovery.
+    spoken4: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+    spoken6: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
     # Every destination MAC under which frames for this port travel between hosts.
     frame_macs: frozenset[int] = field(init=False, repr=False, compare=False)
 
@@ -54,10 +59,12 @@ class PortIntent:
         if own6:
             local = int(link_local(self.mac))
             own6 = own6 if local in own6 else (*own6, local)
-        wires4 = {WIRE4_PREFIX << 32 | a for a in own4}
-        wires6 = {WIRE6_PREFIX << 32 | (a & 0xFFFFFFFF) for a in own6}
-        object.__setattr__(self, "addresses4", own4)
-        object.__setattr__(self, "addresses6", own6)
+        all4 = (*own4, *(int(a) for a in self.claimed if a.version == 4 and int(a) not in own4))
+        all6 = (*own6, *(int(a) for a in self.claimed if a.version == 6 and int(a) not in own6))
+        wires4 = {WIRE4_PREFIX << 32 | a for a in all4}
+        wires6 = {WIRE6_PREFIX << 32 | (a & 0xFFFFFFFF) for a in all6}
+        object.__setattr__(self, "addresses4", all4)
+        object.__setattr__(self, "addresses6", all6)
         object.__setattr__(self, "frame_macs", frozenset(wires4 | wires6 | {self.mac}))
         for name, version, own, bits in (("claims4", 4, own4, 32), ("claims6", 6, own6, 128)):
             claims = [(self.mac, address, (1 << bits) - 1) for address in own]
@@ -66,6 +73,11 @@ class PortIntent:
                     mac = self.mac if pair.mac is None else pair.mac
                     claims.append((mac, int(pair.prefix.network_address), int(pair.prefix.netmask)))
             object.__setattr__(self, name, tuple(dict.fromkeys(claims)))
+            living = all4 if version == 4 else all6
+            spoken = [
+                (mac, address) for mac, value, mask in claims for address in living if address & mask == value
+            ]
+            object.__setattr__(self, f"spoken{version}", tuple(dict.fromkeys(spoken)))
 
     @property
     def checked(self) -> bool:

@@ -44,7 +44,7 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
     packet = connected(packet)
     if not semantics.admitted(sender, packet):
         return why_not_admitted(sender, packet)
-    if semantics.served(packet):
+    if semantics.announces(sender, packet) or semantics.served(packet):
         return "" if world.service_of(host) is not None else "this host has no local services yet"
     if sender.checked and semantics.says_it_serves(packet):
         return "ports are no DHCP servers, and this packet is of one, or hides its ports in another fragment"

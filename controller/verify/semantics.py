@@ -124,7 +124,7 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
     network = world.networks.get(sender.name.parent)
     if network is None or sender.host is None or not admitted(sender, seen):
         return None
-    if served(seen):
+    if announces(sender, seen) or served(seen):
         return _to_services(world, sender)
     if sender.checked and (says_it_serves(seen) or (tracked(seen) and invalid(seen))):
         return None
@@ -282,6 +282,20 @@ def admitted(port: PortIntent, seen: Seen) -> bool:
     return False
 
 
+def announces(port: PortIntent, seen: Seen) -> bool:
+    """Tell whether an admitted packet says that an address lives at the port which does not (yet).
+
+    That is ARP or an advertisement for an address of its pairs. Only its own services are to know of it.
+    """
+    if not port.checked or not port.pairs:
+        return False
+    if seen.has("eth_type", ETH_ARP):
+        return not any(seen.has("arp_sha", mac) and seen.has("arp_spa", a) for mac, a in port.spoken4)
+    return _icmpv6(seen, ND_ADVERTISEMENT) and not any(
+        seen.has("ipv6_nd_target", a) and _any(seen, "ipv6_nd_tll", (0, mac)) for mac, a in port.spoken6
+    )
+
+
 def _claims(seen: Seen, claims: Iterable[tuple[int, int, int]], mac: str, address: str, *also: str) -> bool:
     return any(
         seen.has(mac, own) and seen.has(address, value, mask) and all(seen.has(name, own) for name in also)
@@ -290,8 +304,9 @@ def _claims(seen: Seen, claims: Iterable[tuple[int, int, int]], mac: str, addres
 
 
 def _asks_for_address(port: PortIntent, seen: Seen) -> bool:
-    """The one thing that a guest may send without an address."""
-    from_nowhere = bool(port.addresses4) and seen.has("eth_src", port.mac) and seen.has("ipv4_src", 0)
+    """The one thing that a guest may send without an address: it has one to be told (none that it claims)."""
+    given = any(address.version == 4 for address in port.addresses)
+    from_nowhere = given and seen.has("eth_src", port.mac) and seen.has("ipv4_src", 0)
     return from_nowhere and seen.has("ipv4_dst", LIMITED_BROADCAST) and _udp(seen, *DHCP4)
 
 

@@ -315,6 +315,7 @@ def binding_to_proto(binding: PortBinding) -> port_binding_pb2.PortBinding:
         host=str(binding.host),
         interface=binding.interface,
         ofport=binding.ofport,
+        claimed_addresses=map(str, binding.claimed),
     )
 
 
@@ -326,5 +327,6 @@ def binding_from_proto(message: port_binding_pb2.PortBinding, revision: int) -> 
         host=host_name(message.host, "host"),
         interface=message.interface,
         ofport=parse_number(message.ofport, "ofport", 1, OFPORT_MAX),
+        claimed=tuple(parse_address(text, "claimed_addresses") for text in message.claimed_addresses),
         revision=Revision(revision),
     )

@@ -259,6 +259,8 @@ class PortBinding:
     host: HostName
     interface: str
     ofport: int
+    # Of its allowed address pairs, those that its guest was the last to announce. Sorted.
+    claimed: tuple[IpAddress, ...] = ()
     revision: Revision = Revision(0)
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from cloison.addresses import Mac, link_local
+from cloison.addresses import Mac, link_local, wire_mac
 from cloison.model import (
     PROFILE_FIRST,
     PROFILE_NONE,
     PROFILE_OPEN,
     AddressGroup,
+    AddressPair,
     AllocationPool,
     Direction,
     EtherType,
@@ -50,6 +51,8 @@ from controller.store.state import State
 # The same for every tenant, on purpose: overlapping addresses are the normal case.
 CIDR4 = ip_network("10.0.0.0/24")
 CIDR6 = ip_network("2001:db8::/64")
+# What ports of a network may list and claim.
+VIP4, VIP6 = ip_address("10.0.0.250"), ip_address("2001:db8::250")
 
 
 class World:
@@ -173,6 +176,9 @@ class World:
                 lambda: self._change_addresses(port.name.parent.parent),
                 lambda: self._change_profile(port),
                 lambda: self._change_profile(port),
+                lambda: self._claim(port),
+                lambda: self._claim(port),
+                lambda: self._change_pairs(port),
                 lambda: self.put(replace(port, dns_name=self.random.choice(("", "www", "db")))),
             ]
         )()
@@ -188,6 +194,21 @@ class World:
     def _plug_somewhere(self, port: Port) -> RevisionChanges:
         host = self.random.choice((*port.requested_hosts, self.random.choice(self._hosts)))
         return self.put(self.plug(port, host))
+
+    def _change_pairs(self, port: Port) -> RevisionChanges:
+        chosen = self.random.sample((VIP4, VIP6), self.random.randint(0, 2))
+        pairs = tuple(AddressPair(ip_network(address)) for address in chosen)
+        return self.put(replace(port, allowed_address_pairs=pairs))
+
+    def _claim(self, port: Port) -> RevisionChanges:
+        """An address comes to live at a port that lists it, and leaves where it was."""
+        bindings = self.state.bindings_of(port.name)
+        address = self.random.choice((VIP4, VIP6))
+        if not bindings or all(address not in pair.prefix for pair in port.allowed_address_pairs):
+            return self._change_pairs(port)
+        before = [b for b in self.state.claimants(port.name.parent, wire_mac(address)) if b.port != port.name]
+        left = (replace(b, claimed=tuple(a for a in b.claimed if a != address)) for b in before)
+        return self.put(replace(bindings[0], claimed=tuple({*bindings[0].claimed, address})), *left)
 
     def _tunnel(self) -> RevisionChanges:
         host = self.random.choice(self._hosts)

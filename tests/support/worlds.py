@@ -102,11 +102,13 @@ class _Maker:
             if claims & used or mac >> 32 in (0x0AF0, 0x0AF6):
                 continue
             used |= claims
+            pairs = self._pairs()
+            claimed = self._claimed(pairs, addresses, used)
             host = rng.choice(self.host_names) if rng.random() < 0.9 else None
             ofport = self.ofports[host].pop() if host else 0
             return PortIntent(
                 name=name, number=self.number, mac=mac, addresses=addresses, host=host, ofport=ofport,
-                profile=self._profile(name.tenant), pairs=self._pairs(),
+                profile=self._profile(name.tenant), pairs=pairs, claimed=claimed,
             )  # fmt: skip
 
     def _profile(self, tenant: str) -> int:
@@ -125,6 +127,18 @@ class _Maker:
             PairIntent(prefix, self.rng.choice((None, 0x02AABBCCDDEE)))
             for prefix in self.rng.sample(prefixes, count)
         )
+
+    def _claimed(
+        self, pairs: tuple[PairIntent, ...], own: tuple[IpAddress, ...], used: set[object]
+    ) -> tuple[IpAddress, ...]:
+        """Some addresses of its pairs that nobody has yet."""
+        claimed: list[IpAddress] = []
+        for pair in pairs:
+            address = pair.prefix[self.rng.randrange(min(pair.prefix.num_addresses, 12))]
+            if self.rng.random() < 0.6 and wire_mac(address) not in used and address not in own:
+                claimed.append(address)
+                used.add(wire_mac(address))
+        return tuple(claimed)
 
     def intent(self) -> Intent:
         hosts = {h: self._host(h, vtep) for h, vtep in self.vteps.items()}
@@ -168,6 +182,7 @@ def port_view(world: World, port: PortIntent) -> PortView:
         allowed_address_pairs=tuple(
             AddressPair(p.prefix, None if p.mac is None else Mac(p.mac)) for p in port.pairs
         ),
+        claimed=port.claimed,
     )
 
 
@@ -215,6 +230,7 @@ def fdb_of(world: World, network: NetworkIntent, host: HostName) -> dict[int, Ip
             addresses: list[IpAddress] = list(port.addresses)
             if any(a.version == 6 for a in addresses):
                 addresses.append(link_local(port.mac))
+            addresses += port.claimed
             fdb.update(dict.fromkeys((port.mac, *map(wire_mac, addresses)), vtep))
     return fdb
 
@@ -227,7 +243,7 @@ class Packets:
         self.entries = sorted(world.by_ofport)
         self.services = [(h.name, h.service_ofport) for h in world.hosts.values() if h.service_ofport]
         macs = [p.mac for p in world.ports.values()]
-        ips = [a for p in world.ports.values() for a in p.addresses]
+        ips = [a for p in world.ports.values() for a in (*p.addresses, *p.claimed)]
         local = [link_local(m) for m in macs]
         self.macs: list[int] = [*macs, *(wire_mac(a) for a in (*ips, *local)), BROADCAST, 0, 0x01005E000001]
         self.macs += [0x3333FF000005, 0x02AABBCCDDEE, 0x0AF00A000063, 0x0AF600000063]

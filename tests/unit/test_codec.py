@@ -172,6 +172,7 @@ bindings = st.builds(
     host=hosts,
     interface=text,
     ofport=st.integers(1, model.OFPORT_MAX),
+    claimed=st.lists(st.ip_addresses(), max_size=3).map(tuple),
     revision=revisions,
 )
 others = st.one_of(

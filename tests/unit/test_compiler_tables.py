@@ -42,6 +42,7 @@ from controller.compiler.registers import (
     TO_PROFILE,
 )
 from controller.flows import CT_STATE, CheckPacketLarger, Ct, Flow, Load, Output
+from controller.reconcile.zones import owner_of, zone_of
 from tests.support.compiled import (
     ME,
     MTU,
@@ -144,6 +145,29 @@ def test_a_pair_is_admitted_with_its_own_mac_only() -> None:
         assert next_of(ADMISSION, host, **packet) == goes
 
 
+def test_arp_for_a_pair_is_the_agents_until_the_address_lives_here() -> None:
+    pair = AddressPair(ip_network("10.0.0.0/28"), None)
+    told, claimed = int(ip_address("10.0.0.9")), (ip_address("10.0.0.9"),)
+    before, after = (host_of(port(ME, allowed_address_pairs=(pair,), claimed=c)) for c in ((), claimed))
+    spoken = mine(eth_type=ARP, arp_sha=MAC, arp_spa=told)
+    assert next_of(ADMISSION, before, **spoken) == "METER"
+    assert next_of(ADMISSION, after, **spoken) == "SERVICES"
+    for host in (before, after):
+        assert next_of(ADMISSION, host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=MINE)) == "SERVICES"
+        assert next_of(ADMISSION, host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=told - 1)) == "METER"
+        assert next_of(ADMISSION, host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=told + 9)) == "drop"
+        assert next_of(ADMISSION, host, **mine(eth_type=IPV4, ipv4_src=told)) == "SERVICES"
+
+
+def test_a_claimed_address_is_delivered_and_says_nothing_new_of_who_owns_the_zone() -> None:
+    plain = port(ME, allowed_address_pairs=(AddressPair(ip_network("10.0.0.0/28")),))
+    claimed = replace(plain, claimed=(ip_address("10.0.0.9"),))
+    come = {f.table for f in set(port_flows(claimed)) - set(port_flows(plain))}
+    assert come == {ADMISSION.number, FORWARD.number}
+    owners = [owner_of(f for f in port_flows(view) if zone_of(f) is not None) for view in (plain, claimed)]
+    assert owners[0] == owners[1]
+
+
 def test_a_pair_that_is_the_port_itself_changes_nothing() -> None:
     plain = port(ME)
     same = replace(plain, allowed_address_pairs=(AddressPair(ip_network("10.0.0.3/32")),))
@@ -180,7 +204,11 @@ def test_nd_guard(packet: dict[str, int], goes: str) -> None:
 def test_nd_guard_knows_pairs() -> None:
     pair = AddressPair(ip_network("2001:db8::/112"), 0x5E000201)  # type: ignore[arg-type]
     host = host_of(port(ME, allowed_address_pairs=(pair,)))
-    assert next_of(ND_GUARD, host, **nd(NA, ipv6_nd_target=MINE6 + 9, ipv6_nd_tll=0x5E000201)) == "SERVICES"
+    about_nine = nd(NA, ipv6_nd_target=MINE6 + 9, ipv6_nd_tll=0x5E000201)
+    assert next_of(ND_GUARD, host, **about_nine) == "METER", "the agent alone hears that it lives here now"
+    known = host_of(port(ME, allowed_address_pairs=(pair,), claimed=(ip_address(MINE6 + 9),)))
+    assert next_of(ND_GUARD, known, **about_nine) == "SERVICES"
+    assert next_of(ND_GUARD, known, **(about_nine | {"ipv6_nd_target": MINE6 + 8})) == "METER"
     assert next_of(ND_GUARD, host, **nd(NA, ipv6_nd_target=MINE6 + 9, ipv6_nd_tll=MAC)) == "drop"
     assert next_of(ND_GUARD, host, **nd(NS, ipv6_nd_sll=0x5E000201)) == "SERVICES"
 

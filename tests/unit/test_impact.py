@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 import pytest
 
-from cloison.model import PROFILE_FIRST, PROFILE_OPEN, PolicyProfile, Port, PortBinding, Stored
+from cloison.model import PROFILE_FIRST, PROFILE_OPEN, AddressPair, PolicyProfile, Port, PortBinding, Stored
 from cloison.names import AddressGroupName, HostName, NetworkName, PortName, SecurityGroupName, TenantName
 from controller.reconcile.impact import Impact, impact_of, whole
 from controller.store.changes import RevisionChanges
@@ -36,6 +37,20 @@ def impact(world: World, changes: RevisionChanges) -> Impact:
 
 def port(world: World, number: int = 0) -> Port:
     return world.state.ports[PortName(*NETWORK, f"p{number}")]
+
+
+def test_a_claim_moves_both_ports(world: World) -> None:
+    address = ip_address("10.0.0.250")
+    for number in (0, 1):
+        world.put(replace(port(world, number), allowed_address_pairs=(AddressPair(ip_network(address)),)))
+    bindings = [world.state.bindings_of(port(world, number).name)[0] for number in (0, 1)]
+    world.put(replace(bindings[0], claimed=(address,)))
+    moves = (replace(bindings[0], claimed=()), replace(bindings[1], claimed=(address,)))
+    touched = impact(world, world.put(*moves))
+    assert touched.moved == {port(world, 0).name, port(world, 1).name}
+    assert touched.port_units == {(H0, port(world, 0).name), (H1, port(world, 1).name)}
+    unlisted = impact(world, world.put(replace(port(world, 1), allowed_address_pairs=())))
+    assert unlisted.moved == {port(world, 1).name}
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,42 @@ def test_a_pair_is_a_source_and_no_destination(world: World) -> None:
     assert not reaches(world, ip4("10.0.0.2", "10.0.0.9", eth_src=B, eth_dst=A), ofport=2)
 
 
+def test_an_address_of_a_pair_lives_where_it_is_claimed(world: World) -> None:
+    pair, vip = PairIntent(ip_network("10.0.0.8/29")), ip_address("10.0.0.9")
+    a, b = (replace(world.ports[PortName("red", "web", name)], pairs=(pair,)) for name in "ab")
+    world.apply(IntentDelta(ports={a.name: a, b.name: b}))
+    spoken = arp("10.0.0.3", sender=str(vip))
+    to_vip = ip4("10.0.0.3", "10.0.0.9", eth_src=C, eth_dst=A, tcp_dst=80)
+
+    def heard_by() -> set[int]:
+        return {d.ofport for d in meaning(world, H1, 1, spoken)}
+
+    assert heard_by() == {SERVICE_OFPORT}
+    assert meaning(world, H2, 3, to_vip) == frozenset()
+    for owner in (a, b, a):
+        both = {p.name: replace(p, claimed=(vip,) if p is owner else ()) for p in (a, b)}
+        world.apply(IntentDelta(ports=both))
+        assert not world.clashes
+        assert heard_by() == ({3} if owner is a else {SERVICE_OFPORT})
+        assert {(d.host, d.ofport) for d in meaning(world, H2, 3, to_vip)} == {(H1, owner.ofport)}
+        # Its own address it may speak for all the time, and send from the pair's.
+        assert {d.ofport for d in meaning(world, H1, 1, arp("10.0.0.3"))} == {3}
+        assert {d.ofport for d in meaning(world, H1, 1, ip4("10.0.0.9", "10.0.0.3", tcp_dst=80))} == {3}
+
+
+def test_a_port_that_only_claims_an_address_is_given_none(world: World) -> None:
+    pair, vip = PairIntent(ip_network("10.0.0.8/29")), ip_address("10.0.0.9")
+    given = world.ports[PortName("red", "web", "a")]
+    asking = ip4("0.0.0.0", "255.255.255.255", ip_proto=17, udp_src=68, udp_dst=67)
+    assert meaning(world, H1, 1, asking)
+    only6 = tuple(a for a in given.addresses if a.version == 6)
+    world.apply(
+        IntentDelta(ports={given.name: replace(given, addresses=only6, pairs=(pair,), claimed=(vip,))})
+    )
+    assert not meaning(world, H1, 1, asking)
+    assert meaning(world, H1, 1, arp("10.0.0.3", sender=str(vip)))
+
+
 # --- services -----------------------------------------------------------------------------------------------
 
 TO_SERVICES = {

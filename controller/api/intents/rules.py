@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from cloison.addresses import IpNetwork
+from cloison.codec_parts import enum_names
 from cloison.errors import InvalidIntent
 from cloison.model import RULE_NUMBER_MAX, Direction, EtherType, SecurityGroupRule
 from cloison.names import ID_EXPECTED, ID_PATTERN, AddressGroupName, SecurityGroupName
@@ -112,7 +113,7 @@ def _protocol(text: str, field: str) -> int:
 
 def _enum(check: validate.Checker, enum: Any, number: int, field: str, *, zero: bool) -> str | None:
     """Return the name of an enum's value, None if it has none (or is unspecified, and may not be)."""
-    names: dict[int, str] = {value: name for name, value in enum.items() if value or zero}
+    names = enum_names(enum, zero=zero)
     if number in names:
         return names[number]
     shown = [name for value, name in names.items() if value]

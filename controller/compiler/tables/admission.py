@@ -2,6 +2,8 @@
 
 From a local port: the frame must be untagged and every source address in it the port's own or one of its
 allowed address pairs: MAC, and the IPv4 address, the ARP sender's MAC and IPv4 address, or the IPv6 address.
+ARP that speaks for an address of the pairs that does not live here announces that it does from now on: nobody
+hears it but the agent, until the port is known to have the address.
 Then it gets its network, tenant, its sender's number and policy profile. A tagged frame, an address that is
 not its own, any other EtherType: dropped, by a flow of the port, so that it is known of whom it was not
 believed. One more thing is believed: a guest without an address that asks for one (DHCPv4). A port without
@@ -16,8 +18,8 @@ sends the request on to SERVICES.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv6Network
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from controller.compiler.cookies import STATIC
@@ -34,7 +36,7 @@ from controller.compiler.headers import (
     UNTAGGED,
     prefix,
 )
-from controller.compiler.pipeline import ADMISSION, FORWARD, ND_GUARD, SERVICES, Table
+from controller.compiler.pipeline import ADMISSION, FORWARD, METER, ND_GUARD, SERVICES, Table
 from controller.compiler.registers import (
     FROM_PORT,
     FROM_PROFILE,
@@ -45,10 +47,11 @@ from controller.compiler.registers import (
     ORIGIN_SERVICE,
     TENANT,
 )
-from controller.compiler.view import HostUnitView, NetworkView, PortView
+from controller.compiler.view import Claim, HostUnitView, NetworkView, PortView
 from controller.flows import Flow, Move, SetField, field, match
 
 ADMIT = 100
+ANNOUNCE = 90
 REFUSE = 10
 
 _ETH_SRC = field("eth_src")
@@ -77,7 +80,8 @@ def port_flows(port: PortView) -> Iterator[Flow]:
             yield _admit(port, ND_GUARD, eth_src=mac, eth_type=ETH_IPV6, ipv6_src=range_)
             continue
         yield _admit(port, SERVICES, eth_src=mac, eth_type=ETH_IPV4, ipv4_src=range_)
-        yield _admit(port, SERVICES, eth_src=mac, eth_type=ETH_ARP, arp_sha=mac, arp_spa=range_)
+    yield from _resolution(port, port.held, SERVICES, ADMIT)
+    yield from _resolution(port, port.announced, METER, ANNOUNCE)
     if port.addresses4:
         yield _admit(port, SERVICES, eth_src=port.mac, **_ADDRESS_REQUEST)
 
@@ -114,9 +118,16 @@ def host_flows(host: HostUnitView) -> Iterator[Flow]:
     )
 
 
-def _admit(port: PortView, goto: Table, **claims: Any) -> Flow:
+def _resolution(port: PortView, claims: Iterable[Claim], goto: Table, priority: int) -> Iterator[Flow]:
+    for mac, addresses in claims:
+        if isinstance(addresses, IPv4Network):
+            said = {"eth_src": mac, "arp_sha": mac, "arp_spa": prefix(addresses)}
+            yield _admit(port, goto, priority, eth_type=ETH_ARP, **said)
+
+
+def _admit(port: PortView, goto: Table, priority: int = ADMIT, **claims: Any) -> Flow:
     return ADMISSION.flow(
-        ADMIT,
+        priority,
         match(in_port=port.ofport, vlan_vid=UNTAGGED, **claims),
         NETWORK.load(port.vni),
         TENANT.load(port.tenant_number),

@@ -47,9 +47,9 @@ def static_flows() -> Iterator[Flow]:
 def port_flows(port: PortView) -> Iterator[Flow]:
     """Every way a frame can be meant for this port."""
     here: dict[str, Any] = {**NETWORK.equals(port.vni)}
-    for address in port.addresses4:
+    for address in port.reached4:
         yield _deliver(port, BY_ADDRESS, match(**here, eth_dst=wire_mac(address)))
-    for address6 in port.addresses6:
+    for address6 in port.reached6:
         to_wire: dict[str, Any] = {**here, "eth_dst": wire_mac(address6), "eth_type": ETH_IPV6}
         yield _deliver(port, BY_ADDRESS, match(**to_wire, ipv6_dst=int(address6)))
         solicited = match(**to_wire | _SOLICITATION, ipv6_nd_target=int(address6))

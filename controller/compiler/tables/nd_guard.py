@@ -3,7 +3,8 @@
 A solicitation names the sender's own MAC as source link-layer address, or none; an advertisement is for
 one of its addresses and names its own MAC, or none. Hop limit 255, code 0. A router is solicited from the
 link-local address; router advertisements and redirects never. All other IPv6 passes: its source was checked
-in ADMISSION. What is said here of a port's addresses and MAC holds for its allowed address pairs.
+in ADMISSION. What is said here of a port's addresses and MAC holds for its allowed address pairs; but an
+advertisement for one of these that does not live here announces that it does from now on, to the agent alone.
 
 Nothing may hide behind fragmentation. No neighbour discovery in fragments (RFC 6980), no first fragment that
 ends before the ICMPv6 type, no header chain that breaks off (RFC 7112): what comes after could be anything.
@@ -15,7 +16,7 @@ A ping of 3000 bytes: its first fragment shows type 128 and passes, the others s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Network
 from typing import Any
 
@@ -38,13 +39,14 @@ from controller.compiler.headers import (
     ROUTING,
     prefix,
 )
-from controller.compiler.pipeline import ND_GUARD, SERVICES
+from controller.compiler.pipeline import METER, ND_GUARD, SERVICES, Table
 from controller.compiler.registers import FROM_PORT
-from controller.compiler.view import PortView
+from controller.compiler.view import Claim, PortView
 from controller.flows import Flow, Match, match
 
 HIDDEN = 300
 OWN = 200
+ANNOUNCE = 150
 REFUSE = 100
 PASS = 10
 
@@ -89,10 +91,21 @@ def port_flows(port: PortView) -> Iterator[Flow]:
     for mac in sorted({claim.mac for claim in claims}):
         solicit = _nd(NEIGHBOUR_SOLICITATION, ipv6_nd_sll=mac, **own)
         yield ND_GUARD.flow(OWN, solicit, goto=SERVICES, cookie=port.cookie)
-    said = {(prefix(claim.prefix), mac) for claim in claims for mac in (claim.mac, NO_OPTION)}
+    yield from _advertising(port, port.held, SERVICES, OWN)
+    yield from _advertising(port, port.announced, METER, ANNOUNCE)
+
+
+def _advertising(port: PortView, claims: Iterable[Claim], goto: Table, priority: int) -> Iterator[Flow]:
+    own: dict[str, Any] = {**FROM_PORT.equals(port.port_number), **_DIRECT}
+    said = {
+        (prefix(claim.prefix), mac)
+        for claim in claims
+        if isinstance(claim.prefix, IPv6Network)
+        for mac in (claim.mac, NO_OPTION)
+    }
     for target, mac in sorted(said):
         advertise = _nd(NEIGHBOUR_ADVERTISEMENT, ipv6_nd_target=target, ipv6_nd_tll=mac, **own)
-        yield ND_GUARD.flow(OWN, advertise, goto=SERVICES, cookie=port.cookie)
+        yield ND_GUARD.flow(priority, advertise, goto=goto, cookie=port.cookie)
 
 
 def _nd(kind: int, **terms: Any) -> Match:

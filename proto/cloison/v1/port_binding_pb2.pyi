@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PortBinding(_message.Message):
-    __slots__ = ("name", "revision", "port", "port_uid", "host", "interface", "ofport", "state")
+    __slots__ = ("name", "revision", "port", "port_uid", "host", "interface", "ofport", "state", "claimed_addresses")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class PortBinding(_message.Message):
     INTERFACE_FIELD_NUMBER: _ClassVar[int]
     OFPORT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     name: str
     revision: int
     port: str
@@ -28,7 +29,8 @@ class PortBinding(_message.Message):
     interface: str
     ofport: int
     state: _port_pb2.Port.State
-    def __init__(self, name: _Optional[str] = ..., revision: _Optional[int] = ..., port: _Optional[str] = ..., port_uid: _Optional[str] = ..., host: _Optional[str] = ..., interface: _Optional[str] = ..., ofport: _Optional[int] = ..., state: _Optional[_Union[_port_pb2.Port.State, str]] = ...) -> None: ...
+    claimed_addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., revision: _Optional[int] = ..., port: _Optional[str] = ..., port_uid: _Optional[str] = ..., host: _Optional[str] = ..., interface: _Optional[str] = ..., ofport: _Optional[int] = ..., state: _Optional[_Union[_port_pb2.Port.State, str]] = ..., claimed_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetPortBindingRequest(_message.Message):
     __slots__ = ("name",)

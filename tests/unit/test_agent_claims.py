@@ -1,0 +1,109 @@
+"""Announcements: which packets say that an address lives at a port, and how often that is told."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
+from scapy.layers.l2 import ARP
+from scapy.packet import Packet
+
+from agent.outbox import CLAIMS_MAX, Outbox
+from agent.services.claims import BURST_CLAIMS, QUIET_S, Claims
+from agent.services.dispatcher import Dispatcher, base_routes
+from agent.services.seams import ServicePorts
+from cloison.addresses import IpAddress
+from tests.support.guests import METADATA4, NUMBER, Guest, port
+
+PREFIXES = (ip_network("10.0.0.0/28"), ip_network("fd01::9/128"))
+
+
+class Heard:
+    """A guest whose announcements are kept in `told`, at a time that the test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.told: list[tuple[int, IpAddress]] = []
+        served = port(allowed_prefixes=PREFIXES)
+        self.guest = Guest(served)
+        claims = Claims(lambda number, address: self.told.append((number, address)), lambda: self.now_s)
+        self.guest.dispatcher = Dispatcher(ServicePorts([served]), base_routes(), claims)
+
+    def says(self, packet: Packet) -> list[IpAddress]:
+        """What is told of a packet."""
+        before = len(self.told)
+        self.guest.sends(packet)
+        assert all(number == NUMBER for number, _ in self.told)
+        return [address for _, address in self.told[before:]]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def advertisement(target: str, **fields: int) -> Packet:
+    ip = IPv6(src="fd01::5", dst="ff02::1", hlim=fields.pop("hlim", 255))
+    return ip / ICMPv6ND_NA(tgt=target, R=0, S=0, O=1, **fields) / ICMPv6NDOptDstLLAddr(lladdr="02::1")
+
+
+@pytest.mark.parametrize("op", [1, 2])
+def test_gratuitous_arp(heard: Heard, op: int) -> None:
+    assert heard.says(ARP(op=op, psrc="10.0.0.9", pdst="10.0.0.9")) == [ip_address("10.0.0.9")]
+
+
+def test_an_unsolicited_advertisement(heard: Heard) -> None:
+    assert heard.says(advertisement("fd01::9")) == [ip_address("fd01::9")]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        ARP(op=1, psrc="10.0.0.5", pdst=METADATA4),
+        ARP(op=1, psrc="10.0.0.77", pdst="10.0.0.77"),
+        ARP(op=1, psrc="0.0.0.0", pdst="10.0.0.9"),
+        advertisement("fd01::8"),
+        advertisement("fd01::9", hlim=64),
+        advertisement("fd01::9", code=1),
+    ],
+    ids=["its-own", "not-listed", "a-probe", "not-listed-6", "from-afar", "another-code"],
+)
+def test_what_announces_nothing(heard: Heard, packet: Packet) -> None:
+    assert heard.says(packet) == []
+
+
+def test_a_question_to_the_services_is_answered_all_the_same(heard: Heard) -> None:
+    (reply,) = heard.guest.sends(ARP(op=1, hwsrc=heard.guest.mac, psrc="10.0.0.9", pdst=METADATA4))
+    assert (reply.op, reply.psrc) == (2, METADATA4)
+    assert heard.told == [(NUMBER, ip_address("10.0.0.9"))]
+
+
+def test_a_guest_that_repeats_itself_is_told_once_in_a_while(heard: Heard) -> None:
+    said = ARP(op=1, psrc="10.0.0.9", pdst="10.0.0.9")
+    assert len(heard.says(said)) == 1
+    assert heard.says(said) == []
+    assert len(heard.says(ARP(op=1, psrc="10.0.0.8", pdst="10.0.0.8"))) == 1
+    heard.now_s += QUIET_S
+    assert len(heard.says(said)) == 1
+
+
+def test_a_guest_that_floods_has_its_limit(heard: Heard) -> None:
+    for n in range(1000):
+        heard.says(ARP(op=1, psrc=f"10.0.0.{6 + n % 9}", pdst="10.0.0.1"))
+        heard.now_s += 0.01
+    assert len(heard.told) <= BURST_CLAIMS + 50
+
+
+def test_claims_wait_for_a_stream_in_the_order_in_which_they_were_made() -> None:
+    outbox = Outbox()
+    for number, last in ((1, 9), (2, 9), (1, 8), (1, 9)):
+        outbox.claim(number, ip_address(f"10.0.0.{last}"))
+    outbox.begin()
+    sent = [m.address_claim for m in outbox.take()]
+    assert [(c.port_number, c.address[3]) for c in sent] == [(2, 9), (1, 8), (1, 9)]
+    assert outbox.take() == []
+    for number in range(CLAIMS_MAX + 5):
+        outbox.claim(number, ip_address("10.0.0.9"))
+    sent = [m.address_claim for m in outbox.take()]
+    assert [c.port_number for c in sent] == list(range(5, CLAIMS_MAX + 5))
