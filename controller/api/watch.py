@@ -18,6 +18,7 @@ from cloison.model import (
     PortBinding,
     Reservation,
     Resource,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -31,6 +32,7 @@ from cloison.v1 import (
     network_pb2,
     port_binding_pb2,
     port_pb2,
+    router_pb2,
     security_group_pb2,
     subnet_pb2,
     tenant_pb2,
@@ -49,6 +51,7 @@ _FIELDS: dict[type, tuple[str, type[Any]]] = {
     Host: ("host", host_pb2.Host),
     SecurityGroup: ("security_group", security_group_pb2.SecurityGroup),
     AddressGroup: ("address_group", address_group_pb2.AddressGroup),
+    Router: ("router", router_pb2.Router),
 }
 
 
@@ -114,6 +117,7 @@ class Events:
             state.security_groups,
             state.networks,
             state.subnets,
+            state.routers,
             state.ports,
             state.bindings,
         )

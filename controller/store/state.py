@@ -22,6 +22,7 @@ from cloison.model import (
     Reservation,
     Resource,
     Revision,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -35,6 +36,7 @@ from cloison.names import (
     NetworkName,
     PortName,
     ResourceName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
@@ -63,6 +65,9 @@ _INDEXES = frozenset(
         "_profiles_with",
         "_groups_naming",
         "_groups_naming_addresses",
+        "_routers_of",
+        "_routers_using",
+        "_routers_on",
     }
 )
 
@@ -81,6 +86,7 @@ class State:
         self._tunnel_ports: MutableMapping[tuple[HostName, Vni], TunnelPort] = {}
         self._security_groups: MutableMapping[SecurityGroupName, SecurityGroup] = {}
         self._address_groups: MutableMapping[AddressGroupName, AddressGroup] = {}
+        self._routers: MutableMapping[RouterName, Router] = {}
         self._profile_records: MutableMapping[ProfileKey, PolicyProfile] = {}
         self._reservations = Reservations()
         self._networks_of: Index[TenantName, NetworkName, Network] = {}
@@ -111,6 +117,9 @@ class State:
         self._profiles_with: Index[SecurityGroupName, int, PolicyProfile] = {}
         self._groups_naming: Index[SecurityGroupName, SecurityGroupName, SecurityGroup] = {}
         self._groups_naming_addresses: Index[AddressGroupName, SecurityGroupName, SecurityGroup] = {}
+        self._routers_of: Index[TenantName, RouterName, Router] = {}
+        self._routers_using: Index[SubnetName, RouterName, Router] = {}
+        self._routers_on: Index[NetworkName, RouterName, Router] = {}
         self._tables = self._by_key_type()
 
     def _by_key_type(self) -> dict[type, MutableMapping[Any, Any]]:
@@ -125,6 +134,7 @@ class State:
             HostName: self._hosts,
             SecurityGroupName: self._security_groups,
             AddressGroupName: self._address_groups,
+            RouterName: self._routers,
             ProfileKey: self._profile_records,
         }
 
@@ -203,6 +213,11 @@ class State:
         return MappingProxyType(self._address_groups)
 
     @property
+    def routers(self) -> Mapping[RouterName, Router]:
+        """All routers."""
+        return MappingProxyType(self._routers)
+
+    @property
     def profile_keys(self) -> Iterable[ProfileKey]:
         """What all policy profiles are found under."""
         return self._profile_records.keys()
@@ -239,6 +254,8 @@ class State:
                 return self._security_groups.get(name)
             case AddressGroupName():
                 return self._address_groups.get(name)
+            case RouterName():
+                return self._routers.get(name)
 
     # -- relations ---------------------------------------------------------------------------------
 
@@ -300,8 +317,24 @@ class State:
         return tuple(self._tunnel_ports_on.get(host, {}).values())
 
     def bound_hosts(self, network: NetworkName) -> frozenset[HostName]:
-        """Return the span of a network: the hosts on which one of its ports is bound in effect."""
+        """Return the hosts on which one of a network's ports is bound in effect."""
         return frozenset(self._span.get(network, ()))
+
+    def bound_ports(self, network: NetworkName, host: HostName) -> int:
+        """Return how many bindings in effect of a network's ports are on a host."""
+        return self._span.get(network, {}).get(host, 0)
+
+    def routed_with(self, network: NetworkName) -> frozenset[NetworkName]:
+        """Return the networks that some router joins with a network, itself left out."""
+        routers = self._routers_on.get(network, {}).values()
+        return frozenset(other for router in routers for other in router.networks) - {network}
+
+    def span(self, network: NetworkName) -> frozenset[HostName]:
+        """Return the hosts that must carry a network: those with a port that can send into it, routed too."""
+        here = self.bound_hosts(network)
+        if network not in self._routers_on:
+            return here
+        return here.union(*(self._span.get(other, ()) for other in self.routed_with(network)))
 
     def tenant_hosts(self, tenant: TenantName) -> frozenset[HostName]:
         """Return the hosts on which some port of a tenant is bound in effect."""
@@ -314,6 +347,18 @@ class State:
     def address_groups_of(self, tenant: TenantName) -> tuple[AddressGroup, ...]:
         """Return the address groups of a tenant."""
         return tuple(self._address_groups_of.get(tenant, {}).values())
+
+    def routers_of(self, tenant: TenantName) -> tuple[Router, ...]:
+        """Return the routers of a tenant."""
+        return tuple(self._routers_of.get(tenant, {}).values())
+
+    def routers_on(self, network: NetworkName) -> tuple[Router, ...]:
+        """Return the routers with an interface in a network."""
+        return tuple(self._routers_on.get(network, {}).values())
+
+    def routers_using(self, subnet: SubnetName) -> tuple[Router, ...]:
+        """Return the routers with an interface in a subnet."""
+        return tuple(self._routers_using.get(subnet, {}).values())
 
     def profiles_of(self, tenant: TenantName) -> tuple[PolicyProfile, ...]:
         """Return the policy profiles of a tenant, those that no port has (any more) included."""
@@ -354,12 +399,15 @@ class State:
     def children_of(self, name: TenantName | NetworkName) -> tuple[Resource, ...]:
         """Return what must be deleted before the named resource can be."""
         if isinstance(name, TenantName):
-            return (*self.networks_of(name), *self.groups_of(name), *self.address_groups_of(name))
+            groups: tuple[Resource, ...] = (*self.groups_of(name), *self.address_groups_of(name))
+            return (*self.networks_of(name), *groups, *self.routers_of(name))
         return (*self.subnets_of(name), *self.ports_of(name))
 
-    def referrers_of(self, name: SubnetName | HostName) -> tuple[Port, ...]:
-        """Return the ports that keep a subnet or a host from being deleted."""
-        return self.ports_using(name) if isinstance(name, SubnetName) else self.ports_on(name)
+    def referrers_of(self, name: SubnetName | HostName) -> tuple[Port | Router, ...]:
+        """Return the ports and routers that keep a subnet or a host from being deleted."""
+        if isinstance(name, SubnetName):
+            return (*self.ports_using(name), *self.routers_using(name))
+        return self.ports_on(name)
 
     # -- changing it: only the store does ----------------------------------------------------------
 
@@ -429,6 +477,8 @@ class State:
                 self._link_group(stored, sign)
             case AddressGroup():
                 link(self._address_groups_of, stored.name.parent, stored.name, stored, sign)
+            case Router():
+                self._link_router(stored, sign)
             case PolicyProfile():
                 self._link_profile(stored, sign)
 
@@ -439,6 +489,13 @@ class State:
                 link(self._groups_naming, rule.remote_group, group.name, group, sign)
             if rule.remote_address_group is not None:
                 link(self._groups_naming_addresses, rule.remote_address_group, group.name, group, sign)
+
+    def _link_router(self, router: Router, sign: int) -> None:
+        link(self._routers_of, router.name.parent, router.name, router, sign)
+        for interface in router.interfaces:
+            link(self._routers_using, interface.subnet, router.name, router, sign)
+        for network in router.networks:
+            link(self._routers_on, network, router.name, router, sign)
 
     def _link_profile(self, profile: PolicyProfile, sign: int) -> None:
         link(self._profiles_of, profile.tenant, profile.number, profile, sign)

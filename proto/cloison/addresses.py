@@ -20,6 +20,8 @@ IpNetwork = IPv4Network | IPv6Network
 WIRE4_PREFIX = 0x0AF0
 WIRE6_PREFIX = 0x0AF6
 MULTICAST_BIT = 1 << 40
+# The MAC of every router that has not chosen one: in the range of the services, which no guest can have.
+ROUTER_MAC = Mac(0x0AF300000002)
 
 _MAC_TEXT = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 
