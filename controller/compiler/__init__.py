@@ -13,16 +13,28 @@ from controller.compiler.compile import (
     static_flows,
 )
 from controller.compiler.policy import CONJUNCTIONS_MAX, PolicyCost, policy_cost
-from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
+from controller.compiler.view import (
+    HostUnitView,
+    HostView,
+    NetworkView,
+    NextHop,
+    PolicyView,
+    PortView,
+    RouterView,
+    RouteView,
+)
 
 __all__ = [
     "CONJUNCTIONS_MAX",
     "HostUnitView",
     "HostView",
     "NetworkView",
+    "NextHop",
     "PolicyCost",
     "PolicyView",
     "PortView",
+    "RouteView",
+    "RouterView",
     "compile_host",
     "host_unit_flows",
     "network_flows",

@@ -23,6 +23,7 @@ from controller.compiler.tables import (
     nd_guard,
     output,
     policy,
+    route,
     service,
     services,
     source,
@@ -41,6 +42,7 @@ def static_flows() -> tuple[Flow, ...]:
         *services.static_flows(),
         *track.static_flows(),
         *addressing.static_flows(),
+        *route.static_flows(),
         *forward.static_flows(),
         *deliver.static_flows(),
         *direction.static_flows(),
@@ -66,6 +68,7 @@ def network_flows(network: NetworkView) -> tuple[Flow, ...]:
     return (
         *admission.network_flows(network),
         *addressing.network_flows(network),
+        *route.network_flows(network),
         *forward.network_flows(network),
     )
 

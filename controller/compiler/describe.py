@@ -158,6 +158,8 @@ def _deeds(table: Table) -> Iterable[str]:
         yield f"connection tracking, zone {zone}"
     if table.conjoins:
         yield "conjunctions"
+    if table.ages:
+        yield "decrementing the TTL"
     if table.meters:
         yield "metering"
     if table.sends:

@@ -27,6 +27,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Field,
     Flow,
     Load,
@@ -46,6 +47,7 @@ class Table:
     drop_reason: what is said of that, a stable upper-snake word of the API (port.proto, DropCount).
     zone: the 16 bits that choose the zone of its ct actions; None: it has none. sends: the kinds of output
     it may use. meters: its flows may name a meter. conjoins: its flows may be dimensions of a conjunction.
+    ages: its flows may make the TTL one less.
     """
 
     number: int
@@ -61,6 +63,7 @@ class Table:
     sends: tuple[type[Action], ...] = ()
     meters: bool = False
     conjoins: bool = False
+    ages: bool = False
 
     def flow(
         self,
@@ -128,6 +131,8 @@ class Table:
                 return zone_declared and (action.table is None or action.table in self.next)
             case Conjunction():
                 return self.conjoins
+            case DecTtl():
+                return self.ages
 
 
 _IP_TYPE = frozenset({"eth_type"})
@@ -195,7 +200,19 @@ ADDRESSING = Table(
     matches=_IP_TYPE | _SOLICITED | {"eth_dst", "arp_op", "arp_tpa", "ipv4_dst", "ipv6_dst"},
     reads=(NETWORK, FROM_PROFILE),
     rewrites=frozenset({"eth_dst"}),
-    next=(20,),
+    next=(15, 20, 31),
+)
+ROUTE = Table(
+    number=15,
+    name="ROUTE",
+    purpose="To a router: into which network, and to whom. The longest prefix decides.",
+    drop_reason="NO_ROUTE",
+    matches=_IP_TYPE | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type", "ipv4_dst", "ipv6_dst", "ipv6_src"},
+    reads=(NETWORK,),
+    writes=(NETWORK,),
+    rewrites=frozenset({"eth_dst"}),
+    ages=True,
+    next=(20, 31),
 )
 FORWARD = Table(
     number=20,
@@ -318,6 +335,7 @@ TABLES: tuple[Table, ...] = (
     TRACK,
     TRACKED,
     ADDRESSING,
+    ROUTE,
     FORWARD,
     DELIVER,
     DIRECTION,

@@ -112,4 +112,13 @@ class CheckPacketLarger:
             raise ValueError(f"no check of a packet's length: {self}")
 
 
-Action = Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger
+@dataclass(frozen=True, slots=True)
+class DecTtl:
+    """Make the TTL or hop limit one less (OFPAT_DEC_NW_TTL); the flow must match ip or ipv6.
+
+    Of a packet whose TTL is 0 or 1 nothing else happens any more, and controllers that asked for it are told:
+    a flow of higher priority must have seen to it.
+    """
+
+
+Action = Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger | DecTtl

@@ -11,6 +11,7 @@ from controller.flows.actions import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Load,
     Move,
     Output,
@@ -110,6 +111,8 @@ def action_text(action: Action, table_names: Mapping[int, str] | None = None) ->
             return f"conjunction({number},{clause}/{clauses})"
         case CheckPacketLarger(length_bytes, field, bit):
             return f"check_pkt_larger({length_bytes})->{_bits_text(field, bit, 1)}"
+        case DecTtl():
+            return "dec_ttl"
         case Ct():
             return _ct_text(action, table_names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from cloison.model import (
     PolicyProfile,
     Port,
     PortBinding,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -40,6 +42,8 @@ class Impact:
     # Ports of which the local services may have to say something else, and networks of which all may.
     served: set[PortName] = field(default_factory=set)
     services: set[NetworkName] = field(default_factory=set)
+    # How many bindings of a network's ports on a host may have come or gone.
+    bindings: Counter[tuple[HostName, NetworkName]] = field(default_factory=Counter)
 
     @property
     def networks(self) -> set[NetworkName]:
@@ -61,6 +65,8 @@ def whole(state: State) -> Impact:
         impact.port_units.add((host, port))
         impact.network_units.add((host, port.parent))
         impact.policy_units.add((host, port.parent.parent))
+    for host, network in tuple(impact.network_units):
+        impact.network_units.update((host, other) for other in state.routed_with(network))
     return impact
 
 
@@ -77,6 +83,8 @@ def impact_of(changes: Iterable[Change], state: State) -> Impact:
                 _add(impact, value, state)
         if old is None and isinstance(new, Tenant | Network):
             _came_late(impact, new, state)
+    _entered(impact, state)
+    _next_hops(impact, state)
     return impact
 
 
@@ -126,9 +134,7 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             _moved(impact, value.name, state)
             _displaced(impact, value, state)
         case PortBinding():
-            impact.port_units.add((value.host, value.port))
-            impact.network_units.add((value.host, value.port.parent))
-            impact.policy_units.add((value.host, value.port.parent.parent))
+            _bound(impact, value.host, value.port)
             _moved(impact, value.port, state)
             port = state.ports.get(value.port)
             if port is not None:
@@ -137,8 +143,10 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
                 _moved(impact, name, state)
         case Subnet():
             impact.services.add(value.name.parent)
-            for host in state.bound_hosts(value.name.parent):
+            for host in state.span(value.name.parent):
                 impact.network_units.add((host, value.name.parent))
+            for router in state.routers_using(value.name):
+                _router(impact, router, state)
         case TunnelPort():
             network = state.network_by_vni(value.vni)
             if network is not None:
@@ -146,8 +154,12 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
         case Network():
             impact.spans.add(value.name)
             impact.services.add(value.name)
-            for host in state.bound_hosts(value.name):
+            for host in state.span(value.name):
                 impact.network_units.add((host, value.name))
+            for router in state.routers_on(value.name):
+                _router(impact, router, state)
+        case Router():
+            _router(impact, value, state)
         case Host():
             _add_host(impact, value, state)
         case Tenant():
@@ -177,14 +189,62 @@ def _moved(impact: Impact, port: PortName, state: State) -> None:
     impact.spans.add(port.parent)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
-        impact.port_units.add((binding.host, port))
-        impact.network_units.add((binding.host, port.parent))
-        impact.policy_units.add((binding.host, port.parent.parent))
+        _bound(impact, binding.host, port)
+
+
+def _bound(impact: Impact, host: HostName, port: PortName) -> None:
+    """A binding may have come or gone, or have become the live one."""
+    impact.port_units.add((host, port))
+    impact.network_units.add((host, port.parent))
+    impact.policy_units.add((host, port.parent.parent))
+    impact.bindings[host, port.parent] += 1
+
+
+def _entered(impact: Impact, state: State) -> None:
+    """A host with the first port of a network, or without its last one, carries all that is routed with it,
+    or need not any more.
+    """
+    for (host, network), touched in impact.bindings.items():
+        if state.bound_ports(network, host) <= touched:
+            for other in state.routed_with(network):
+                impact.network_units.add((host, other))
+                impact.spans.add(other)
+
+
+def _router(impact: Impact, router: Router, state: State) -> None:
+    """Everybody in its networks may reach more or less, and by other ways."""
+    networks = router.networks
+    impact.spans.update(networks)
+    impact.services.update(networks)
+    hosts = frozenset[HostName]().union(*map(state.bound_hosts, networks))
+    impact.network_units.update((host, network) for host in hosts for network in networks)
+
+
+def _next_hops(impact: Impact, state: State) -> None:
+    """Routes lead to a port's MAC: to another one, or to nobody, when the port has moved or changed."""
+    for name in tuple(impact.moved):
+        for router in state.routers_on(name.parent):
+            if router.routes and _may_be_hop(state.ports.get(name), router):
+                for network in router.networks:
+                    impact.spans.add(network)
+                    hosts = state.bound_hosts(network)
+                    impact.network_units.update((host, network) for host in hosts)
+
+
+def _may_be_hop(port: Port | None, router: Router) -> bool:
+    if port is None:
+        return True
+    hops = {hop for route in router.routes for hop in route.next_hops}
+    own = any(fixed_ip.address in hops for fixed_ip in port.fixed_ips)
+    pairs = port.allowed_address_pairs
+    return own or any(hop.version == p.prefix.version and hop in p.prefix for hop in hops for p in pairs)
 
 
 def _add_host(impact: Impact, host: Host, state: State) -> None:
     """The VTEP or MTU may have changed: every port on it has another location."""
     impact.host_units.add(host.name)
+    networks = set()
     for binding in state.bindings_on(host.name):
         impact.moved.add(binding.port)
-        impact.spans.add(binding.port.parent)
+        networks.add(binding.port.parent)
+    impact.spans.update(networks.union(*map(state.routed_with, networks)))

@@ -97,7 +97,7 @@ class TunnelPlans:
                 return
             segment = self._segments[name] = _Segment(network.vni)
         before, mtu_before = segment.hosts, segment.mtu
-        segment.hosts = frozenset(state.bound_hosts(name)) if network else frozenset()
+        segment.hosts = state.span(name) if network else frozenset()
         segment.mtu = overlay_mtu(state, network) if network else 0
         gone, come = self._relocate(state, segment, moved)
         for host in before - segment.hosts:

@@ -15,6 +15,7 @@ from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import HostUnitView, NetworkView, PolicyView, PortView
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.plugged import live_binding as live_binding
+from controller.reconcile.routers import router_views
 from controller.store.state import State
 
 # Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348, section 5) count against the underlay's MTU,
@@ -83,7 +84,7 @@ def network_view(state: State, name: NetworkName, host: HostName) -> NetworkView
     """Return what the compiler must know of a network on a host; None if it is not present there."""
     network = state.networks.get(name)
     tenant = state.tenants.get(name.parent)
-    if network is None or tenant is None or host not in state.bound_hosts(name):
+    if network is None or tenant is None or host not in state.span(name):
         return None
     tunnel = state.tunnel_ports.get((host, network.vni))
     subnets = sorted(
@@ -94,6 +95,7 @@ def network_view(state: State, name: NetworkName, host: HostName) -> NetworkView
         vni=network.vni,
         subnets=tuple(subnets),
         tunnel_ofport=tunnel.ofport if tunnel else None,
+        routers=router_views(state, name) if state.bound_ports(name, host) else (),
     )
 
 
@@ -133,7 +135,7 @@ def location(state: State, name: PortName) -> Location | None:
 
 def overlay_mtu(state: State, network: Network) -> int:
     """Return the MTU of a network in bytes, 0 while it is present nowhere."""
-    hosts = (state.hosts.get(name) for name in state.bound_hosts(network.name))
+    hosts = (state.hosts.get(name) for name in state.span(network.name))
     sizes = (host_mtu(host) for host in hosts if host is not None)
     return min((size for size in sizes if size), default=0)
 

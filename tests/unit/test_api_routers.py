@@ -54,8 +54,9 @@ async def world(api: Api) -> AsyncIterator[Api]:
     await api.networks.CreateNetwork(network("web", "tenants/beta"))
     await api.subnets.CreateSubnet(subnet("s4", "tenants/beta/networks/web", cidr="10.7.0.0/24"))
     yield api
-    wanted = {(str(i.subnet), str(r.name)) for r in api.store.state.routers.values() for i in r.interfaces}
-    assert {(a, b) for a, b in references(api.store.etcd) if "/routers/" in b} == wanted
+    routers = api.store.state.routers.values()
+    wanted = {keys.reference_key(i.subnet, router.name) for router in routers for i in router.interfaces}
+    assert {key for key in references(api.store.etcd) if "/routers/" in key} == wanted
 
 
 def stored(api: Api) -> Router:

@@ -77,7 +77,7 @@ def _entries(before: State, after: State, impact: Impact) -> dict[HostName, tupl
     # What goes with a whole network is not told one by one: count it while it is there.
     held: dict[tuple[HostName, Vni], int] = {}
     for name in impact.networks:
-        for host in before.bound_hosts(name) - after.bound_hosts(name):
+        for host in before.span(name) - after.span(name):
             for vni, network in plans.snapshot(host).networks.items():
                 held[host, vni] = len(network.upserted)
     changed = plans.update(after, impact)
