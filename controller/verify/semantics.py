@@ -2,14 +2,16 @@
 
 `seen` is the packet with its connection, or anything that answers the same two questions about its fields
 (symbolic.py asks them of all packets at once). A packet that a port sends reaches at most one other port, of
-the same network, or the local services of its own host. A port gets it with its own MAC as destination, and
-an IP packet with the wire MAC of its source address as source; nothing else is changed. Whether the receiver
+the same network, or of one that a router leads into, or the local services of its own host. A port gets it
+with its own MAC as destination, and an IP packet with the wire MAC of its source address as source, and with
+a TTL one less if a router sent it on; nothing else is changed. Whether the receiver
 hears it is said in policy.py, by the connection it is of. What goes to the services is also metered, so that
 some of it may be lost; that is not said here.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -17,7 +19,7 @@ from typing import Protocol
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
-from controller.verify.intent import Members, NetworkIntent, PortIntent, World
+from controller.verify.intent import Members, NetworkIntent, PortIntent, RouteIntent, RouterIntent, World
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -47,6 +49,7 @@ from controller.verify.stages import SERVICE_MAC, TO_SERVICE_PREFIX
 ARP_REQUEST, ARP_REPLY = 1, 2
 ND_HOP_LIMIT = 255
 LINK_LOCAL6 = (0xFE80 << 112, 0xFFC0 << 112)
+LINK_LOCAL4 = (0xA9FE << 16, 0xFFFF << 16)
 LIMITED_BROADCAST = 0xFFFF_FFFF
 # 224.0.0.0/3: groups, what is reserved, and the limited broadcast. ff00::/8: groups.
 GROUPS4 = (0xE000_0000, 0xE000_0000)
@@ -89,9 +92,9 @@ class Delivery:
 class Fate:
     """Where a packet comes out, and under which destination MAC.
 
-    wired: its source MAC is the wire MAC of its source address. source: its source MAC is this one. judged:
-    the profiles of who opened its connection and of the other end; it comes out only if policy allows them
-    that. None: it comes out.
+    wired: its source MAC is the wire MAC of its source address. source: its source MAC is this one. hops: its
+    TTL is so much less. judged: the profiles of who opened its connection and of the other end; it comes out
+    only if policy allows them that. None: it comes out.
     """
 
     host: HostName
@@ -100,6 +103,7 @@ class Fate:
     wired: bool = False
     judged: tuple[int, int] | None = None
     source: int | None = None
+    hops: int = 0
 
 
 def meaning(world: World, host: HostName, ofport: int, packet: Packet) -> frozenset[Delivery]:
@@ -114,9 +118,9 @@ def meaning(world: World, host: HostName, ofport: int, packet: Packet) -> frozen
     if fate.judged is not None and not allowed(world.policy_of(sender.name.tenant), *fate.judged, known):
         return frozenset()
     source = wire_source(packet) if fate.wired else packet.eth_src
-    return frozenset(
-        {Delivery(fate.host, fate.ofport, replace(packet, eth_dst=fate.eth_dst, eth_src=source))}
-    )
+    ttl = packet.ip_ttl - fate.hops
+    received = replace(packet, eth_dst=fate.eth_dst, eth_src=source, ip_ttl=ttl)
+    return frozenset({Delivery(fate.host, fate.ofport, received)})
 
 
 def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
@@ -128,9 +132,36 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
         return _to_services(world, sender)
     if sender.checked and (says_it_serves(seen) or (tracked(seen) and invalid(seen))):
         return None
-    aimed = aim(network, seen, checked=sender.checked)
-    receiver = owner(world.members_of(network.name), aimed, seen)
-    if aimed is None or receiver is sender:
+    way = onward(network, seen, checked=sender.checked)
+    if isinstance(way, Services):
+        return _to_services(world, sender)
+    if isinstance(way, RouteIntent):
+        fate = _routed(world, sender, way, seen)
+        return replace(fate, hops=1) if fate is not None else None
+    if way is None:
+        return None
+    return _carried(world, sender, network, owner(world.members_of(network.name), way, seen), seen)
+
+
+def _routed(world: World, sender: PortIntent, route: RouteIntent, seen: Seen) -> Fate | None:
+    """As fate_of, of what a router sends on."""
+    network = world.networks.get(route.network)
+    if network is None:
+        return None
+    if route.via is not None:
+        hop = world.next_hop(route)
+        return _carried(world, sender, network, hop, seen) if hop is not None else None
+    aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
+    receiver = owner(world.members_of(route.network), aimed, seen)
+    return _carried(world, sender, network, receiver, seen)
+
+
+def _carried(
+    world: World, sender: PortIntent, network: NetworkIntent, receiver: PortIntent | None, seen: Seen
+) -> Fate | None:
+    """As fate_of, of what is sent into a network to whoever this is; None: to nobody."""
+    assert sender.host is not None, sender
+    if receiver is sender:
         return None
     if receiver is None or receiver.host != sender.host:
         if not world.sends_to_overlay(sender.host, network):
@@ -195,6 +226,60 @@ def wire_source(packet: Packet) -> int:
     if packet.eth_type == ETH_IPV6:
         return WIRE6_PREFIX << 32 | packet.ipv6_src & 0xFFFF_FFFF
     return packet.eth_src
+
+
+# --- routers -----------------------------------------------------------------------------------------------
+
+
+class Services(enum.Enum):
+    """The local services are meant, in a router's stead."""
+
+    THEY = "they"
+
+
+def onward(network: NetworkIntent, seen: Seen, *, checked: bool) -> str | RouteIntent | Services | None:
+    """Return where an admitted packet goes on that is not for the services anyway; None if nowhere.
+
+    Who asks for a router's address, or sends what it does not forward, gets an answer of the local services.
+    """
+    if asks_router(network, seen):
+        return Services.THEY
+    router = router_of(network, seen)
+    return aim(network, seen, checked=checked) if router is None else turn(router, seen)
+
+
+def asks_router(network: NetworkIntent, seen: Seen) -> bool:
+    """Tell whether a packet asks for the MAC of an address of a router in the network."""
+    here = [address for router in network.routers for address in router.here]
+    if seen.has("eth_type", ETH_ARP):
+        asked = (int(address) for address in here if address.version == 4)
+        return seen.has("arp_op", ARP_REQUEST) and _any(seen, "arp_tpa", asked)
+    asked = (int(address) for address in here if address.version == 6)
+    return bool(here) and _icmpv6(seen, ND_SOLICITATION) and _any(seen, "ipv6_nd_target", asked)
+
+
+def router_of(network: NetworkIntent, seen: Seen) -> RouterIntent | None:
+    """Return the router that an IP packet is handed to, by its MAC; a solicitation is handed to nobody."""
+    if not network.routers or not (seen.has("eth_type", ETH_IPV4) or seen.has("eth_type", ETH_IPV6)):
+        return None
+    if _icmpv6(seen, ND_SOLICITATION):
+        return None
+    return next((router for router in network.routers if seen.has("eth_dst", router.mac)), None)
+
+
+def turn(router: RouterIntent, seen: Seen) -> RouteIntent | Services | None:
+    """Return where a router sends an IP packet; None for what never leaves its link."""
+    if seen.has("eth_type", ETH_IPV4):
+        version, target, never = 4, "ipv4_dst", _within(seen, "ipv4_dst", (GROUPS4, LINK_LOCAL4))
+    else:
+        version, target, never = 6, "ipv6_dst", _within(seen, "ipv6_dst", (GROUPS6, LINK_LOCAL6))
+        never = never or seen.has("ipv6_src", *LINK_LOCAL6) or _icmpv6(seen, ND_ADVERTISEMENT)
+    if never:
+        return None
+    if _any(seen, target, router.own(version)) or _any(seen, "ip_ttl", (0, 1)):
+        return Services.THEY
+    ways = router.ways(version)
+    return next((route for route in ways if seen.has(target, *route.range)), Services.THEY)
 
 
 # --- the local services -----------------------------------------------------------------------------------

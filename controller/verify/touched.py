@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 
 from cloison.names import HostName, NetworkName
 from controller.verify.holding import FdbChange
-from controller.verify.intent import IntentDelta, PortIntent, World
+from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
 from controller.verify.stages import (
     ADDRESSING,
@@ -54,6 +54,8 @@ class Touched:
     # As fdb_everywhere, by VNI: what the changes of hosts are held against, one by one.
     _expected: dict[int, set[int]] = field(default_factory=dict)
     _networks: set[NetworkName] = field(default_factory=set)
+    # Networks that others may be led into otherwise, or that lead elsewhere.
+    _routed: set[NetworkName] = field(default_factory=set)
     _tunnels: set[Spot] = field(default_factory=set)
     # Tenants whose number is another.
     _numbered: set[str] = field(default_factory=set)
@@ -181,8 +183,10 @@ class Touched:
         """Add what the objects that change touch as they are; world has not changed yet."""
         for network_name, new in delta.networks.items():
             old = world.networks.get(network_name)
-            if old is None or new is None or (old.vni, old.subnets) != (new.vni, new.subnets):
+            if old is None or new is None or _told(old) != _told(new):
                 self._networks.add(network_name)
+            if old is None or new is None or (old.vni, old.routers) != (new.vni, new.routers):
+                self._routed.add(network_name)
             tunnels = (old.tunnels if old else {}, new.tunnels if new else {})
             for host in tunnels[0].keys() | tunnels[1].keys():
                 if tunnels[0].get(host) != tunnels[1].get(host):
@@ -214,12 +218,31 @@ class Touched:
             if network is not None and host in network.tunnels:
                 self.entries.add((host, network.tunnels[host]))
                 self.devices.add((host, network.tunnels[host]))
+        for name in self._routed:
+            self._routing(world, name)
         self._policies(world, delta)
         for host_name in delta.hosts:
             self._host(world, host_name)
             for name in world.on_host.get(host_name, ()):
                 for port in world.ports_on(host_name, name).values():
                     self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
+
+    def _routing(self, world: World, name: NetworkName) -> None:
+        """Add what is sent into a network by routers, and what its own ports send into others."""
+        for source in world.routing_to.get(name, ()):
+            for host in world.members_of(source).by_host:
+                self.addressing.add((host, source))
+        network = world.networks.get(name)
+        for reached in network.reaches if network is not None else ():
+            for host in world.members_of(name).by_host:
+                self._sent_into(world, host, reached)
+
+    def _sent_into(self, world: World, host: HostName, name: NetworkName) -> None:
+        """Add a network that a host can send into from now on, or could until now."""
+        self.forward((host, name), None)
+        network = world.networks.get(name)
+        if network is not None:
+            self.fdb_here[host, network.vni] = None
 
     def _policies(self, world: World, delta: IntentDelta) -> None:
         if not delta.policies:
@@ -251,10 +274,27 @@ class Touched:
             self.stations.add(port.host)
             self.host_stations.add(port.host)
             self.policies.add((port.host, port.name.tenant))
+            network = world.networks.get(port.name.parent)
+            for reached in network.reaches if network is not None else ():
+                self._sent_into(world, port.host, reached)
+        self._next_hop(world, port)
         macs = port.frame_macs
         self.entries.add((port.host, port.ofport))
         self.forward((port.host, port.name.parent), macs)
         self.fdb_everywhere.setdefault(port.name.parent, set()).update(macs)
+
+    def _next_hop(self, world: World, port: PortIntent) -> None:
+        """Add what is sent by way of a port."""
+        own = {*port.addresses4, *port.addresses6}
+        for source in world.routing_to.get(port.name.parent, ()):
+            routers = world.networks[source].routers if source in world.networks else ()
+            vias = (route.via for router in routers for route in router.routes)
+            if any(via is not None and int(via) in own for via in vias):
+                self.addressing.update((host, source) for host in world.members_of(source).by_host)
+
+
+def _told(network: NetworkIntent) -> tuple[object, ...]:
+    return network.vni, network.subnets, network.routers
 
 
 def _exact(match: Cube, name: str) -> int | None:
