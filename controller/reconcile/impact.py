@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -28,7 +27,10 @@ from controller.store.state import State
 
 @dataclass(slots=True)
 class Impact:
-    """Units to compile again. A host's unit is compiled from the new state; nothing is patched."""
+    """Units to compile again. A host's unit is compiled from the new state; nothing is patched.
+
+    Where a network comes to a host, or goes, is for those to add who know where it was (tunnels.py).
+    """
 
     port_units: set[tuple[HostName, PortName]] = field(default_factory=set)
     network_units: set[tuple[HostName, NetworkName]] = field(default_factory=set)
@@ -42,8 +44,6 @@ class Impact:
     # Ports of which the local services may have to say something else, and networks of which all may.
     served: set[PortName] = field(default_factory=set)
     services: set[NetworkName] = field(default_factory=set)
-    # How many bindings of a network's ports on a host may have come or gone.
-    bindings: Counter[tuple[HostName, NetworkName]] = field(default_factory=Counter)
 
     @property
     def networks(self) -> set[NetworkName]:
@@ -65,8 +65,6 @@ def whole(state: State) -> Impact:
         impact.port_units.add((host, port))
         impact.network_units.add((host, port.parent))
         impact.policy_units.add((host, port.parent.parent))
-    for host, network in tuple(impact.network_units):
-        impact.network_units.update((host, other) for other in state.routed_with(network))
     return impact
 
 
@@ -83,7 +81,6 @@ def impact_of(changes: Iterable[Change], state: State) -> Impact:
                 _add(impact, value, state)
         if old is None and isinstance(new, Tenant | Network):
             _came_late(impact, new, state)
-    _entered(impact, state)
     _next_hops(impact, state)
     return impact
 
@@ -186,7 +183,8 @@ def _policy(impact: Impact, tenant: TenantName, state: State) -> None:
 def _moved(impact: Impact, port: PortName, state: State) -> None:
     impact.moved.add(port)
     impact.served.add(port)
-    impact.spans.add(port.parent)
+    # (Whoever has a port of it carries what is routed with it as well.)
+    impact.spans.update((port.parent, *state.routed_with(port.parent)))
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
         _bound(impact, binding.host, port)
@@ -197,18 +195,6 @@ def _bound(impact: Impact, host: HostName, port: PortName) -> None:
     impact.port_units.add((host, port))
     impact.network_units.add((host, port.parent))
     impact.policy_units.add((host, port.parent.parent))
-    impact.bindings[host, port.parent] += 1
-
-
-def _entered(impact: Impact, state: State) -> None:
-    """A host with the first port of a network, or without its last one, carries all that is routed with it,
-    or need not any more.
-    """
-    for (host, network), touched in impact.bindings.items():
-        if state.bound_ports(network, host) <= touched:
-            for other in state.routed_with(network):
-                impact.network_units.add((host, other))
-                impact.spans.add(other)
 
 
 def _router(impact: Impact, router: Router, state: State) -> None:
@@ -216,8 +202,13 @@ def _router(impact: Impact, router: Router, state: State) -> None:
     networks = router.networks
     impact.spans.update(networks)
     impact.services.update(networks)
-    hosts = frozenset[HostName]().union(*map(state.bound_hosts, networks))
-    impact.network_units.update((host, network) for host in hosts for network in networks)
+    _senders(impact, networks, state)
+
+
+def _senders(impact: Impact, networks: Iterable[NetworkName], state: State) -> None:
+    """What ports of these networks can send, on their hosts."""
+    for network in networks:
+        impact.network_units.update((host, network) for host in state.bound_hosts(network))
 
 
 def _next_hops(impact: Impact, state: State) -> None:
@@ -225,10 +216,7 @@ def _next_hops(impact: Impact, state: State) -> None:
     for name in tuple(impact.moved):
         for router in state.routers_on(name.parent):
             if router.routes and _may_be_hop(state.ports.get(name), router):
-                for network in router.networks:
-                    impact.spans.add(network)
-                    hosts = state.bound_hosts(network)
-                    impact.network_units.update((host, network) for host in hosts)
+                _senders(impact, router.networks, state)
 
 
 def _may_be_hop(port: Port | None, router: Router) -> bool:

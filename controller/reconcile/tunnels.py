@@ -62,13 +62,18 @@ class TunnelPlans:
         self._on_host: dict[HostName, set[NetworkName]] = {}
 
     def update(self, state: State, impact: Impact) -> dict[HostName, PlanChange]:
-        """Follow one revision; return what changes on which host."""
+        """Follow one revision; return what changes on which host.
+
+        Adds to impact the units of networks that a host comes to carry, or no longer carries.
+        """
         moved: dict[NetworkName, list[PortName]] = {}
         for port in impact.moved:
             moved.setdefault(port.parent, []).append(port)
         plans: dict[HostName, PlanChange] = {}
         for name in impact.networks:
+            before = self.hosts_of(name)
             self._update_network(state, name, moved.get(name, ()), plans)
+            impact.network_units.update((host, name) for host in before ^ self.hosts_of(name))
         return plans
 
     def snapshot(self, host: HostName) -> PlanChange:

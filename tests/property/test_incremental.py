@@ -58,10 +58,11 @@ class Follower:
     def follow(self, changes: Iterable[RevisionChanges], state: State) -> None:
         for revision in changes:
             impact = impact_of(revision.changes, state)
+            plans = self.plans.update(state, impact)
             for host, units in self.units.compile(state, impact).items():
                 self._set(host, units)
             assert not self.units.failed
-            for host, plan in self.plans.update(state, impact).items():
+            for host, plan in plans.items():
                 self._plan(host, plan)
             for host, change in self.services.update(state, impact).items():
                 self.told.setdefault(host, Told()).take(change)
@@ -173,7 +174,10 @@ def test_no_host_carries_a_network_it_has_no_port_of(seed: int) -> None:
         pass
     state = world.state
     for host in state.hosts:
-        present = {n.vni for n in state.networks.values() if host in state.bound_hosts(n.name)}
+        routers = state.routers.values()
+        sends = {n for n in state.networks if host in state.bound_hosts(n)}
+        sends |= {n for router in routers if sends.intersection(router.networks) for n in router.networks}
+        present = {state.networks[n].vni for n in sends}
         assert set(full_plans(state).snapshot(host).networks) == present
         loaded = {
             action.value

@@ -36,8 +36,9 @@ class HostImpact:
 def host_impacts(before: State, after: State, changes: Iterable[Change]) -> tuple[HostImpact, ...]:
     """Return the hosts on which something is to be done, in the order of their names."""
     impact = impact_of(changes, after)
-    was, will = _flows(before, impact), _flows(after, impact)
+    # Entries first: they tell which networks come to a host, or go.
     entries = _entries(before, after, impact)
+    was, will = _flows(before, impact), _flows(after, impact)
     impacts = []
     for host in sorted(was.keys() | will.keys() | entries.keys()):
         delta = flow_delta(will.get(host, {}), was.get(host, {}))
