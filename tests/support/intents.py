@@ -246,7 +246,11 @@ class World:
         if name in self.state.routers and self.random.random() < 0.3:
             return self.drop(name)
         subnets = [s for n in self.state.networks_of(tenant) for s in self.state.subnets_of(n.name)]
-        chosen = sorted((s for s in subnets if self.random.random() < 0.7), key=lambda s: s.name)
+        chosen: list[Subnet] = []
+        for subnet in sorted(subnets, key=lambda s: s.name):
+            alike = (s.cidr for s in chosen if s.cidr.version == subnet.cidr.version)
+            if self.random.random() < 0.7 and not any(cidr.overlaps(subnet.cidr) for cidr in alike):
+                chosen.append(subnet)
         interfaces = tuple(RouterInterface(s.name, s.cidr[1]) for s in chosen)
         routes = []
         for text in ("0.0.0.0/0", "2001:db8:f::/48"):
