@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
-from agent.plan.service_port import Boot, ServicePort, ServiceRoute, ServiceSubnet
+from agent.plan.service_port import Boot, ServicePort, ServiceRoute, ServiceRouter, ServiceSubnet
 from cloison.addresses import IpAddress, Mac
 from cloison.model import Ipv6Mode, Vni
 
@@ -22,6 +22,7 @@ __all__ = [
     "ServicePort",
     "ServicePorts",
     "ServiceRoute",
+    "ServiceRouter",
     "ServiceSubnet",
     "Send",
 ]
