@@ -27,6 +27,7 @@ from cloison.model import (
     PolicyProfile,
     Port,
     PortBinding,
+    Reservation,
     Router,
     RouterInterface,
     RouterRoute,
@@ -49,7 +50,7 @@ from cloison.names import (
     TenantName,
 )
 from controller.store.changes import Event, RevisionChanges
-from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey, stored_key
+from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey, ip, stored_key
 from controller.store.state import State
 
 # The same for every tenant, on purpose: overlapping addresses are the normal case.
@@ -86,7 +87,7 @@ class World:
 
     def _stamped(self, stored: Stored) -> Stored:
         revision = self._revision + 1
-        if isinstance(stored, PortBinding | TunnelPort | PolicyProfile):
+        if isinstance(stored, PortBinding | TunnelPort | PolicyProfile | Reservation):
             return replace(stored, revision=revision)  # type: ignore[arg-type]
         return replace(stored, meta=replace(stored.meta, revision=revision))  # type: ignore[union-attr,arg-type,type-var]
 
@@ -174,7 +175,7 @@ class World:
                 lambda: self._plug_somewhere(port),
                 lambda: self._plug_somewhere(port),
                 lambda: self.drop(*(BindingKey(b.port, b.host) for b in bindings[:1])),
-                lambda: self.drop(port.name, *(BindingKey(b.port, b.host) for b in bindings)),
+                lambda: self._delete_port(port),
                 lambda: self.put(replace(port, disabled=not port.disabled)),
                 lambda: self.put(replace(port, requested_hosts=(self.random.choice(self._hosts),))),
                 lambda: self._tunnel(),
@@ -201,7 +202,17 @@ class World:
         number = next(n for n in range(200) if f"p{n}" not in taken)
         host = self.random.choice(self._hosts)
         port = self.port(network, number, (host,))
-        return self.put(port, self.plug(port, host)) if self.random.random() < 0.5 else self.put(port)
+        taken_now = [
+            Reservation(key=ip(network, one.address), owner=str(port.name), owner_uid=port.meta.uid)
+            for one in port.fixed_ips
+        ]
+        plugged = [self.plug(port, host)] if self.random.random() < 0.5 else []
+        return self.put(port, *plugged, *taken_now)
+
+    def _delete_port(self, port: Port) -> RevisionChanges:
+        bindings = (BindingKey(b.port, b.host) for b in self.state.bindings_of(port.name))
+        reserved = (ip(port.name.parent, one.address) for one in port.fixed_ips)
+        return self.drop(port.name, *bindings, *reserved)
 
     def _plug_somewhere(self, port: Port) -> RevisionChanges:
         host = self.random.choice((*port.requested_hosts, self.random.choice(self._hosts)))
