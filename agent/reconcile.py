@@ -104,9 +104,9 @@ class Reconciler:
         self._work.planned.merge(scope)
         self._awake.set()
 
-    def barrier(self, revision: int, *, revalidate: bool) -> None:
+    def barrier(self, revision: int, *, taken_away: bool, flows_changed: bool) -> None:
         """Promise an Ack of revision once everything set so far is carried out."""
-        self._receipts.ask(revision, revalidate=revalidate)
+        self._receipts.ask(revision, taken_away=taken_away, flows_changed=flows_changed)
         self._awake.set()
 
     def forget_barriers(self) -> None:

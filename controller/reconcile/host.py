@@ -74,7 +74,8 @@ class HostActor:
         self._on_ports = on_ports
         self._on_left_out = on_left_out
         self._snapshot = snapshot
-        self._revalidate = False
+        # What the agent's next receipt must cover: flows of any kind, or something taken away.
+        self._flows_changed = self._revalidate = False
         self.plan_held = False
         self._snapshot_sent = False
         self._barriers = Barriers()
@@ -175,7 +176,7 @@ class HostActor:
 
     def _send_snapshot(self, session: AgentSession) -> None:
         session.send_snapshot(self._latest(), self._snapshot(self.name))
-        self._snapshot_sent = self._revalidate = True
+        self._snapshot_sent = self._flows_changed = self._revalidate = True
         self.send_barrier(force=True)
 
     def agent_gone(self, session: AgentSession) -> None:
@@ -204,9 +205,9 @@ class HostActor:
         through = self._latest() if pending is None else pending - 1
         wanted = force or not self.plan_progress.holds(through)
         if wanted and through >= 0 and self._barriers.may_send(through):
-            self.agent.send_barrier(through, revalidate=self._revalidate)
+            self.agent.send_barrier(through, revalidate=self._revalidate, flows_changed=self._flows_changed)
             self._barriers.sent(through)
-            self._revalidate = False
+            self._flows_changed = self._revalidate = False
 
     # --- switch -------------------------------------------------------------------------------------
 
@@ -363,9 +364,9 @@ class HostActor:
 
     async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
         """Send one bundle; return False if units had to be left out and the rest must be sent again."""
-        if delta.delete or delta.modify or delta.purge:
-            self._require_plan(revision)
-            self._revalidate = True
+        self._require_plan(revision)
+        self._flows_changed = True
+        self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
         try:
             await switch.apply(delta)
         except SwitchRefused as refused:

@@ -69,7 +69,7 @@ async def test_a_device_that_cannot_be_used_is_told_and_tried_again(tmp_path: Pa
     loop = Loop(tmp_path)
     loop.services.refuse = True
     loop.reconciler.set_plan(HostPlan(1, {}, {}))  # type: ignore[arg-type]
-    loop.reconciler.barrier(1, revalidate=False)
+    loop.reconciler.barrier(1, taken_away=False, flows_changed=False)
     acks: list[pb.Ack] = []
 
     def heard(*reasons: str) -> bool:

@@ -275,12 +275,14 @@ class SnapshotComplete(_message.Message):
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class Barrier(_message.Message):
-    __slots__ = ("revision", "revalidate")
+    __slots__ = ("revision", "revalidate", "flows_changed")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     REVALIDATE_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     revision: int
     revalidate: bool
-    def __init__(self, revision: _Optional[int] = ..., revalidate: _Optional[bool] = ...) -> None: ...
+    flows_changed: bool
+    def __init__(self, revision: _Optional[int] = ..., revalidate: _Optional[bool] = ..., flows_changed: _Optional[bool] = ...) -> None: ...
 
 class InterfaceVerdicts(_message.Message):
     __slots__ = ("verdicts",)
