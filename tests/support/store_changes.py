@@ -9,9 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from cloison.errors import AlreadyExists, InvalidIntent
-from cloison.model import (
-    Tenant,
-)
+from cloison.model import Tenant
 from cloison.names import PortName, TenantName
 from controller.store import keys
 from controller.store.state import State

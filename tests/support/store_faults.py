@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloison.codec import record_to_bytes
-from cloison.model import (
-    Host,
-)
+from cloison.model import Host
 from cloison.names import HostName, PortName
 from controller.store import keys
 from controller.store.changes import Event

@@ -9,9 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from cloison.errors import CallerError, NotFound, Precondition
-from cloison.model import (
-    PortBinding,
-)
+from cloison.model import PortBinding
 from cloison.names import PortName
 from controller.store import keys
 from controller.store.state import State

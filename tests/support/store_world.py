@@ -11,18 +11,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from cloison.errors import AlreadyExists, NotFound, Precondition
-from cloison.model import (
-    FixedIp,
-    Meta,
-    Network,
-    Port,
-    PortBinding,
-    Reservation,
-    Stored,
-    Subnet,
-    Tenant,
-    Vni,
-)
+from cloison.model import FixedIp, Meta, Network, Port, PortBinding, Reservation, Stored, Subnet, Tenant, Vni
 from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
 from controller.store import keys
 from controller.store.changes import RevisionChanges
