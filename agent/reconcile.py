@@ -18,7 +18,6 @@ from agent.outbox import Outbox
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, Verdict
 from agent.plan import (
     SERVICE_AGENT_LINK,
-    SERVICE_LINK,
     Fault,
     Firewall,
     HostPlan,
@@ -34,6 +33,7 @@ from agent.receipts import Receipts
 from agent.seams import Bridge, HostSettings, Kernel, LocalServices
 from agent.state import PlanLog
 from cloison.errors import Unavailable
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 
 _log = structlog.get_logger("agent.reconcile")

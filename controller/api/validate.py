@@ -35,14 +35,6 @@ PAGE_SIZE_MAX, PAGE_SIZE_DEFAULT = 1000, 100
 VIOLATIONS_MAX = 50
 IPV4_PREFIX_LEN_MIN, IPV6_PREFIX_LEN_MIN = 8, 16
 
-# Where the local services of each host answer: name service and DHCP, metadata.
-SERVICE_ADDRESSES: tuple[IpAddress, ...] = (
-    IPv4Address("169.254.169.253"),
-    IPv4Address("169.254.169.254"),
-    IPv6Address("fd00:ec2::253"),
-    IPv6Address("fd00:ec2::254"),
-    IPv6Address("fe80::a9fe:a9fd"),
-)
 SERVICE_EXPECTED = "another address: the local services of each host answer at this one"
 DOMAIN_CHARS_MAX = 180
 

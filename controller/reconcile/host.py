@@ -13,6 +13,7 @@ import structlog
 
 from cloison.errors import CloisonError, Unavailable
 from cloison.names import HostName
+from cloison.service_link import SERVICE_LINK
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta
 from controller.openflow.refusal import SwitchRefused
@@ -24,7 +25,6 @@ from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import Condition
 from controller.reconcile.tunnels import PlanChange
-from controller.reconcile.views import SERVICE_DEVICE
 
 _log = structlog.get_logger(__name__)
 
@@ -330,7 +330,7 @@ class HostActor:
         before, self._ports = self._ports, ports
         known, self.service_moved = self.service_ofport, False
         if ports is not None:
-            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_DEVICE), None)
+            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_LINK), None)
             self.service_moved = self.service_ofport != known
         if before != ports:
             self._on_ports(self, before)

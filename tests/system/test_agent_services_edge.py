@@ -16,10 +16,11 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 
 from agent.netlink import service_link
-from agent.plan import SERVICE_AGENT_LINK, SERVICE_LINK
+from agent.plan import SERVICE_AGENT_LINK
 from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
 from agent.services.edge import Edge
 from agent.services.seams import ServicePorts
+from cloison.service_link import SERVICE_LINK
 from tests.support.guests import DNS4, Guest, port
 from tests.support.netns import network_namespace, sh
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from agent.outbox import Outbox
 from agent.ovsdb.view import BridgeView, ServiceView
-from agent.plan import SERVICE_AGENT_LINK, SERVICE_LINK, HostPlan, ServiceLink
+from agent.plan import SERVICE_AGENT_LINK, HostPlan, ServiceLink
 from agent.reconcile import Reconciler
 from agent.seams import HostSettings
 from agent.state import PlanLog
 from cloison.errors import Unavailable
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 from tests.support.agent_host import eventually
 from tests.unit.test_agent_reconcile import LOCAL, MemoryBridge, MemoryKernel, plan, running

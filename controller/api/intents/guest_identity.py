@@ -10,6 +10,7 @@ from cloison.addresses import IpNetwork, Mac
 from cloison.errors import InvalidIntent, PermissionDenied
 from cloison.model import NO_DHCP_OPTIONS, AddressPair, DhcpOptions, Port
 from cloison.names import PortName
+from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import port_pb2
 from controller.api import validate
 from controller.api.intents import common
@@ -131,7 +132,7 @@ def _pair_prefix(text: str, field: str) -> IpNetwork:
             text,
             f"a prefix length of at least {least}: this would let the port pose as nearly anybody",
         )
-    for service in validate.SERVICE_ADDRESSES:
+    for service in SERVICE_ADDRESSES:
         if service.version == prefix.version and service in prefix:
             raise InvalidIntent.of(
                 field, text, f"a range without {service}, where the local services of each host answer"

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cloison.model import PROFILE_OPEN
+from cloison.service_link import SERVICES_4, SERVICES_6
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
     ARP_REQUEST,
@@ -31,8 +32,6 @@ from controller.compiler.headers import (
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
     ROUTER_SOLICITATION,
-    SERVICES_4,
-    SERVICES_6,
 )
 from controller.compiler.pipeline import ADDRESSING, METER, SERVICES, TRACK
 from controller.compiler.registers import FROM_PROFILE
