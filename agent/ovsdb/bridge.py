@@ -56,8 +56,8 @@ class OvsBridge:
         """Wait until no cached flow is older than the tables. Raises Unavailable if it takes too long.
 
         The kernel's cache follows what is added by itself. That of the userspace datapath does not always: of
-        two cached flows that overlap, Open vSwitch 3.1 may change the other one, and the old one goes on for as
-        long as packets come. So it is emptied: the next packet of each flow asks the tables anew.
+        two cached flows that overlap, Open vSwitch 3.1 may change the other one, and the old one goes on for
+        as long as packets come. So it is emptied: the next packet of each flow asks the tables anew.
         """
         path = self._control_socket or control.control_path(self._run_dir())
         if self.view.datapath_type != "system":
