@@ -29,7 +29,7 @@ def ovs() -> Iterator[Ovs]:
 
 
 def cached(ovs: Ovs) -> list[tuple[str, str]]:
-    """The cached flows and their actions; what the datapath calls 101 is the first interface, 102 the second."""
+    """The cached flows of the first interface's packets, and what they do."""
     dump = ovs.appctl("dpctl/dump-flows", "-m", DATAPATH).splitlines()
     found = [line for line in dump if "in_port(br-int-p1)" in line]
     return [
