@@ -7,7 +7,7 @@ and what would be right.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TypeVar
 from uuid import UUID
@@ -80,6 +80,12 @@ class Checker:
         except InvalidIntent as error:
             self._violations.extend(error.violations)
             return None
+
+    def each(self, field: str, items: Sequence[T], most: int, what: str) -> Iterator[tuple[str, T]]:
+        """Yield each item after the name of its field; if they are too many, note that and yield none."""
+        if self.that(len(items) <= most, field, f"{len(items)} {what}", f"at most {most} {what}"):
+            for i, item in enumerate(items):
+                yield f"{field}[{i}]", item
 
     def done(self) -> None:
         """Raise InvalidIntent if anything was wrong."""

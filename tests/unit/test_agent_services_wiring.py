@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from agent.outbox import Outbox
-from agent.ovsdb.view import BridgeView, ServiceView
 from agent.plan import SERVICE_AGENT_LINK, HostPlan, ServiceLink
 from agent.reconcile import Reconciler
 from agent.seams import HostSettings
@@ -106,21 +104,3 @@ async def test_every_plan_reaches_the_services(tmp_path: Path) -> None:
 
 def message_complete() -> pb.ControllerMessage:
     return pb.ControllerMessage(snapshot_complete=pb.SnapshotComplete(revision=10))
-
-
-def test_the_service_port_is_in_the_inventory() -> None:
-    outbox = Outbox()
-    bare = BridgeView(connected=True, exists=True, datapath_id=1)
-    outbox.inventory(bare)
-    assert outbox.begin().service_ofport == 0
-
-    def changes(view: BridgeView) -> list[int]:
-        outbox.inventory(view)
-        return [m.inventory.service_ofport for m in outbox.take()]
-
-    assert changes(replace(bare, service=ServiceView(0, "", 7))) == []
-    assert changes(replace(bare, service=ServiceView(5, "", 7))) == [5]
-    assert changes(replace(bare, service=ServiceView(5, "", 8))) == []
-    assert changes(bare) == [], "it comes back with its number"
-    assert changes(replace(bare, service=ServiceView(6, "", 9))) == [6]
-    assert outbox.begin().service_ofport == 6

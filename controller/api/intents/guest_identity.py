@@ -100,14 +100,8 @@ def _options(check: validate.Checker, message: port_pb2.Port) -> DhcpOptions:
 
 
 def _pairs(check: validate.Checker, messages: Sequence[port_pb2.AddressPair]) -> tuple[AddressPair, ...]:
-    field = "port.allowed_address_pairs"
-    if not check.that(
-        len(messages) <= PAIRS_MAX, field, f"{len(messages)} pairs", f"at most {PAIRS_MAX} pairs"
-    ):
-        return ()
     pairs: list[AddressPair] = []
-    for i, message in enumerate(messages):
-        place = f"{field}[{i}]"
+    for place, message in check.each("port.allowed_address_pairs", messages, PAIRS_MAX, "pairs"):
         prefix = check.take(lambda m=message, p=place: _pair_prefix(m.prefix, f"{p}.prefix"))  # type: ignore[misc]
         mac: Mac | None = None
         if message.mac_address:
