@@ -20,7 +20,7 @@ from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
 from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
-from controller.reconcile.meters import HostMeters
+from controller.reconcile.meters import CONNECTIONS_PER_S, HostMeters
 from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import Condition
@@ -47,14 +47,15 @@ class HostActor:
         on_ports: Callable[[HostActor, Ports], None],
         on_left_out: Callable[[HostActor, Sequence[Flow]], None],
         snapshot: Callable[[HostName], PlanChange],
+        connections_per_s: int = CONNECTIONS_PER_S,
     ) -> None:
         """on_ports: the bridge named its ports otherwise (before); on_left_out: it does not take these flows.
 
-        snapshot: the whole plan as it is now.
+        snapshot: the whole plan as it is now; connections_per_s: how many a port may open.
         """
         self.name = name
         self.flows = FlowSet()
-        self._meters = HostMeters()
+        self._meters = HostMeters(connections_per_s)
         self.flows_progress = Progress()
         self.plan_progress = Progress()
         self.switch: Switch | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from random import Random
 
 from cloison.names import HostName
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows import Conjunction, Ct, Flow, MatchTerm
 from controller.verify.grammar import Refused, fault
 from controller.verify.intent import PortIntent, World
@@ -31,7 +32,7 @@ from tests.support.worlds import Packets, fdb_of
 
 RANDOM_PACKETS, DIRECTED_PACKETS, DIFFERENCE_PACKETS, SERVICE_PACKETS = 20, 160, 400, 10
 # Tables that are the same for all, and those of policy.
-COMMON = (8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
+COMMON = (7, 8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
 Probe = tuple[HostName, int, Packet]
 
 
@@ -125,10 +126,12 @@ class Judge:
         new = connected(packet).ct_state & (NEW | INVALID) == NEW
         due: list[tuple[int, bool]] = []
         if tracked(packet) and not served(packet):
-            due += [(8, False), *([(9, True)] if new else [])]
+            due += [(7, False), *([(9, True)] if new else [])]
         if receiver is not None and (sender.checked or receiver.checked) and tracked(packet):
             due += [(22, False), *([(26, True)] if new else [])]
-        return asked != due or meters != ([in_port] if to_services else [])
+        opens = new and tracked(packet) and not served(packet)
+        through = [METERS_OF_CONNECTIONS + in_port] if opens else []
+        return asked != due or meters != through + ([in_port] if to_services else [])
 
     def _changed(self, host: HostName, state: HostState) -> list[Flow]:
         before, after = list(self.states[host].flows), list(state.flows)

@@ -10,6 +10,7 @@ from cloison.names import PortName
 from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 from controller.compiler import HostUnitView, HostView, NetworkView, PortView, compile_host
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows.text import flows_text
 from tests.support.agent_host import AgentHost, eventually
 from tests.support.sync_peer import PeerSession, SyncPeer
@@ -52,8 +53,9 @@ async def serve(
     tunnel = await session.until(lambda: session.tunnel_ports.get(VNI), "the tunnel port")
     ports = {await _plug(host, name): port for name, port in plugged.items()}
     for ofport in ports:
-        meter = f"meter={ofport},pktps,burst,bands=type=drop,rate=100,burst_size=100"
-        host.ovs.ofctl("add-meter", "br-int", meter)
+        for number in (ofport, METERS_OF_CONNECTIONS + ofport):
+            meter = f"meter={number},pktps,burst,bands=type=drop,rate=100,burst_size=100"
+            host.ovs.ofctl("add-meter", "br-int", meter)
     flows = compile_host(_view(ports, services, tunnel)).values()
     host.ovs.ofctl("add-flows", "br-int", "-", "--bundle", stdin=flows_text(flows))
     return session

@@ -138,6 +138,19 @@ async def test_a_flooding_port_harms_no_other(site: Site) -> None:
     switch.close()
 
 
+async def test_what_a_flood_leaves_unread_takes_no_room_from_others(site: Site) -> None:
+    switch, flooder, victim = Switch(), Guest(ONE), Guest(TWO)
+    assert (await switch.asks(ping(victim), victim.mac))[ICMP].type == 0
+    flood = flooder.frame(IP(src="10.0.0.5", dst=DNS4) / ICMP() / (b"x" * 1000))
+    # The loop has no turn in between: all of it stays with the kernel.
+    for _ in range(20_000):
+        switch.send(flood)
+    switch.send(ping(victim))
+    assert (await switch.hears(victim.mac))[ICMP].type == 0
+    assert site.edge.kernel_drops() > 10_000, "more than is kept for one port"
+    switch.close()
+
+
 async def test_a_device_that_goes_away_is_told_and_the_next_one_is_taken(site: Site) -> None:
     sh(f"ip link del {SERVICE_LINK}")
     async with asyncio.timeout(DEADLINE_S):
