@@ -178,6 +178,10 @@ class RealizedTracker:
         for unit in (("port", port.name), ("network", network), *relies_on):
             if actor is not None and unit in actor.blocked:
                 return port_pb2.Port.ERROR, (actor.blocked[unit],), binding.host
+        newest = max(port.meta.revision, binding.revision)
+        if newest > self._revision:  # the state moves on before anything is made of it
+            text = f"revision {newest} is not compiled yet"
+            return port_pb2.Port.BUILDING, (Condition("COMPILING", text),), binding.host
         missing = self._missing(port, binding.host)
         if actor is not None and not actor.has_port(binding.ofport, binding.interface):
             text = f"the switch of {binding.host} has no port {binding.ofport} named {binding.interface}"
