@@ -18,7 +18,7 @@ from controller.verify.packet import Packet
 from controller.verify.path import Fabric, HostState
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import Delivery
-from controller.verify.steps import FDB, Names, Step, steps_of
+from controller.verify.steps import FDB, PORT, Names, Step, steps_of
 from controller.verify.violation import Violation
 
 # Of two names in one field the first: a match shows the whole field.
@@ -61,9 +61,10 @@ def step_message(world: World, step: Step) -> verify_pb2.TraceStep:
 
 
 def drop_reason(world: World, sender: tuple[HostName, int], packet: Packet, steps: Iterable[Step]) -> str:
-    """Return where a packet that nobody received ended, and why; "" if no copy ended on the way."""
-    last = next((step for step in reversed(list(steps)) if step.ended), None)
-    if last is None:
+    """Return where a packet that nobody received ended, and why; "" if somebody did, or no copy ended."""
+    gone = list(steps)
+    last = next((step for step in reversed(gone) if step.ended), None)
+    if last is None or any(step.stage == PORT for step in gone):
         return ""
     what = "no entry" if last.stage == FDB and last.vtep is None else last.note
     if last.flow is not None or isinstance(last.stage, int):

@@ -5,19 +5,20 @@ for all, policing.py those of security groups. They meet at these tables: a fram
 ADDRESSING with its sender's network, tenant, number and profile in the registers, unchanged, if and only if
 its sender may send it and that is where it is to go; it enters FORWARD with the MAC of whom it is meant for;
 there it goes to DELIVER for the local port that this is, with that port's profile, or to EXIT for the
-network's VXLAN device. With unique identifiers and exact forwarding databases the contracts of all hosts
-imply that every packet is received as semantics.py says (the argument is in isolation.py). They are
-stricter than that: a contract that does not hold is a reason to look closer (exact.py), not yet a
-violation. A contract is checked for what a change can touch and no more.
+network's VXLAN device; and what is for all, as a copy each, to all ports here and to all other hosts. With
+unique identifiers and exact forwarding databases the contracts of all hosts imply that every packet is
+received as semantics.py says (the argument is in isolation.py). They are stricter than that: a contract that
+does not hold is a reason to look closer (exact.py), not yet a violation. A contract is checked for what a
+change can touch and no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.addresses import TO_ALL_MAC, WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
 from controller.verify import semantics
 from controller.verify.explore import Question, explore
@@ -30,6 +31,7 @@ from controller.verify.packet import (
     FRAGMENT,
     FRAGMENT_LATER,
     HEADER_MASK,
+    ND_ADVERTISEMENT,
     ND_SOLICITATION,
     OFFSETS,
     PROTO_ICMPV6,
@@ -160,7 +162,7 @@ def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool
 
 
 def _dropped(leaf: Leaf) -> bool:
-    return leaf.stopped is None and not leaf.sent
+    return leaf.stopped is None and not leaf.sent and not leaf.copies
 
 
 def _admission_leaf(leaf: Leaf, port: PortIntent, placed: Mapping[str, int]) -> bool:
@@ -285,7 +287,7 @@ def addressing(bridge: Bridge, network: NetworkIntent, verdicts: Addressed | Non
         if number in bridge.tables
         for rule in bridge.tables[number].candidates(cube(**{NETWORK: network.vni, ORIGIN: LOCAL}))
     ]
-    key = (network.vni, network.ranges4, network.ranges6, *sorted(met))
+    key = (network.vni, network.multicast, network.ranges4, network.ranges6, *sorted(met))
     found = verdicts.get(key)
     if found is None:
         found = verdicts[key] = _addresses(bridge, network)
@@ -299,19 +301,30 @@ def _addresses(bridge: Bridge, network: NetworkIntent) -> bool:
     for region, checked in (*starts, (Region(*anything), False)):
         start = _start(region, network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=FORWARD):
-            for part, aimed in explore(leaf.region, partial(semantics.aim, network, checked=checked)):
+            for part, aimed in explore(leaf.region, partial(_aim, network, checked)):
                 if not _addressed(leaf, start, network, aimed) and member(part) is not None:
                     return False
     return True
 
 
+TO_ALL = "all"
+
+
+def _aim(network: NetworkIntent, checked: bool, seen: Question) -> str | None:
+    """As semantics.aim, or TO_ALL."""
+    if network.multicast and semantics.group_of(network, seen) is not None:
+        return TO_ALL
+    return semantics.aim(network, seen, checked=checked)
+
+
 def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, aimed: str | None) -> bool:
-    if leaf.sent:
+    if leaf.sent or leaf.copies:
         return False
     if aimed is None or leaf.stopped is None:
         return aimed is None and leaf.stopped is None
     table, frame = leaf.stopped
-    wanted = _on_wire(start._replace(region=frame.region), aimed)
+    wanted = start._replace(region=frame.region)
+    wanted = wanted.write(_ETH_DST, 48, TO_ALL_MAC) if aimed == TO_ALL else _on_wire(wanted, aimed)
     placed = frame.field(NETWORK) == network.vni and frame.field(ORIGIN) == LOCAL
     return table == FORWARD and placed and same_header(frame, wanted)
 
@@ -390,8 +403,9 @@ def contained(bridge: Bridge, place: Place, region: Region) -> Region | None:
     here = {(port.ofport, port.profile) for port in place.members.by_host.get(place.host, {}).values()}
     for origin in (OVERLAY, FROM_SERVICE):
         for leaf in bridge.run(_start(region, place.network, origin), FORWARD, stop_at=FORWARD + 1):
-            stays = leaf.stopped is not None and leaf.stopped[0] == DELIVER and _to(leaf.stopped[1]) in here
-            if not (_dropped(leaf) or (stays and not leaf.sent)) and member(leaf.region) is not None:
+            arrived = leaf.copies if leaf.stopped is None else (*leaf.copies, leaf.stopped)
+            stays = all(table == DELIVER and _to(frame) in here for table, frame in arrived)
+            if (leaf.sent or not stays) and member(leaf.region) is not None:
                 return leaf.region
     return None
 
@@ -427,10 +441,89 @@ def _forwarded(place: Place, leaf: Leaf, start: Frame, port: PortIntent | None, 
     tunnel = place.network.tunnels.get(place.host)
     if port is None and (origin != LOCAL or tunnel is None):
         return _dropped(leaf)
-    if leaf.stopped is None or leaf.sent:
+    if leaf.stopped is None or leaf.sent or leaf.copies:
         return False
     table, frame = leaf.stopped[0], leaf.stopped[1]._replace(region=start.region)
     if port is None:
         return (table, _to(frame)[0]) == (EXIT, tunnel) and same_header(frame, start)
     wanted = start.write(_ETH_DST, 48, port.mac)
     return (table, _to(frame)) == (DELIVER, (port.ofport, port.profile)) and same_header(frame, wanted)
+
+
+# --- what is for all --------------------------------------------------------------------------------------
+
+
+def replicates(bridge: Bridge, place: Place, others: Iterable[int], own: int | None) -> bool:
+    """Tell whether FORWARD copies what is for all to each local port, and what comes from one to other hosts.
+
+    others: the MACs of the other hosts; own: that of this one, None if it has none yet. Only of a network
+    with multicast.
+    """
+    ports = place.members.by_host.get(place.host, {}).values()
+    local = sorted((port.ofport, port.profile) for port in ports)
+    tunnel = place.network.tunnels.get(place.host)
+    away = sorted(others) if tunnel is not None else []
+    for region, group in _groups(place.network):
+        starts = (
+            [(LOCAL, TO_ALL_MAC, away)] if own is None else [(LOCAL, TO_ALL_MAC, away), (OVERLAY, own, [])]
+        )
+        for origin, mac, hosts in starts:
+            start = _start(region, place.network, origin).write(_ETH_DST, 48, mac)
+            for leaf in bridge.run(start, FORWARD, stop_at=FORWARD + 1):
+                good = leaf.stopped is None and not leaf.sent and _copied(leaf, start, group, local)
+                good = good and _sent_away(leaf, start, tunnel, hosts)
+                if not good and member(leaf.region) is not None:
+                    return False
+    return True
+
+
+def _groups(network: NetworkIntent) -> Iterator[tuple[Region, semantics.Group]]:
+    """What comes to FORWARD for all, and the MAC that guests see it under."""
+    four, six = _untagged(ETH_IPV4), _untagged(ETH_IPV6)
+    discovery = [
+        cube(ip_proto=PROTO_ICMPV6, icmpv6_type=kind) for kind in (ND_SOLICITATION, ND_ADVERTISEMENT)
+    ]
+    ranges = [(four, cube(ipv4_dst=semantics.MULTICAST4))]
+    ranges += [(four, cube(ipv4_dst=address)) for address in semantics.broadcasts(network)]
+    ranges.append((six._replace(holes=(*six.holes, *discovery)), cube(ipv6_dst=semantics.GROUPS6)))
+    for kind, addressed in ranges:
+        region = within(kind, addressed)
+        if region is None:
+            continue
+        for part, group in explore(region, partial(semantics.group_of, network)):
+            if group is not None:
+                yield part, group
+
+
+def _copied(leaf: Leaf, start: Frame, group: semantics.Group, local: list[tuple[int, int]]) -> bool:
+    """Tell whether each local port gets a copy, under the MAC of the group."""
+    copies = [frame for table, frame in leaf.copies if table == DELIVER]
+    wanted = to_group(start._replace(region=leaf.region), group)
+    right = all(same_header(frame._replace(region=leaf.region), wanted) for frame in copies)
+    return right and sorted(map(_known_to, copies)) == local
+
+
+def _sent_away(leaf: Leaf, start: Frame, tunnel: int | None, hosts: list[int]) -> bool:
+    """Tell whether each of the other hosts gets a copy, under its MAC."""
+    copies = [frame._replace(region=leaf.region) for table, frame in leaf.copies if table != DELIVER]
+    macs = sorted(frame.field("eth_dst") or 0 for frame in copies)
+    out = all(table in (DELIVER, EXIT) for table, _ in leaf.copies)
+    alike = all(
+        same_header(
+            frame, start._replace(region=leaf.region).write(_ETH_DST, 48, frame.field("eth_dst") or 0)
+        )
+        for frame in copies
+    )
+    return out and alike and macs == hosts and all(_to(frame)[0] == tunnel for frame in copies)
+
+
+def _known_to(frame: Frame) -> tuple[int, int]:
+    ofport, profile = _to(frame)
+    return (-1 if ofport is None else ofport, -1 if profile is None else profile)
+
+
+def to_group(frame: Frame, group: semantics.Group) -> Frame:
+    """Return the frame with the MAC of a group."""
+    mac, copied = group
+    frame = frame.write(_ETH_DST, 48, mac)
+    return frame if copied is None else frame.copy(OFFSETS[copied[0]], _ETH_DST, copied[1])

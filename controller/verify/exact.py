@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
+from controller.verify.contracts import to_group
 from controller.verify.explore import Question, explore
 from controller.verify.holding import Held
 from controller.verify.intent import PortIntent, World
 from controller.verify.packet import ETH_IPV4, HEADER_MASK, OFFSETS, cube
 from controller.verify.path import HOPS_MAX, Fdb
 from controller.verify.policy import Seen, lets_in, lets_out
-from controller.verify.semantics import Fate, fate_of
+from controller.verify.semantics import Fate, fates_of
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
 from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, POLICY, RESPONDER, TENANT
@@ -45,6 +46,14 @@ class Copy(NamedTuple):
     """A copy of a frame as a bridge sends it."""
 
     ofport: int
+    frame: Frame
+    asked: frozenset[Asked]
+
+
+class _Onward(NamedTuple):
+    """A table, the frame as it comes there, and what it was asked on its way."""
+
+    table: int
     frame: Frame
     asked: frozenset[Asked]
 
@@ -81,11 +90,11 @@ class Judge:
         """
         sender = self._world.by_ofport.get((host, ofport)) if ofport is not None else None
 
-        def fate(seen: Question) -> Fate | None:
-            return fate_of(self._world, sender, seen) if sender is not None else None
+        def fates(seen: Question) -> tuple[Fate, ...]:
+            return fates_of(self._world, sender, seen) if sender is not None else ()
 
         for start in starts:
-            for region, wanted in explore(start, fate):
+            for region, wanted in explore(start, fates):
                 try:
                     for trail in self.trails(host, ofport, region):
                         number = self._difference(trail, wanted, sender)
@@ -99,23 +108,23 @@ class Judge:
     def run(self, at: HostName, frame: Frame) -> Iterator[tuple[Region, tuple[Copy, ...]]]:
         """Yield what a bridge sends of each part of a frame that enters it, as Bridge.run."""
         nothing: tuple[Copy, ...] = ()
-        pending = [(frame, 0, nothing, frozenset[Asked]())]
+        # What is still to be followed of a region: tables, the frame that comes there, what it was asked.
+        pending: list[tuple[Region, tuple[_Onward, ...], tuple[Copy, ...]]] = [
+            (frame.region, (_Onward(0, frame, frozenset()),), nothing)
+        ]
         bridge = self._hosts[at].bridge
         while pending:
-            now, table, before, asked = pending.pop()
-            for leaf in bridge.run(now, table, stop_at=EGRESS if table < EGRESS else TABLES):
+            region, todo, before = pending.pop()
+            if not todo:
+                yield region, before
+                continue
+            (table, now, asked), rest = todo[0], todo[1:]
+            stop_at = EGRESS if table < EGRESS else TABLES
+            for leaf in bridge.run(now._replace(region=region), table, stop_at=stop_at):
                 sent = (*before, *(Copy(ofport, there, asked) for ofport, there in leaf.sent))
-                if leaf.stopped is None:
-                    yield leaf.region, sent
-                    continue
-                onward, there = leaf.stopped
-                if onward in POLICY:
-                    tenant, opener, other = (
-                        _or_unknown(there.field(n)) for n in (TENANT, INITIATOR, RESPONDER)
-                    )
-                    pending.append((there, COMMIT, sent, asked | {(onward, tenant, opener, other)}))
-                else:
-                    pending.append((there, onward, sent, asked))
+                arrived = leaf.copies if leaf.stopped is None else (*leaf.copies, leaf.stopped)
+                more = tuple(_onward(number, there, asked) for number, there in arrived)
+                pending.append((leaf.region, (*more, *rest), sent))
 
     def allows(self, asked: Asked, seen: Seen) -> bool:
         """Tell whether policy admits a connection; of ends that are not known, that it does."""
@@ -126,32 +135,33 @@ class Judge:
         out = table == INGRESS or lets_out(policy, opener, other, seen)
         return out and lets_in(policy, opener, other, seen)
 
-    def _difference(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> int | None:
+    def _difference(self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None) -> int | None:
         """Return a packet of the trail that is not received as wanted, None if all are."""
-        right: frozenset[Asked] = frozenset()
-        if wanted is not None and wanted.judged is not None and sender is not None:
-            right = frozenset({(EGRESS, self._world.tenant_number(sender.name.tenant), *wanted.judged)})
-        alike = all(arrival.asked == right for arrival in trail.deliveries)
-        # If policy does not allow what all of them ask, nobody gets it and nobody should.
-        if trail.looped or (alike and (trail.deliveries or wanted is None or not right)):
+        tenant = self._world.tenant_number(sender.name.tenant) if sender is not None else 0
+        right = {
+            (fate.host, fate.ofport): frozenset({(EGRESS, tenant, *fate.judged)} if fate.judged else ())
+            for fate in wanted
+        }
+        asked = {(arrival.host, arrival.ofport): arrival.asked for arrival in trail.deliveries}
+        # Who is not allowed what is asked of it gets nothing, and should not.
+        if trail.looped or (asked == right and len(asked) == len(trail.deliveries)):
             return self._mistreated(trail, wanted, sender)
-        open_ = right.union(*(arrival.asked for arrival in trail.deliveries))
+        open_ = frozenset[Asked]().union(*right.values(), *asked.values())
 
         def answers(seen: Question) -> frozenset[Asked]:
             return frozenset(asked for asked in open_ if self.allows(asked, seen))
 
         for region, allowed in explore(trail.region, answers):
             there = tuple(a for a in trail.deliveries if a.asked <= allowed)
-            number = self._mistreated(
-                Trail(region, there, False), wanted if right <= allowed else None, sender
-            )
+            meant = tuple(fate for fate in wanted if right[fate.host, fate.ofport] <= allowed)
+            number = self._mistreated(Trail(region, there, False), meant, sender)
             if number is not None:
                 return number
         return None
 
-    def _mistreated(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> int | None:
+    def _mistreated(self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None) -> int | None:
         """As _mistreated; what is too long, and for nobody, the sender's own services may see."""
-        if wanted is None and sender is not None and sender.host is not None and not trail.looped:
+        if not wanted and sender is not None and sender.host is not None and not trail.looped:
             services = (sender.host, self._world.service_of(sender.host))
             too_long = Frame(trail.region).field("oversize") == 1
             if too_long and {(a.host, a.ofport) for a in trail.deliveries} == {services}:
@@ -164,7 +174,7 @@ class Judge:
         pending: list[tuple[Region, tuple[Arrival, ...], tuple[Arrival, ...], int]] = [(region, first, (), 0)]
         while pending:
             now, arrivals, done, hops = pending.pop()
-            if not arrivals or hops == HOPS_MAX:
+            if not arrivals or hops == HOPS_MAX + len(self._hosts):
                 yield Trail(now, done, bool(arrivals))
                 continue
             here, rest = arrivals[0], arrivals[1:]
@@ -229,29 +239,36 @@ def _looked_up(fdb: Fdb, frame: Frame) -> Iterator[tuple[Region, IpAddress | Non
         yield rest, fdb.get(0)
 
 
+def _onward(table: int, frame: Frame, asked: frozenset[Asked]) -> _Onward:
+    """Where a frame is to be followed on: past policy, whose question it takes along."""
+    if table not in POLICY:
+        return _Onward(table, frame, asked)
+    tenant, opener, other = (_or_unknown(frame.field(n)) for n in (TENANT, INITIATOR, RESPONDER))
+    return _Onward(COMMIT, frame, asked | {(table, tenant, opener, other)})
+
+
 def _or_unknown(value: int | None) -> int:
     return UNKNOWN if value is None else value
 
 
-def _mistreated(trail: Trail, wanted: Fate | None) -> int | None:
+def _mistreated(trail: Trail, wanted: tuple[Fate, ...]) -> int | None:
     """Return a packet of the trail that is not received as wanted, whatever policy says; None if all are."""
-    here = [(arrival.host, arrival.ofport) for arrival in trail.deliveries]
-    right = [(wanted.host, wanted.ofport)] if wanted is not None else []
-    if here != right or trail.looped:
+    here = {(arrival.host, arrival.ofport): arrival for arrival in trail.deliveries}
+    right = {(fate.host, fate.ofport): fate for fate in wanted}
+    if here.keys() != right.keys() or len(here) != len(trail.deliveries) or trail.looped:
         return member(trail.region)
-    if wanted is None:
-        return None
-    frame = trail.deliveries[0].frame._replace(region=trail.region)
-    for region in _altered(frame, _as_wanted(Frame(trail.region), wanted)):
-        number = member(region)
-        if number is not None:
-            return number
+    for place, fate in right.items():
+        frame = here[place].frame._replace(region=trail.region)
+        for region in _altered(frame, _as_wanted(Frame(trail.region), fate)):
+            number = member(region)
+            if number is not None:
+                return number
     return None
 
 
 def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
     """The packet that came in, as it should come out."""
-    frame = frame.write(OFFSETS["eth_dst"], 48, wanted.eth_dst)
+    frame = to_group(frame, (wanted.eth_dst, wanted.copied))
     if not wanted.wired:
         return frame
     # Only IP is wired, and explore has asked which: it is the same for all of the region.

@@ -71,7 +71,7 @@ def _moved(s: Subject, _: HostName, f: Flow) -> Flow:
             "ipv6_dst": "ipv6_src",
             "ipv6_nd_target": "ipv6_dst",
         }
-        return replace(a, src=field(swaps[a.src.name]))
+        return replace(a, src=field(swaps.get(a.src.name, "arp_spa")))
 
     return replace(f, actions=tuple(other(a) if isinstance(a, Move) else a for a in f.actions))
 
