@@ -51,7 +51,7 @@ def echo(source: str, to: str, sender: str, target: str, payload: bytes) -> byte
     """A ping request over IPv4 or IPv6."""
     version = ip_address(target).version
     kind, protocol = (8, ICMP_PROTOCOL) if version == 4 else (128, ICMP6_PROTOCOL)
-    return ip(source, to, sender, target, protocol, _icmp(kind, sender, target, b"\x77\x77\0\1" + payload))
+    return ip(source, to, sender, target, protocol, icmp(kind, sender, target, b"\x77\x77\0\1" + payload))
 
 
 def solicitation(source: str, sender: str, target: str, payload: bytes = b"") -> bytes:
@@ -60,7 +60,7 @@ def solicitation(source: str, sender: str, target: str, payload: bytes = b"") ->
     group = str(IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + low))
     body = bytes(4) + IPv6Address(target).packed + b"\x01\x01" + mac_bytes(source)
     to = "33:33:ff:" + ":".join(f"{b:02x}" for b in low)
-    return ip(source, to, sender, group, ICMP6_PROTOCOL, _icmp(135, sender, group, body), hops=255) + payload
+    return ip(source, to, sender, group, ICMP6_PROTOCOL, icmp(135, sender, group, body), hops=255) + payload
 
 
 def multicast_mac(group: str) -> str:
@@ -101,7 +101,8 @@ def is_group(frame: bytes) -> bool:
     return bool(frame[0] & 1)
 
 
-def _icmp(kind: int, sender: str, target: str, body: bytes) -> bytes:
+def icmp(kind: int, sender: str, target: str, body: bytes) -> bytes:
+    """An ICMP or ICMPv6 message of code 0, checksum included."""
     message = struct.pack("!BBH", kind, 0, 0) + body
     pseudo = b"" if ip_address(target).version == 4 else _pseudo(sender, target, ICMP6_PROTOCOL, len(message))
     return message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
