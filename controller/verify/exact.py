@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
-from controller.verify.contracts import to_group
+from controller.verify.copies import to_group
 from controller.verify.explore import Question, explore
 from controller.verify.holding import Held
 from controller.verify.intent import PortIntent, World

@@ -13,7 +13,7 @@ port of network n:
    else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
    source MAC (stations.py);
    What is for all of a network with multicast goes, a copy each, to DELIVER for every port on h and, under
-   the MAC of each other host, to EXIT (contracts.replicates);
+   the MAC of each other host, to EXIT (copies.py);
 5. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
 6. there the device gives it to FORWARD in n, its profile where admission had put it (admission again), and 4
    delivers it, whole address compared;
@@ -49,6 +49,7 @@ from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
 from controller.verify import contracts
 from controller.verify.contracts import Place
+from controller.verify.copies import replicates
 from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong_entries
 from controller.verify.findings import Findings
 from controller.verify.grammar import Refused
@@ -252,10 +253,10 @@ class Verifier:
         yield from findings.violations()
 
     def _replicates(self, bridge: Bridge, place: Place) -> bool:
-        """As contracts.replicates."""
+        """As copies.replicates."""
         macs = {name: mac for mac, name in self.world.host_macs(place.network).items()}
         others = (mac for name, mac in macs.items() if name != place.host)
-        return contracts.replicates(bridge, place, others, macs.get(place.host))
+        return replicates(bridge, place, others, macs.get(place.host))
 
     def _stations(self, touched: Touched, findings: Findings) -> None:
         """Check what is the same for all that a host has, and the way of each port to the services."""
