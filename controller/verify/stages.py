@@ -26,6 +26,10 @@ COMMITS = frozenset({TRACKED, COMMIT})
 # Where a flow may look at the connection, and may be a part of a conjunction.
 CONNECTED = frozenset({TRACKED, DIRECTION, EGRESS, INGRESS, COMMIT})
 POLICY = frozenset({EGRESS, INGRESS})
+# Where a flow may make copies, and what it may do to them before they go to another table: say where to.
+COPIES = FORWARD
+COPIED_TO = frozenset({DELIVER, EXIT})
+COPIED_WRITES = frozenset({"eth_dst", TO_PORT, TO_PROFILE})
 
 # MACs that mean something between a host and its services, and between hosts.
 TO_SERVICE_PREFIX, TAG_PREFIX = 0x0AF3, 0x0AF4

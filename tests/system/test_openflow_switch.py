@@ -21,6 +21,7 @@ from controller.flows import (
     Match,
     Output,
     OutputField,
+    Resubmit,
     SetField,
     ct_state,
     field,
@@ -282,6 +283,7 @@ POLICY = (
     Flow(table=24, priority=100, match=TRACKED, actions=(Conjunction(7, 1, 2), Conjunction(8, 2, 3))),
     Flow(table=24, priority=100, match=match(conj_id=7, reg8=4), goto=25),
     Flow(table=27, priority=1, match=match(), actions=(CheckPacketLarger(1464, field("reg3"), 3),), goto=29),
+    Flow(table=20, priority=1, match=match(), actions=(Resubmit(22), Resubmit(27)), goto=30),
 )
 
 
