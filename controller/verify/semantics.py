@@ -148,6 +148,19 @@ def fates_of(world: World, sender: PortIntent, seen: Seen) -> tuple[Fate, ...]:
     return () if fate is None else (fate,)
 
 
+def fate_at(world: World, sender: PortIntent, receiver: PortIntent, seen: Seen) -> Fate | None:
+    """Return that of fates_of that is at one other port; None if it does not get there in any case."""
+    network = world.networks.get(sender.name.parent)
+    if network is not None and network.multicast:
+        group = group_of(network, seen)
+        if group is not None:
+            spoken = _speaks_to_all(sender, seen) and not served(seen)
+            return _fate_in_group(world, sender, receiver, group, seen) if spoken else None
+    fate = fate_of(world, sender, seen)
+    there = fate is not None and (fate.host, fate.ofport) == (receiver.host, receiver.ofport)
+    return fate if there else None
+
+
 Group = tuple[int, tuple[str, int] | None]
 """The MAC of what is for more than one port: eth_dst and copied of a Fate."""
 
@@ -174,26 +187,44 @@ def broadcasts(network: NetworkIntent) -> tuple[int, ...]:
 def _fates_in_group(
     world: World, sender: PortIntent, network: NetworkIntent, group: Group, seen: Seen
 ) -> Iterator[Fate]:
-    """What is for all; what is too long for the overlay only those on the same host get."""
-    host = sender.host
-    if host is None or not admitted(sender, seen):
+    """What is for all, or for the services."""
+    if not _speaks_to_all(sender, seen):
         return
     if served(seen):
         fate = _to_services(world, sender)
         if fate is not None:
             yield fate
         return
-    if sender.checked and (says_it_serves(seen) or (tracked(seen) and invalid(seen))):
-        return
     for receiver in world.members_of(network.name).ports.values():
-        if receiver is sender or receiver.host is None or not world.joined(host, receiver.host, network):
-            continue
-        if (receiver.host != host and seen.has("oversize", 1)) or not hears(sender, receiver, seen):
-            continue
-        ends = judged_ends(sender, receiver, seen)
-        profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
-        mac, copied = group
-        yield Fate(receiver.host, receiver.ofport, mac, wired=True, copied=copied, judged=profiles)
+        fate = _fate_in_group(world, sender, receiver, group, seen)
+        if fate is not None:
+            yield fate
+
+
+def _speaks_to_all(sender: PortIntent, seen: Seen) -> bool:
+    """Tell whether a port may send what it sends to all, or to the services by a group's address."""
+    if not admitted(sender, seen):
+        return False
+    if served(seen) or not sender.checked:
+        return True
+    return not (says_it_serves(seen) or (tracked(seen) and invalid(seen)))
+
+
+def _fate_in_group(
+    world: World, sender: PortIntent, receiver: PortIntent, group: Group, seen: Seen
+) -> Fate | None:
+    """One copy of what is for all; what is too long for the overlay only those on the same host get."""
+    network, host = world.networks[sender.name.parent], sender.host
+    if receiver is sender or host is None or receiver.host is None:
+        return None
+    if not world.joined(host, receiver.host, network) or not hears(sender, receiver, seen):
+        return None
+    if receiver.host != host and seen.has("oversize", 1):
+        return None
+    ends = judged_ends(sender, receiver, seen)
+    profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
+    mac, copied = group
+    return Fate(receiver.host, receiver.ofport, mac, wired=True, copied=copied, judged=profiles)
 
 
 def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
