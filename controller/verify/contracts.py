@@ -14,7 +14,7 @@ change can touch and no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ from controller.verify.packet import (
 )
 from controller.verify.policy import PROFILE_OPEN
 from controller.verify.rules import Rule
+from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
 from controller.verify.stages import (
     ADDRESSING,
@@ -186,6 +187,20 @@ def after_admission(port: PortIntent, seen: Question) -> int | None:
     if port.checked and semantics.says_it_serves(seen):
         return None
     return TRACK if semantics.tracked(seen) else ADDRESSING
+
+
+def untracked(bridge: Bridge, port: PortIntent) -> Iterator[Region]:
+    """Yield packets of a port that get past connection tracking and should not; nothing says where they end.
+
+    No packet shows by itself that they do: replies to them are then taken for what opens a connection.
+    """
+    for kind in PACKETS:
+        for leaf in bridge.run(entering(kind, port.ofport), stop_at=TRACK):
+            if leaf.stopped is None or leaf.stopped[0] == TRACK:
+                continue
+            for region, wanted in explore(leaf.region, partial(after_admission, port)):
+                if wanted == TRACK:
+                    yield region
 
 
 def _arrival(bridge: Bridge, world: World, network: NetworkIntent, ofport: int) -> bool:

@@ -59,6 +59,11 @@ class Copy(NamedTuple):
     frame: Frame
     asked: frozenset[Asked]
 
+    @property
+    def unsure(self) -> bool:
+        """Tell whether policy was asked of ends that are not the same for all of the packets."""
+        return any(UNKNOWN in asked for asked in self.asked)
+
 
 class _Onward(NamedTuple):
     """A table, the frame as it comes there, and what it was asked on its way."""
@@ -170,7 +175,7 @@ class Judge:
         out = table == INGRESS or lets_out(policy, opener, other, seen)
         return out and lets_in(policy, opener, other, seen)
 
-    def one_of(self, region: Region, copy: Copy) -> int | None:
+    def one_of(self, region: Region, copy: Copy | Arrival) -> int | None:
         """Return a packet of a region of which policy lets a copy through; None if there is none."""
         parts = explore(region, lambda seen: all(self.allows(asked, seen) for asked in copy.asked))
         return next((n for part, let in parts if let and (n := member(part)) is not None), None)

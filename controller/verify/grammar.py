@@ -158,6 +158,12 @@ def _action_fault(flow: Flow, n: int, action: object, exact: Mapping[str, int]) 
         case Load(field, start, bits, value):
             if bits > LOAD_BITS_MAX:
                 return f"loads {bits} bits"
+            if (
+                field.name == stages.TO_PORT
+                and (start, bits) == (0, stages.TO_PORT_BITS)
+                and value > OFPORT_MAX
+            ):
+                return f"would send to the reserved port {value:#x}"
             return _write_fault(field, start, bits, value, exact)
         case Output(port):
             return None if 1 <= port <= OFPORT_MAX else f"sends to the reserved port {port:#x}"

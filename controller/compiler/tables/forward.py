@@ -55,6 +55,10 @@ BY_ADDRESS = 110
 BY_MAC = 100
 OVERLAY = 10
 
+# More copies no flow makes: a message of OpenFlow 1.4 (section 7.1.1) has at most 65,535 bytes, and a local
+# copy takes 64 of them. The API keeps networks with multicast far below.
+COPIES_MAX = 1000
+
 _ETH_DST = field("eth_dst")
 
 
@@ -123,7 +127,13 @@ def network_flows(network: NetworkView) -> Iterator[Flow]:
 
 
 def _to_all(network: NetworkView, everyone: Everyone) -> Iterator[Flow]:
-    """A copy for each local port, under the group's MAC, and of what was sent here for each other host."""
+    """A copy for each local port, under the group's MAC, and of what was sent here for each other host.
+
+    Raises ValueError for more copies than a switch takes.
+    """
+    count = len(everyone.ports) + len(everyone.other_macs)
+    if count > COPIES_MAX:
+        raise ValueError(f"{count} copies of what is for all of network {network.vni}: {COPIES_MAX} at most")
     sources = [(ORIGIN_LOCAL, TO_ALL_MAC, everyone.other_macs)]
     if everyone.own_mac is not None:
         sources.append((ORIGIN_OVERLAY, everyone.own_mac, ()))
