@@ -15,7 +15,7 @@ from controller.verify.grammar import fault
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import Intent, IntentDelta, World
 from controller.verify.isolation import Verifier, change_to, verify_all
-from controller.verify.packet import PROTO_UDP, Packet
+from controller.verify.packet import FRAGMENT, PROTO_UDP, Packet
 from controller.verify.path import HostState
 from controller.verify.policy import PROFILE_NONE
 from controller.verify.reasons import why_nobody
@@ -216,3 +216,55 @@ def test_a_host_that_gets_its_first_port_is_copied_to(intent: Intent) -> None:
 )  # fmt: skip
 def test_copies_of_any_other_kind_are_not_understood(flow: Flow) -> None:
     assert fault(flow) is not None
+
+
+def test_a_fragment_of_a_report_is_tracked_like_any_other(
+    intent: Intent, states: dict[HostName, HostState]
+) -> None:
+    """It would arrive all the same; but answers to what nobody remembers are judged the wrong way round."""
+    [whole] = [
+        f
+        for f in states[H1].flows
+        if f.table == 6 and {("ip_frag", 0, FRAGMENT), ("icmpv6_type", 143, 0xFF)} <= terms(f)
+    ]
+    any_ = replace(whole, match=tuple(t for t in whole.match if t.field.name != "ip_frag"))
+    verifier = Verifier()
+    verifier.check(IntentDelta.whole(intent), {h: change_to(s) for h, s in states.items()})
+    wrong = verifier.check(None, {H1: HostChange(removed=[whole], added=[any_])})
+    assert {v.kind for v in wrong} == {kinds.STAGE}
+    assert all(v.packet is not None and v.packet.ip_frag & FRAGMENT for v in wrong)
+    assert not verifier.check(None, {H1: HostChange(removed=[any_], added=[whole])})
+
+
+def terms(flow: Flow) -> set[tuple[str, int, int]]:
+    return {(t.field.name, t.value, t.mask) for t in flow.match}
+
+
+def test_what_policy_never_lets_out_of_the_overlay_is_no_leak(intent: Intent) -> None:
+    """Copies to a stranger in the place of a port that nobody may send to: DELIVER's judges stop them all."""
+    silent = with_profile(intent, "c", PROFILE_NONE)
+    assert leaks(silent, "c") == set()
+    assert kinds.REFLECTION in leaks(intent, "c")
+
+
+def leaks(intent: Intent, port: str) -> set[str]:
+    """What is wrong when copies out of the overlay for a port go to an OpenFlow port that nobody has."""
+    states = compile_intent(intent)
+    own = intent.ports[PortName(*RED, port)]
+    assert own.host == H2
+    [old] = [
+        f
+        for f in states[H2].flows
+        if f.table == 20
+        and {("eth_dst", H2_MAC, (1 << 48) - 1), ("ipv4_dst", 0xE0000000, 0xF0000000)} <= terms(f)
+    ]
+    to = field("reg2")
+    moved = [Load(to, 0, 16, 999) if isinstance(a, Load) and a.field == to else a for a in old.actions]
+    change = HostChange(removed=[old], added=[replace(old, actions=tuple(moved))])
+    return {v.kind for v in loaded(intent, states).check(None, {H2: change})}
+
+
+def test_a_copy_to_a_reserved_port_is_no_flow() -> None:
+    to = match(reg0=7, eth_type=0x0800, eth_dst=TO_ALL_MAC, ipv4_dst=(0xE0000000, 0xF0000000))
+    flow = Flow(table=20, priority=140, match=to, actions=(Load(field("reg2"), 0, 16, 0xFFFB), Resubmit(22)))
+    assert fault(flow) == "would send to the reserved port 0xfffb"
