@@ -200,11 +200,14 @@ class Judge:
         terms = {t.field.name: t for t in flow.match if t.field.name != "conj_id"}
         named = [t.value for t in flow.match if t.field.name == "conj_id"]
         numbers = {a.id for a in flow.actions if isinstance(a, Conjunction)} | set(named)
-        clauses: dict[tuple[int, int], list[Flow]] = {}
+        # Of several conjunctions of one: what flows of two of them match, hardly any packet has.
+        number = rng.choice(sorted(numbers)) if numbers else None
+        own = {a.clause for a in flow.actions if isinstance(a, Conjunction) and a.id == number}
+        clauses: dict[int, list[Flow]] = {}
         for other in others:
             for action in other.actions:
-                if isinstance(action, Conjunction) and action.id in numbers:
-                    clauses.setdefault((action.id, action.clause), []).append(other)
+                if isinstance(action, Conjunction) and action.id == number and action.clause not in own:
+                    clauses.setdefault(action.clause, []).append(other)
         for choices in clauses.values():
             terms = {t.field.name: t for t in rng.choice(choices).match} | terms
         _apply(values, terms, rng)
