@@ -18,7 +18,6 @@ from agent.outbox import Outbox
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, Verdict
 from agent.plan import (
     SERVICE_AGENT_LINK,
-    SERVICE_LINK,
     Fault,
     Firewall,
     HostPlan,
@@ -34,6 +33,7 @@ from agent.receipts import Receipts
 from agent.seams import Bridge, HostSettings, Kernel, LocalServices
 from agent.state import PlanLog
 from cloison.errors import Unavailable
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 
 _log = structlog.get_logger("agent.reconcile")
@@ -104,9 +104,9 @@ class Reconciler:
         self._work.planned.merge(scope)
         self._awake.set()
 
-    def barrier(self, revision: int, *, revalidate: bool) -> None:
+    def barrier(self, revision: int, *, taken_away: bool, flows_changed: bool) -> None:
         """Promise an Ack of revision once everything set so far is carried out."""
-        self._receipts.ask(revision, revalidate=revalidate)
+        self._receipts.ask(revision, taken_away=taken_away, flows_changed=flows_changed)
         self._awake.set()
 
     def forget_barriers(self) -> None:

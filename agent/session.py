@@ -117,7 +117,9 @@ class Session:
         if barrier.revision > plan.revision:
             # Acknowledged revisions are remembered, even one that changes nothing here.
             self._delta(pb.PlanDelta(revision=barrier.revision))
-        self._reconciler.barrier(barrier.revision, revalidate=barrier.revalidate)
+        self._reconciler.barrier(
+            barrier.revision, taken_away=barrier.revalidate, flows_changed=barrier.flows_changed
+        )
 
     def _verdicts(self, message: pb.InterfaceVerdicts) -> None:
         verdicts = {}

@@ -18,8 +18,9 @@ from agent.ovsdb.view import (
     TlsFiles,
     TunnelView,
 )
-from agent.plan import SERVICE_LINK, link_name, link_vni
+from agent.plan import link_name, link_vni
 from cloison.model import Vni
+from cloison.service_link import SERVICE_LINK
 
 _NUMBERED = ["datapath_type", "datapath_id"]
 COLUMNS: dict[str, list[str]] = {

@@ -21,6 +21,7 @@ from controller.compiler.tables import (
     forward,
     meter,
     nd_guard,
+    opening,
     output,
     policy,
     service,
@@ -40,6 +41,7 @@ def static_flows() -> tuple[Flow, ...]:
         *nd_guard.static_flows(),
         *services.static_flows(),
         *track.static_flows(),
+        *opening.static_flows(),
         *addressing.static_flows(),
         *forward.static_flows(),
         *deliver.static_flows(),
@@ -71,10 +73,11 @@ def network_flows(network: NetworkView) -> tuple[Flow, ...]:
 
 
 def port_flows(port: PortView) -> tuple[Flow, ...]:
-    """Flows of a port plugged on the host. Its meter must be in the switch before them."""
+    """Flows of a port plugged on the host. Its meters must be in the switch before them."""
     return (
         *admission.port_flows(port),
         *nd_guard.port_flows(port),
+        *opening.port_flows(port),
         *forward.port_flows(port),
         *meter.port_flows(port),
     )

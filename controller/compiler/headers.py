@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv6Network
 
 from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
 
@@ -66,15 +66,6 @@ MULTICAST_MAC_6, MULTICAST_BITS_6 = 0x333300000000, 32
 BROADCAST_MAC = 0xFFFFFFFFFFFF
 ETHERNET_HEADER_BYTES = 14
 
-# What is answered on each host: names and the identity of the DHCP server (.253), metadata (.254), and the
-# link-local address of routers and DHCPv6. The agent's services listen to the same.
-SERVICES_4 = (IPv4Address("169.254.169.253"), IPv4Address("169.254.169.254"))
-SERVICES_6 = (IPv6Address("fd00:ec2::253"), IPv6Address("fd00:ec2::254"), IPv6Address("fe80::a9fe:a9fd"))
-# Source MAC of whatever the services say to a guest.
-SERVICE_MAC = 0x0AF300000001
-# High 16 bits of the destination MAC of a frame to the agent, before the number of the port that sent it;
-# high 24 bits of the source MAC of a frame from the agent, before the VNI.
-TO_AGENT_PREFIX, FROM_AGENT_PREFIX = 0x0AF3, 0x0AF300
 # High 16 bits of the source MAC of an IP packet in the overlay, before the policy profile of its sender.
 PROFILE_MAC_PREFIX = 0x0AF4
 

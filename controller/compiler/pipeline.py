@@ -171,15 +171,25 @@ SERVICES = Table(
     | _SOLICITED
     | {"ip_frag", "udp_src", "udp_dst", "arp_op", "arp_tpa", "ipv4_dst", "ipv6_dst"},
     reads=(FROM_PROFILE,),
-    next=(8, 10, 31),
+    next=(7, 10, 31),
 )
 TRACK = Table(
-    number=8,
+    number=7,
     name="TRACK",
     purpose="Looks the packet up among the connections of the port that sent it.",
     drop_reason="INVALID_CONNECTION",
     matches=_IP_TYPE,
     zone=field("nxm_in_port"),
+    next=(8,),
+)
+OPENING = Table(
+    number=8,
+    name="OPENING",
+    purpose="How many connections one port may open.",
+    drop_reason="INVALID_CONNECTION",
+    matches=frozenset({"ct_state"}),
+    reads=(FROM_PORT,),
+    meters=True,
     next=(9,),
 )
 TRACKED = Table(
@@ -323,6 +333,7 @@ TABLES: tuple[Table, ...] = (
     ND_GUARD,
     SERVICES,
     TRACK,
+    OPENING,
     TRACKED,
     ADDRESSING,
     FORWARD,

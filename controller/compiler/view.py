@@ -15,6 +15,9 @@ from cloison.model import PROFILE_NONE, PROFILE_OPEN, AddressGroup, AddressPair,
 from cloison.names import AddressGroupName, PortName, SecurityGroupName, TenantName
 from controller.compiler.cookies import Cookie, CookieKind
 
+# Their ids begin beyond all OpenFlow ports (16 bits), which are the ids of the meters of services.
+METERS_OF_CONNECTIONS = 0x10000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostUnitView:
@@ -95,6 +98,16 @@ class PortView:
     def cookie(self) -> int:
         """Cookie of the port's flows."""
         return Cookie(CookieKind.PORT, self.tenant_number, self.port_number).pack()
+
+    @property
+    def meter_of_services(self) -> int:
+        """Id of the meter for what it asks of its host's services."""
+        return self.ofport
+
+    @property
+    def meter_of_connections(self) -> int:
+        """Id of the meter for the connections that it opens."""
+        return METERS_OF_CONNECTIONS + self.ofport
 
     @property
     def port_security(self) -> bool:

@@ -13,18 +13,18 @@ import structlog
 
 from cloison.errors import CloisonError, Unavailable
 from cloison.names import HostName
+from cloison.service_link import SERVICE_LINK
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
 from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
-from controller.reconcile.meters import HostMeters
+from controller.reconcile.meters import CONNECTIONS_PER_S, HostMeters
 from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import Condition
 from controller.reconcile.tunnels import PlanChange
-from controller.reconcile.views import SERVICE_DEVICE
 
 _log = structlog.get_logger(__name__)
 
@@ -47,14 +47,15 @@ class HostActor:
         on_ports: Callable[[HostActor, Ports], None],
         on_left_out: Callable[[HostActor, Sequence[Flow]], None],
         snapshot: Callable[[HostName], PlanChange],
+        connections_per_s: int = CONNECTIONS_PER_S,
     ) -> None:
         """on_ports: the bridge named its ports otherwise (before); on_left_out: it does not take these flows.
 
-        snapshot: the whole plan as it is now.
+        snapshot: the whole plan as it is now; connections_per_s: how many a port may open.
         """
         self.name = name
         self.flows = FlowSet()
-        self._meters = HostMeters()
+        self._meters = HostMeters(connections_per_s)
         self.flows_progress = Progress()
         self.plan_progress = Progress()
         self.switch: Switch | None = None
@@ -74,7 +75,8 @@ class HostActor:
         self._on_ports = on_ports
         self._on_left_out = on_left_out
         self._snapshot = snapshot
-        self._revalidate = False
+        # What the agent's next receipt must cover: flows of any kind, or something taken away.
+        self._flows_changed = self._revalidate = False
         self.plan_held = False
         self._snapshot_sent = False
         self._barriers = Barriers()
@@ -175,7 +177,7 @@ class HostActor:
 
     def _send_snapshot(self, session: AgentSession) -> None:
         session.send_snapshot(self._latest(), self._snapshot(self.name))
-        self._snapshot_sent = self._revalidate = True
+        self._snapshot_sent = self._flows_changed = self._revalidate = True
         self.send_barrier(force=True)
 
     def agent_gone(self, session: AgentSession) -> None:
@@ -204,9 +206,9 @@ class HostActor:
         through = self._latest() if pending is None else pending - 1
         wanted = force or not self.plan_progress.holds(through)
         if wanted and through >= 0 and self._barriers.may_send(through):
-            self.agent.send_barrier(through, revalidate=self._revalidate)
+            self.agent.send_barrier(through, revalidate=self._revalidate, flows_changed=self._flows_changed)
             self._barriers.sent(through)
-            self._revalidate = False
+            self._flows_changed = self._revalidate = False
 
     # --- switch -------------------------------------------------------------------------------------
 
@@ -329,7 +331,7 @@ class HostActor:
         before, self._ports = self._ports, ports
         known, self.service_moved = self.service_ofport, False
         if ports is not None:
-            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_DEVICE), None)
+            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_LINK), None)
             self.service_moved = self.service_ofport != known
         if before != ports:
             self._on_ports(self, before)
@@ -363,9 +365,9 @@ class HostActor:
 
     async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
         """Send one bundle; return False if units had to be left out and the rest must be sent again."""
-        if delta.delete or delta.modify or delta.purge:
-            self._require_plan(revision)
-            self._revalidate = True
+        self._require_plan(revision)
+        self._flows_changed = True
+        self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
         try:
             await switch.apply(delta)
         except SwitchRefused as refused:

@@ -1,30 +1,45 @@
 """Meters of one switch: there before the flows that name them, gone after those, repaired like flows.
 
-A meter bounds what one port may ask of the local services; its number is the port's OpenFlow port.
+A port has two: for what it may ask of the local services, and for the connections it may open. Which is which
+their ids say (compiler/view.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import NamedTuple
 
 import structlog
 
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows.meters import Meter, MeterDelta, Meters, meter_delta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
 
 _log = structlog.get_logger(__name__)
 
+
+class Rate(NamedTuple):
+    """So many packets a second, after so many at once."""
+
+    packets_per_s: int
+    burst: int
+
+
 # What a guest asks of DHCP, DNS and metadata in earnest is far less; what it gets beyond, all guests pay for.
-RATE_PACKETS_S = 100
-BURST_PACKETS = 100
+SERVICES = Rate(100, 100)
+CONNECTIONS_PER_S = 2_000
+"""What a port may open without a word from the operator: a busy server, and no harm to its neighbours."""
+CONNECTIONS_BURST_S = 2
 
 
 class HostMeters:
     """The meters a switch is believed to have, and what makes them those that flows name."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections_per_s: int = CONNECTIONS_PER_S) -> None:
+        """connections_per_s: how many connections a port may open, for a start twice as many at once."""
         self._installed: Meters = {}
+        self._connections = Rate(connections_per_s, CONNECTIONS_BURST_S * connections_per_s)
 
     async def read(self, switch: Switch) -> None:
         """Learn what the switch has."""
@@ -59,4 +74,7 @@ class HostMeters:
             self._installed = {n: meter for n, meter in self._installed.items() if n not in unused}
 
     def _delta(self, named: Set[int]) -> MeterDelta:
-        return meter_delta({n: Meter(n, RATE_PACKETS_S, BURST_PACKETS) for n in named}, self._installed)
+        return meter_delta({n: Meter(n, *self._rate(n)) for n in named}, self._installed)
+
+    def _rate(self, number: int) -> Rate:
+        return SERVICES if number < METERS_OF_CONNECTIONS else self._connections

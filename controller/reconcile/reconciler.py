@@ -25,6 +25,7 @@ from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.host import HostActor, Ports
 from controller.reconcile.impact import Impact, add_everyone, impact_of, whole
 from controller.reconcile.meant import intent_delta, intent_of
+from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.profiles import ProfileWorker
 from controller.reconcile.realized import RealizedTracker
 from controller.reconcile.registration import Registration
@@ -48,9 +49,15 @@ class Reconciler:
     """Owns one HostActor per known host, and the workers beside them."""
 
     def __init__(
-        self, store: Store, controller_id: str, epoch: int, gate: GateMode = GateMode.ENFORCE
+        self,
+        store: Store,
+        controller_id: str,
+        epoch: int,
+        gate: GateMode = GateMode.ENFORCE,
+        connections_per_s: int = CONNECTIONS_PER_S,
     ) -> None:
         self._store = store
+        self._connections_per_s = connections_per_s
         self._gate = Gate(gate)
         self._hosts: dict[HostName, HostActor] = {}
         self._forget_all()
@@ -277,6 +284,7 @@ class Reconciler:
                 self._ports_changed,
                 lambda actor, flows: self._gate.withheld(actor.name, flows),
                 self.plan_of,
+                self._connections_per_s,
             )
             self._give_static(name)
             self._host_tasks[name] = asyncio.create_task(actor.run(), name=f"host-{name.host}")

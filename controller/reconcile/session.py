@@ -108,9 +108,9 @@ class AgentSession:
         complete = host_sync_pb2.SnapshotComplete(revision=revision)
         self.send(host_sync_pb2.ControllerMessage(snapshot_complete=complete))
 
-    def send_barrier(self, revision: int, *, revalidate: bool) -> None:
+    def send_barrier(self, revision: int, *, revalidate: bool, flows_changed: bool) -> None:
         """Ask for a receipt of everything sent before."""
-        barrier = host_sync_pb2.Barrier(revision=revision, revalidate=revalidate)
+        barrier = host_sync_pb2.Barrier(revision=revision, revalidate=revalidate, flows_changed=flows_changed)
         self.send(host_sync_pb2.ControllerMessage(barrier=barrier))
 
     def send_verdicts(self, verdicts: Iterable[Verdict]) -> None:

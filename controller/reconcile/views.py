@@ -22,9 +22,6 @@ from controller.store.state import State
 OVERHEAD4 = 50
 OVERHEAD6 = 70
 
-# Name of the device of the local services, on every host.
-SERVICE_DEVICE = "cl-services"
-
 # Tells whether a bridge has this interface under this number (HostActor.has_port).
 HasPort = Callable[[HostName, int, str], bool]
 

@@ -17,6 +17,7 @@ from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
 from controller.verify.intent import NetworkIntent, PortIntent, World
+from controller.verify.metering import unmetered
 from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Packet, cube
 from controller.verify.path import Fabric, HostState
 from controller.verify.policing import Difference
@@ -25,7 +26,6 @@ from controller.verify.semantics import meaning
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
 from controller.verify.stages import FROM_PROFILE
-from controller.verify.stations import unmetered
 from controller.verify.symbolic import Undefined
 from controller.verify.violation import (
     BLACKHOLE,
@@ -55,7 +55,7 @@ class Findings:
         self._overlays: dict[tuple[HostName, NetworkName], NetworkIntent] = {}
         self._strangers: set[HostName] = set()
         self._stations: dict[HostName, str] = {}
-        self._meters: list[PortIntent] = []
+        self._meters: list[tuple[PortIntent, str]] = []
         self._policies: dict[tuple[HostName, str], list[Difference | Refused]] = {}
 
     def entry(self, host: HostName, ofport: int) -> None:
@@ -74,9 +74,9 @@ class Findings:
         """A table that is the same for all does not do what it should."""
         self._stations[host] = wrong
 
-    def meter(self, port: PortIntent) -> None:
-        """What a port sends to the local services does not go through its meter."""
-        self._meters.append(port)
+    def meter(self, port: PortIntent, what: str) -> None:
+        """Some of what a port sends does not go through its meter as it should."""
+        self._meters.append((port, what))
 
     def policy(self, host: HostName, tenant: str, wrong: Difference | Refused) -> None:
         """A tenant's connections are not judged on a host as its security groups mean."""
@@ -126,8 +126,8 @@ class Findings:
             yield from self._unknown(host)
         for host, wrong in sorted(self._stations.items()):
             yield self._station(host, wrong)
-        for port in self._meters:
-            yield self._unmetered(port)
+        for port, what in self._meters:
+            yield self._unmetered(port, what)
         for (host, tenant), found in sorted(self._policies.items()):
             for difference in found:
                 yield Accuser(self._world, self._fabric()).violation(host, tenant, difference)
@@ -163,14 +163,14 @@ class Findings:
         host, ofport = item[0]
         return ofport == self._world.service_of(host), host, ofport
 
-    def _unmetered(self, port: PortIntent) -> Violation:
+    def _unmetered(self, port: PortIntent, what: str) -> Violation:
         assert port.host is not None, port
         found = self._worst(port.host, port.ofport, PACKETS)
         passes = unmetered(self._hosts[port.host].bridge, port.number, port.ofport)
         # That something is lost, here or elsewhere, does not hide what goes on without its meter.
         if found is not None and not (passes and found.kind == BLACKHOLE):
             return found
-        message = f"what {port.name} sends to the local services does not go through its meter"
+        message = f"{what}, of {port.name}, does not go through the right meter, or through one at all"
         return Violation(STAGE, message, port.host, (str(port.name),), in_port=port.ofport)
 
     def _untracked(self, host: HostName, ofport: int) -> Violation | None:

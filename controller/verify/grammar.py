@@ -108,7 +108,7 @@ def fault(flow: Flow) -> str | None:
         found = found or _need_fault(name, exact)
     if flow.goto is not None and not flow.table < flow.goto <= TABLE_MAX:
         found = found or f"goes to table {flow.goto}, which is not a later one"
-    if flow.meter is not None and flow.table != stages.METER:
+    if flow.meter is not None and flow.table not in stages.METERED:
         found = found or "has a meter, in a table where none may be"
     if special:
         found = found or _connection_fault(flow, exact)

@@ -7,7 +7,8 @@ port of network n:
    network, tenant, number and profile, exactly if it may be sent and is meant to; nothing else does, and no
    later table changes who sent it (contracts.regular);
 2. tracking (stations.py): in the sender's zone, where only packets of that sender are looked up; only what
-   is invalid is dropped, unless its sender has no port security, and what is new is remembered;
+   is invalid is dropped, unless its sender has no port security, and what is new is remembered, once the
+   sender's meter has let it through (metering.py);
 3. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one);
 4. forwarding: if a port on h has that address, it goes to DELIVER for it, with its real MAC and its profile;
    else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
@@ -55,10 +56,10 @@ from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, NetworkIntent, World
 from controller.verify.known import Known
+from controller.verify.metering import misled
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
 from controller.verify.rules import match_cube
-from controller.verify.stations import metered
 from controller.verify.symbolic import Bridge, Undefined
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
@@ -259,7 +260,7 @@ class Verifier:
         return replicates(bridge, place, others, macs.get(place.host))
 
     def _stations(self, touched: Touched, findings: Findings) -> None:
-        """Check what is the same for all that a host has, and the way of each port to the services."""
+        """Check what is the same for all that a host has, and where the meters of each port are."""
         for host in touched.stations:
             wrong = (
                 self._known.broken_station(self.hosts[host].bridge) if self.world.on_host.get(host) else ""
@@ -279,8 +280,9 @@ class Verifier:
             port = self.world.by_number.get(number)
             if port is None or port.host != host:
                 continue
-            if not metered(self.hosts[host].bridge, number, port.ofport):
-                findings.meter(port)
+            what = misled(self.hosts[host].bridge, number, port.ofport)
+            if what:
+                findings.meter(port, what)
                 self._suspects.meters.add((host, number))
 
     def _policies(self, touched: Touched, findings: Findings) -> None:

@@ -10,7 +10,7 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 
 from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX
 from controller.verify import semantics
@@ -47,6 +47,7 @@ from controller.verify.stages import (
     FROM_SERVICE,
     INITIATOR,
     METER,
+    OPENING,
     ORIGIN,
     OUTPUT,
     OVERSIZE_BIT,
@@ -62,7 +63,7 @@ from controller.verify.stages import (
     TRACK,
     TRACKED,
 )
-from controller.verify.symbolic import Bridge, Leaf, Undefined
+from controller.verify.symbolic import Bridge, Leaf
 
 _SRC, _DST = OFFSETS["eth_src"], OFFSETS["eth_dst"]
 _ADDRESS_BITS = 32
@@ -124,7 +125,7 @@ def _ends(leaf: Leaf, table: object, *, asks: bool = False, writes: int = 0) -> 
 def _track(bridge: Bridge) -> bool:
     for kind in (ETH_IPV4, ETH_IPV6):
         packets = Frame(Region(*cube(eth_type=kind)))
-        asked = _all(bridge, packets, TRACK, lambda _: TRACKED, lambda leaf, to: _ends(leaf, to, asks=True))
+        asked = _all(bridge, packets, TRACK, lambda _: OPENING, lambda leaf, to: _ends(leaf, to, asks=True))
         if not asked or not _remembers(bridge, TRACKED, ADDRESSING, kind):
             return False
     return True
@@ -280,32 +281,3 @@ def _serves(bridge: Bridge, ofport: int | None) -> bool:
         if not good and member(leaf.region) is not None:
             return False
     return True
-
-
-def metered(bridge: Bridge, number: int, ofport: int) -> bool:
-    """Tell whether what a local port sends to the services goes through its own meter: its ofport.
-
-    It speaks of that table alone, and so holds or not whatever other tables do to registers.
-    """
-    try:
-        return not any(True for _ in _past_the_meter(bridge, number, ofport))
-    except Undefined:
-        return False
-
-
-def unmetered(bridge: Bridge, number: int, ofport: int) -> bool:
-    """Tell whether anything of it goes on without that meter; else it is at most lost."""
-    try:
-        return any(leaf.sent or leaf.stopped for leaf in _past_the_meter(bridge, number, ofport))
-    except Undefined:
-        return True
-
-
-def _past_the_meter(bridge: Bridge, number: int, ofport: int) -> Iterator[Leaf]:
-    start = Frame(ANYTHING).write(OFFSETS[FROM_PORT], WIDTHS[FROM_PORT], number)
-    for leaf in bridge.run(start, METER, stop_at=SERVICE):
-        through = [rule.flow.meter for rule in leaf.rules] == [ofport]
-        same = leaf.stopped is not None and leaf.stopped[1] == start._replace(region=leaf.region)
-        good = through and same and not leaf.sent and leaf.stopped is not None and leaf.stopped[0] == SERVICE
-        if not good and member(leaf.region) is not None:
-            yield leaf

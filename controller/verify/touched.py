@@ -20,7 +20,7 @@ from controller.verify.stages import (
     FORWARD,
     FROM_PORT,
     INITIATOR,
-    METER,
+    METERED,
     NETWORK,
     POLICY,
     RESPONDER,
@@ -39,7 +39,7 @@ class Touched:
     # Hosts: what is the same for all packets, and what depends on the host alone.
     stations: set[HostName] = field(default_factory=set)
     host_stations: set[HostName] = field(default_factory=set)
-    # Ports by their number, which their meter flow names.
+    # Ports by their number, which the flows with their meters name.
     meters: set[tuple[HostName, int]] = field(default_factory=set)
     # Tenants' policy on a host.
     policies: set[tuple[HostName, str]] = field(default_factory=set)
@@ -145,7 +145,7 @@ class Touched:
             self._policy_flow(world, host, match)
         elif table in (EXIT, SERVICE):
             self.host_stations.add(host)
-        elif table != METER:
+        elif table not in METERED:
             self.stations.add(host)
         else:
             number = _exact(match, FROM_PORT)

@@ -8,13 +8,13 @@ from ipaddress import ip_address
 
 from cloison.errors import Unavailable
 from cloison.names import HostName
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2
 from controller.flows.delta import FlowDelta
 from controller.openflow.fake import FakeSwitch
 from controller.reconcile.reconciler import Reconciler
 from controller.reconcile.registration import Registration
 from controller.reconcile.session import AgentSession
-from controller.reconcile.views import SERVICE_DEVICE
 
 DEADLINE_S = 5.0
 SERVICE_OFPORT = 99
@@ -106,7 +106,7 @@ class MemoryHost:
         self._task = asyncio.create_task(self._obey())
         inventory = host_sync_pb2.Inventory(complete=True, interfaces=[self._interface(i) for i in iface_ids])
         self._reconciler.inventory(self.session, inventory)
-        self.switch.set_port(SERVICE_OFPORT, SERVICE_DEVICE)
+        self.switch.set_port(SERVICE_OFPORT, SERVICE_LINK)
         self._reconciler.switch_connected(self.switch.dpid, self.switch)
 
     def plug(self, iface_id: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from random import Random
 
 from cloison.names import HostName
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows import Conjunction, Ct, Flow, MatchTerm
 from controller.verify.grammar import Refused, fault
 from controller.verify.intent import PortIntent, World
@@ -32,7 +33,7 @@ from tests.support.worlds import Packets, fdb_of
 
 RANDOM_PACKETS, DIRECTED_PACKETS, DIFFERENCE_PACKETS, SERVICE_PACKETS = 20, 160, 400, 10
 # Tables that are the same for all, and those of policy.
-COMMON = (8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
+COMMON = (7, 8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
 Probe = tuple[HostName, int, Packet]
 
 
@@ -125,7 +126,7 @@ class Judge:
         new = connected(packet).ct_state & (NEW | INVALID) == NEW
         due = Counter[tuple[int, bool]]()
         if tracked(packet) and not served(packet):
-            due.update([(8, False), *([(9, True)] if new else [])])
+            due.update([(7, False), *([(9, True)] if new else [])])
         judged: list[tuple[int, bool]] = [(22, False), *([(26, True)] if new else [])]
         for receiver in (self.world.by_ofport[place] for place in places if place in self.world.by_ofport):
             if (sender.checked or receiver.checked) and tracked(packet):
@@ -136,7 +137,10 @@ class Judge:
             # Of what is for all there is a copy for those, too, who are not to hear it, and for its sender.
             others = [p for p in self._plugged() if p.name.parent == network.name]
             spare.update(judged * sum((p.host, p.ofport) not in places for p in others))
-        return bool(due - asked) or not asked - due <= spare or meters != ([in_port] if to_services else [])
+        opens = new and tracked(packet) and not served(packet)
+        through = [METERS_OF_CONNECTIONS + in_port] if opens else []
+        wrong = bool(due - asked) or not asked - due <= spare
+        return wrong or meters != through + ([in_port] if to_services else [])
 
     def _changed(self, host: HostName, state: HostState) -> list[Flow]:
         before, after = list(self.states[host].flows), list(state.flows)

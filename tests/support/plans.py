@@ -25,7 +25,7 @@ from controller.store.state import State
 from controller.store.txn import Limits, Txn
 from tests.support.api import Api, Refusal, refusal_of
 from tests.support.group_operations import MEMBERSHIP, GroupOperations
-from tests.support.store_suite import content
+from tests.support.store_world import content
 
 SEED = Seed(1_700_000_000_000_000_000, bytes(range(CHANCE_BYTES)))
 Operation = plan_pb2.Operation

@@ -31,6 +31,7 @@ from scapy.utils import PcapReader
 from cloison.addresses import Mac
 from cloison.model import PROFILE_NONE, PROFILE_OPEN, AddressPair, Direction
 from controller.compiler import HostView
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows.text import flows_text
 from tests.support.compiled import (
     ME,
@@ -113,7 +114,9 @@ class Switch:
             ovs.vsctl("set", "interface", f"br-int-p{n}", f"options:tx_pcap={self._capture(n)}")
         ovs.ofctl("set-frags", "br-int", "nx-match")
         for n in (ME, YOU, OTHER):
-            ovs.ofctl("add-meter", "br-int", f"meter={n},pktps,burst,bands=type=drop,rate=100,burst_size=100")
+            for meter in (n, METERS_OF_CONNECTIONS + n):
+                bands = "bands=type=drop,rate=100,burst_size=100"
+                ovs.ofctl("add-meter", "br-int", f"meter={meter},pktps,burst,{bands}")
 
     def carry(self, host: HostView) -> None:
         """Put a host's flows there, and forget all connections."""

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cloison.model import PROFILE_OPEN
+from cloison.service_link import SERVICES_4, SERVICES_6
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
     ARP_REQUEST,
@@ -36,8 +37,6 @@ from controller.compiler.headers import (
     NEIGHBOUR_SOLICITATION,
     NOT_A_FRAGMENT,
     ROUTER_SOLICITATION,
-    SERVICES_4,
-    SERVICES_6,
 )
 from controller.compiler.pipeline import ADDRESSING, METER, SERVICES, TRACK
 from controller.compiler.registers import FROM_PROFILE
