@@ -34,6 +34,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
     field,
 )
@@ -46,6 +47,7 @@ class Table:
     drop_reason: what is said of that, a stable upper-snake word of the API (port.proto, DropCount).
     zone: the 16 bits that choose the zone of its ct actions; None: it has none. sends: the kinds of output
     it may use. meters: its flows may name a meter. conjoins: its flows may be dimensions of a conjunction.
+    copies: its flows may resubmit to the tables in next.
     """
 
     number: int
@@ -61,6 +63,7 @@ class Table:
     sends: tuple[type[Action], ...] = ()
     meters: bool = False
     conjoins: bool = False
+    copies: bool = False
 
     def flow(
         self,
@@ -128,6 +131,8 @@ class Table:
                 return zone_declared and (action.table is None or action.table in self.next)
             case Conjunction():
                 return self.conjoins
+            case Resubmit():
+                return self.copies and action.table in self.next
 
 
 _IP_TYPE = frozenset({"eth_type"})
@@ -210,20 +215,21 @@ ADDRESSING = Table(
 FORWARD = Table(
     number=20,
     name="FORWARD",
-    purpose="Where it goes: a local port, under its real MAC, or else the network's VXLAN device.",
+    purpose="Where it goes: a local port, under its real MAC, or else the network's VXLAN device; or to all.",
     drop_reason="NOBODY_THERE",
-    matches=_IP_TYPE | _SOLICITED | {"eth_dst", "ipv6_dst"},
+    matches=_IP_TYPE | _SOLICITED | {"eth_dst", "ipv4_dst", "ipv6_dst"},
     reads=(NETWORK, ORIGIN),
     writes=(TO_PORT, TO_PROFILE),
     rewrites=frozenset({"eth_dst"}),
     next=(22, 27),
+    copies=True,
 )
 DELIVER = Table(
     number=22,
     name="DELIVER",
     purpose="To a local port: what is subject to policy is looked up among that port's connections.",
     drop_reason="NOT_ADMITTED_BY_POLICY",
-    matches=_IP_TYPE | {"ip_proto", "icmpv6_type"},
+    matches=_IP_TYPE | {"ip_proto", "icmpv6_type", "ip_frag", "ipv6_dst"},
     reads=(ORIGIN, FROM_PROFILE, TO_PROFILE),
     zone=TO_PORT.field,
     next=(23, 28, 30),
@@ -290,6 +296,7 @@ TAG = Table(
     name="TAG",
     purpose="Says the sender's policy profile in the source MAC. What does not fit gets an answer instead.",
     drop_reason="NOT_SENT",
+    matches=frozenset({"eth_dst"}),
     reads=(OVERSIZE, FROM_PROFILE),
     rewrites=frozenset({"eth_src"}),
     next=(30, 31),

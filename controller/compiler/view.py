@@ -31,13 +31,30 @@ class HostUnitView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Everyone:
+    """All ports of a network, as one host sees them.
+
+    ports: OpenFlow port and policy profile of those here. own_mac: under which what is for all comes to this
+    host (cloison.addresses.host_mac; None: it cannot), and other_macs: to the others with ports of it.
+    """
+
+    ports: tuple[tuple[int, int], ...]
+    own_mac: int | None
+    other_macs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkView:
-    """A network as one host sees it. tunnel_ofport is None until its VXLAN device is on the bridge."""
+    """A network as one host sees it. tunnel_ofport is None until its VXLAN device is on the bridge.
+
+    everyone: whom what is sent to a group or to all reaches; None if the network has no multicast.
+    """
 
     tenant_number: int
     vni: Vni
     subnets: tuple[IpNetwork, ...]
     tunnel_ofport: int | None
+    everyone: Everyone | None = None
 
     @property
     def cookie(self) -> int:

@@ -23,7 +23,7 @@ from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.host import HostActor, Ports
-from controller.reconcile.impact import Impact, impact_of, whole
+from controller.reconcile.impact import Impact, add_everyone, impact_of, whole
 from controller.reconcile.meant import intent_delta, intent_of
 from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.profiles import ProfileWorker
@@ -264,6 +264,7 @@ class Reconciler:
                 impact.port_units.add((host, binding.port))
                 impact.moved.add(binding.port)
                 impact.served.add(binding.port)
+                add_everyone(impact, binding.port.parent, state)
         for tunnel in state.tunnel_ports_on(host):
             network = state.network_by_vni(tunnel.vni)
             if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):

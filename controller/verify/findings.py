@@ -18,12 +18,14 @@ from controller.verify.grammar import Refused
 from controller.verify.holding import Held
 from controller.verify.intent import NetworkIntent, PortIntent, World
 from controller.verify.metering import unmetered
-from controller.verify.packet import FIELD_MASKS, OFFSETS, Packet, cube
+from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Packet, cube
 from controller.verify.path import Fabric, HostState
 from controller.verify.policing import Difference
+from controller.verify.policy import PROFILE_OPEN
 from controller.verify.semantics import meaning
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
+from controller.verify.stages import FROM_PROFILE
 from controller.verify.symbolic import Undefined
 from controller.verify.violation import (
     BLACKHOLE,
@@ -132,6 +134,8 @@ class Findings:
         for (host, ofport), macs in sorted(self._senders.items(), key=self._named_first):
             starts = PACKETS if macs is None else tuple(_starts(macs))
             violation = self._worst(host, ofport, starts)
+            if macs is None and (violation is None or violation.kind == BLACKHOLE):
+                violation = self._untracked(host, ofport) or violation
             if violation is not None:
                 yield violation
 
@@ -168,6 +172,24 @@ class Findings:
             return found
         message = f"{what}, of {port.name}, does not go through the right meter, or through one at all"
         return Violation(STAGE, message, port.host, (str(port.name),), in_port=port.ofport)
+
+    def _untracked(self, host: HostName, ofport: int) -> Violation | None:
+        """With a packet of a port that arrives somewhere past connection tracking; None if there is none."""
+        port = self._world.by_ofport.get((host, ofport))
+        if port is None:
+            return None
+        try:
+            for region in contracts.untracked(self._hosts[host].bridge, port):
+                for trail in self._judge.trails(host, ofport, region):
+                    for arrival in trail.deliveries:
+                        number = self._judge.one_of(trail.region, arrival)
+                        if number is not None:
+                            message = f"what {port.name} sends gets past connection tracking"
+                            packet = Packet.unpack(number)
+                            return Violation(STAGE, message, host, (str(port.name),), packet, ofport)
+        except Undefined:
+            pass  # said by _worst
+        return None
 
     def _worst(self, host: HostName, ofport: int, starts: Iterable[Region]) -> Violation | None:
         """Return what is wrong for a sender, if anything: what gets lost must not hide what gets through."""
@@ -229,7 +251,16 @@ class Findings:
         """Yield packets, as numbers, that leave a host by another OpenFlow port than these, and by which."""
         for region, sent in self._judge.run(host, entered):
             for copy in sent:
-                number = self._judge.one_of(region, copy) if copy.ofport not in here else None
+                if copy.ofport in here:
+                    continue
+                if copy.unsure and not _says_profile(region):
+                    # Whom policy lets through depends on the sender's profile: such a packet is to say one.
+                    for profile in (PROFILE_OPEN, *sorted(self._world.tenant_by_profile)):
+                        part = within(region, cube(eth_src=(profile, _PROFILE_BITS)))
+                        if part is not None:
+                            yield from self._escapes(host, entered._replace(region=part), here)
+                    continue
+                number = self._judge.one_of(region, copy)
                 if number is not None:
                     yield number, copy.ofport
 
@@ -245,6 +276,15 @@ class Findings:
                 ofport = (fault.number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
                 yield self._of(host, ofport, fault)
                 return
+
+
+_PROFILE_BITS = (1 << WIDTHS[FROM_PROFILE]) - 1
+
+
+def _says_profile(region: Region) -> bool:
+    """Tell whether all packets of a region name one profile where frames of the overlay do."""
+    wanted = _PROFILE_BITS << OFFSETS["eth_src"]
+    return region.mask & wanted == wanted
 
 
 def _starts(macs: Iterable[int]) -> Iterator[Region]:

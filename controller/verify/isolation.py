@@ -13,6 +13,8 @@ port of network n:
 4. forwarding: if a port on h has that address, it goes to DELIVER for it, with its real MAC and its profile;
    else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
    source MAC (stations.py);
+   What is for all of a network with multicast goes, a copy each, to DELIVER for every port on h and, under
+   the MAC of each other host, to EXIT (copies.py);
 5. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
 6. there the device gives it to FORWARD in n, its profile where admission had put it (admission again), and 4
    delivers it, whole address compared;
@@ -41,12 +43,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from cloison.addresses import format_mac
+from cloison.addresses import TO_ALL_MAC, format_mac
 from cloison.model import OFPORT_MAX
 from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
 from controller.verify import contracts
 from controller.verify.contracts import Place
+from controller.verify.copies import replicates
 from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong_entries
 from controller.verify.findings import Findings
 from controller.verify.grammar import Refused
@@ -186,7 +189,8 @@ class Verifier:
                 yield Violation(FDB, f"{host} has entries of VNI {vni}, which no network has", host)
             return
         if macs is None:
-            macs = {*(held or ()), *self.world.members_of(network.name).by_frame_mac}
+            known = self.world.members_of(network.name).by_frame_mac
+            macs = {*(held or ()), *known, *self.world.host_macs(network)}
         yield from wrong_entries(self.world, network, host, held, whereabouts(self.world, network, macs))
 
     def _fdb_hosts(self, name: NetworkName) -> set[HostName]:
@@ -244,7 +248,16 @@ class Verifier:
             if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
                 findings.network(host, network, macs)
                 self._suspects.forward((host, name), macs)
+            if network.multicast and not self._holds(host, partial(self._replicates, place=place)):
+                findings.network(host, network, None)
+                self._suspects.forward((host, name), (TO_ALL_MAC,))
         yield from findings.violations()
+
+    def _replicates(self, bridge: Bridge, place: Place) -> bool:
+        """As copies.replicates."""
+        macs = {name: mac for mac, name in self.world.host_macs(place.network).items()}
+        others = (mac for name, mac in macs.items() if name != place.host)
+        return replicates(bridge, place, others, macs.get(place.host))
 
     def _stations(self, touched: Touched, findings: Findings) -> None:
         """Check what is the same for all that a host has, and where the meters of each port are."""

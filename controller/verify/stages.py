@@ -26,6 +26,10 @@ COMMITS = frozenset({TRACKED, COMMIT})
 # Where a flow may look at the connection, and may be a part of a conjunction.
 CONNECTED = frozenset({OPENING, TRACKED, DIRECTION, EGRESS, INGRESS, COMMIT})
 POLICY = frozenset({EGRESS, INGRESS})
+# Where a flow may make copies, and what it may do to them before they go to another table: say where to.
+COPIES = FORWARD
+COPIED_TO = frozenset({DELIVER, EXIT})
+COPIED_WRITES = frozenset({"eth_dst", TO_PORT, TO_PROFILE})
 # The meters of a port: what it asks of the services, and what opens a connection. By OpenFlow port, added to:
 METERED = {METER: 0, OPENING: 0x10000}
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX
 from controller.verify import semantics
 from controller.verify.contracts import ANYTHING, same_header
 from controller.verify.explore import Question, explore
@@ -67,6 +67,7 @@ from controller.verify.symbolic import Bridge, Leaf
 
 _SRC, _DST = OFFSETS["eth_src"], OFFSETS["eth_dst"]
 _ADDRESS_BITS = 32
+HOST_MACS = (HOST_PREFIX << 32, 0xFFFF << 32)
 _OVERSIZE_AT = OFFSETS[ORIGIN] + OVERSIZE_BIT
 STATIC_TABLES = (TRACK, TRACKED, DELIVER, DIRECTION, COMMIT, SOURCE, TAG, OUTPUT)
 HOST_TABLES = (EXIT, SERVICE)
@@ -159,6 +160,8 @@ def _deliver(bridge: Bridge) -> bool:
             return OUTPUT
         if seen.has("eth_type", ETH_ARP) or semantics.discovery(seen):
             return OUTPUT
+        if semantics.listening(seen):
+            return SOURCE
         takes_all = seen.has(TO_PROFILE, PROFILE_OPEN)
         if semantics.tracked(seen):
             return SOURCE if takes_all and seen.has(FROM_PROFILE, PROFILE_OPEN) else DIRECTION
@@ -210,12 +213,17 @@ def _source(bridge: Bridge) -> bool:
 
 
 def _tag(bridge: Bridge) -> bool:
-    def ask(seen: Question) -> bool:
-        return seen.has(ORIGIN, 1 << OVERSIZE_BIT, 1 << OVERSIZE_BIT)
+    def ask(seen: Question) -> int | None:
+        if not seen.has(ORIGIN, 1 << OVERSIZE_BIT, 1 << OVERSIZE_BIT):
+            return OUTPUT
+        # What is for a group is not answered (RFC 1122, section 3.2.2).
+        return None if seen.has("eth_dst", *HOST_MACS) else METER
 
-    def check(leaf: Leaf, oversize: object) -> bool:
+    def check(leaf: Leaf, to: object) -> bool:
         start = Frame(leaf.region)
-        if oversize:
+        if to is None:
+            return _ends(leaf, None)
+        if to == METER:
             return _same_at(leaf, METER, start)
         tagged = start.copy(OFFSETS[FROM_PROFILE], _SRC, _ADDRESS_BITS)
         return _same_at(leaf, OUTPUT, tagged.write(_SRC + _ADDRESS_BITS, 16, TAG_PREFIX))
@@ -258,7 +266,7 @@ def _exits(bridge: Bridge, mtu: int) -> bool:
         once = [step for rule in leaf.rules for step in rule.steps] == [measured]
         return once and _ends(leaf, TAG, writes=1 << _OVERSIZE_AT)
 
-    return _all(bridge, Frame(ANYTHING), EXIT, semantics.tracked, check)
+    return _all(bridge, Frame(ANYTHING), EXIT, semantics.internet, check)
 
 
 def _serves(bridge: Bridge, ofport: int | None) -> bool:

@@ -139,10 +139,15 @@ class Operations:
         name = NetworkName(self._id("t", 2), self._id("n", 2))
         match self._verb(name in state.networks):
             case "create":
-                return network_pb2.CreateNetworkRequest(parent=str(name.parent), network_id=name.network)
+                message = network_pb2.Network(multicast=self.random.random() < 0.3)
+                return network_pb2.CreateNetworkRequest(
+                    parent=str(name.parent), network_id=name.network, network=message
+                )
             case "update":
-                message = network_pb2.Network(name=str(name), **self._common())
-                return self._masked(network_pb2.UpdateNetworkRequest(network=message), "display_name")
+                wanted = self.random.random() < 0.4
+                message = network_pb2.Network(name=str(name), multicast=wanted, **self._common())
+                request = network_pb2.UpdateNetworkRequest(network=message)
+                return self._masked(request, "display_name", "multicast")
         return network_pb2.DeleteNetworkRequest(name=str(name))
 
     def _host(self, state: State) -> Any:

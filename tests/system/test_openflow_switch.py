@@ -5,7 +5,18 @@ import asyncio
 import pytest
 
 from cloison.errors import Unavailable
-from controller.flows import CheckPacketLarger, Conjunction, Ct, Flow, Match, Output, ct_state, field, match
+from controller.flows import (
+    CheckPacketLarger,
+    Conjunction,
+    Ct,
+    Flow,
+    Match,
+    Output,
+    Resubmit,
+    ct_state,
+    field,
+    match,
+)
 from controller.flows.delta import FlowDelta, InstalledFlows, flow_delta
 from controller.flows.meters import Meter, MeterDelta, meter_delta
 from controller.flows.text import flow_text
@@ -126,6 +137,7 @@ POLICY = (
     Flow(table=24, priority=100, match=TRACKED, actions=(Conjunction(7, 1, 2), Conjunction(8, 2, 3))),
     Flow(table=24, priority=100, match=match(conj_id=7, reg8=4), goto=25),
     Flow(table=27, priority=1, match=match(), actions=(CheckPacketLarger(1464, field("reg3"), 3),), goto=29),
+    Flow(table=20, priority=1, match=match(), actions=(Resubmit(22), Resubmit(27)), goto=30),
 )
 
 
