@@ -32,8 +32,8 @@ CONNECTIONS_PER_S = 1_000
 """What a port may open without a word from the operator.
 
 Open vSwitch keeps a UDP connection without an answer for 60 s (lib/conntrack-tp.c), one of TCP for less,
-and the agent allows 65,536 for each port: so one that opens what nobody answers fills neither its own zone nor
-that of a peer.
+and the agent allows 65,536 for each port: so one that opens what nobody answers fills neither its own zone
+nor that of a peer.
 """
 CONNECTIONS_BURST_S = 2
 
