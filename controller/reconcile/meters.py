@@ -28,8 +28,13 @@ class Rate(NamedTuple):
 
 # What a guest asks of DHCP, DNS and metadata in earnest is far less; what it gets beyond, all guests pay for.
 SERVICES = Rate(100, 100)
-CONNECTIONS_PER_S = 2_000
-"""What a port may open without a word from the operator: a busy server, and no harm to its neighbours."""
+CONNECTIONS_PER_S = 1_000
+"""What a port may open without a word from the operator.
+
+Open vSwitch keeps a UDP connection without an answer for 60 s (lib/conntrack-tp.c), one of TCP for less,
+and the agent allows 65,536 for each port: so one that opens what nobody answers fills neither its own zone
+nor that of a peer.
+"""
 CONNECTIONS_BURST_S = 2
 
 

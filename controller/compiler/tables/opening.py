@@ -4,7 +4,7 @@ Each new one costs its receiver's host, and everybody's on this one, far more th
 what belongs to no connection yet passes through a meter of its port, which must be in the switch before this
 flow is, and only then TRACKED remembers it. Known connections pass by, however fast they are.
 
-A guest that sends 50,000 first packets a second: some thousands reach TRACKED, the rest are dropped.
+A guest that sends 50,000 first packets a second: a thousand reach TRACKED, the rest are dropped.
 """
 
 from __future__ import annotations
