@@ -129,7 +129,8 @@ class Judge:
             due += [(7, False), *([(9, True)] if new else [])]
         if receiver is not None and (sender.checked or receiver.checked) and tracked(packet):
             due += [(22, False), *([(26, True)] if new else [])]
-        opens = new and tracked(packet) and not served(packet)
+        # No tracker calls a packet new and invalid; it would be metered, and not remembered.
+        opens = connected(packet).ct_state & NEW and tracked(packet) and not served(packet)
         through = [METERS_OF_CONNECTIONS + in_port] if opens else []
         return asked != due or meters != through + ([in_port] if to_services else [])
 
