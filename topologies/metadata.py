@@ -18,8 +18,10 @@ OPENSTACK = "/openstack/latest/meta_data.json"
 
 def answer(path: str, headers: Mapping[str, str]) -> str | None:
     """What is at a path for the instance that the headers name; None if nothing is."""
-    instance, project = headers.get("X-Instance-ID", ""), headers.get("X-Project-ID", "")
-    said = {"instance-id": instance, "local-ipv4": headers.get("X-Forwarded-For", "")}
+    # Whatever their case (RFC 9110, section 5.1).
+    named = {name.lower(): value for name, value in headers.items()}
+    instance, project = named.get("x-instance-id", ""), named.get("x-project-id", "")
+    said = {"instance-id": instance, "local-ipv4": named.get("x-forwarded-for", "")}
     pages = {f"{EC2}/{name}": text for name, text in said.items()}
     pages[EC2] = "\n".join(said)
     pages[OPENSTACK] = json.dumps({"uuid": instance, "project_id": project})

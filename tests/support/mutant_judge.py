@@ -137,7 +137,8 @@ class Judge:
             # Of what is for all there is a copy for those, too, who are not to hear it, and for its sender.
             others = [p for p in self._plugged() if p.name.parent == network.name]
             spare.update(judged * sum((p.host, p.ofport) not in places for p in others))
-        opens = new and tracked(packet) and not served(packet)
+        # No tracker calls a packet new and invalid; it would be metered, and not remembered.
+        opens = connected(packet).ct_state & NEW and tracked(packet) and not served(packet)
         through = [METERS_OF_CONNECTIONS + in_port] if opens else []
         wrong = bool(due - asked) or not asked - due <= spare
         return wrong or meters != through + ([in_port] if to_services else [])

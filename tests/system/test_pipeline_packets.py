@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -452,7 +452,9 @@ def test_allowed_address_pairs(switch: Switch) -> None:
     virtual = Mac(0x00005E000101)
     pairs = (AddressPair(ip_network("10.0.0.200/32"), virtual), AddressPair(ip_network("10.0.0.64/28")))
     everything = policy({16: ["a"], 17: ["a"]}, {"a": [ANYTHING_OUT, rule(IN, 2)]})
-    switch.carry(host_of(port(ME, allowed_address_pairs=pairs), port(YOU), policies=[everything]))
+    lives_here = (ip_address("10.0.0.65"), ip_address("10.0.0.200"))
+    me = port(ME, allowed_address_pairs=pairs, claimed=lives_here)
+    switch.carry(host_of(me, port(YOU), policies=[everything]))
     tried = [
         (MACS[ME], "10.0.0.65"),
         ("00:00:5e:00:01:01", "10.0.0.200"),

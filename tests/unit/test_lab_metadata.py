@@ -13,6 +13,8 @@ ASKED = {"X-Instance-ID": "i-1", "X-Project-ID": "acme", "X-Forwarded-For": "10.
 
 def test_an_instance_learns_who_it_is() -> None:
     assert answer("/latest/meta-data/instance-id", ASKED) == "i-1"
+    lower = {name.lower(): value for name, value in ASKED.items()}
+    assert answer("/latest/meta-data/instance-id", lower) == "i-1"
     assert answer("/latest/meta-data/local-ipv4?x=1", ASKED) == "10.0.0.5"
     assert answer("/latest/meta-data/", ASKED) == "instance-id\nlocal-ipv4"
     told = answer("/openstack/latest/meta_data.json", ASKED)
