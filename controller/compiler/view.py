@@ -36,7 +36,7 @@ class Everyone:
     """All ports of a network, as one host sees them.
 
     ports: OpenFlow port, policy profile and number of those here. own_mac: under which what is for all comes
-    to this host (cloison.addresses.host_mac; None: it cannot), and other_macs: to the others with ports of it.
+    to this host (cloison.addresses.host_mac; None: it cannot), and other_macs: to others with ports of it.
     """
 
     ports: tuple[tuple[int, int, int], ...]

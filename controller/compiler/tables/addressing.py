@@ -6,8 +6,8 @@ the guest had put there: one flow per subnet reaches any number of ports. Resolu
 to the owner, and a poisoned cache still reaches the right one. A destination outside the subnets keeps
 the real MAC the guest chose (a guest that routes), unless that is multicast or pretends to be a wire MAC.
 Broadcast and multicast end here, unless the network has multicast: then they get one MAC of ours, for FORWARD
-to copy, so much a second of each port (SPREADING). Other EtherTypes have no flow, but from a port without port
-security, for which they are addressed by the real MAC.
+to copy, so much a second of each port (SPREADING). Other EtherTypes have no flow, but from a port without
+port security, for which they are addressed by the real MAC.
 
 The ARP request for 10.0.0.6: eth_dst ff:ff:ff:ff:ff:ff becomes 0a:f0:0a:00:00:06 -> FORWARD.
 """
