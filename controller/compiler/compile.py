@@ -27,6 +27,7 @@ from controller.compiler.tables import (
     service,
     services,
     source,
+    spreading,
     track,
 )
 from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
@@ -64,10 +65,14 @@ def host_unit_flows(host: HostUnitView) -> tuple[Flow, ...]:
 
 
 def network_flows(network: NetworkView) -> tuple[Flow, ...]:
-    """Flows of a network that is present on the host; their number does not depend on its size."""
+    """Flows of a network that is present on the host.
+
+    Their number does not depend on its size, unless it has multicast: then they name its ports, and meters.
+    """
     return (
         *admission.network_flows(network),
         *addressing.network_flows(network),
+        *spreading.network_flows(network),
         *forward.network_flows(network),
     )
 

@@ -47,8 +47,9 @@ No flow says NORMAL or FLOOD, none learns, none sends to the controller.
    the IPv6 address; for ARP and neighbour solicitations, of the target): one flow per subnet, not per port.
 5. FORWARD finds the wire MAC among the ports of this host and puts the real MAC back; failing that the
    frame goes to the VXLAN device, whose static forwarding database knows the VTEP of each wire MAC. In a
-   network with multicast, what is for a group or for all is copied: to DELIVER for each local port, to EXIT
-   for each other host (under that host's MAC, 0a:f5 + VTEP), and what comes from there to local ports only.
+   network with multicast, what is for a group or for all is copied, so much a second of each port
+   (SPREADING): to DELIVER for each local port, to EXIT for each other host (under that host's MAC,
+   0a:f5 + VTEP), and what comes from there to local ports only.
 6. To another host EXIT and TAG put the sender's *policy profile*, the number of its set of security groups,
    into the source MAC: 0a:f4 + number. So a member of a remote group costs no flow anywhere.
 7. DELIVER to COMMIT judge, once, at the receiver's host: the egress rules of who opened the connection and

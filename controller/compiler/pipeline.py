@@ -210,6 +210,15 @@ ADDRESSING = Table(
     matches=_IP_TYPE | _SOLICITED | {"eth_dst", "arp_op", "arp_tpa", "ipv4_dst", "ipv6_dst"},
     reads=(NETWORK, FROM_PROFILE),
     rewrites=frozenset({"eth_dst"}),
+    next=(15, 20),
+)
+SPREADING = Table(
+    number=15,
+    name="SPREADING",
+    purpose="How much one port may send to all of a network with multicast.",
+    drop_reason="NOBODY_THERE",
+    reads=(FROM_PORT,),
+    meters=True,
     next=(20,),
 )
 FORWARD = Table(
@@ -336,6 +345,7 @@ TABLES: tuple[Table, ...] = (
     OPENING,
     TRACKED,
     ADDRESSING,
+    SPREADING,
     FORWARD,
     DELIVER,
     DIRECTION,

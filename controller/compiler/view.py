@@ -17,6 +17,7 @@ from controller.compiler.cookies import Cookie, CookieKind
 
 # Their ids begin beyond all OpenFlow ports (16 bits), which are the ids of the meters of services.
 METERS_OF_CONNECTIONS = 0x10000
+METERS_OF_SPREADING = 0x20000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +35,11 @@ class HostUnitView:
 class Everyone:
     """All ports of a network, as one host sees them.
 
-    ports: OpenFlow port and policy profile of those here. own_mac: under which what is for all comes to this
-    host (cloison.addresses.host_mac; None: it cannot), and other_macs: to the others with ports of it.
+    ports: OpenFlow port, policy profile and number of those here. own_mac: under which what is for all comes
+    to this host (cloison.addresses.host_mac; None: it cannot), and other_macs: to others with ports of it.
     """
 
-    ports: tuple[tuple[int, int], ...]
+    ports: tuple[tuple[int, int, int], ...]
     own_mac: int | None
     other_macs: tuple[int, ...]
 
@@ -108,6 +109,11 @@ class PortView:
     def meter_of_connections(self) -> int:
         """Id of the meter for the connections that it opens."""
         return METERS_OF_CONNECTIONS + self.ofport
+
+    @property
+    def meter_of_spreading(self) -> int:
+        """Id of the meter for what it sends to all of a network with multicast."""
+        return METERS_OF_SPREADING + self.ofport
 
     @property
     def port_security(self) -> bool:

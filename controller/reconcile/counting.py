@@ -22,6 +22,7 @@ from controller.compiler.pipeline import (
     METER,
     OPENING,
     OUTPUT,
+    SPREADING,
     TABLES,
     Table,
 )
@@ -82,6 +83,7 @@ class Readings:
     meter: MeterCounters | None
     port: PortCounters
     opening: MeterCounters | None = None
+    spreading: MeterCounters | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ def fate_of(read: Readings) -> Fate:
         Drop(ADMISSION.drop_reason, ADMISSION.name, _counted(read.own, ADMISSION, drops=True), True),
         *_judged(_counted(read.own, FORWARD, drops=False).beyond(delivered), dropped),
         *_limited(read.opening, OPENING),
+        *_limited(read.spreading, SPREADING),
         *_limited(read.meter, METER),
         Drop(NOT_TAKEN, OUTPUT.name, Count(read.port.sent_dropped or 0), True),
     ]
@@ -136,7 +139,7 @@ def _judged(lost: Count, dropped: Mapping[int, Count]) -> Iterator[Drop]:
 
 
 def _limited(meter: MeterCounters | None, table: Table) -> Iterator[Drop]:
-    """Yield what the port asked of the local services, or opened, beyond its rate."""
+    """Yield what the port asked of the local services, opened or sent to all beyond its rate."""
     if meter is not None and meter.dropped_packets is not None:
         count = Count(meter.dropped_packets, meter.dropped_bytes or 0)
         yield Drop(RATE_LIMITED, table.name, count, True)

@@ -1,7 +1,7 @@
 """Meters of one switch: there before the flows that name them, gone after those, repaired like flows.
 
-A port has two: for what it may ask of the local services, and for the connections it may open. Which is which
-their ids say (compiler/view.py).
+A port has two: for what it may ask of the local services, and for the connections it may open; in a network
+with multicast a third, for what it may send to all. Which is which their ids say (compiler/view.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import structlog
 
-from controller.compiler.view import METERS_OF_CONNECTIONS
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows.meters import Meter, MeterDelta, Meters, meter_delta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
@@ -28,6 +28,8 @@ class Rate(NamedTuple):
 
 # What a guest asks of DHCP, DNS and metadata in earnest is far less; what it gets beyond, all guests pay for.
 SERVICES = Rate(100, 100)
+# Each is copied for up to 500 ports and hosts. Announcements and heartbeats are some ten a second.
+SPREADING = Rate(1_000, 1_000)
 CONNECTIONS_PER_S = 1_000
 """What a port may open without a word from the operator.
 
@@ -82,4 +84,6 @@ class HostMeters:
         return meter_delta({n: Meter(n, *self._rate(n)) for n in named}, self._installed)
 
     def _rate(self, number: int) -> Rate:
-        return SERVICES if number < METERS_OF_CONNECTIONS else self._connections
+        if number < METERS_OF_CONNECTIONS:
+            return SERVICES
+        return self._connections if number < METERS_OF_SPREADING else SPREADING

@@ -74,6 +74,7 @@ class CounterReader:
             meters.get(view.meter_of_services),
             port_counters,
             meters.get(view.meter_of_connections),
+            meters.get(view.meter_of_spreading),
         )
 
 

@@ -76,17 +76,17 @@ def _profile(state: State, port: Port) -> int:
     return port.profile if known is not None and known.tenant == port.name.parent.parent else PROFILE_NONE
 
 
-# OpenFlow port and policy profile of the ports of a network, by host.
-Plugged = Mapping[HostName, Sequence[tuple[int, int]]]
+# OpenFlow port, policy profile and number of the ports of a network, by host.
+Plugged = Mapping[HostName, Sequence[tuple[int, int, int]]]
 
 
 def plugged_ports(state: State, name: NetworkName, has_port: HasPort = believe) -> Plugged:
     """Return the live ports of a network, where the bridge has what is bound."""
-    found: dict[HostName, list[tuple[int, int]]] = {}
+    found: dict[HostName, list[tuple[int, int, int]]] = {}
     for port in state.ports_of(name):
         binding = live_binding(state, port)
         if binding is not None and has_port(binding.host, binding.ofport, binding.interface):
-            found.setdefault(binding.host, []).append((binding.ofport, _profile(state, port)))
+            found.setdefault(binding.host, []).append((binding.ofport, _profile(state, port), port.number))
     return found
 
 

@@ -59,6 +59,7 @@ from controller.verify.stages import (
     ORIGIN_BITS,
     OVERLAY,
     SERVICE_MAC,
+    SPREADING,
     TENANT,
     TO_PORT,
     TO_PORT_BITS,
@@ -297,7 +298,7 @@ def addressing(bridge: Bridge, network: NetworkIntent, verdicts: Addressed | Non
         return _addresses(bridge, network)
     met = [
         (rule.key, rule.steps, rule.goto)
-        for number in range(ADDRESSING, FORWARD)
+        for number in range(ADDRESSING, SPREADING)
         if number in bridge.tables
         for rule in bridge.tables[number].candidates(cube(**{NETWORK: network.vni, ORIGIN: LOCAL}))
     ]
@@ -314,7 +315,7 @@ def _addresses(bridge: Bridge, network: NetworkIntent) -> bool:
     anything = cube(**{"vlan_vid": UNTAGGED, FROM_PROFILE: PROFILE_OPEN})
     for region, checked in (*starts, (Region(*anything), False)):
         start = _start(region, network, LOCAL)
-        for leaf in bridge.run(start, ADDRESSING, stop_at=FORWARD):
+        for leaf in bridge.run(start, ADDRESSING, stop_at=SPREADING):
             for part, aimed in explore(leaf.region, partial(_aim, network, checked)):
                 if not _addressed(leaf, start, network, aimed) and member(part) is not None:
                     return False
@@ -340,7 +341,7 @@ def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, aimed: str | No
     wanted = start._replace(region=frame.region)
     wanted = wanted.write(_ETH_DST, 48, TO_ALL_MAC) if aimed == TO_ALL else _on_wire(wanted, aimed)
     placed = frame.field(NETWORK) == network.vni and frame.field(ORIGIN) == LOCAL
-    return table == FORWARD and placed and same_header(frame, wanted)
+    return table == (SPREADING if aimed == TO_ALL else FORWARD) and placed and same_header(frame, wanted)
 
 
 def same_header(frame: Frame, wanted: Frame) -> bool:

@@ -13,8 +13,8 @@ port of network n:
 4. forwarding: if a port on h has that address, it goes to DELIVER for it, with its real MAC and its profile;
    else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
    source MAC (stations.py);
-   What is for all of a network with multicast goes, a copy each, to DELIVER for every port on h and, under
-   the MAC of each other host, to EXIT (copies.py);
+   What is for all of a network with multicast goes, once the sender's meter has let it through, a copy each,
+   to DELIVER for every port on h and, under the MAC of each other host, to EXIT (copies.py);
 5. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
 6. there the device gives it to FORWARD in n, its profile where admission had put it (admission again), and 4
    delivers it, whole address compared;
@@ -280,7 +280,9 @@ class Verifier:
             port = self.world.by_number.get(number)
             if port is None or port.host != host:
                 continue
-            what = misled(self.hosts[host].bridge, number, port.ofport)
+            network = self.world.networks.get(port.name.parent)
+            spreads = network is not None and network.multicast
+            what = misled(self.hosts[host].bridge, number, port.ofport, multicast=spreads)
             if what:
                 findings.meter(port, what)
                 self._suspects.meters.add((host, number))

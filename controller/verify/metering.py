@@ -1,4 +1,4 @@
-"""Contracts of the two tables with a meter for each port: what it asks of the services, what it opens.
+"""Contracts of the tables with a meter for each port: what it asks of the services, opens, sends to all.
 
 They speak of those tables alone, and so hold or not whatever other tables do to registers. How much a meter
 lets through is not their business.
@@ -14,7 +14,7 @@ from controller.verify.frame import Frame
 from controller.verify.packet import NEW, OFFSETS, WIDTHS, cube
 from controller.verify.packet import TRACKED as CT_TRACKED
 from controller.verify.space import Region, member
-from controller.verify.stages import FROM_PORT, METER, METERED, OPENING, SERVICE, TRACKED
+from controller.verify.stages import FORWARD, FROM_PORT, METER, METERED, OPENING, SERVICE, SPREADING, TRACKED
 from controller.verify.symbolic import Bridge, Leaf, Undefined
 
 
@@ -37,11 +37,16 @@ _WAYS = (
     _Way("what opens a connection", _state(NEW), OPENING, TRACKED, True),
     _Way("what belongs to a connection", _state(0), OPENING, TRACKED, False),
 )
+# In networks with multicast only: from other ports nothing comes there.
+_TO_ALL = _Way("what it sends to all of its network", ANYTHING, SPREADING, FORWARD, True)
 
 
-def misled(bridge: Bridge, number: int, ofport: int) -> str:
-    """Return what of a local port does not go through its own meter as it should; "" if all does."""
-    for way in _WAYS:
+def misled(bridge: Bridge, number: int, ofport: int, *, multicast: bool) -> str:
+    """Return what of a local port does not go through its own meter as it should; "" if all does.
+
+    multicast: whether its network has it.
+    """
+    for way in (*_WAYS, _TO_ALL) if multicast else _WAYS:
         try:
             if any(True for _ in _astray(bridge, way, number, ofport)):
                 return way.what
@@ -55,7 +60,7 @@ def unmetered(bridge: Bridge, number: int, ofport: int) -> bool:
     try:
         return any(
             leaf.sent or leaf.stopped
-            for way in _WAYS
+            for way in (*_WAYS, _TO_ALL)
             if way.metered
             for leaf in _astray(bridge, way, number, ofport)
         )

@@ -123,7 +123,7 @@ class Touched:
         if table < TRACK:
             self._admission_flow(world, host, table, match)
             return
-        if not ADDRESSING <= table <= FORWARD:
+        if table in METERED or not ADDRESSING <= table <= FORWARD:
             self._common_flow(world, host, table, match)
             return
         vni = _exact(match, NETWORK)

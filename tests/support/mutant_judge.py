@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from random import Random
 
 from cloison.names import HostName
-from controller.compiler.view import METERS_OF_CONNECTIONS
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import Conjunction, Ct, Flow, MatchTerm
 from controller.verify.grammar import Refused, fault
 from controller.verify.intent import PortIntent, World
@@ -32,8 +32,9 @@ from tests.support.mutations import States
 from tests.support.worlds import Packets, fdb_of
 
 RANDOM_PACKETS, DIRECTED_PACKETS, DIFFERENCE_PACKETS, SERVICE_PACKETS = 20, 160, 400, 10
+SPREADING = 15
 # Tables that are the same for all, and those of policy.
-COMMON = (7, 8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
+COMMON = (7, 8, 9, SPREADING, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
 Probe = tuple[HostName, int, Packet]
 
 
@@ -131,17 +132,18 @@ class Judge:
         for receiver in (self.world.by_ofport[place] for place in places if place in self.world.by_ofport):
             if (sender.checked or receiver.checked) and tracked(packet):
                 due.update(judged)
-        spare = Counter[tuple[int, bool]]()
+        spare, spreads = Counter[tuple[int, bool]](), list[int]()
         network = self.world.networks[sender.name.parent]
         if network.multicast and group_of(network, packet) is not None:
             # Of what is for all there is a copy for those, too, who are not to hear it, and for its sender.
             others = [p for p in self._plugged() if p.name.parent == network.name]
             spare.update(judged * sum((p.host, p.ofport) not in places for p in others))
+            spreads = [] if served(packet) else [METERS_OF_SPREADING + in_port]
         # No tracker calls a packet new and invalid; it would be metered, and not remembered.
         opens = connected(packet).ct_state & NEW and tracked(packet) and not served(packet)
         through = [METERS_OF_CONNECTIONS + in_port] if opens else []
         wrong = bool(due - asked) or not asked - due <= spare
-        return wrong or meters != through + ([in_port] if to_services else [])
+        return wrong or meters != through + spreads + ([in_port] if to_services else [])
 
     def _changed(self, host: HostName, state: HostState) -> list[Flow]:
         before, after = list(self.states[host].flows), list(state.flows)
@@ -159,7 +161,8 @@ class Judge:
             changed = self._changed(host, state)
             for flow in changed:
                 for _ in range(DIRECTED_PACKETS // len(changed)):
-                    yield self._of_policy(host, flow) if flow.table in COMMON else self._directed(host, flow)
+                    policed = flow.table in COMMON and flow.table != SPREADING
+                    yield self._of_policy(host, flow) if policed else self._directed(host, flow)
 
     def _of_policy(self, host: HostName, flow: Flow) -> Probe:
         """A packet between two ports whose profiles a flow names, of the connection that it names."""

@@ -175,7 +175,7 @@ def network_view(world: World, network: NetworkIntent, host: HostName) -> Networ
 def _everyone(world: World, network: NetworkIntent, host: HostName) -> Everyone:
     macs = {name: mac for mac, name in world.host_macs(network).items()}
     return Everyone(
-        ports=tuple((p.ofport, p.profile) for p in world.ports_on(host, network.name).values()),
+        ports=tuple((p.ofport, p.profile, p.number) for p in world.ports_on(host, network.name).values()),
         own_mac=macs.get(host),
         other_macs=tuple(mac for name, mac in macs.items() if name != host),
     )

@@ -17,7 +17,7 @@ from random import Random
 import pytest
 
 from cloison.addresses import parse_mac
-from controller.compiler.view import METERS_OF_CONNECTIONS
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import CT_STATE, CheckPacketLarger
 from controller.flows.text import flows_text, value_text
 from controller.verify.intent import World
@@ -39,7 +39,7 @@ def ovs() -> Iterator[Ovs]:
         running.add_bridge("br-int", dpid=1, ports=PORTS)
         running.ofctl("set-frags", "br-int", "nx-match")
         for number in range(1, PORTS + 1):
-            for meter in (number, METERS_OF_CONNECTIONS + number):
+            for meter in (number, METERS_OF_CONNECTIONS + number, METERS_OF_SPREADING + number):
                 running.ofctl("add-meter", "br-int", f"meter={meter},pktps,bands=type=drop,rate=100")
         yield running
 

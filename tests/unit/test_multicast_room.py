@@ -58,7 +58,7 @@ async def test_a_network_that_is_too_large_gets_no_multicast(world: Api) -> None
 
 def view(local: int, hosts: int) -> NetworkView:
     everyone = Everyone(
-        ports=tuple((ofport, 1 << 20) for ofport in range(1, local + 1)),
+        ports=tuple((ofport, 1 << 20, ofport) for ofport in range(1, local + 1)),
         own_mac=0x0AF500000001,
         other_macs=tuple(0x0AF500000100 + n for n in range(hosts)),
     )

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from cloison.names import PortName
-from controller.compiler.view import METERS_OF_CONNECTIONS
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows.meters import Meter
 from controller.openflow.fake import FakeSwitch
 from controller.reconcile import host as host_module
-from controller.reconcile.meters import CONNECTIONS_PER_S, SERVICES, HostMeters
+from controller.reconcile.meters import CONNECTIONS_PER_S, SERVICES, SPREADING, HostMeters
 from controller.store.memory import MemoryEtcd
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.reconciling import H1, Controller, controller, port_flows_of, settled, with_base
@@ -54,6 +54,18 @@ async def test_a_port_has_a_meter_as_long_as_it_has_flows() -> None:
         assert h1.switch.meters == meters(ofport)
         await made.delete_port(port)
         await eventually(lambda: not h1.switch.meters, "the meter goes with its port")
+
+
+async def test_in_a_network_with_multicast_a_port_has_a_meter_for_what_it_sends_to_all() -> None:
+    async with controller() as made:
+        h1, port, ofport = await plugged(made)
+        spreading = METERS_OF_SPREADING + ofport
+        await made.change(port.parent, multicast=True)
+        more = {**meters(ofport), spreading: Meter(spreading, *SPREADING)}
+        await eventually(lambda: h1.switch.meters == more, "the third meter")
+        assert named(h1) == more.keys()
+        await made.change(port.parent, multicast=False)
+        await eventually(lambda: h1.switch.meters == meters(ofport), "as before")
 
 
 async def test_the_operator_says_how_many_connections_a_port_may_open() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cloison.addresses import TO_ALL_MAC, host_mac, wire_mac
 from cloison.names import HostName, NetworkName, PortName
+from controller.compiler.view import METERS_OF_SPREADING
 from controller.flows import Flow, Load, Output, Resubmit, SetField, field, match
 from controller.verify import violation as kinds
 from controller.verify.grammar import fault
@@ -268,3 +269,16 @@ def test_a_copy_to_a_reserved_port_is_no_flow() -> None:
     to = match(reg0=7, eth_type=0x0800, eth_dst=TO_ALL_MAC, ipv4_dst=(0xE0000000, 0xF0000000))
     flow = Flow(table=20, priority=140, match=to, actions=(Load(field("reg2"), 0, 16, 0xFFFB), Resubmit(22)))
     assert fault(flow) == "would send to the reserved port 0xfffb"
+
+
+def test_what_a_port_sends_to_all_goes_through_its_own_meter(
+    intent: Intent, states: dict[HostName, HostState]
+) -> None:
+    flows = [f for f in states[H1].flows if f.table == 15 and f.meter is not None]
+    assert {f.meter for f in flows} == {METERS_OF_SPREADING + 1, METERS_OF_SPREADING + 2}, "red's, not blue's"
+    for meter in (None, 1, flows[1].meter):
+        other = replace(flows[0], meter=meter)
+        assert found(intent, states, HostChange(removed=[flows[0]], added=[other])) == {kinds.STAGE}
+    assert found(intent, states, HostChange(removed=[flows[0]])) & {kinds.STAGE, kinds.BLACKHOLE}
+    passing = replace(flows[0], match=match(), priority=1, meter=None)
+    assert found(intent, states, HostChange(added=[passing])) == set(), "nobody comes by there without a flow"

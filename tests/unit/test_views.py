@@ -130,7 +130,7 @@ def test_everyone_is_the_ports_here_and_the_hosts_elsewhere(wide: World) -> None
     assert view is not None
     bound = {wide.state.bindings[PortName(*NETWORK, f"p{n}"), H0].ofport for n in (0, 1)}
     assert view.everyone is not None
-    assert {ofport for ofport, _ in view.everyone.ports} == bound
+    assert {ofport for ofport, _, _ in view.everyone.ports} == bound
     assert view.everyone.own_mac == vtep_mac(wide, H0)
     assert view.everyone.other_macs == (vtep_mac(wide, H1),)
     wide.put(replace(wide.state.networks[NETWORK], multicast=False))

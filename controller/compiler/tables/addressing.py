@@ -6,8 +6,8 @@ the guest had put there: one flow per subnet reaches any number of ports. Resolu
 to the owner, and a poisoned cache still reaches the right one. A destination outside the subnets keeps
 the real MAC the guest chose (a guest that routes), unless that is multicast or pretends to be a wire MAC.
 Broadcast and multicast end here, unless the network has multicast: then they get one MAC of ours, for FORWARD
-to copy. Other EtherTypes have no flow, but from a port without port security, for
-which they are addressed by the real MAC.
+to copy, so much a second of each port (SPREADING). Other EtherTypes have no flow, but from a port without
+port security, for which they are addressed by the real MAC.
 
 The ARP request for 10.0.0.6: eth_dst ff:ff:ff:ff:ff:ff becomes 0a:f0:0a:00:00:06 -> FORWARD.
 """
@@ -40,7 +40,7 @@ from controller.compiler.headers import (
     WIRE6_RANGE,
     prefix,
 )
-from controller.compiler.pipeline import ADDRESSING, FORWARD
+from controller.compiler.pipeline import ADDRESSING, FORWARD, SPREADING
 from controller.compiler.registers import FROM_PROFILE, NETWORK
 from controller.compiler.view import NetworkView
 from controller.flows import Action, Flow, Load, Match, Move, SetField, field, match
@@ -86,7 +86,9 @@ def network_flows(network: NetworkView) -> Iterator[Flow]:
     if network.everyone is not None:
         for group in _everyone(network):
             to_all = SetField(_ETH_DST, TO_ALL_MAC)
-            yield ADDRESSING.flow(TO_ALL, match(**here, **group), to_all, goto=FORWARD, cookie=network.cookie)
+            yield ADDRESSING.flow(
+                TO_ALL, match(**here, **group), to_all, goto=SPREADING, cookie=network.cookie
+            )
     for subnet in network.subnets:
         range_ = prefix(subnet)
         if isinstance(subnet, IPv6Network):

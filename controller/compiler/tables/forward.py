@@ -154,7 +154,7 @@ def _away(network: NetworkView, hosts: Iterable[int]) -> Iterator[Action]:
 
 
 def _here(everyone: Everyone) -> Iterator[Action]:
-    for ofport, profile in everyone.ports:
+    for ofport, profile, _ in everyone.ports:
         yield TO_PORT.load(ofport)
         yield TO_PROFILE.load(profile)
         yield Resubmit(DELIVER.number)
