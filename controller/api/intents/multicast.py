@@ -1,8 +1,8 @@
 """How large a network with multicast may be. Pure.
 
 What is for all of a network is one flow that hands on a copy for each port and each other host, and a switch
-takes only so many actions in a flow (COPIES_MAX in compiler/tables/forward.py). The limit leaves room, so that
-ports which are made at the same moment do not matter.
+takes only so many actions in a flow (COPIES_MAX in compiler/tables/forward.py). The limit leaves room, so
+that ports which are made at the same moment do not matter.
 """
 
 from __future__ import annotations

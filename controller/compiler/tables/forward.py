@@ -55,9 +55,8 @@ BY_ADDRESS = 110
 BY_MAC = 100
 OVERLAY = 10
 
-# More copies no flow makes. A message of OpenFlow 1.4 (section 7.1.1) has at most 65,535 bytes, of which a local
-# copy takes 64; Open vSwitch 3.1 keeps actions in a longer form with the same limit, and refused 900. The API
-# keeps networks with multicast below that.
+# More copies no flow makes. A message of OpenFlow 1.4 (section 7.1.1) has at most 65,535 bytes, of which a
+# local copy takes 64; Open vSwitch 3.1 refused 900. The API keeps networks with multicast below that.
 COPIES_MAX = 600
 
 _ETH_DST = field("eth_dst")
