@@ -1,0 +1,82 @@
+"""Rows about single changes on a filled cloud: adding a port, deleting one, taking a rule away; and what an add uses.
+
+Ours and the peer's samples alternate, so that whatever else the machine does meets both alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.bench.catalogue import Rows
+from tests.bench.layout import Guest
+from tests.bench.procs import cpu_s
+from tests.bench.stage import Side, Stage
+from tests.bench.stats import percentile
+
+SETTLE_S = 0.3
+"""After each sample: what a change leaves to be done (a port reported up) must not fall into the next sample."""
+WARM_UP = 2
+
+
+@dataclass
+class Taken:
+    """Samples of one kind of change on one side."""
+
+    ms: list[float] = field(default_factory=list)
+    cpu_ms: dict[str, list[float]] = field(default_factory=dict)
+
+
+def take(side: Side, change: Callable[[Guest], None], guest: Guest, into: Taken) -> None:
+    """One sample: its duration, and what each kind of process used until all is quiet again."""
+    before = {kind: cpu_s(pids) for kind, pids in side.pids.items()}
+    start = time.perf_counter()
+    change(guest)
+    into.ms.append((time.perf_counter() - start) * 1e3)
+    time.sleep(SETTLE_S)
+    for kind, pids in side.pids.items():
+        into.cpu_ms.setdefault(kind, []).append((cpu_s(pids) - before[kind]) * 1e3)
+
+
+def alternate(stage: Stage, verb: str, guests: list[Guest], warm_up: int = 0) -> dict[str, Taken]:
+    """The same change on both sides, in turn."""
+    taken = {name: Taken() for name in stage.sides}
+    for count, guest in enumerate(guests):
+        for name, side in stage.sides.items():
+            take(side, getattr(side, verb), guest, taken[name] if count >= warm_up else Taken())
+        stage.tick(f"{verb} {count + 1}/{len(guests)}")
+    return taken
+
+
+def measure(rows: Rows, stage: Stage, count: int) -> None:
+    """Fill the rows of this module for one stage; `count` samples of each kind."""
+    guests = stage.layout.new(count + WARM_UP)
+    for side in stage.sides.values():
+        side.plug(guests)
+    time.sleep(2)  # agents report, databases settle: none of it is an add
+    for side in stage.sides.values():
+        side.settle()
+    at = f"at {stage.ports:,} ports"
+    added = alternate(stage, "add", guests, WARM_UP)
+    _enter(rows, f"add a port, p50, {at}", added, 50)
+    _enter(rows, f"add a port, p95, {at}", added, 95)
+    _enter_cpu(rows, f"CPU an add, all processes, {at}", added)
+    half = len(guests) // 2
+    for what, verb, those in (
+        ("revoke a rule", "revoke", guests[:half]),
+        ("delete a port", "delete", guests[half:]),
+    ):
+        taken = alternate(stage, verb, those)
+        _enter(rows, f"{what}, p50, {at}", taken, 50)
+        _enter(rows, f"{what}, p99, {at}", taken, 99)
+
+
+def _enter(rows: Rows, name: str, taken: dict[str, Taken], rank: float) -> None:
+    figures = {side: percentile(t.ms, rank) for side, t in taken.items()}
+    rows.fill(name, **figures, samples={side: [round(ms, 3) for ms in t.ms] for side, t in taken.items()})
+
+
+def _enter_cpu(rows: Rows, name: str, taken: dict[str, Taken]) -> None:
+    means = {side: {kind: sum(ms) / len(ms) for kind, ms in t.cpu_ms.items()} for side, t in taken.items()}
+    rows.fill(name, **{side: sum(kinds.values()) for side, kinds in means.items()}, samples=means)
