@@ -1,4 +1,4 @@
-"""Rows about single changes on a filled cloud: adding a port, deleting one, taking a rule away; and what an add uses.
+"""Rows about single changes on a filled cloud: a port comes or goes, a rule is taken away.
 
 Ours and the peer's samples alternate, so that whatever else the machine does meets both alike.
 """
@@ -16,7 +16,7 @@ from tests.bench.stage import Side, Stage
 from tests.bench.stats import percentile
 
 SETTLE_S = 0.3
-"""After each sample: what a change leaves to be done (a port reported up) must not fall into the next sample."""
+"""After each sample: what a change leaves to be done (a port reported up) is no part of the next one."""
 WARM_UP = 2
 
 

@@ -1,4 +1,4 @@
-"""Every row there can be, with its goal, in the order of the table. Pure. What no module fills is shown as not run."""
+"""Every row there can be, with its goal, in the order of the table. Pure. What nobody fills is "not run"."""
 
 from __future__ import annotations
 

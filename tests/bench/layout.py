@@ -1,7 +1,7 @@
 """Who lives where in the measured cloud, the same for both sides. Pure.
 
-A tenant has 50 ports on two networks of 25, one group that holds them all, and five rules; ports go round robin over
-the hosts, so that every host holds every tenant.
+A tenant has 50 ports on two networks of 25, one group that holds them all, and five rules; ports go round
+robin over the hosts, so that every host holds every tenant.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TENANT_STRIDE = 7
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """One port. `host`: index of the host it is plugged on; `rule`: the TCP port that a rule of its own opens, 0: none."""
+    """One port. `host`: index of where it is plugged; `rule`: TCP port that a rule of its own opens, or 0."""
 
     tenant: int
     network: int

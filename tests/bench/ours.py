@@ -6,23 +6,31 @@ Each host is a network namespace with its own ovsdb-server, ovs-vswitchd (dummy 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from google.protobuf.duration_pb2 import Duration
 
-from cloison.v1 import network_pb2, port_pb2, security_group_pb2, subnet_pb2, tenant_pb2, watch_pb2
+from cloison.v1 import host_pb2, network_pb2, port_pb2, security_group_pb2, subnet_pb2, tenant_pb2, watch_pb2
 from tests.bench.layout import NETWORKS, TCP_OPEN, Guest, Layout
 from tests.bench.procs import RUN_ROOT, fresh
+from topologies.daemon import Daemon
 from topologies.lab import Lab
 from topologies.spec import Spec, UnderlaySpec
 from topologies.switch import BRIDGE
+from topologies.wait import wait_until
 
 CALL_S = 60.0
 POPULATE_S = 600
+START_S = 60.0
 CLIENTS = 8
 PLUG_BATCH = 200
 GROUP = "pg"
@@ -43,6 +51,18 @@ class BenchLab(Lab):
             lambda h: h.switch.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, *made) and None
         )
         super()._start_control()
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """A program under the profiler (profiled.py)."""
+
+    daemon: Daemon
+    file: Path
+
+    def toggle(self) -> None:
+        """Begin to look; end it, and write `file`."""
+        os.kill(self.daemon.pid, signal.SIGUSR1)
 
 
 class Ours:
@@ -108,9 +128,9 @@ class Ours:
             self.client.subnets.CreateSubnet(request, timeout=CALL_S)
         rules = [
             Rule(direction=Rule.INGRESS, ether_type=Rule.IPV4, remote_group=f"{name}/securityGroups/{GROUP}"),
-            *(Rule(direction=Rule.INGRESS, ether_type=Rule.IPV4, protocol="tcp", port_min=p, port_max=p) for p in TCP_OPEN),
+            *(_open(tcp) for tcp in TCP_OPEN),
             Rule(direction=Rule.EGRESS, ether_type=Rule.IPV4),
-        ]  # fmt: skip
+        ]
         self._create_group(tenant, GROUP, [])
         self.client.security_groups.AddSecurityGroupRules(
             security_group_pb2.AddSecurityGroupRulesRequest(
@@ -157,18 +177,55 @@ class Ours:
         self.hosts[host].switch.vsctl(*words, timeout_s=120)
 
     def add(self, guest: Guest) -> None:
-        """One port with port security, the tenant's group, and a rule of its own; returns when it is realized."""
+        """One port with port security, its tenant's group and a rule of its own; realized on return."""
         self.send(guest)
         self.wait(port_name(guest))
 
     def send(self, guest: Guest) -> None:
         """As `add`, without waiting until it is realized: etcd has it."""
-        own = Rule(
-            id="own", direction=Rule.INGRESS, ether_type=Rule.IPV4, protocol="tcp",
-            port_min=guest.rule, port_max=guest.rule, remote_prefix=guest.tenant_range,
-        )  # fmt: skip
+        self.send_group(guest)
+        self.send_port(guest)
+
+    def send_group(self, guest: Guest) -> None:
+        """The first of two calls of an add: a group with the rule of its own."""
+        own = _open(guest.rule, id="own", remote_prefix=guest.tenant_range)
         self._create_group(guest.tenant, guest.id, [own])
+
+    def send_port(self, guest: Guest) -> None:
+        """The second: the port, in that group and the tenant's."""
         self._create(guest, [GROUP, guest.id])
+
+    def send_plain(self, guest: Guest) -> None:
+        """As `send`, without a rule of its own."""
+        self._create(guest, [GROUP])
+
+    def cold_start(self, host: int) -> float:
+        """A new agent on a bridge without flows and controller, until both the switch's barriers and the agent
+        have confirmed the newest revision; in s.
+        """
+        where = self.hosts[host]
+        assert where.agent is not None
+        where.agent.stop()
+        where.switch.vsctl("del-controller", BRIDGE)
+        wait_until(lambda: not self._status(host).switch_connected, START_S, "the switch's session to end")
+        where.switch.ofctl("del-flows")
+        start = time.perf_counter()
+        where.agent.start(wait=False)
+        wait_until(lambda: self._is_back(host), START_S, f"{where.name} to be back")
+        return time.perf_counter() - start
+
+    def _status(self, host: int) -> host_pb2.Host:
+        name = f"hosts/{self.hosts[host].name}"
+        found: host_pb2.Host = self.client.hosts.GetHost(host_pb2.GetHostRequest(name=name), timeout=CALL_S)
+        return found
+
+    def _is_back(self, host: int) -> bool:
+        status = self._status(host)
+        if not status.agent_connected or not status.switch_connected:
+            return False
+        request = watch_pb2.WaitRealizedRequest(timeout=Duration(seconds=int(START_S)))
+        answer = self.client.state.WaitRealized(request, timeout=START_S + CALL_S)
+        return bool(answer.realized)
 
     def delete(self, guest: Guest) -> None:
         """Delete a port; returns when every host has confirmed that it is gone, caches included."""
@@ -184,7 +241,7 @@ class Ours:
         self.wait()
 
     def wait(self, name: str = "", timeout_s: int = 60) -> None:
-        """Return when a resource, or everything there is now, is realized. Raises RuntimeError saying what is missing."""
+        """Return when a resource, or everything, is realized. Raises RuntimeError: what is missing."""
         request = watch_pb2.WaitRealizedRequest(name=name, timeout=Duration(seconds=timeout_s))
         answer = self.client.state.WaitRealized(request, timeout=timeout_s + CALL_S)
         if not answer.realized:
@@ -195,10 +252,35 @@ class Ours:
         """Return when everything there is now is realized."""
         self.wait()
 
+    def revision(self) -> int:
+        """Of the store: how many transactions there were."""
+        return int(self.client.state.GetStatus(watch_pb2.GetStatusRequest(), timeout=CALL_S).revision)
+
+    def profiled(self, directory: Path) -> dict[str, Profiled]:
+        """Start the controller and the first host's agent again, under the profiler; its files go to `directory`."""
+        agent = self.hosts[0].agent
+        assert agent is not None
+        found = {}
+        for name, daemon in (("controller", self.lab.controller), ("agent", agent)):
+            file = directory / f"{name}.profile"
+            python, _, module, *rest = daemon.argv
+            daemon.argv = (python, "-m", "tests.bench.profiled", str(file), module, *rest)
+            daemon.restart()
+            found[name] = Profiled(daemon, file)
+        self.lab.wait_connected(START_S)
+        self.settle()
+        return found
+
     def flows(self, host: int) -> int:
         """How many flows a host's bridge has."""
         said = self.hosts[host].switch.ofctl("dump-aggregate").stdout
         return int(said.partition("flow_count=")[2].split()[0])
+
+
+def _open(tcp: int, **more: str) -> Any:
+    """A rule that admits connections to a TCP port."""
+    common = {"direction": Rule.INGRESS, "ether_type": Rule.IPV4, "protocol": "tcp"}
+    return Rule(**common, port_min=tcp, port_max=tcp, **more)
 
 
 def port_name(guest: Guest) -> str:

@@ -1,5 +1,7 @@
-"""The peer: Debian's OVN, run privately. Own northbound and southbound databases, ovn-northd, and four chassis, each with
-its own ovsdb-server, ovs-vswitchd (dummy datapath) and ovn-controller; Unix sockets only, no TLS.
+"""The peer: Debian's OVN, run privately.
+
+Own northbound and southbound databases, ovn-northd, and four chassis, each with its own ovsdb-server,
+ovs-vswitchd (dummy datapath) and ovn-controller; Unix sockets only, no TLS.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 BRIDGE = "br-int"
 SOCKET_S = 20.0
 SYNC_S = 900
+COMMAND_S = 30
 PLUG_BATCH = 200
 PROBE_MS = 180_000
-"""Inactivity probes are far apart: at the larger sizes a busy northd would be disconnected by the usual 5 s."""
+"""Inactivity probes are far apart: with the usual 5 s a busy northd would be disconnected."""
 PROGRAMS = ("ovn-northd", "ovn-controller", "ovn-nbctl", "ovs-vswitchd", "ovsdb-server")
 
 
@@ -36,7 +39,7 @@ def installed() -> bool:
 
 
 class Control:
-    """A connection to a daemon's control socket (JSON-RPC, as ovs-appctl speaks it): no process to start for a command."""
+    """A connection to a daemon's control socket (JSON-RPC), so that a command costs no process."""
 
     def __init__(self, path: Path) -> None:
         """Waits until the daemon listens. Raises WaitTimeoutError."""
@@ -300,12 +303,34 @@ class Peer:
             self.chassis[host].plug(those)
 
     def add(self, guest: Guest) -> None:
-        """One port with port security, the tenant's group, and a rule of its own; returns when every chassis has it."""
+        """One port with port security, its tenant's group and a rule of its own; all have it on return."""
         self._send(guest, "--wait=hv")
 
     def send(self, guest: Guest) -> None:
         """As `add`, without waiting."""
         self._send(guest)
+
+    def send_plain(self, guest: Guest) -> None:
+        """As `send`, without a rule of its own."""
+        members = self._members[guest.tenant]
+        members.append(guest.id)
+        self.nb(*_joined([*self._port(guest), ["pg-set-ports", f"pg{guest.tenant}", *members]]))
+
+    def cold_start(self, host: int) -> float:
+        """A new ovn-controller on an empty table, until it reports the newest configuration; in s."""
+        chassis = self.chassis[host]
+        chassis.control("exit", "--restart")
+        chassis.controller.wait(COMMAND_S)
+        chassis.ofctl("del-flows")
+        self.nb(f"--timeout={SYNC_S}", "--wait=sb", "sync")
+        wanted = self.nb("get", "NB_Global", ".", "nb_cfg").strip()
+        start = time.perf_counter()
+        chassis.start_controller()
+        until = ["wait-until", "Chassis_Private", f"hv{host}", f"nb_cfg={wanted}"]
+        self._sandbox.run(
+            chassis.dir, ["ovn-sbctl", f"--db={self.southbound}", f"--timeout={SYNC_S}", *until]
+        )
+        return time.perf_counter() - start
 
     def _send(self, guest: Guest, *options: str) -> None:
         members = self._members[guest.tenant]

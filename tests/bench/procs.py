@@ -19,7 +19,7 @@ RUN_ROOT = Path("/var/tmp/cloison-bench")
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """What all threads of the processes have used since they started (/proc/PID/task/TID/schedstat), in seconds."""
+    """What all threads of the processes have used since they began (/proc/PID/task/TID/schedstat), in s."""
     return sum(_cpu_ns(pid) for pid in pids) / 1e9
 
 
@@ -42,7 +42,7 @@ def rss_mib(pid: int) -> float:
 
 
 def fresh(name: str) -> Path:
-    """An empty directory below RUN_ROOT; what a killed run left in it is ended first. Raises RuntimeError if in use."""
+    """An empty directory below RUN_ROOT; what a killed run left is ended. Raises RuntimeError if in use."""
     directory = RUN_ROOT / name
     clean(directory)
     shutil.rmtree(directory, ignore_errors=True)
@@ -51,7 +51,7 @@ def fresh(name: str) -> Path:
 
 
 class Sandbox:
-    """Daemons in one directory; a context manager. All processes carry a mark, and a later run finds them by it."""
+    """Daemons in one directory; a context manager. All carry a mark by which a later run finds them."""
 
     def __init__(self, name: str) -> None:
         """`name` of the directory."""

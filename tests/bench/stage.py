@@ -36,6 +36,12 @@ class Side(Protocol):
     def send(self, guest: Guest) -> None:
         """Ask for a port; it is stored on return."""
 
+    def send_plain(self, guest: Guest) -> None:
+        """As `send`, without a rule of its own."""
+
+    def cold_start(self, host: int) -> float:
+        """Start a host's agent with an empty flow table; how long until all is there, in s."""
+
     def delete(self, guest: Guest) -> None:
         """Delete a port; it is gone everywhere on return."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def percentile(values: Sequence[float], rank: float) -> float:
-    """The value below which `rank` percent of all lie, with linear interpolation. Raises ValueError if empty."""
+    """The value below which `rank` percent of all lie, interpolated linearly. Raises ValueError if empty."""
     if not values:
         raise ValueError("a percentile of nothing")
     ordered = sorted(values)
