@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pstats
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,16 @@ def measure(stage: Stage, count: int, directory: Path) -> dict[str, Any]:
     return report
 
 
-def _add(ours: Ours, guest: Guest) -> tuple[float, float, float]:
+def _add(ours: Ours, guest: Guest) -> list[float]:
     marks = [time.perf_counter()]
-    for step in (
-        lambda: ours.send_group(guest),
-        lambda: ours.send_port(guest),
-        lambda: ours.wait(port_name(guest)),
-    ):
-        step()
-        marks.append(time.perf_counter())
+    ours.send_group(guest)
+    marks.append(time.perf_counter())
+    ours.send_port(guest)
+    marks.append(time.perf_counter())
+    ours.wait(port_name(guest))
+    marks.append(time.perf_counter())
     time.sleep(SETTLE_S)
-    return tuple((b - a) * 1e3 for a, b in zip(marks, marks[1:], strict=False))  # type: ignore[return-value]
+    return [(b - a) * 1e3 for a, b in pairwise(marks)]
 
 
 def _functions(file: Path) -> str:

@@ -200,8 +200,8 @@ class Ours:
         self._create(guest, [GROUP])
 
     def cold_start(self, host: int) -> float:
-        """A new agent on a bridge without flows and controller, until both the switch's barriers and the agent
-        have confirmed the newest revision; in s.
+        """A new agent on a bridge without flows and controller, until switch and agent have confirmed the
+        newest revision; in s.
         """
         where = self.hosts[host]
         assert where.agent is not None
@@ -257,7 +257,7 @@ class Ours:
         return int(self.client.state.GetStatus(watch_pb2.GetStatusRequest(), timeout=CALL_S).revision)
 
     def profiled(self, directory: Path) -> dict[str, Profiled]:
-        """Start the controller and the first host's agent again, under the profiler; its files go to `directory`."""
+        """Start the controller and the first host's agent again, under the profiler."""
         agent = self.hosts[0].agent
         assert agent is not None
         found = {}

@@ -1,5 +1,6 @@
-"""Runs a module of ours under the standard profiler, which is off until the process gets SIGUSR1 and off again with the
-next one, when it writes what it saw of the main thread: `python -m tests.bench.profiled FILE controller --etcd ...`.
+"""Runs a module of ours under the standard profiler: `python -m tests.bench.profiled FILE controller --etcd ...`.
+
+It looks from one SIGUSR1 to the next, at the main thread, and writes FILE then.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A region in memory: how long compiling all of it takes, and one change of it. Our own code, no servers.
 
 A tenant has one network, one group, one profile; port i of tenant t is plugged on host (7 t + i) mod hosts.
-Measured is the reconciler's arithmetic: impact, units, flow sets and what they have to send, forwarding plans.
-Not measured: proof (a row of its own), encoding and sending.
+Measured is the reconciler's arithmetic: impact, units, flow sets and what they have to send, forwarding
+plans. Not measured: proof (a row of its own), encoding and sending.
 """
 
 from __future__ import annotations
