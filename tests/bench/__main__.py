@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from tests.bench import adds, budget, bundle, forwarding, growth, proof, simulated, standing
 from tests.bench.catalogue import SIZES, Rows
@@ -153,6 +156,7 @@ def _speed(calibration: dict[str, float]) -> str:
 def main() -> int:
     """Run, print the table, write JSON and plots."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is ended
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     given = parse()
     if os.geteuid() != 0:
         print("error: make bench needs root: it starts switches in network namespaces", file=sys.stderr)

@@ -1,15 +1,26 @@
-"""Runs a module of ours under the standard profiler: `python -m tests.bench.profiled FILE controller --etcd ...`.
+"""Runs a module of ours under the standard profiler: `python -m tests.bench.profiled FILE controller ...`.
 
-It looks from one SIGUSR1 to the next, at the main thread, and writes FILE then.
+It looks at all threads from one SIGUSR1 to the next, and writes FILE then; once. Waiting counts as time.
 """
 
 from __future__ import annotations
 
 import cProfile
+import pstats
 import runpy
 import signal
 import sys
+import threading
 from typing import Any
+
+_threads: list[cProfile.Profile] = []
+_run = threading.Thread.run
+
+
+def _run_profiled(thread: threading.Thread) -> None:
+    profile = cProfile.Profile()
+    _threads.append(profile)
+    profile.runcall(_run, thread)
 
 
 def main() -> None:
@@ -21,12 +32,15 @@ def main() -> None:
         nonlocal running
         running = not running
         if running:
+            for other in _threads:
+                other.clear()
             profile.enable()
         else:
             profile.disable()
-            profile.dump_stats(path)
+            pstats.Stats(profile, *_threads).dump_stats(path)
 
     signal.signal(signal.SIGUSR1, toggle)
+    threading.Thread.run = _run_profiled  # type: ignore[method-assign]
     sys.argv = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

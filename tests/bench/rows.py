@@ -74,8 +74,8 @@ HEADINGS = ("what", "ours", "OVN 23.03", "ratio", "goal", "verdict")
 
 
 def table(rows: Iterable[Row]) -> str:
-    """All rows for a person, notes below."""
-    rows = list(rows)
+    """For a person, notes below; what has neither figure nor goal is left out."""
+    rows = [row for row in rows if row.goal or row.ours is not None]
     cells = [HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(HEADINGS))]
     lines = [_line(line, widths) for line in cells]
