@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.bench.rows import Goal, Row
@@ -25,8 +26,10 @@ def _changes(ports: int) -> list[Row]:
         Row(f"CPU an add, all processes, {at}", "ms", ADD_CPU_GOAL if stated else None),
         Row(f"delete a port, p50, {at}", "ms", revoke),
         Row(f"delete a port, p99, {at}", "ms", last),
+        Row(f"delete a port: out of the last flow table, p50, {at}", "ms"),
         Row(f"revoke a rule, p50, {at}", "ms", revoke),
         Row(f"revoke a rule, p99, {at}", "ms", last),
+        Row(f"revoke a rule: out of the last flow table, p50, {at}", "ms"),
     ]
 
 
@@ -82,9 +85,19 @@ class Rows:
         *,
         ours: float,
         peer: float | None = None,
-        samples: dict[str, Any] | None = None,
+        samples: Mapping[str, Any] | None = None,
         note: str = "",
     ) -> None:
         """Enter what was measured. Raises KeyError for a row that is not in the catalogue."""
         row = self._rows[name]
-        row.ours, row.peer, row.samples, row.note = ours, peer, samples or {}, note
+        row.ours, row.peer, row.samples, row.note = ours, peer, dict(samples or {}), note
+
+    def fill_sides(
+        self,
+        name: str,
+        figures: Mapping[str, float],
+        samples: Mapping[str, Any] | None = None,
+        note: str = "",
+    ) -> None:
+        """As `fill`, from figures by side; there may be none of the peer's."""
+        self.fill(name, ours=figures["ours"], peer=figures.get("peer"), samples=samples, note=note)

@@ -42,7 +42,7 @@ def measure(rows: Rows, directory: Path, rounds: int) -> None:
     spent = asyncio.run(_alternate(directory, script, rounds))
     note = "ours: message to acknowledgement over mTLS, read back; plan written to disk"
     medians = {name: median(each) for name, each in spent.items()}
-    rows.fill("10,000 forwarding entries, by bridge -batch", **medians, samples=dict(spent), note=note)
+    rows.fill_sides("10,000 forwarding entries, by bridge -batch", medians, samples=dict(spent), note=note)
 
 
 async def _alternate(directory: Path, script: Path, rounds: int) -> dict[str, list[float]]:

@@ -50,7 +50,7 @@ def fill(rows: Rows) -> None:
         side: c[SIZES[-1]] / c[SIZES[0]] for side, c in measured.items() if {SIZES[0], SIZES[-1]} <= c.keys()
     }
     if "ours" in ratio:
-        rows.fill("growth: add a port, p50, 10,000 by 100 ports", **ratio)
+        rows.fill_sides("growth: add a port, p50, 10,000 by 100 ports", ratio)
 
 
 def text(fitted: dict[str, dict[str, float | None]]) -> str:

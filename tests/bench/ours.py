@@ -23,6 +23,7 @@ from cloison.v1 import host_pb2, network_pb2, port_pb2, security_group_pb2, subn
 from tests.bench.layout import NETWORKS, TCP_OPEN, Guest, Layout
 from tests.bench.procs import RUN_ROOT, fresh
 from topologies.daemon import Daemon
+from topologies.host import Host
 from topologies.lab import Lab
 from topologies.spec import Spec, UnderlaySpec
 from topologies.switch import BRIDGE
@@ -46,10 +47,7 @@ class BenchLab(Lab):
             host.switch.vswitchd.argv = (*host.switch.vswitchd.argv, "--enable-dummy")
 
     def _start_control(self) -> None:
-        made = ("datapath_type=dummy", "fail_mode=secure", "protocols=OpenFlow14")
-        self._each_host(
-            lambda h: h.switch.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, *made) and None
-        )
+        self._each_host(_make_dummy_bridge)
         super()._start_control()
 
 
@@ -99,6 +97,11 @@ class Ours:
             "ovsdb": [h.ovsdb.pid for h in self.hosts],
             "vswitchd": [h.vswitchd.pid for h in self.hosts],
         }
+
+    @property
+    def bridges(self) -> list[Path]:
+        """The management sockets of all bridges."""
+        return [host.switch.dir / f"{BRIDGE}.mgmt" for host in self.hosts]
 
     def populate(self) -> None:
         """Make the background and wait until every host has confirmed it."""
@@ -188,7 +191,7 @@ class Ours:
 
     def send_group(self, guest: Guest) -> None:
         """The first of two calls of an add: a group with the rule of its own."""
-        own = _open(guest.rule, id="own", remote_prefix=guest.tenant_range)
+        own = _open(guest.rule, "own", guest.tenant_range)
         self._create_group(guest.tenant, guest.id, [own])
 
     def send_port(self, guest: Guest) -> None:
@@ -277,10 +280,16 @@ class Ours:
         return int(said.partition("flow_count=")[2].split()[0])
 
 
-def _open(tcp: int, **more: str) -> Any:
+def _make_dummy_bridge(host: Host) -> None:
+    made = ("datapath_type=dummy", "fail_mode=secure", "protocols=OpenFlow14")
+    host.switch.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, *made)
+
+
+def _open(tcp: int, rule_id: str = "", source: str = "") -> security_group_pb2.SecurityGroupRule:
     """A rule that admits connections to a TCP port."""
-    common = {"direction": Rule.INGRESS, "ether_type": Rule.IPV4, "protocol": "tcp"}
-    return Rule(**common, port_min=tcp, port_max=tcp, **more)
+    rule = Rule(id=rule_id, direction=Rule.INGRESS, ether_type=Rule.IPV4, remote_prefix=source)
+    rule.protocol, rule.port_min, rule.port_max = "tcp", tcp, tcp
+    return rule
 
 
 def port_name(guest: Guest) -> str:

@@ -40,7 +40,7 @@ def main() -> None:
             pstats.Stats(profile, *_threads).dump_stats(path)
 
     signal.signal(signal.SIGUSR1, toggle)
-    threading.Thread.run = _run_profiled  # type: ignore[method-assign]
+    threading.Thread.run = _run_profiled  # type: ignore[method-assign,assignment]
     sys.argv = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -20,6 +21,10 @@ class Side(Protocol):
     @property
     def pids(self) -> dict[str, list[int]]:
         """All processes, by kind."""
+
+    @property
+    def bridges(self) -> list[Path]:
+        """The management sockets of all bridges."""
 
     def populate(self) -> None:
         """Make the background; it is realized on return."""

@@ -25,12 +25,12 @@ def flows(rows: Rows, stage: Stage) -> None:
     at = f"at {stage.ports:,} ports"
     local = sum(guest.host == 0 for guest in stage.layout.background)
     counted = {name: side.flows(0) for name, side in stage.sides.items()}
-    rows.fill(f"flows of a host, {at}", **counted)
+    rows.fill_sides(f"flows of a host, {at}", counted)
     each = {name: count / local for name, count in counted.items()}
     note = "per local port: the peer's divided by all ports is {:.1f}".format(
         counted.get("peer", 0) / stage.ports
     )
-    rows.fill(f"flows of a host by its local ports, {at}", **each, note=note if "peer" in counted else "")
+    rows.fill_sides(f"flows of a host by its local ports, {at}", each, note=note if "peer" in counted else "")
     remote = {}
     guests = [guest for guest in stage.layout.new(PROBE_PORTS * 2) if guest.host]
     for name, side in stage.sides.items():
@@ -39,7 +39,7 @@ def flows(rows: Rows, stage: Stage) -> None:
             side.send_plain(guest)
         side.settle()
         remote[name] = (side.flows(0) - counted[name]) / len(guests)
-    rows.fill(f"flows that a remote port brings, {at}", **remote)
+    rows.fill_sides(f"flows that a remote port brings, {at}", remote)
 
 
 def memory(rows: Rows, stage: Stage) -> None:
@@ -49,13 +49,13 @@ def memory(rows: Rows, stage: Stage) -> None:
     kinds = {"ours": ("controller", "etcd"), "peer": ("northd", "databases")}
     central = {name: {k: sum(map(rss_mib, pids[name][k])) for k in kinds[name]} for name in pids}
     agents = {"ours": "agent", "peer": "controller"}
-    rows.fill(
+    rows.fill_sides(
         f"memory of the controllers, {at}",
-        **{n: sum(k.values()) for n, k in central.items()},
+        {n: sum(k.values()) for n, k in central.items()},
         samples=central,
     )
     each = {name: [rss_mib(pid) for pid in pids[name][agents[name]]] for name in pids}
-    rows.fill(f"memory of an agent, {at}", **{n: median(all_) for n, all_ in each.items()}, samples=each)
+    rows.fill_sides(f"memory of an agent, {at}", {n: median(all_) for n, all_ in each.items()}, samples=each)
 
 
 def burst(rows: Rows, stage: Stage, count: int) -> None:
@@ -75,7 +75,7 @@ def burst(rows: Rows, stage: Stage, count: int) -> None:
         stage.tick(f"burst of {count}: asked for within {time.perf_counter() - start:.1f} s")
         side.settle()
         rates[name] = count / (time.perf_counter() - start)
-    rows.fill(f"burst: adds realized, at {stage.ports:,} ports", **rates, samples={"adds": count})
+    rows.fill_sides(f"burst: adds realized, at {stage.ports:,} ports", rates, samples={"adds": count})
 
 
 def cold_start(rows: Rows, stage: Stage, rounds: int) -> None:
@@ -89,7 +89,7 @@ def cold_start(rows: Rows, stage: Stage, rounds: int) -> None:
             _until_flows(side, before)
         stage.tick(f"cold start {number + 1}/{rounds}")
     medians = {name: median(each) for name, each in spent.items()}
-    rows.fill(f"cold start of a host, at {stage.ports:,} ports", **medians, samples=spent)
+    rows.fill_sides(f"cold start of a host, at {stage.ports:,} ports", medians, samples=spent)
 
 
 def _until_flows(side: Side, count: int) -> None:
