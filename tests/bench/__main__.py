@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from tests.bench import adds, budget, bundle, forwarding, growth, proof, simulated, standing
+from tests.bench import adds, budget, bundle, forwarding, growth, probes, proof, simulated, standing
 from tests.bench.catalogue import SIZES, Rows
 from tests.bench.facts import calibrate, facts
 from tests.bench.peer import installed
@@ -30,10 +30,10 @@ from tests.bench.stage import Progress, Stage
 
 HOSTS = 4
 SHORT_SIZES = (100, 1_000)
-ON_STAGE = ("adds", "flows", "memory", "burst", "budget", "cold", "drift")
+ON_STAGE = ("adds", "flows", "memory", "verdicts", "revocation", "burst", "budget", "cold", "drift")
 """In this order: drift leaves the peer broken."""
 ALONE = ("proof", "bundle", "forwarding", "simulated")
-LONG_ONLY = ("burst", "budget", "cold", "simulated")
+LONG_ONLY = ("verdicts", "burst", "budget", "cold", "simulated")
 PLOTS = Path("build/bench")
 
 
@@ -101,6 +101,8 @@ class Bench:
                 "adds": lambda: adds.measure(rows, stage, samples),
                 "flows": lambda: standing.flows(rows, stage),
                 "memory": lambda: standing.memory(rows, stage),
+                "verdicts": lambda: probes.verdicts(rows, stage, 10_000),
+                "revocation": lambda: probes.revocation(rows, stage, 10 if long else 5),
                 "burst": lambda: standing.burst(rows, stage, 1_000 if ports >= 5_000 else 100),
                 "budget": lambda: self.budget.update({str(ports): budget.measure(stage, samples, PLOTS)}),
                 "cold": lambda: standing.cold_start(rows, stage, 5 if long else 3),

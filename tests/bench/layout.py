@@ -14,6 +14,7 @@ PORTS_PER_NETWORK = 25
 PORTS_PER_TENANT = NETWORKS * PORTS_PER_NETWORK
 TCP_OPEN = (22, 80, 443)
 FIRST_ADDRESS = 10
+FIRST_RULE = 1024
 TENANT_STRIDE = 7
 """New ports go to tenants 0, 7, 14, ...: no two in a row touch the same tenant."""
 
@@ -71,10 +72,16 @@ class Layout:
         """`count` guests that nobody had before, each with a rule of its own."""
         return [self._new() for _ in range(count)]
 
+    def at(self, tenant: int, network: int, host: int, rule: int) -> Guest:
+        """A guest at a place."""
+        return Guest(tenant, network, self._number(tenant, network), host, rule)
+
+    def _number(self, tenant: int, network: int) -> int:
+        number = self._numbers[tenant, network]
+        self._numbers[tenant, network] += 1
+        assert FIRST_ADDRESS + number < 255, "the networks are full"
+        return number
+
     def _new(self) -> Guest:
         k, self._made = self._made, self._made + 1
-        place = (k * TENANT_STRIDE) % self.tenants, k % NETWORKS
-        number = self._numbers[place]
-        self._numbers[place] += 1
-        assert FIRST_ADDRESS + number < 255, "the networks are full"
-        return Guest(*place, number, k % self.hosts, rule=1024 + k)
+        return self.at((k * TENANT_STRIDE) % self.tenants, k % NETWORKS, k % self.hosts, FIRST_RULE + k)

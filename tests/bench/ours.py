@@ -198,6 +198,12 @@ class Ours:
         """The second: the port, in that group and the tenant's."""
         self._create(guest, [GROUP, guest.id])
 
+    def add_alone(self, guest: Guest) -> None:
+        """As `add`, but in no group besides its own."""
+        self.send_group(guest)
+        self._create(guest, [guest.id])
+        self.wait(port_name(guest))
+
     def send_plain(self, guest: Guest) -> None:
         """As `send`, without a rule of its own."""
         self._create(guest, [GROUP])

@@ -30,6 +30,7 @@ from tests.support.worlds import compiled_view, port_view
 
 FULL = ("decode what switches sent", "read everything", "check everything")
 CHANGE = "plug a port"
+Changes = dict[HostName, HostChange]
 
 
 class Size(NamedTuple):
@@ -168,11 +169,12 @@ def change(verifier: Verifier, clock: Clock, world: World, port: PortIntent, own
     verifier.check(None, {port.host: HostChange(removed=[rule], added=[rule])})
 
 
-def moves(world: World, port: PortIntent, own: list[Flow]) -> tuple[dict, dict]:
+def moves(world: World, port: PortIntent, own: list[Flow]) -> tuple[Changes, Changes]:
     """What changes on all hosts when a port goes, and when it comes."""
     network, macs = world.networks[port.name.parent], port.frame_macs
     assert port.host is not None, port
     vtep = world.hosts[port.host].vtep
+    assert vtep is not None, port.host
     gone = {port.host: HostChange(removed=own)}
     here = {port.host: HostChange(added=own)}
     for host in world.members_of(network.name).by_host:
