@@ -37,14 +37,14 @@ def measure(stage: Stage, count: int, directory: Path) -> dict[str, Any]:
         "cpu_ms": used,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    watched = ours.profiled(directory)
-    for program in watched.values():
-        program.toggle()
-    for guest in profiled:
-        _add(ours, guest)
-    for program in watched.values():
-        program.toggle()
-    time.sleep(2)  # they write
+    with ours.profiled(directory) as watched:
+        for program in watched.values():
+            program.toggle()
+        for guest in profiled:
+            _add(ours, guest)
+        for program in watched.values():
+            program.toggle()
+        time.sleep(2)  # they write
     for name, program in watched.items():
         text = _functions(program.file)
         (directory / f"profile-{name}-{stage.ports}.txt").write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,20 +265,29 @@ class Ours:
         """Of the store: how many transactions there were."""
         return int(self.client.state.GetStatus(watch_pb2.GetStatusRequest(), timeout=CALL_S).revision)
 
-    def profiled(self, directory: Path) -> dict[str, Profiled]:
-        """Start the controller and the first host's agent again, under the profiler."""
+    @contextlib.contextmanager
+    def profiled(self, directory: Path) -> Iterator[dict[str, Profiled]]:
+        """Run the controller and the first host's agent under the profiler meanwhile."""
         agent = self.hosts[0].agent
         assert agent is not None
-        found = {}
-        for name, daemon in (("controller", self.lab.controller), ("agent", agent)):
-            file = directory / f"{name}.profile"
-            python, _, module, *rest = daemon.argv
-            daemon.argv = (python, "-m", "tests.bench.profiled", str(file), module, *rest)
+        programs = {"controller": self.lab.controller, "agent": agent}
+        plain = {name: daemon.argv for name, daemon in programs.items()}
+        for name, daemon in programs.items():
+            python, _, *rest = daemon.argv
+            daemon.argv = (python, "-m", "tests.bench.profiled", str(directory / f"{name}.profile"), *rest)
             daemon.restart()
-            found[name] = Profiled(daemon, file)
+        self._back_again()
+        try:
+            yield {name: Profiled(daemon, directory / f"{name}.profile") for name, daemon in programs.items()}
+        finally:
+            for name, daemon in programs.items():
+                daemon.argv = plain[name]
+                daemon.restart()
+            self._back_again()
+
+    def _back_again(self) -> None:
         self.lab.wait_connected(START_S)
         self.settle()
-        return found
 
     def flows(self, host: int) -> int:
         """How many flows a host's bridge has."""

@@ -23,6 +23,16 @@ def _run_profiled(thread: threading.Thread) -> None:
     profile.runcall(_run, thread)
 
 
+def _save(path: str, profile: cProfile.Profile) -> None:
+    stats = pstats.Stats(profile)
+    for other in _threads:
+        try:
+            stats.add(other)
+        except TypeError:
+            continue  # a thread that did nothing meanwhile
+    stats.dump_stats(path)
+
+
 def main() -> None:
     """Never returns before the module's own main does."""
     path, module = sys.argv[1:3]
@@ -37,7 +47,7 @@ def main() -> None:
             profile.enable()
         else:
             profile.disable()
-            pstats.Stats(profile, *_threads).dump_stats(path)
+            _save(path, profile)
 
     signal.signal(signal.SIGUSR1, toggle)
     threading.Thread.run = _run_profiled  # type: ignore[method-assign,assignment]
