@@ -49,6 +49,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--sizes", type=lambda text: [int(n) for n in text.split(",")], help="background ports"
     )
+    parser.add_argument("--hosts", type=int, default=HOSTS, help=f"compute hosts; {HOSTS} if not given")
     parser.add_argument("--samples", type=int, help="of each kind of change")
     parser.add_argument("--no-peer", action="store_true", help="without OVN")
     parser.add_argument("--out", type=Path, help="write JSON here")
@@ -71,7 +72,11 @@ class Bench:
     def __init__(self, given: argparse.Namespace) -> None:
         """Measures nothing yet."""
         self.given, self.rows, self.progress = given, Rows(), Progress()
-        self.facts: dict[str, Any] = {**facts(), "peer": not given.no_peer and installed()}
+        self.facts: dict[str, Any] = {
+            **facts(),
+            "peer": not given.no_peer and installed(),
+            "hosts": given.hosts,
+        }
         self.calibrations: dict[str, dict[str, float]] = {}
         self.failures: dict[str, str] = {}
         self.budget: dict[str, Any] = {}
@@ -96,7 +101,7 @@ class Bench:
 
     def _stage(self, ports: int) -> None:
         long, samples, rows = self.given.long, self.given.samples, self.rows
-        with Stage(ports, HOSTS, self.progress, not self.given.no_peer) as stage:
+        with Stage(ports, self.given.hosts, self.progress, not self.given.no_peer) as stage:
             parts: dict[str, Callable[[], None]] = {
                 "adds": lambda: adds.measure(rows, stage, samples),
                 "flows": lambda: standing.flows(rows, stage),

@@ -72,7 +72,7 @@ class Layout:
         """`count` guests that nobody had before, each with a rule of its own."""
         return [self._new() for _ in range(count)]
 
-    def at(self, tenant: int, network: int, host: int, rule: int) -> Guest:
+    def at(self, tenant: int, network: int, host: int, rule: int = 0) -> Guest:
         """A guest at a place."""
         return Guest(tenant, network, self._number(tenant, network), host, rule)
 

@@ -17,29 +17,46 @@ DRIFT_FLOWS = 100
 DRIFT_DEADLINE_S = 10.0
 PEER_DRIFT_S = 10.0
 PROBE_PORTS = 8
+QUIET_S = 0.5
 _COUNTERS = re.compile(r"(?:^|,) ?(?:duration|n_packets|n_bytes|idle_age|hard_age)=[^,]*")
 
 
 def flows(rows: Rows, stage: Stage) -> None:
-    """Flows of one host, and what ports on other hosts cost it."""
+    """Flows of one host, and what further ports cost it, there and on other hosts."""
     at = f"at {stage.ports:,} ports"
     local = sum(guest.host == 0 for guest in stage.layout.background)
-    counted = {name: side.flows(0) for name, side in stage.sides.items()}
-    rows.fill_sides(f"flows of a host, {at}", counted)
-    each = {name: count / local for name, count in counted.items()}
-    note = "per local port: the peer's divided by all ports is {:.1f}".format(
-        counted.get("peer", 0) / stage.ports
+    before = {name: side.flows(0) for name, side in stage.sides.items()}
+    remote = {name: _brought(stage, name, hosts=(1, 2, 3)) for name in stage.sides}
+    here = {name: _brought(stage, name, hosts=(0,)) for name in stage.sides}
+    rows.fill_sides(f"flows of a host, {at}", before)
+    each = {name: count / local for name, count in before.items()}
+    further = ", ".join(f"{name} {count:.3g}" for name, count in here.items())
+    rows.fill_sides(
+        f"flows of a host by its local ports, {at}",
+        each,
+        note=f"everything by {local} ports; one more brings {further}",
     )
-    rows.fill_sides(f"flows of a host by its local ports, {at}", each, note=note if "peer" in counted else "")
-    remote = {}
-    guests = [guest for guest in stage.layout.new(PROBE_PORTS * 2) if guest.host]
-    for name, side in stage.sides.items():
-        side.plug(guests)
-        for guest in guests:
-            side.send_plain(guest)
-        side.settle()
-        remote[name] = (side.flows(0) - counted[name]) / len(guests)
     rows.fill_sides(f"flows that a remote port brings, {at}", remote)
+
+
+def _brought(stage: Stage, name: str, hosts: tuple[int, ...]) -> float:
+    """Flows that a port on one of these hosts adds to the first one."""
+    side, before = stage.sides[name], stage.sides[name].flows(0)
+    guests = [stage.layout.at(n % stage.layout.tenants, 0, hosts[n % len(hosts)]) for n in range(PROBE_PORTS)]
+    side.plug(guests)
+    for guest in guests:
+        side.send_plain(guest)
+    side.settle()
+    wait_quiet(side)
+    return (side.flows(0) - before) / len(guests)
+
+
+def wait_quiet(side: Side) -> None:
+    """Return when the first host's table has stood still for a moment."""
+    last = -1
+    while (now := side.flows(0)) != last:
+        last = now
+        time.sleep(QUIET_S)
 
 
 def memory(rows: Rows, stage: Stage) -> None:
