@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ from tests.bench import growth as growing
 from tests.bench.catalogue import SIZES, Rows, catalogue
 from tests.bench.layout import PORTS_PER_TENANT, Layout
 from tests.bench.plots import plot
+from tests.bench.probes import Packet, packets, sent_to, trace_text
 from tests.bench.rows import NOT_RUN, Goal, Row, table
 from tests.bench.standing import listed
 from tests.bench.stats import growth, median, percentile
@@ -117,3 +119,32 @@ def test_a_dump_is_compared_without_what_is_counted() -> None:
     assert listed(before) == listed(after)
     assert listed(before) != listed(before.replace("priority=5", "priority=6"))
     assert listed("OFPST_FLOW reply (OF1.4):") == []
+
+
+def test_random_packets_stay_where_both_sides_mean_the_same() -> None:
+    layout = Layout(1_000, hosts=4)
+    here = [guest for guest in layout.background if guest.host == 0]
+    sent = packets(here, 500)
+    assert sent == packets(here, 500), "the same every time"
+    for packet in sent:
+        same_tenant = packet.source.tenant == packet.target.tenant
+        assert packet.source != packet.target
+        assert not same_tenant or packet.source.network == packet.target.network, "OVN would route it"
+    assert 0.1 < sum(bool(p.spoofed) for p in sent) / len(sent) < 0.3
+    assert {p.protocol for p in sent} == {"tcp", "udp", "icmp"}
+
+
+def test_a_packet_is_told_with_what_it_claims() -> None:
+    source, target = Layout(100, hosts=4).background[:2]
+    packet = Packet(source, target, "tcp", 443)
+    text = trace_text(packet, 7)
+    assert text.startswith(f"in_port=7,tcp,dl_src={source.mac},dl_dst={target.mac},nw_src={source.address}")
+    assert text.endswith("tp_dst=443")
+    assert f"nw_src={target.address}" in trace_text(replace(packet, spoofed=target.address), 7)
+    assert f"dl_src={target.mac}" in trace_text(replace(packet, spoofed=target.mac), 7)
+    assert "tp_dst" not in trace_text(replace(packet, protocol="icmp"), 7)
+
+
+def test_what_a_port_has_sent_is_read_from_its_counters() -> None:
+    dump = "OFPST_PORT reply\n  port 5: rx pkts=3, bytes=1, drop=0\n           tx pkts=42, bytes=9, drop=0\n"
+    assert sent_to(dump) == 42
