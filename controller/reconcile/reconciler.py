@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from cloison.addresses import IpAddress
-from cloison.model import Host
+from cloison.model import Host, Port, PortBinding
 from cloison.names import HostName
 from cloison.v1 import host_sync_pb2
 from controller.compiler import static_flows
@@ -371,6 +371,10 @@ class Reconciler:
         """See Agents."""
         known = session.host in self._store.state.hosts
         self._agents.inventory(session, self._actor(session.host) if known else None, message)
+
+    def birth(self, state: State, port: Port) -> PortBinding | None:
+        """See Agents."""
+        return self._agents.birth(state, port)
 
     def agent_gone(self, session: AgentSession) -> None:
         """See Agents."""
