@@ -19,6 +19,8 @@ from controller.reconcile.tunnels import NetworkChange, PlanChange
 QUEUE_MESSAGES_MAX = 4096
 # Entries in one message, so that none comes near gRPC's size limit.
 FDB_ENTRIES_PER_MESSAGE = 4000
+# Parts of a plan are put into one message up to this; what they remove and put is apart from each other.
+JOINED_BYTES_MAX = 16_384
 
 
 class AgentSession:
@@ -35,6 +37,8 @@ class AgentSession:
         self._owners: dict[int, set[str | Vni]] = {}
         self._shared: set[int] = set()
         self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | None] = asyncio.Queue()
+        # What was queued last, until it is on its way.
+        self._last: host_sync_pb2.ControllerMessage | None = None
         self.closed_because: str | None = None
         self.worker: asyncio.Task[None] | None = None
 
@@ -129,6 +133,7 @@ class AgentSession:
             self.close(f"{QUEUE_MESSAGES_MAX} messages wait unread")
             return
         self._queue.put_nowait(message)
+        self._last = message
 
     def send_plan(self, revision: int, plan: PlanChange) -> None:
         """Queue the change of plan of one revision."""
@@ -144,7 +149,10 @@ class AgentSession:
     def send_barrier(self, revision: int, *, revalidate: bool, flows_changed: bool) -> None:
         """Ask for a receipt of everything sent before."""
         barrier = host_sync_pb2.Barrier(revision=revision, revalidate=revalidate, flows_changed=flows_changed)
-        self.send(host_sync_pb2.ControllerMessage(barrier=barrier))
+        if self._last is not None and not self._last.HasField("then"):
+            self._last.then.CopyFrom(barrier)
+        else:
+            self.send(host_sync_pb2.ControllerMessage(barrier=barrier))
 
     def send_verdicts(self, verdicts: Iterable[Verdict]) -> None:
         """Say what became of the interfaces that were reported."""
@@ -163,11 +171,26 @@ class AgentSession:
     async def outgoing(self) -> AsyncIterator[host_sync_pb2.ControllerMessage]:
         """Messages in order, until the session is closed."""
         while (message := await self._queue.get()) is not None:
+            if message is self._last:
+                self._last = None
             yield message
 
 
 def plan_messages(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.PlanDelta]:
-    """Put a change of plan into messages of bounded size."""
+    """Put a change of plan into messages of bounded size; most often one."""
+    last: host_sync_pb2.PlanDelta | None = None
+    for delta in _plan_parts(revision, plan):
+        if last is not None and last.ByteSize() + delta.ByteSize() <= JOINED_BYTES_MAX:
+            last.MergeFrom(delta)
+            continue
+        if last is not None:
+            yield last
+        last = delta
+    if last is not None:
+        yield last
+
+
+def _plan_parts(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.PlanDelta]:
     delta = host_sync_pb2.PlanDelta(revision=revision, removed_vnis=sorted(plan.removed_vnis))
     room = FDB_ENTRIES_PER_MESSAGE
     for vni, change in sorted(plan.networks.items()):
