@@ -26,6 +26,7 @@ class Outbox:
         # In the order in which they were made; one that is made again is the latest.
         self._claims: dict[tuple[int, IpAddress], None] = {}
         self._view = BridgeView()
+        self._told_view = self._view
         self._told_interfaces: dict[str, InterfaceView] = {}
         self._told_tunnels: dict[int, TunnelView] = {}
         self._filled = asyncio.Event()
@@ -74,6 +75,7 @@ class Outbox:
         """
         self._ack = None
         self._inspections.clear()
+        self._told_view = self._view
         self._told_interfaces, self._told_tunnels = self._usable()
         message = pb.Inventory(complete=True)
         message.interfaces.extend(_interface(i) for i in self._told_interfaces.values())
@@ -106,6 +108,9 @@ class Outbox:
         return interfaces, tunnels
 
     def _changes(self) -> pb.Inventory | None:
+        if self._view is self._told_view:
+            return None
+        self._told_view = self._view
         interfaces, tunnels = self._usable()
         if (interfaces, tunnels) == (self._told_interfaces, self._told_tunnels):
             return None

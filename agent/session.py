@@ -62,6 +62,8 @@ class Session:
             self._barrier(message.barrier)
         elif kind == "inspect" and self._inspect is not None:
             self._inspect(message.inspect)
+        if message.HasField("then"):
+            self._barrier(message.then)
 
     def end(self) -> None:
         """The stream is over; what it half said is forgotten."""

@@ -112,7 +112,7 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     # A plan is held against its meaning before it is shown, and refused, as the gate would do later.
     proof = NO_PROOF if options.gate is GateMode.OFF else Proof(enforce=options.gate is GateMode.ENFORCE)
     counters = CounterReader(store, reconciler.hosts)
-    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters)
+    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters, reconciler.birth)
     await api.start()
     stack.push_async_callback(api.stop)
     _spare_collections()

@@ -27,6 +27,8 @@ class OvsBridge:
         self._remote, self._name, self._wake = remote, name, wake
         self._control_socket = control_socket
         self._thread: DatabaseThread | None = None
+        # What the bridge was found to be, in which state of the replica.
+        self._fits: tuple[BridgeSpec, int] | None = None
         self.view = BridgeView()
 
     def open(self) -> None:
@@ -50,7 +52,11 @@ class OvsBridge:
         does not answer.
         """
         assert self._thread is not None
-        return await self._thread.call(lambda idl: _apply(idl, spec))
+        if self.view.connected and self._fits == (spec, self._thread.replica):
+            return []
+        changes, replica = await self._thread.call(lambda idl: (_apply(idl, spec), idl.change_seqno))
+        self._fits = None if changes else (spec, replica)
+        return changes
 
     async def revalidate(self, *, taken_away: bool) -> None:
         """Wait until no cached flow is older than the tables. Raises Unavailable if it takes too long.

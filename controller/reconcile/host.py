@@ -7,7 +7,7 @@ Owns the desired flows and the receipts of its host. Never decides what the flow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -204,7 +204,10 @@ class HostActor:
             return
         pending = self.flows_progress.outstanding
         through = self._latest() if pending is None else pending - 1
-        wanted = force or not self.plan_progress.holds(through)
+        newest = self.plan_progress.newest
+        wanted = force or (
+            not self.plan_progress.holds(through) and newest is not None and self._barriers.lacks(newest)
+        )
         if wanted and through >= 0 and self._barriers.may_send(through):
             self.agent.send_barrier(through, revalidate=self._revalidate, flows_changed=self._flows_changed)
             self._barriers.sent(through)
@@ -297,17 +300,25 @@ class HostActor:
 
         No flow names a meter that is not there, and none comes into a zone that remembers somebody else.
         """
-        await self._meters.prepare(switch, self.flows.meters)
         step = self.flows.take()
+        try:
+            # One after the other on the wire, and one wait for both.
+            await _both(self._meters.prepare(switch, self.flows.meters), self._flush(switch, step.free))
+        except BaseException:
+            self.flows.failed(step.delta)
+            raise
         if step.delta and not await self._push(switch, step.delta, revision):
             return False
-        if step.zones:
-            await switch.flush_zones(step.zones)
-            self.flows.flushed(step.zones)
-            self._log.info("connections forgotten", zones=step.zones)
+        await self._flush(switch, step.zones)
         if not self.flows.dirty:
             await self._meters.tidy(switch, self.flows.meters)
         return True
+
+    async def _flush(self, switch: Switch, zones: tuple[int, ...]) -> None:
+        if zones:
+            await switch.flush_zones(zones)
+            self.flows.flushed(zones)
+            self._log.info("connections forgotten", zones=zones)
 
     async def _read_ports(self, switch: Switch) -> None:
         """Port numbers are the switch's to give: compile again whatever relied on one it gave to another."""
@@ -365,9 +376,6 @@ class HostActor:
 
     async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
         """Send one bundle; return False if units had to be left out and the rest must be sent again."""
-        self._require_plan(revision)
-        self._flows_changed = True
-        self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
         try:
             await switch.apply(delta)
         except SwitchRefused as refused:
@@ -377,6 +385,11 @@ class HostActor:
         except CloisonError:
             self.flows.failed(delta)
             raise
+        finally:
+            # Not before: a barrier for older revisions that is sent meanwhile says nothing of this bundle.
+            self._require_plan(revision)
+            self._flows_changed = True
+            self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
         self.flows.applied(delta)
         self._log.debug(
             "flows committed",
@@ -407,6 +420,13 @@ class HostActor:
         self._stop_drift_watch()
         if self.switch is not None:
             self.switch.on_port_changed = None
+
+
+async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
+    """Wait for both, begun in this order; raises what the first raises, else what the second does."""
+    for result in await asyncio.gather(one, other, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _unit_text(unit: Unit) -> str:

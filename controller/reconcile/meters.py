@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
-from controller.flows.meters import Meter, MeterDelta, Meters, meter_delta
+from controller.flows.meters import Meter, MeterDelta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
 
@@ -45,43 +45,53 @@ class HostMeters:
 
     def __init__(self, connections_per_s: int = CONNECTIONS_PER_S) -> None:
         """connections_per_s: how many connections a port may open, for a start twice as many at once."""
-        self._installed: Meters = {}
+        # (None: one that we could not have made.)
+        self._installed: dict[int, Meter | None] = {}
+        # Those installed that have another rate than they should.
+        self._altered: set[int] = set()
         self._connections = Rate(connections_per_s, CONNECTIONS_BURST_S * connections_per_s)
 
     async def read(self, switch: Switch) -> None:
         """Learn what the switch has."""
-        self._installed = await switch.read_meters()
+        self._installed = dict(await switch.read_meters())
+        self._altered = {n for n, meter in self._installed.items() if meter != self._meter(n)}
 
     def differs(self, named: Set[int]) -> bool:
         """Tell whether the switch has other meters than those that flows name."""
-        return bool(self._delta(named))
+        return bool(self._altered) or self._installed.keys() != named
 
     async def prepare(self, switch: Switch, named: Set[int]) -> None:
         """Put in what is missing or altered, before flows name it.
 
         Flows whose meter the switch does not take are refused by themselves, and nobody else's.
         """
-        delta = self._delta(named)
-        wanted = MeterDelta(add=delta.add, modify=delta.modify)
-        if not wanted:
+        # (Of what is there and right nothing is made: a host has thousands of meters, a change names two.)
+        missing, altered = named - self._installed.keys(), self._altered & named
+        if not missing and not altered:
             return
+        add, modify = (tuple(map(self._meter, sorted(numbers))) for numbers in (missing, altered))
+        wanted = MeterDelta(add=add, modify=modify)
         try:
             await switch.apply_meters(wanted)
         except SwitchRefused as refused:
             _log.error("the switch does not take some meters", error=str(refused))
             await self.read(switch)
             return
-        self._installed = {**self._installed, **{m.id: m for m in (*wanted.add, *wanted.modify)}}
+        self._installed.update({meter.id: meter for meter in (*add, *modify)})
+        self._altered -= altered
 
     async def tidy(self, switch: Switch, named: Set[int]) -> None:
         """Take away what no flow names any more."""
-        unused = self._delta(named).delete
-        if unused:
-            await switch.apply_meters(MeterDelta(delete=unused))
-            self._installed = {n: meter for n, meter in self._installed.items() if n not in unused}
+        unused = self._installed.keys() - named
+        if not unused:
+            return
+        await switch.apply_meters(MeterDelta(delete=tuple(sorted(unused))))
+        self._altered -= unused
+        for number in unused:
+            del self._installed[number]
 
-    def _delta(self, named: Set[int]) -> MeterDelta:
-        return meter_delta({n: Meter(n, *self._rate(n)) for n in named}, self._installed)
+    def _meter(self, number: int) -> Meter:
+        return Meter(number, *self._rate(number))
 
     def _rate(self, number: int) -> Rate:
         if number < METERS_OF_CONNECTIONS:

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 
 from cloison.names import HostName, NetworkName, PortName
-from controller.compiler import host_unit_flows, network_flows, port_flows
+from controller.compiler import host_unit_flows, network_flows, port_flows, static_flows
 from controller.flows import Flow
 from controller.reconcile.flowset import Unit
 from controller.reconcile.host import HostActor
@@ -91,6 +91,21 @@ class Units:
             if not flows or self._flows_of(host, unit) is not flows:
                 units.setdefault(host, {})[unit] = flows
         return units
+
+    def fresh(self, state: State, host: HostName, unit: Unit) -> tuple[Flow, ...]:
+        """Return the flows of a unit compiled from the state alone; raises whatever the compiler raises."""
+        match unit:
+            case ("static",):
+                return static_flows()
+            case ("host", _):
+                return self._host(state, host)
+            case ("network", network):
+                return self._network(state, host, network)
+            case ("policy", tenant):
+                return Policies().flows(state, tenant, host)
+            case ("port", port):
+                return self._port(state, host, port)
+        raise ValueError(f"no such unit: {unit}")
 
     def has_port(self, host: HostName, ofport: int, interface: str) -> bool:
         """Tell whether a host's bridge has this interface under this number, as far as it was asked."""

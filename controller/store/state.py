@@ -208,9 +208,21 @@ class State(Tables):
         """Return the tunnel ports of a host."""
         return tuple(self._tunnel_ports_on.get(host, {}).values())
 
+    def bindings_at(self, host: HostName, ofport: int) -> tuple[PortBinding, ...]:
+        """Return what a host has reported as plugged under an OpenFlow port: one, if all is well."""
+        return self._bindings_at.get((host, ofport), ())
+
+    def tunnel_ports_at(self, host: HostName, ofport: int) -> tuple[TunnelPort, ...]:
+        """Return the tunnel ports of a host that have an OpenFlow port: one, if all is well."""
+        return self._tunnel_ports_at.get((host, ofport), ())
+
     def bound_hosts(self, network: NetworkName) -> frozenset[HostName]:
         """Return the span of a network: the hosts on which one of its ports is bound in effect."""
         return frozenset(self._span.get(network, ()))
+
+    def is_present(self, network: NetworkName, host: HostName) -> bool:
+        """Tell whether a host is in the span of a network."""
+        return host in self._span.get(network, ())
 
     def tenant_hosts(self, tenant: TenantName) -> frozenset[HostName]:
         """Return the hosts on which some port of a tenant is bound in effect."""

@@ -86,6 +86,9 @@ class Tables:
         # By network and wire MAC: who last announced an address with it.
         self._claimants: MutableMapping[tuple[NetworkName, Mac], tuple[PortBinding, ...]] = {}
         self._tunnel_ports_on: Index[HostName, Vni, TunnelPort] = {}
+        # By host and OpenFlow port: what is said to be plugged there.
+        self._bindings_at: MutableMapping[tuple[HostName, int], tuple[PortBinding, ...]] = {}
+        self._tunnel_ports_at: MutableMapping[tuple[HostName, int], tuple[TunnelPort, ...]] = {}
         self._port_by_iface: MutableMapping[str, tuple[Port, ...]] = {}
         self._network_by_vni: MutableMapping[Vni, tuple[Network, ...]] = {}
         self._host_by_datapath: MutableMapping[int, tuple[Host, ...]] = {}
@@ -156,6 +159,7 @@ class Tables:
                 self._link_binding(stored, sign)
             case TunnelPort():
                 link(self._tunnel_ports_on, stored.host, stored.vni, stored, sign)
+                link_few(self._tunnel_ports_at, (stored.host, stored.ofport), stored, sign)
             case Subnet():
                 link(self._subnets_of, stored.name.parent, stored.name, stored, sign)
             case Network():
@@ -205,6 +209,7 @@ class Tables:
     def _link_binding(self, binding: PortBinding, sign: int) -> None:
         link_few(self._bindings_of, binding.port, binding, sign)
         link(self._bindings_on, binding.host, binding.port, binding, sign)
+        link_few(self._bindings_at, (binding.host, binding.ofport), binding, sign)
         for wire in {wire_mac(address) for address in binding.claimed}:
             link_few(self._claimants, (binding.port.parent, wire), binding, sign)
         port = self._ports.get(binding.port)

@@ -143,10 +143,14 @@ class MemoryHost:
                         for answer in self.answers(message.inspect):
                             self._reconciler.inspected(self.session, answer)
                 case "barrier":
-                    self.barriers.append(message.barrier)
-                    if not self.mute:
-                        ack = host_sync_pb2.Ack(revision=message.barrier.revision)
-                        self._reconciler.acked(self.session, ack)
+                    self._confirm(message.barrier)
+            if message.HasField("then"):
+                self._confirm(message.then)
+
+    def _confirm(self, barrier: host_sync_pb2.Barrier) -> None:
+        self.barriers.append(barrier)
+        if not self.mute:
+            self._reconciler.acked(self.session, host_sync_pb2.Ack(revision=barrier.revision))
 
     def answers(self, question: host_sync_pb2.Inspect) -> list[host_sync_pb2.Inspection]:
         """Say what there is, a network a message, or what trace() says."""

@@ -24,20 +24,22 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., inspection: _Optional[_Union[Inspection, _Mapping]] = ..., address_claim: _Optional[_Union[AddressClaim, _Mapping]] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
-    __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier", "inspect")
+    __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier", "inspect", "then")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     BARRIER_FIELD_NUMBER: _ClassVar[int]
     INSPECT_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     delta: PlanDelta
     snapshot_complete: SnapshotComplete
     verdicts: InterfaceVerdicts
     barrier: Barrier
     inspect: Inspect
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ...) -> None: ...
+    then: Barrier
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., then: _Optional[_Union[Barrier, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("host_id", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "labels", "epoch", "revision")
