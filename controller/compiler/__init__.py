@@ -14,6 +14,7 @@ from controller.compiler.compile import (
 )
 from controller.compiler.policy import CONJUNCTIONS_MAX, PolicyCost, policy_cost
 from controller.compiler.view import (
+    Everyone,
     HostUnitView,
     HostView,
     NetworkView,
@@ -26,6 +27,7 @@ from controller.compiler.view import (
 
 __all__ = [
     "CONJUNCTIONS_MAX",
+    "Everyone",
     "HostUnitView",
     "HostView",
     "NetworkView",

@@ -13,6 +13,7 @@ from controller.flows.actions import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.conntrack import CT_STATE, ct_state
@@ -36,6 +37,7 @@ __all__ = [
     "Move",
     "Output",
     "OutputField",
+    "Resubmit",
     "SetField",
     "ct_state",
     "field",

@@ -121,4 +121,22 @@ class DecTtl:
     """
 
 
-Action = Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger | DecTtl
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Carry out what a table says of the packet as it is now, then go on here (NXAST_RESUBMIT_TABLE).
+
+    What the flows found there write stays written for what comes after, but not what happens beyond a ct
+    action or a check of the length: that is of a copy.
+    """
+
+    table: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if there is no such table."""
+        if not 0 <= self.table < 0xFF:
+            raise ValueError(f"a table is 0 to 254, got {self.table}")
+
+
+Action = (
+    Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger | DecTtl | Resubmit
+)

@@ -16,6 +16,7 @@ from controller.flows.actions import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.conntrack import ct_state_text
@@ -113,6 +114,8 @@ def action_text(action: Action, table_names: Mapping[int, str] | None = None) ->
             return f"check_pkt_larger({length_bytes})->{_bits_text(field, bit, 1)}"
         case DecTtl():
             return "dec_ttl"
+        case Resubmit(table):
+            return f"resubmit(,{_table_text(table, table_names)})"
         case Ct():
             return _ct_text(action, table_names)
 

@@ -25,6 +25,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.fields import REGISTER_COUNT
@@ -156,6 +157,7 @@ _MOVE_HEAD = _head(wire.NXAST_REG_MOVE, wire.REG_MOVE.size)
 _CT_HEAD = _head(wire.NXAST_CT, wire.CT.size)
 _CONJUNCTION_HEAD = _head(wire.NXAST_CONJUNCTION, wire.CONJUNCTION.size)
 _CHECK_LARGER_HEAD = _head(wire.NXAST_CHECK_PKT_LARGER, wire.CHECK_LARGER.size)
+_RESUBMIT_HEAD = _head(wire.NXAST_RESUBMIT_TABLE, wire.RESUBMIT.size)
 
 
 def _output(action: Output) -> bytes:
@@ -207,6 +209,10 @@ def _dec_ttl(_: DecTtl) -> bytes:
     return wire.DEC_TTL.pack(wire.ACTION_DEC_NW_TTL, wire.DEC_TTL.size)
 
 
+def _resubmit(action: Resubmit) -> bytes:
+    return wire.RESUBMIT.pack(_RESUBMIT_HEAD, wire.PORT_IN_PORT, action.table)
+
+
 _ENCODERS: dict[type, Callable[..., bytes]] = {
     Output: _output,
     OutputField: _output_field,
@@ -217,6 +223,7 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     Conjunction: _conjunction,
     CheckPacketLarger: _check_larger,
     DecTtl: _dec_ttl,
+    Resubmit: _resubmit,
 }
 
 

@@ -112,6 +112,7 @@ def _altered(impact: Impact, port: Port, state: State) -> None:
         _moved(impact, port.name, state)
     for binding in state.bindings_of(port.name):
         impact.port_units.add((binding.host, port.name))
+    add_everyone(impact, port.name.parent, state)
 
 
 def _came_late(impact: Impact, new: Tenant | Network, state: State) -> None:
@@ -185,6 +186,7 @@ def _moved(impact: Impact, port: PortName, state: State) -> None:
     impact.served.add(port)
     # (Whoever has a port of it carries what is routed with it as well.)
     impact.spans.update((port.parent, *state.routed_with(port.parent)))
+    add_everyone(impact, port.parent, state)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
         _bound(impact, binding.host, port)
@@ -228,6 +230,13 @@ def _may_be_hop(port: Port | None, router: Router) -> bool:
     return own or any(hop.version == p.prefix.version and hop in p.prefix for hop in hops for p in pairs)
 
 
+def add_everyone(impact: Impact, name: NetworkName, state: State) -> None:
+    """Add that a network may have other ports, or ports elsewhere: with multicast all its hosts know them."""
+    network = state.networks.get(name)
+    if network is not None and network.multicast:
+        impact.network_units.update((host, name) for host in state.bound_hosts(name))
+
+
 def _add_host(impact: Impact, host: Host, state: State) -> None:
     """The VTEP or MTU may have changed: every port on it has another location."""
     impact.host_units.add(host.name)
@@ -235,4 +244,5 @@ def _add_host(impact: Impact, host: Host, state: State) -> None:
     for binding in state.bindings_on(host.name):
         impact.moved.add(binding.port)
         networks.add(binding.port.parent)
+        add_everyone(impact, binding.port.parent, state)
     impact.spans.update(networks.union(*map(state.routed_with, networks)))

@@ -127,7 +127,14 @@ def network_intent(state: State, name: NetworkName, has_port: HasPort) -> Networ
             tunnels[host] = tunnel.ofport
     cidrs = tuple(subnet.cidr for subnet in state.subnets_of(name))
     routers = tuple(router_intent(state, router, name) for router in _routers_on(state, name))
-    return NetworkIntent(name=name, vni=network.vni, subnets=cidrs, tunnels=tunnels, routers=routers)
+    return NetworkIntent(
+        name=name,
+        vni=network.vni,
+        subnets=cidrs,
+        tunnels=tunnels,
+        multicast=network.multicast,
+        routers=routers,
+    )
 
 
 def _routers_on(state: State, network: NetworkName) -> list[Router]:

@@ -1,15 +1,16 @@
 """Tunnel plans: for each host, which networks it carries and behind which VTEP each remote MAC is. Pure.
 
-One table of locations per network serves all its hosts; a host's plan is that table without its own
-ports. So the memory is one entry per port, and a change is worked out once for all hosts.
+One table of locations per network serves all its hosts; a host's plan is that table without its own ports
+(and, in a network with multicast, its own MAC for what is for all). So the memory is one entry per port, and
+a change is worked out once for all hosts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cloison.addresses import IpAddress, Mac
+from cloison.addresses import IpAddress, Mac, host_mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.impact import Impact
@@ -20,11 +21,15 @@ from controller.store.state import State
 
 @dataclass(slots=True)
 class NetworkChange:
-    """What changes in one network's forwarding database on one host."""
+    """What changes in one network's forwarding database on one host.
+
+    senders: VTEPs of other hosts that send into the network without a port of it; None: the same as before.
+    """
 
     mtu: int
     upserted: dict[Mac, IpAddress] = field(default_factory=dict)
     removed: set[Mac] = field(default_factory=set)
+    senders: frozenset[IpAddress] | None = None
 
 
 @dataclass(slots=True)
@@ -48,7 +53,10 @@ class _Segment:
     vni: Vni
     mtu: int = 0
     hosts: frozenset[HostName] = frozenset()
+    senders: Mapping[HostName, IpAddress] = field(default_factory=dict)
     macs: dict[Mac, Location] = field(default_factory=dict)
+    # Those of them that are of hosts, for what is for all of a network with multicast.
+    of_hosts: dict[Mac, Location] = field(default_factory=dict)
 
 
 class TunnelPlans:
@@ -81,7 +89,7 @@ class TunnelPlans:
         plan = PlanChange()
         for name in self._on_host.get(host, ()):
             segment = self._segments[name]
-            plan.networks[segment.vni] = NetworkChange(segment.mtu, _remote(segment.macs, host))
+            plan.networks[segment.vni] = _whole(segment, host)
         return plan
 
     def hosts_of(self, network: NetworkName) -> frozenset[HostName]:
@@ -101,20 +109,24 @@ class TunnelPlans:
             if network is None:
                 return
             segment = self._segments[name] = _Segment(network.vni)
-        before, mtu_before = segment.hosts, segment.mtu
+        before, mtu_before, senders_before = segment.hosts, segment.mtu, segment.senders
         segment.hosts = state.span(name) if network else frozenset()
+        segment.senders = _senders(state, name) if network else {}
         segment.mtu = overlay_mtu(state, network) if network else 0
         gone, come = self._relocate(state, segment, moved)
+        _follow_hosts(segment, gone, come, multicast=network is not None and network.multicast)
         for host in before - segment.hosts:
             plans.setdefault(host, PlanChange()).removed_vnis.add(segment.vni)
             self._on_host[host].discard(name)
         for host in segment.hosts - before:
-            change = NetworkChange(segment.mtu, _remote(segment.macs, host))
-            plans.setdefault(host, PlanChange()).networks[segment.vni] = change
+            plans.setdefault(host, PlanChange()).networks[segment.vni] = _whole(segment, host)
             self._on_host.setdefault(host, set()).add(name)
         for host in segment.hosts & before:
             change = _change_on(host, segment.mtu, gone, come)
-            if change.upserted or change.removed or segment.mtu != mtu_before:
+            if segment.senders != senders_before:
+                change.senders = _other_senders(segment, host)
+            news = change.upserted or change.removed or change.senders is not None
+            if news or segment.mtu != mtu_before:
                 plans.setdefault(host, PlanChange()).networks[segment.vni] = change
         if network is None:
             del self._segments[name]
@@ -163,6 +175,27 @@ class TunnelPlans:
         return gone, come
 
 
+def _follow_hosts(
+    segment: _Segment, gone: dict[Mac, Location], come: dict[Mac, Location], *, multicast: bool
+) -> None:
+    """Bring the MACs of hosts up to where the ports are now; gone and come, as yet those of ports, grow."""
+    if not (multicast or segment.of_hosts):
+        return
+    ports = {loc.host: loc for mac, loc in segment.macs.items() if mac not in segment.of_hosts}
+    wanted: dict[Mac, Location] = {}
+    for there in ports.values() if multicast else ():
+        mac = host_mac(there.vtep)
+        wanted[mac] = Location(there.host, there.vtep, frozenset({mac}))
+    lost = {mac: loc for mac, loc in segment.of_hosts.items() if wanted.get(mac) != loc}
+    new = {mac: loc for mac, loc in wanted.items() if segment.of_hosts.get(mac) != loc}
+    for mac in lost:
+        segment.macs.pop(mac, None)
+    segment.macs.update(new)
+    segment.of_hosts = wanted
+    gone.update(lost)
+    come.update(new)
+
+
 def _remote(macs: dict[Mac, Location], host: HostName) -> dict[Mac, IpAddress]:
     return {mac: loc.vtep for mac, loc in macs.items() if loc.host != host}
 
@@ -176,3 +209,24 @@ def _change_on(
     removed = {mac for mac in before if mac not in upserted}
     upserted = {mac: vtep for mac, vtep in upserted.items() if before.get(mac) != vtep}
     return NetworkChange(mtu, upserted, removed)
+
+
+def _whole(segment: _Segment, host: HostName) -> NetworkChange:
+    """What a host that comes to have the network must know of it."""
+    change = NetworkChange(segment.mtu, _remote(segment.macs, host))
+    change.senders = _other_senders(segment, host) or None
+    return change
+
+
+def _senders(state: State, name: NetworkName) -> dict[HostName, IpAddress]:
+    """The hosts that send into a network without a port of it, by routers."""
+    found = {}
+    for host in state.span(name) - state.bound_hosts(name):
+        there = state.hosts.get(host)
+        if there is not None and there.vtep is not None:
+            found[host] = there.vtep
+    return found
+
+
+def _other_senders(segment: _Segment, host: HostName) -> frozenset[IpAddress]:
+    return frozenset(vtep for sender, vtep in segment.senders.items() if sender != host)

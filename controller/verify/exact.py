@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
 from controller.verify.contracts import same_header
+from controller.verify.copies import to_group
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame, entering
 from controller.verify.holding import Held
@@ -31,7 +32,7 @@ from controller.verify.packet import (
 )
 from controller.verify.path import HOPS_MAX, Fdb
 from controller.verify.policy import Seen, lets_in, lets_out
-from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fate_of, said_by_services
+from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fates_of, said_by_services
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
 from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, POLICY, RESPONDER, TENANT
@@ -55,6 +56,19 @@ class Copy(NamedTuple):
     """A copy of a frame as a bridge sends it."""
 
     ofport: int
+    frame: Frame
+    asked: frozenset[Asked]
+
+    @property
+    def unsure(self) -> bool:
+        """Tell whether policy was asked of ends that are not the same for all of the packets."""
+        return any(UNKNOWN in asked for asked in self.asked)
+
+
+class _Onward(NamedTuple):
+    """A table, the frame as it comes there, and what it was asked on its way."""
+
+    table: int
     frame: Frame
     asked: frozenset[Asked]
 
@@ -109,10 +123,11 @@ class Judge:
         if services:
             starts = tuple(part for start in starts for part in _said_by_services(start))
 
-        def fate(seen: Question) -> Fate | None:
+        def fates(seen: Question) -> tuple[Fate, ...]:
             if sender is not None:
-                return fate_of(self._world, sender, seen)
-            return said_by_services(self._world, host, seen) if services else None
+                return fates_of(self._world, sender, seen)
+            said = said_by_services(self._world, host, seen) if services else None
+            return () if said is None else (said,)
 
         # What becomes of packets first: that is asked of whole tables at once; what is meant, of each part.
         lost = False
@@ -124,8 +139,8 @@ class Judge:
                 continue
             if lost and not trail.looped and (not trail.deliveries or self._only_too_long(trail, sender)):
                 continue
-            for region, wanted in explore(trail.region, fate):
-                if wanted is not None or trail.deliveries or trail.looped:
+            for region, wanted in explore(trail.region, fates):
+                if wanted or trail.deliveries or trail.looped:
                     for fault in self._faults_of(trail._replace(region=region), wanted, sender):
                         lost = lost or fault.lost
                         yield fault
@@ -133,23 +148,23 @@ class Judge:
     def run(self, at: HostName, frame: Frame) -> Iterator[tuple[Region, tuple[Copy, ...]]]:
         """Yield what a bridge sends of each part of a frame that enters it, as Bridge.run."""
         nothing: tuple[Copy, ...] = ()
-        pending = [(frame, 0, nothing, frozenset[Asked]())]
+        # What is still to be followed of a region: tables, the frame that comes there, what it was asked.
+        pending: list[tuple[Region, tuple[_Onward, ...], tuple[Copy, ...]]] = [
+            (frame.region, (_Onward(0, frame, frozenset()),), nothing)
+        ]
         bridge = self._hosts[at].bridge
         while pending:
-            now, table, before, asked = pending.pop()
-            for leaf in bridge.run(now, table, stop_at=EGRESS if table < EGRESS else TABLES):
+            region, todo, before = pending.pop()
+            if not todo:
+                yield region, before
+                continue
+            (table, now, asked), rest = todo[0], todo[1:]
+            stop_at = EGRESS if table < EGRESS else TABLES
+            for leaf in bridge.run(now._replace(region=region), table, stop_at=stop_at):
                 sent = (*before, *(Copy(ofport, there, asked) for ofport, there in leaf.sent))
-                if leaf.stopped is None:
-                    yield leaf.region, sent
-                    continue
-                onward, there = leaf.stopped
-                if onward in POLICY:
-                    tenant, opener, other = (
-                        _or_unknown(there.field(n)) for n in (TENANT, INITIATOR, RESPONDER)
-                    )
-                    pending.append((there, COMMIT, sent, asked | {(onward, tenant, opener, other)}))
-                else:
-                    pending.append((there, onward, sent, asked))
+                arrived = leaf.copies if leaf.stopped is None else (*leaf.copies, leaf.stopped)
+                more = tuple(_onward(number, there, asked) for number, there in arrived)
+                pending.append((leaf.region, (*more, *rest), sent))
 
     def allows(self, asked: Asked, seen: Seen) -> bool:
         """Tell whether policy admits a connection; of ends that are not known, that it does."""
@@ -160,39 +175,53 @@ class Judge:
         out = table == INGRESS or lets_out(policy, opener, other, seen)
         return out and lets_in(policy, opener, other, seen)
 
-    def one_of(self, region: Region, copy: Copy) -> int | None:
+    def one_of(self, region: Region, copy: Copy | Arrival) -> int | None:
         """Return a packet of a region of which policy lets a copy through; None if there is none."""
         parts = explore(region, lambda seen: all(self.allows(asked, seen) for asked in copy.asked))
         return next((n for part, let in parts if let and (n := member(part)) is not None), None)
 
-    def _faults_of(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> Iterator[Fault]:
+    def _faults_of(
+        self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None
+    ) -> Iterator[Fault]:
         """Yield packets of the trail that are not received as wanted: one of each part with one answer."""
-        right: frozenset[Asked] = frozenset()
-        if wanted is not None and wanted.judged is not None and sender is not None:
-            right = frozenset({(EGRESS, self._world.tenant_number(sender.name.tenant), *wanted.judged)})
-        alike = all(arrival.asked == right for arrival in trail.deliveries)
-        # If policy does not allow what all of them ask, nobody gets it and nobody should.
-        if trail.looped or (alike and (trail.deliveries or wanted is None or not right)):
+        right = self._right_questions(wanted, sender)
+        due = frozenset[Asked]().union(*right.values())
+        asked = {(arrival.host, arrival.ofport): arrival.asked for arrival in trail.deliveries}
+        # Who is not allowed what is asked of it gets nothing, and should not.
+        if trail.looped or (asked == right and len(asked) == len(trail.deliveries)):
             wrong = list(self._mistreated(trail, wanted, sender))
-            if trail.looped or not right or not wrong:
+            if trail.looped or not due or not wrong:
                 yield from wrong
                 return
-        open_ = right.union(*(arrival.asked for arrival in trail.deliveries))
+        open_ = due.union(*(arrival.asked for arrival in trail.deliveries))
 
         def answers(seen: Question) -> frozenset[Asked]:
             return frozenset(asked for asked in open_ if self.allows(asked, seen))
 
-        guessed = any(arrival.asked - right for arrival in trail.deliveries)
+        guessed = any(arrival.asked - due for arrival in trail.deliveries)
         for region, allowed in explore(trail.region, answers):
             there = Trail(region, tuple(a for a in trail.deliveries if a.asked <= allowed), False)
-            for fault in self._mistreated(there, wanted if right <= allowed else None, sender):
+            meant = tuple(fate for fate in wanted if right[fate.host, fate.ofport] <= allowed)
+            for fault in self._mistreated(there, meant, sender):
                 # What is guessed to be lost may be delivered: it is not known to be a loss.
                 yield fault._replace(guessed=guessed, lost=fault.lost and not guessed)
 
-    def _mistreated(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> Iterator[Fault]:
+    def _right_questions(
+        self, wanted: tuple[Fate, ...], sender: PortIntent | None
+    ) -> dict[tuple[HostName, int | None], frozenset[Asked]]:
+        """What policy is to be asked for each place where a packet is wanted; nothing if it is not judged."""
+        tenant = self._world.tenant_number(sender.name.tenant) if sender is not None else 0
+        return {
+            (fate.host, fate.ofport): frozenset({(EGRESS, tenant, *fate.judged)} if fate.judged else ())
+            for fate in wanted
+        }
+
+    def _mistreated(
+        self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None
+    ) -> Iterator[Fault]:
         """As _mistreated; what is too long, and for nobody, the sender's own services may see."""
         too_long = self._only_too_long(trail, sender)
-        if too_long and wanted is None:
+        if too_long and not wanted:
             return
         number = _mistreated(trail, wanted)
         if number is not None:
@@ -214,7 +243,7 @@ class Judge:
         stuck = 0
         while pending:
             now, arrivals, done, hops = pending.pop()
-            if not arrivals or hops == HOPS_MAX:
+            if not arrivals or hops == HOPS_MAX + len(self._hosts):
                 yield Trail(now, done, bool(arrivals))
                 continue
             here, rest = arrivals[0], arrivals[1:]
@@ -320,29 +349,36 @@ def _said_by_services(start: Region) -> Iterator[Region]:
         yield found
 
 
+def _onward(table: int, frame: Frame, asked: frozenset[Asked]) -> _Onward:
+    """Where a frame is to be followed on: past policy, whose question it takes along."""
+    if table not in POLICY:
+        return _Onward(table, frame, asked)
+    tenant, opener, other = (_or_unknown(frame.field(n)) for n in (TENANT, INITIATOR, RESPONDER))
+    return _Onward(COMMIT, frame, asked | {(table, tenant, opener, other)})
+
+
 def _or_unknown(value: int | None) -> int:
     return UNKNOWN if value is None else value
 
 
-def _mistreated(trail: Trail, wanted: Fate | None) -> int | None:
+def _mistreated(trail: Trail, wanted: tuple[Fate, ...]) -> int | None:
     """Return a packet of the trail that is not received as wanted, whatever policy says; None if all are."""
-    here = [(arrival.host, arrival.ofport) for arrival in trail.deliveries]
-    right = [(wanted.host, wanted.ofport)] if wanted is not None else []
-    if here != right or trail.looped:
+    here = {(arrival.host, arrival.ofport): arrival for arrival in trail.deliveries}
+    right = {(fate.host, fate.ofport): fate for fate in wanted}
+    if here.keys() != right.keys() or len(here) != len(trail.deliveries) or trail.looped:
         return member(trail.region)
-    if wanted is None:
-        return None
-    frame = trail.deliveries[0].frame._replace(region=trail.region)
-    for region in _altered(frame, _as_wanted(Frame(trail.region), wanted)):
-        number = member(region)
-        if number is not None:
-            return number
+    for place, fate in right.items():
+        frame = here[place].frame._replace(region=trail.region)
+        for region in _altered(frame, _as_wanted(Frame(trail.region), fate)):
+            number = member(region)
+            if number is not None:
+                return number
     return None
 
 
 def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
     """The packet that came in, as it should come out."""
-    frame = frame.write(OFFSETS["eth_dst"], 48, wanted.eth_dst)._replace(aged=wanted.hops)
+    frame = to_group(frame, (wanted.eth_dst, wanted.copied))._replace(aged=wanted.hops)
     if wanted.source is not None:
         return frame.write(OFFSETS["eth_src"], 48, wanted.source)
     if not wanted.wired:

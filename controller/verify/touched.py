@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
+from cloison.addresses import TO_ALL_MAC, host_mac
 from cloison.names import HostName, NetworkName
 from controller.verify.holding import FdbChange
 from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent, World
@@ -19,7 +20,7 @@ from controller.verify.stages import (
     FORWARD,
     FROM_PORT,
     INITIATOR,
-    METER,
+    METERED,
     NETWORK,
     POLICY,
     RESPONDER,
@@ -38,7 +39,7 @@ class Touched:
     # Hosts: what is the same for all packets, and what depends on the host alone.
     stations: set[HostName] = field(default_factory=set)
     host_stations: set[HostName] = field(default_factory=set)
-    # Ports by their number, which their meter flow names.
+    # Ports by their number, which the flows with their meters name.
     meters: set[tuple[HostName, int]] = field(default_factory=set)
     # Tenants' policy on a host.
     policies: set[tuple[HostName, str]] = field(default_factory=set)
@@ -124,7 +125,7 @@ class Touched:
         if table < TRACK:
             self._admission_flow(world, host, table, match)
             return
-        if not ADDRESSING <= table <= FORWARD:
+        if table in METERED or not ADDRESSING <= table <= FORWARD:
             self._common_flow(world, host, table, match)
             return
         vni = _exact(match, NETWORK)
@@ -146,7 +147,7 @@ class Touched:
             self._policy_flow(world, host, match)
         elif table in (EXIT, SERVICE):
             self.host_stations.add(host)
-        elif table != METER:
+        elif table not in METERED:
             self.stations.add(host)
         else:
             number = _exact(match, FROM_PORT)
@@ -183,7 +184,7 @@ class Touched:
         """Add what the objects that change touch as they are; world has not changed yet."""
         for network_name, new in delta.networks.items():
             old = world.networks.get(network_name)
-            if old is None or new is None or _told(old) != _told(new):
+            if old is None or new is None or _alike(old) != _alike(new):
                 self._networks.add(network_name)
             if old is None or new is None or (old.vni, old.routers) != (new.vni, new.routers):
                 self._routed.add(network_name)
@@ -226,6 +227,7 @@ class Touched:
             for name in world.on_host.get(host_name, ()):
                 for port in world.ports_on(host_name, name).values():
                     self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
+                self._span(world, host_name, name, moves=True)
 
     def _routing(self, world: World, name: NetworkName) -> None:
         """Add what is sent into a network by routers, and what its own ports send into others."""
@@ -277,11 +279,29 @@ class Touched:
             network = world.networks.get(port.name.parent)
             for reached in network.reaches if network is not None else ():
                 self._sent_into(world, port.host, reached)
+        self._span(world, port.host, port.name.parent)
         self._next_hop(world, port)
         macs = port.frame_macs
         self.entries.add((port.host, port.ofport))
         self.forward((port.host, port.name.parent), macs)
         self.fdb_everywhere.setdefault(port.name.parent, set()).update(macs)
+
+    def _span(self, world: World, host: HostName, name: NetworkName, *, moves: bool = False) -> None:
+        """Add the copies for all that a host gets, and makes: it has, or had, a port of the network.
+
+        moves: its VTEP is another, or may be.
+        """
+        network, here = world.networks.get(name), world.hosts.get(host)
+        if network is None or not network.multicast:
+            return
+        self.forward((host, name), (TO_ALL_MAC,))
+        if len(world.ports_on(host, name)) > 1 and not moves:
+            return
+        # The first one, or the last: what the others send for all comes here from now on, or no longer.
+        for at in world.members_of(name).by_host:
+            self.forward((at, name), (TO_ALL_MAC,))
+        if here is not None and here.vtep is not None:
+            self.fdb_everywhere.setdefault(name, set()).add(int(host_mac(here.vtep)))
 
     def _next_hop(self, world: World, port: PortIntent) -> None:
         """Add what is sent by way of a port."""
@@ -293,8 +313,8 @@ class Touched:
                 self.addressing.update((host, source) for host in world.members_of(source).by_host)
 
 
-def _told(network: NetworkIntent) -> tuple[object, ...]:
-    return network.vni, network.subnets, network.routers
+def _alike(network: NetworkIntent) -> tuple[object, ...]:
+    return network.vni, network.subnets, network.multicast, network.routers
 
 
 def _exact(match: Cube, name: str) -> int | None:

@@ -53,6 +53,7 @@ class Follower:
         self.flows: dict[HostName, FlowSet] = {}
         self.fdb: dict[HostName, dict[int, dict[int, object]]] = {}
         self.mtu: dict[HostName, dict[int, int]] = {}
+        self.senders: dict[HostName, dict[int, frozenset[object]]] = {}
         self.told: dict[HostName, Told] = {}
 
     def follow(self, changes: Iterable[RevisionChanges], state: State) -> None:
@@ -77,8 +78,11 @@ class Follower:
         fdb, mtu = self.fdb.setdefault(host, {}), self.mtu.setdefault(host, {})
         for vni in plan.removed_vnis:
             del fdb[vni], mtu[vni]
+            self.senders.get(host, {}).pop(vni, None)
         for vni, change in plan.networks.items():
             mtu[vni] = change.mtu
+            if change.senders is not None:
+                self.senders.setdefault(host, {})[vni] = change.senders
             entries = fdb.setdefault(vni, {})
             entries.update(change.upserted)
             for mac in change.removed:
@@ -118,6 +122,8 @@ def assert_same_as_full(follower: Follower, state: State) -> None:
         expected = {vni: change.upserted for vni, change in snapshot.networks.items()}
         assert follower.fdb.get(host, {}) == expected
         assert follower.mtu.get(host, {}) == {vni: c.mtu for vni, c in snapshot.networks.items()}
+        heard = {vni: s for vni, s in follower.senders.get(host, {}).items() if s}
+        assert heard == {vni: c.senders for vni, c in snapshot.networks.items() if c.senders}
         same = follower.plans.snapshot(host)
         assert {v: (c.mtu, c.upserted) for v, c in same.networks.items()} == {
             v: (c.mtu, c.upserted) for v, c in snapshot.networks.items()

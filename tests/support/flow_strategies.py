@@ -23,6 +23,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
     ct_state,
     match,
@@ -108,12 +109,23 @@ def matches(draw: st.DrawFn, family: tuple[dict[str, int], list[str]]) -> Match:
 def actions(draw: st.DrawFn, names: list[str], tracks: bool) -> Action:
     readable = [FIELDS[name] for name in names]
     writable = [field for field in readable if field.writable]
-    kinds = [Output, OutputField, SetField, Load, Move, CheckPacketLarger, *([Ct, DecTtl] if tracks else [])]
+    kinds = [
+        Output,
+        OutputField,
+        SetField,
+        Load,
+        Move,
+        CheckPacketLarger,
+        Resubmit,
+        *([Ct, DecTtl] if tracks else []),
+    ]
     kind = draw(st.sampled_from(kinds))
     if kind is Output:
         return Output(draw(st.integers(1, 0xFEFF)))
     if kind is DecTtl:
         return DecTtl()
+    if kind is Resubmit:
+        return Resubmit(draw(st.integers(0, 200)))
     if kind is Ct:
         return draw(ct_actions())
     if kind is CheckPacketLarger:

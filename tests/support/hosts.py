@@ -8,13 +8,13 @@ from ipaddress import ip_address
 
 from cloison.errors import Unavailable
 from cloison.names import HostName
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2
 from controller.flows.delta import FlowDelta
 from controller.openflow.fake import FakeSwitch
 from controller.reconcile.reconciler import Reconciler
 from controller.reconcile.registration import Registration
 from controller.reconcile.session import AgentSession
-from controller.reconcile.views import SERVICE_DEVICE
 
 DEADLINE_S = 5.0
 SERVICE_OFPORT = 99
@@ -77,6 +77,7 @@ class MemoryHost:
         self.switch = switch or TrackingSwitch(number, self.name.host)
         self.session = AgentSession(self.name)
         self.fdb: dict[int, dict[int, bytes]] = {}
+        self.senders: dict[int, set[bytes]] = {}
         self.verdicts: dict[str, host_sync_pb2.InterfaceVerdict] = {}
         self.service_ports: dict[int, host_sync_pb2.ServicePort] = {}
         self.zones: dict[int, dict[str, tuple[bytes, ...]]] = {}
@@ -106,7 +107,7 @@ class MemoryHost:
         self._task = asyncio.create_task(self._obey())
         inventory = host_sync_pb2.Inventory(complete=True, interfaces=[self._interface(i) for i in iface_ids])
         self._reconciler.inventory(self.session, inventory)
-        self.switch.set_port(SERVICE_OFPORT, SERVICE_DEVICE)
+        self.switch.set_port(SERVICE_OFPORT, SERVICE_LINK)
         self._reconciler.switch_connected(self.switch.dpid, self.switch)
 
     def plug(self, iface_id: str) -> None:
@@ -143,10 +144,14 @@ class MemoryHost:
                         for answer in self.answers(message.inspect):
                             self._reconciler.inspected(self.session, answer)
                 case "barrier":
-                    self.barriers.append(message.barrier)
-                    if not self.mute:
-                        ack = host_sync_pb2.Ack(revision=message.barrier.revision)
-                        self._reconciler.acked(self.session, ack)
+                    self._confirm(message.barrier)
+            if message.HasField("then"):
+                self._confirm(message.then)
+
+    def _confirm(self, barrier: host_sync_pb2.Barrier) -> None:
+        self.barriers.append(barrier)
+        if not self.mute:
+            self._reconciler.acked(self.session, host_sync_pb2.Ack(revision=barrier.revision))
 
     def answers(self, question: host_sync_pb2.Inspect) -> list[host_sync_pb2.Inspection]:
         """Say what there is, a network a message, or what trace() says."""
@@ -173,6 +178,7 @@ class MemoryHost:
         self._apply_services(delta)
         for vni in delta.removed_vnis:
             del self.fdb[vni]
+            self.senders.pop(vni, None)
             self.tunnel_ofports.pop(vni, None)
             self._report(removed_tunnel_ports=[vni])
         for network in delta.networks:
@@ -183,6 +189,8 @@ class MemoryHost:
                 self.switch.set_port(self._ofport, f"vx{network.vni:06x}")
                 port = host_sync_pb2.TunnelPort(vni=network.vni, ofport=self._ofport)
                 self._report(tunnel_ports=[port])
+            if network.HasField("senders"):
+                self.senders[network.vni] = set(network.senders.addresses)
             entries = self.fdb[network.vni]
             entries.update({e.mac: e.vtep for e in network.upserted})
             for mac in network.removed_macs:

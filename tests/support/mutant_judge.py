@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from random import Random
 
 from cloison.names import HostName
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import Conjunction, Ct, Flow, MatchTerm
 from controller.verify.grammar import Refused, fault
 from controller.verify.intent import PortIntent, World
@@ -24,14 +26,15 @@ from controller.verify.packet import (
     connected,
 )
 from controller.verify.path import Fabric, HostState, Journey
-from controller.verify.semantics import meaning, served, tracked
+from controller.verify.semantics import group_of, meaning, served, tracked
 from controller.verify.switch import Switch
 from tests.support.mutations import States
 from tests.support.worlds import Packets, fdb_of
 
 RANDOM_PACKETS, DIRECTED_PACKETS, DIFFERENCE_PACKETS, SERVICE_PACKETS = 20, 160, 400, 10
+SPREADING = 15
 # Tables that are the same for all, and those of policy.
-COMMON = (8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
+COMMON = (7, 8, 9, SPREADING, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
 Probe = tuple[HostName, int, Packet]
 
 
@@ -114,21 +117,33 @@ class Judge:
         Packets do not show it (packet.py), later ones would.
         """
         flows = [flow for hop in journey.hops for flow in hop.run.flows]
-        asked = sorted((f.table, a.commit) for f in flows for a in f.actions if isinstance(a, Ct))
+        asked = Counter((f.table, a.commit) for f in flows for a in f.actions if isinstance(a, Ct))
         meters = [flow.meter for flow in flows if flow.meter is not None]
         sender = self.world.by_ofport.get((host, in_port))
         if sender is None or not journey.deliveries:
             return False
-        got = journey.deliveries[0]
-        to_services = (got.host, got.ofport) == (host, self.world.service_of(host))
-        receiver = self.world.by_ofport.get((got.host, got.ofport))
+        places = {(got.host, got.ofport) for got in journey.deliveries}
+        to_services = places == {(host, self.world.service_of(host))}
         new = connected(packet).ct_state & (NEW | INVALID) == NEW
-        due: list[tuple[int, bool]] = []
+        due = Counter[tuple[int, bool]]()
         if tracked(packet) and not served(packet):
-            due += [(8, False), *([(9, True)] if new else [])]
-        if receiver is not None and (sender.checked or receiver.checked) and tracked(packet):
-            due += [(22, False), *([(26, True)] if new else [])]
-        return asked != due or meters != ([in_port] if to_services else [])
+            due.update([(7, False), *([(9, True)] if new else [])])
+        judged: list[tuple[int, bool]] = [(22, False), *([(26, True)] if new else [])]
+        for receiver in (self.world.by_ofport[place] for place in places if place in self.world.by_ofport):
+            if (sender.checked or receiver.checked) and tracked(packet):
+                due.update(judged)
+        spare, spreads = Counter[tuple[int, bool]](), list[int]()
+        network = self.world.networks[sender.name.parent]
+        if network.multicast and group_of(network, packet) is not None:
+            # Of what is for all there is a copy for those, too, who are not to hear it, and for its sender.
+            others = [p for p in self._plugged() if p.name.parent == network.name]
+            spare.update(judged * sum((p.host, p.ofport) not in places for p in others))
+            spreads = [] if served(packet) else [METERS_OF_SPREADING + in_port]
+        # No tracker calls a packet new and invalid; it would be metered, and not remembered.
+        opens = connected(packet).ct_state & NEW and tracked(packet) and not served(packet)
+        through = [METERS_OF_CONNECTIONS + in_port] if opens else []
+        wrong = bool(due - asked) or not asked - due <= spare
+        return wrong or meters != through + spreads + ([in_port] if to_services else [])
 
     def _changed(self, host: HostName, state: HostState) -> list[Flow]:
         before, after = list(self.states[host].flows), list(state.flows)
@@ -146,7 +161,8 @@ class Judge:
             changed = self._changed(host, state)
             for flow in changed:
                 for _ in range(DIRECTED_PACKETS // len(changed)):
-                    yield self._of_policy(host, flow) if flow.table in COMMON else self._directed(host, flow)
+                    policed = flow.table in COMMON and flow.table != SPREADING
+                    yield self._of_policy(host, flow) if policed else self._directed(host, flow)
 
     def _of_policy(self, host: HostName, flow: Flow) -> Probe:
         """A packet between two ports whose profiles a flow names, of the connection that it names."""
@@ -192,11 +208,14 @@ class Judge:
         terms = {t.field.name: t for t in flow.match if t.field.name != "conj_id"}
         named = [t.value for t in flow.match if t.field.name == "conj_id"]
         numbers = {a.id for a in flow.actions if isinstance(a, Conjunction)} | set(named)
-        clauses: dict[tuple[int, int], list[Flow]] = {}
+        # Of several conjunctions of one: what flows of two of them match, hardly any packet has.
+        number = rng.choice(sorted(numbers)) if numbers else None
+        own = {a.clause for a in flow.actions if isinstance(a, Conjunction) and a.id == number}
+        clauses: dict[int, list[Flow]] = {}
         for other in others:
             for action in other.actions:
-                if isinstance(action, Conjunction) and action.id in numbers:
-                    clauses.setdefault((action.id, action.clause), []).append(other)
+                if isinstance(action, Conjunction) and action.id == number and action.clause not in own:
+                    clauses.setdefault(action.clause, []).append(other)
         for choices in clauses.values():
             terms = {t.field.name: t for t in rng.choice(choices).match} | terms
         _apply(values, terms, rng)

@@ -32,6 +32,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
     field,
     match,
@@ -122,6 +123,8 @@ def os_ken_action(action: Action) -> Any:
             return parser.NXActionConjunction(clause - 1, clauses, number)
         case DecTtl():
             return parser.OFPActionDecNwTtl()
+        case Resubmit(table):
+            return parser.NXActionResubmitTable(0xFFF8, table)
         case CheckPacketLarger(length_bytes, register, bit):
             header = 0x0001 << 16 | register.number << 9 | 4
             return OsKenCheckLarger(length_bytes, bit, header)

@@ -99,10 +99,12 @@ async def test_a_host_carries_what_its_ports_are_routed_into() -> None:
         assert flows_of(h1, FORWARD.number, DB_VNI), "what it sends into db gets out"
         assert leads_into(h2, DB_VNI, VNI)
         assert not leads_into(h1, DB_VNI, VNI), "nobody on h1 sends in db"
+        assert h2.senders[DB_VNI] == {bytes([192, 0, 2, 1])}, "h2 hears h1 in db, though nothing is there"
         assert not any(actor.blocked for actor in made.reconciler.hosts.values())
         await remove(made)
         await settled(made)
         assert set(h1.fdb) == {VNI}
+        assert not h2.senders[DB_VNI]
         assert not flows_of(h1, ROUTE.number, VNI)
         assert not flows_of(h1, FORWARD.number, DB_VNI)
         assert not [f for f in flows_of(h2, ADDRESSING.number, VNI) if f.goto == ROUTE.number]

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac, format_mac, parse_mac
 from cloison.model import Router, RouterInterface, RouterRoute, Subnet
 from cloison.names import RouterName, SubnetName
+from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import router_pb2 as pb
 from controller.api import validate
 from controller.api.intents import release
@@ -123,7 +124,7 @@ def _address(check: validate.Checker, text: str, subnet: Subnet, field: str) -> 
     expected = f"an address of {subnet.cidr} that an interface can have: {make(first)} to {make(last)}"
     if not check.that(inside, field, text, expected):
         return None
-    free = address not in validate.SERVICE_ADDRESSES
+    free = address not in SERVICE_ADDRESSES
     return address if check.that(free, field, text, validate.SERVICE_EXPECTED) else None
 
 
