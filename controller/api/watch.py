@@ -129,14 +129,14 @@ class Events:
         moved: dict[NetworkName, None] = {}
         for change in changes.changes:
             stored = change.stored
-            if isinstance(stored, PortBinding) and self._scope.includes_tenant(stored.port.tenant):
-                moved[stored.port.parent] = None
+            for network in self._elsewhere(stored):
+                moved[network] = None
             if not self._scope.includes(stored):
                 continue
             assert not isinstance(stored, Reservation | TunnelPort | PolicyProfile)
             yield self.upsert(stored, revision) if change.new is not None else self._delete(stored, revision)
             sent = True
-        # A network's hosts and MTU follow from where its ports are plugged.
+        # A network's hosts and MTU follow from where its ports are plugged, and those it is routed with.
         for name in moved:
             network = self._state.networks.get(name)
             if network is not None:
@@ -144,6 +144,14 @@ class Events:
                 sent = True
         if sent:
             yield self.mark(watch_pb2.WatchEvent.REVISION_COMPLETE, revision)
+
+    def _elsewhere(self, stored: Stored) -> Iterator[NetworkName]:
+        """Yield the networks that may be on other hosts because of an object that changed."""
+        if isinstance(stored, PortBinding) and self._scope.includes_tenant(stored.port.tenant):
+            yield stored.port.parent
+            yield from self._state.routed_with(stored.port.parent)
+        elif isinstance(stored, Router) and self._scope.includes_tenant(stored.name.tenant):
+            yield from stored.networks
 
     def of_status(self, name: PortName) -> Iterator[watch_pb2.WatchEvent]:
         """Yield a port whose status changed, if it is still there and to be seen."""

@@ -10,7 +10,7 @@ from controller.flows import DecTtl, Flow, Load, MatchTerm, SetField, field, mat
 from tests.support.mutations.base import Subject, a_mac, a_vni, add, edit
 from tests.support.mutations.policing import has, matches
 
-ADDRESSING, ROUTE, FORWARD, METER = 10, 15, 20, 31
+ADDRESSING, ROUTE, FORWARD, METER = 10, 12, 20, 31
 _AGES = has(DecTtl)
 _TO = ("ipv4_dst", "ipv6_dst")
 
