@@ -129,8 +129,7 @@ class Events:
         moved: dict[NetworkName, None] = {}
         for change in changes.changes:
             stored = change.stored
-            for network in self._elsewhere(stored):
-                moved[network] = None
+            moved.update(dict.fromkeys(self._elsewhere(stored)))
             if not self._scope.includes(stored):
                 continue
             assert not isinstance(stored, Reservation | TunnelPort | PolicyProfile)
