@@ -11,10 +11,12 @@ the one that is meant, about the same ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
+from controller.verify.attention import Paid, due, paid
 from controller.verify.contracts import same_header
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame, entering
@@ -35,7 +37,7 @@ from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fate_of, sai
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
 from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, POLICY, RESPONDER, TENANT
-from controller.verify.symbolic import TABLES, Undefined
+from controller.verify.symbolic import TABLES, Leaf, Undefined
 
 Asked = tuple[int, int, int, int]
 """A question to policy: the table, and what is in TENANT, INITIATOR and RESPONDER there."""
@@ -49,6 +51,7 @@ class Arrival(NamedTuple):
     ofport: int | None
     frame: Frame
     asked: frozenset[Asked] = frozenset()
+    paid: Paid = ()
 
 
 class Copy(NamedTuple):
@@ -57,25 +60,29 @@ class Copy(NamedTuple):
     ofport: int
     frame: Frame
     asked: frozenset[Asked]
+    paid: Paid
 
 
 class Trail(NamedTuple):
     """What becomes of one part of a sender's packets. looped: it went on and on.
 
-    undefined: why nobody can say what becomes of them; then there are no deliveries.
+    undefined: why nobody can say what becomes of them; then there are no deliveries, and only those are
+    concerned of which policy allows all of asked.
     """
 
     region: Region
     deliveries: tuple[Arrival, ...]
     looped: bool
     undefined: str | None = None
+    asked: frozenset[Asked] = frozenset()
 
 
 class Fault(NamedTuple):
     """A packet, as one number, that is not treated as it should be; why, if its treatment is not defined.
 
     lost: nobody gets it, and somebody should. guessed: a question is asked of policy that nobody should ask,
-    so that only the flows can tell the answer: see what really happens to the packet.
+    so that only the flows can tell the answer: see what really happens to the packet. unheeded: it is
+    received as it should be, but not all that is due was asked about it (attention.py).
     """
 
     number: int
@@ -83,6 +90,16 @@ class Fault(NamedTuple):
     looped: bool = False
     lost: bool = False
     guessed: bool = False
+    unheeded: bool = False
+
+
+class Stuck(Undefined):
+    """What a bridge does with some packets is not defined: with those of which policy allows all of asked."""
+
+    def __init__(self, undefined: Undefined, asked: frozenset[Asked]) -> None:
+        assert undefined.flow is not None, undefined
+        super().__init__(str(undefined), undefined.flow, undefined.region)
+        self.asked = asked
 
 
 # After so many parts of which nobody can say what becomes of them, all the rest is such a part.
@@ -118,7 +135,7 @@ class Judge:
         lost = False
         for trail in (t for start in starts for t in self.trails(host, ofport, start)):
             if trail.undefined is not None:
-                number = member(trail.region)
+                number = self.allowed(trail.region, trail.asked)
                 if number is not None:
                     yield Fault(number, undefined=trail.undefined)
                 continue
@@ -131,14 +148,15 @@ class Judge:
                         yield fault
 
     def run(self, at: HostName, frame: Frame) -> Iterator[tuple[Region, tuple[Copy, ...]]]:
-        """Yield what a bridge sends of each part of a frame that enters it, as Bridge.run."""
+        """Yield what a bridge sends of each part of a frame that enters it. Raises Stuck."""
         nothing: tuple[Copy, ...] = ()
-        pending = [(frame, 0, nothing, frozenset[Asked]())]
-        bridge = self._hosts[at].bridge
+        start: Paid = ()
+        pending = [(frame, 0, nothing, frozenset[Asked](), start)]
         while pending:
-            now, table, before, asked = pending.pop()
-            for leaf in bridge.run(now, table, stop_at=EGRESS if table < EGRESS else TABLES):
-                sent = (*before, *(Copy(ofport, there, asked) for ofport, there in leaf.sent))
+            now, table, before, asked, so_far = pending.pop()
+            for leaf in self._leaves(at, now, table, asked):
+                heeded = so_far + paid(leaf.rules)
+                sent = (*before, *(Copy(ofport, there, asked, heeded) for ofport, there in leaf.sent))
                 if leaf.stopped is None:
                     yield leaf.region, sent
                     continue
@@ -147,9 +165,16 @@ class Judge:
                     tenant, opener, other = (
                         _or_unknown(there.field(n)) for n in (TENANT, INITIATOR, RESPONDER)
                     )
-                    pending.append((there, COMMIT, sent, asked | {(onward, tenant, opener, other)}))
+                    question = (onward, tenant, opener, other)
+                    pending.append((there, COMMIT, sent, asked | {question}, heeded))
                 else:
-                    pending.append((there, onward, sent, asked))
+                    pending.append((there, onward, sent, asked, heeded))
+
+    def _leaves(self, at: HostName, frame: Frame, table: int, asked: frozenset[Asked]) -> Iterator[Leaf]:
+        try:
+            yield from self._hosts[at].bridge.run(frame, table, stop_at=EGRESS if table < EGRESS else TABLES)
+        except Undefined as undefined:
+            raise Stuck(undefined, asked) from undefined
 
     def allows(self, asked: Asked, seen: Seen) -> bool:
         """Tell whether policy admits a connection; of ends that are not known, that it does."""
@@ -162,7 +187,11 @@ class Judge:
 
     def one_of(self, region: Region, copy: Copy) -> int | None:
         """Return a packet of a region of which policy lets a copy through; None if there is none."""
-        parts = explore(region, lambda seen: all(self.allows(asked, seen) for asked in copy.asked))
+        return self.allowed(region, copy.asked)
+
+    def allowed(self, region: Region, asked: frozenset[Asked]) -> int | None:
+        """Return a packet of a region of which policy allows all that is asked; None if there is none."""
+        parts = explore(region, lambda seen: all(self.allows(question, seen) for question in asked))
         return next((n for part, let in parts if let and (n := member(part)) is not None), None)
 
     def _faults_of(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> Iterator[Fault]:
@@ -198,6 +227,17 @@ class Judge:
         if number is not None:
             lost = not trail.looped and (too_long or not trail.deliveries)
             yield Fault(number, looped=trail.looped, lost=lost)
+        elif wanted is not None and sender is not None and trail.deliveries:
+            unheeded = self._unheeded(trail, wanted, sender)
+            if unheeded is not None:
+                yield Fault(unheeded, unheeded=True)
+
+    def _unheeded(self, trail: Trail, wanted: Fate, sender: PortIntent) -> int | None:
+        """Return a packet that is received as wanted although not all that is due was asked about it."""
+        receiver = self._world.by_ofport.get((wanted.host, wanted.ofport))
+        parts = explore(trail.region, partial(due, sender, receiver))
+        wrong = (part for part, asked in parts if asked != trail.deliveries[0].paid)
+        return next((n for n in map(member, wrong) if n is not None), None)
 
     def _only_too_long(self, trail: Trail, sender: PortIntent | None) -> bool:
         """Tell whether the sender's services, and nobody else, get what is too long for the overlay."""
@@ -221,24 +261,28 @@ class Judge:
             entered = _reenter(here.frame._replace(region=now), here.ofport)
             found, undefined = self._run(here.host, entered)
             for part, sent in found:
-                copies = tuple(copy._replace(asked=copy.asked | here.asked) for copy in sent)
+                copies = tuple(
+                    copy._replace(asked=copy.asked | here.asked, paid=here.paid + copy.paid) for copy in sent
+                )
                 for piece, come, out in self._carry(here.host, part, copies):
                     pending.append((piece, (*rest, *come), (*done, *out), hops + 1))
             if undefined is not None:
                 stuck += 1
-                part = undefined.region if stuck < UNDEFINED_MAX else now
-                yield Trail(part, (), False, str(undefined))
+                part, asked = undefined.region, undefined.asked | here.asked
+                if stuck >= UNDEFINED_MAX:
+                    part, asked = now, frozenset()
+                yield Trail(part, (), False, str(undefined), asked)
                 if stuck < UNDEFINED_MAX:
-                    pending += ((other, arrivals, done, hops) for other in _apart(now, part))
+                    pending += ((other, arrivals, done, hops) for other in apart(now, part))
 
     def _run(
         self, at: HostName, entered: Frame
-    ) -> tuple[list[tuple[Region, tuple[Copy, ...]]], Undefined | None]:
+    ) -> tuple[list[tuple[Region, tuple[Copy, ...]]], Stuck | None]:
         """All of `run`; nothing, and why, if a part of it is not defined."""
         try:
             return list(self.run(at, entered)), None
-        except Undefined as undefined:
-            return [], undefined
+        except Stuck as stuck:
+            return [], stuck
 
     def _carry(
         self, at: HostName, region: Region, sent: tuple[Copy, ...]
@@ -247,15 +291,16 @@ class Judge:
         if not sent:
             yield region, (), ()
             return
-        (ofport, frame, asked), others = sent[0], sent[1:]
+        (ofport, frame, asked, heeded), others = sent[0], sent[1:]
         vni = self._hosts[at].devices.get(ofport)
         for part, come, out in self._carry(at, region, others):
             if vni is None:
-                yield part, come, (Arrival(at, ofport, frame, asked), *out)
+                yield part, come, (Arrival(at, ofport, frame, asked, heeded), *out)
                 continue
             for piece, vtep in _looked_up(self._hosts[at].fdb.get(vni, {}), frame._replace(region=part)):
                 arrival = self._arrival(vtep, vni) if vtep is not None else None
-                yield piece, come if arrival is None else (Arrival(*arrival, frame, asked), *come), out
+                carried = () if arrival is None else (Arrival(*arrival, frame, asked, heeded),)
+                yield piece, (*carried, *come), out
 
     def _arrival(self, vtep: IpAddress, vni: int) -> tuple[HostName, int] | None:
         there = self._world.by_vtep.get(vtep)
@@ -265,7 +310,7 @@ class Judge:
         return (there, found[-1]) if found else None
 
 
-def _apart(region: Region, gone: Region) -> Iterator[Region]:
+def apart(region: Region, gone: Region) -> Iterator[Region]:
     """Yield parts of a region that together are what is not in another one."""
     outside = without(region, (gone.value, gone.mask))
     if outside is not None:

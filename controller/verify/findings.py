@@ -7,12 +7,13 @@ the check on the symbolic engine itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from itertools import islice
 
 from cloison.names import HostName, NetworkName
 from controller.verify import contracts
 from controller.verify.accuser import Accuser
-from controller.verify.exact import Fault, Judge
+from controller.verify.exact import UNDEFINED_MAX, Fault, Judge, apart
 from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
@@ -33,6 +34,7 @@ from controller.verify.violation import (
     UNDEFINED,
     Violation,
     of_packet,
+    unheeded,
 )
 
 VIOLATIONS_MAX = 20
@@ -136,13 +138,20 @@ class Findings:
                 yield violation
 
     def _station(self, host: HostName, wrong: str) -> Violation:
-        """With a packet that suffers, if one is found among a few senders."""
+        """With a packet that suffers, if one is found among a few senders.
+
+        If packets are only lost it is still said of the table: that is known, and what else it does is not.
+        """
+        lost: Violation | None = None
         for sender in islice(self._near(host), STATION_SENDERS_MAX):
             found = self._worst(*sender, PACKETS)
-            # That something is lost is not the worst that such a table can do: it is said as what it is.
             if found is not None and found.kind != BLACKHOLE:
                 return found
-        return Violation(STAGE, f"on {host} {wrong}", host)
+            lost = lost or found
+        said = Violation(STAGE, f"on {host} {wrong}", host)
+        if lost is None:
+            return said
+        return replace(said, objects=lost.objects, packet=lost.packet, in_port=lost.in_port, path=lost.path)
 
     def _near(self, host: HostName) -> Iterator[Sender]:
         """Ports on a host, then others of their networks."""
@@ -195,6 +204,8 @@ class Findings:
         except Refused as refused:
             return Violation(UNDEFINED, str(refused), host, (), packet, ofport)
         found = of_packet(self._world, host, ofport, packet, wanted, journey)
+        if found is None and fault.unheeded:
+            found = unheeded(self._world, host, ofport, packet, wanted, journey)
         if found is not None:
             return found
         message = fault.undefined or "the symbolic and the concrete answer differ: a bug of the proof"
@@ -212,18 +223,39 @@ class Findings:
         if ofport is None:
             return
         here = {p.ofport for p in self._world.ports_on(host, network.name).values()}
-        for kind in PACKETS:
+        objects = (str(network.name),)
+        guessed: Violation | None = None
+        stuck = 0
+        pending = list(reversed(PACKETS))
+        while pending:
+            region = pending.pop()
             try:
-                number, out = next(self._escapes(host, entering(kind, ofport), here), (None, 0))
+                number, out = next(self._escapes(host, entering(region, ofport), here), (None, 0))
             except Undefined as undefined:
                 packet = Packet.unpack(member(undefined.region) or 0)
-                yield Violation(UNDEFINED, str(undefined), host, (str(network.name),), packet, ofport)
-                return
+                found = Violation(UNDEFINED, str(undefined), host, objects, packet, ofport)
+                if self._refused(host, ofport, packet):
+                    yield found
+                    return
+                # Policy may drop that one before, and not another.
+                stuck += 1
+                if stuck < UNDEFINED_MAX:
+                    pending += apart(region, undefined.region)
+                guessed = guessed or found
+                continue
             if number is not None:
                 message = f"a frame out of the overlay of {network.name} leaves {host} by OpenFlow port {out}"
-                objects = (str(network.name),)
                 yield Violation(REFLECTION, message, host, objects, Packet.unpack(number), ofport)
                 return
+        if guessed is not None:
+            yield guessed
+
+    def _refused(self, host: HostName, ofport: int, packet: Packet) -> bool:
+        try:
+            self._fabric().walk(host, ofport, packet)
+        except Refused:
+            return True
+        return False
 
     def _escapes(self, host: HostName, entered: Frame, here: Set[int]) -> Iterator[tuple[int, int]]:
         """Yield packets, as numbers, that leave a host by another OpenFlow port than these, and by which."""

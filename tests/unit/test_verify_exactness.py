@@ -1,0 +1,114 @@
+"""Small damage that few packets show: the proof sees it, and sees nothing where no packet shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv6Address, IPv6Network
+
+import pytest
+
+from cloison.model import Direction
+from cloison.names import PortName, SecurityGroupName
+from controller.flows import Flow, Load, MatchTerm
+from controller.verify import violation as kinds
+from controller.verify.grammar import Refused
+from controller.verify.intent import Intent, World
+from controller.verify.isolation import verify_all
+from controller.verify.path import Fabric
+from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, RuleIntent
+from controller.verify.violation import Violation
+from tests.support.worlds import compile_intent
+from tests.unit.test_verify_findings import FORWARD, GROUP, INGRESS, NETWORK, changed, crowd, named, policed
+
+SERVICES, TRACK, ADDRESSING, SOURCE, SERVICE = 6, 8, 10, 28, 32
+METADATA = 0xA9FEA9FE
+
+
+def test_a_conjunction_that_leads_nowhere_spoils_another() -> None:
+    """A packet of both may be taken for one of that which leads nowhere, and be lost."""
+    rules = (
+        RuleIntent(direction=Direction.EGRESS),
+        RuleIntent(direction=Direction.INGRESS, remote_group=GROUP),
+        RuleIntent(direction=Direction.INGRESS, remote_group=GROUP, protocol=6),
+    )
+    intent = crowd(2, rules)
+    other = SecurityGroupName("t1", "g1")
+    policy = intent.policies["t1"]
+    profiles = {PROFILE_FIRST: (GROUP,), PROFILE_FIRST + 1: (GROUP, other)}
+    intent = replace(intent, policies={"t1": replace(policy, profiles=profiles)})
+    states = compile_intent(intent)
+    openers = [f for f in states[next(iter(states))].flows if f.table == INGRESS and named(f, "conj_id")]
+    assert len(openers) == 2
+
+    def of_nobody(term: MatchTerm) -> MatchTerm:
+        return term._replace(value=3) if term.field.name == "reg8" else term
+
+    for opener in openers:
+        moved = replace(opener, match=tuple(map(of_nobody, opener.match)))
+        damaged = changed(states, lambda f, old=opener, new=moved: new if f is old else f)  # type: ignore[misc]
+        assert policed(damaged, intent)
+
+
+def passing_by(intent: Intent, table: int, goto: int, wanted: Callable[[Flow], bool]) -> list[Violation]:
+    def wrong(flow: Flow) -> Flow:
+        return replace(flow, goto=goto) if flow.table == table and wanted(flow) else flow
+
+    return verify_all(intent, changed(compile_intent(intent), wrong))
+
+
+def test_what_passes_by_its_meter_is_found_though_it_arrives() -> None:
+    found = passing_by(crowd(2), SERVICES, SERVICE, lambda f: named(f, "arp_tpa") == METADATA)
+    assert {v.kind for v in found} == {kinds.STAGE}
+    assert all("meter" in v.message and v.packet is not None and v.path for v in found)
+    assert {name for v in found for name in v.objects} == {str(name) for name in crowd(2).ports}
+
+
+def test_what_passes_by_connection_tracking_is_found_though_it_arrives() -> None:
+    found = passing_by(
+        crowd(2), SERVICES, ADDRESSING, lambda f: f.goto == TRACK and named(f, "eth_type") == 0x0800
+    )
+    assert {v.kind for v in found} == {kinds.STAGE}
+    assert all("connection" in v.message and v.packet is not None and v.path for v in found)
+
+
+def test_what_is_not_defined_is_shown_with_a_packet_that_comes_to_it() -> None:
+    """Not with one that policy drops before: to that port nobody may send, but neighbour discovery."""
+    intent = crowd(2)
+    network = replace(intent.networks[NETWORK], subnets=(IPv6Network("2001:db8::/64"),))
+    ports = {
+        name: replace(port, addresses=(IPv6Address(f"2001:db8::{port.number}"),))
+        for name, port in intent.ports.items()
+    }
+    last = PortName("t1", "n0", "p2")
+    ports[last] = replace(ports[last], profile=PROFILE_NONE)
+    intent = replace(intent, networks={NETWORK: network}, ports=ports)
+
+    def reserved(flow: Flow) -> Flow:
+        wrong = flow.table == FORWARD and named(flow, "ipv6_dst") == int(ports[last].addresses[0])
+        actions = (
+            replace(a, value=0xFFFB) if isinstance(a, Load) and a.field.name == "reg2" else a
+            for a in flow.actions
+        )
+        return replace(flow, actions=tuple(actions)) if wrong else flow
+
+    damaged = changed(compile_intent(intent), reserved)
+    fabric = Fabric(damaged, World(intent).by_vtep)
+    found = verify_all(intent, damaged)
+    assert found
+    for violation in found:
+        assert violation.host is not None
+        assert violation.packet is not None
+        with pytest.raises(Refused):
+            fabric.walk(violation.host, violation.in_port, violation.packet)
+
+
+def test_a_broken_table_of_a_host_is_named_even_if_packets_are_only_lost() -> None:
+    """With one of them: what else such a table does, to packets of others, is not known."""
+    intent = crowd(2)
+    found = verify_all(intent, changed(compile_intent(intent), lambda f: None if f.table == SOURCE else f))
+    (stage,) = (v for v in found if v.kind == kinds.STAGE)
+    assert "source MAC" in stage.message
+    assert stage.packet is not None
+    assert stage.path
+    assert not {v.kind for v in found} & {kinds.LEAK, kinds.ALTERED}
