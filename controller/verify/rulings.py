@@ -93,7 +93,8 @@ def _multiplied(
     if any(rule.priority != first.priority for rule in openers):
         raise Refused("a conjunction leads to a flow of another priority", openers[0].flow)
     clauses = [[rule for rule, clause, _ in flows if clause == n] for n in range(1, size + 1)]
-    if any(0 < rule.priority < first.priority for rule in rules):
+    below = (rule for rule in rules if 0 < rule.priority < first.priority)
+    if any(rule.cube != (0, 0) or not rule.drops for rule in below):
         raise Refused("there are flows below a conjunction", first.flow)
     # Where it leads to no flow, a switch takes a complete conjunction to what is below: the default.
     nowhere = replace(first, steps=(), goto=None)

@@ -19,7 +19,17 @@ from controller.verify.path import Fabric
 from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, RuleIntent
 from controller.verify.violation import Violation
 from tests.support.worlds import compile_intent
-from tests.unit.test_verify_findings import FORWARD, GROUP, INGRESS, NETWORK, changed, crowd, named, policed
+from tests.unit.test_verify_findings import (
+    FORWARD,
+    GROUP,
+    H1,
+    INGRESS,
+    NETWORK,
+    changed,
+    crowd,
+    named,
+    policed,
+)
 
 SERVICES, TRACK, ADDRESSING, SOURCE, SERVICE = 6, 8, 10, 28, 32
 METADATA = 0xA9FEA9FE
@@ -112,3 +122,28 @@ def test_a_broken_table_of_a_host_is_named_even_if_packets_are_only_lost() -> No
     assert stage.packet is not None
     assert stage.path
     assert not {v.kind for v in found} & {kinds.LEAK, kinds.ALTERED}
+
+
+def test_where_the_default_of_policy_stands_matters() -> None:
+    """Every other flow of these tables admits, in whatever order; the default does no harm below them."""
+    rules = (
+        RuleIntent(direction=Direction.EGRESS),
+        RuleIntent(direction=Direction.INGRESS, remote_group=GROUP, protocol=6),
+    )
+    intent = crowd(2, rules)
+    states = compile_intent(intent)
+    default = next(f for f in states[H1].flows if f.table == INGRESS and not f.priority)
+    rule = next(f for f in states[H1].flows if f.table == INGRESS and named(f, "ct_nw_proto") == 6)
+    for flow, priority, right in (
+        (default, 1, True),
+        (default, rule.priority, False),
+        (default, rule.priority - 1, True),
+        (default, rule.priority + 1, False),
+        (default, 300, False),
+        (default, 1000, False),
+        (rule, 0, False),
+        (rule, 7, True),
+    ):
+        moved = replace(flow, priority=priority)
+        damaged = changed(states, lambda f, old=flow, new=moved: new if f is old else f)  # type: ignore[misc]
+        assert (policed(damaged, intent) == ()) == right, (flow, priority)
