@@ -39,6 +39,8 @@ class Question:
         region = self.region
         if (region.value ^ cut[0]) & region.mask & cut[1]:
             return False
+        if not cut[1] & ~region.mask:
+            return True
         inside = within(region, cut)
         if inside is None:
             return False

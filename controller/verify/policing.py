@@ -4,8 +4,8 @@ Both sides are brought into one form and compared: for each profile whose rules 
 (anyone, profiles, ranges of addresses) for each kind of traffic (family, protocol, ports). From the flows
 it is read off, clause by clause, so that a conjunction is never multiplied out; every flow of these tables
 only admits, so together they admit the union, whatever their priorities; the default alone drops, and is
-below all of them. A flow of another form is not
-understood, and that is a violation. Where the forms differ, `difference` decides exactly, by regions.
+below all of them. Flows of another form rulings.py decides. Where the forms differ, `difference` decides
+exactly, by regions.
 """
 
 from __future__ import annotations
