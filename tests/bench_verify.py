@@ -36,6 +36,8 @@ from tests.support.scale import large_intent
 from tests.support.worlds import compiled_view, port_view
 
 FULL = ("decode what switches sent", "read everything", "check everything")
+# As the controller has them (controller/__main__.py).
+GC_THRESHOLDS = (50_000, 20, 100)
 FULL_MAX_S, P50_MAX_MS, P95_MAX_MS = 30.0, 1.0, 10.0
 
 
@@ -130,6 +132,7 @@ def measure(size: Size, changes: int) -> Found:
     dumped = {host: [identity(f, encode_flow(f)) for f in state.flows] for host, state in states.items()}
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     verifier, clock, rng = Verifier(), Clock(), Random(1)
     decoded = clock.time(
         FULL[0], lambda: {h: list(map(decode_identity, names)) for h, names in dumped.items()}

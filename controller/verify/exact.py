@@ -36,7 +36,16 @@ from controller.verify.policy import Seen, lets_in, lets_out
 from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fate_of, said_by_services
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
-from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, POLICY, RESPONDER, TENANT
+from controller.verify.stages import (
+    COMMIT,
+    EGRESS,
+    INGRESS,
+    INITIATOR,
+    POLICY,
+    RESPONDER,
+    TENANT,
+    TO_SERVICE_PREFIX,
+)
 from controller.verify.symbolic import TABLES, Leaf, Undefined
 
 Asked = tuple[int, int, int, int]
@@ -124,7 +133,8 @@ class Judge:
         sender = self._world.by_ofport.get((host, ofport)) if ofport is not None else None
         services = ofport is not None and ofport == self._world.service_of(host)
         if services:
-            starts = tuple(part for start in starts for part in _said_by_services(start))
+            spoken = [self._world.networks[name].vni for name in self._world.on_host.get(host, ())]
+            starts = tuple(part for start in starts for part in _said_by_services(start, spoken))
 
         def fate(seen: Question) -> Fate | None:
             if sender is not None:
@@ -356,13 +366,17 @@ _NO_REAL_MAC = tuple(cube(eth_dst=r) for r in (GROUP_MAC, *WIRE_MACS))
 _SOLICITED = cube(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=ND_SOLICITATION)
 
 
-def _said_by_services(start: Region) -> Iterator[Region]:
-    """Yield what of some packets the local services may send: to a real MAC, and no solicitation."""
-    found: Region | None = start
-    for hole in (*_NO_REAL_MAC, _SOLICITED):
-        found = without(found, hole) if found is not None else None
-    if found is not None:
-        yield found
+def _said_by_services(start: Region, spoken: Iterable[int]) -> Iterator[Region]:
+    """Yield what of some packets the local services may send: to a real MAC, and no solicitation.
+
+    spoken: the VNIs of the networks in which they speak; they do in no other one.
+    """
+    for vni in spoken:
+        found = within(start, cube(eth_src=TO_SERVICE_PREFIX << 32 | vni))
+        for hole in (*_NO_REAL_MAC, _SOLICITED):
+            found = without(found, hole) if found is not None else None
+        if found is not None:
+            yield found
 
 
 def _or_unknown(value: int | None) -> int:

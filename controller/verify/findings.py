@@ -41,7 +41,7 @@ VIOLATIONS_MAX = 20
 # How many senders are asked about a table that is the same for all.
 STATION_SENDERS_MAX = 3
 # How many packets out of the overlay are looked at for one that shows what it does.
-REFLECTIONS_MAX = 16
+REFLECTIONS_MAX = 128
 Sender = tuple[HostName, int]
 
 

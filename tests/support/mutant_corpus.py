@@ -32,7 +32,7 @@ from tests.support.worlds import Packets
 RANDOM_PACKETS, STRANGE_PACKETS = 400, 8
 # An OpenFlow port that nothing has (worlds.py numbers them up to 199).
 STRANGER = 250
-ARRIVALS_MAX = 24
+ARRIVALS_MAX = 6
 # What the bridge keeps beside the packet, or has rewritten when the packet comes to FORWARD and later tables.
 KEPT = (*(f"reg{n}" for n in range(9)), "in_port")
 FORWARD = 20
@@ -43,21 +43,26 @@ Probe = tuple[HostName, int, Packet]
 
 
 class Arrival(NamedTuple):
-    """A probe as it comes to a table of a host. flow: the one it meets there; kept: what no header says."""
+    """A probe as it comes to a table of a host. flow: the one it meets there; kept: what no header says.
+
+    heard: somebody gets it.
+    """
 
     probe: Probe
     flow: Flow | None
     kept: dict[str, int]
+    heard: bool
 
 
 class Corpus:
-    """Probes by the table they come to, at most ARRIVALS_MAX for each flow."""
+    """Probes by the table they come to, at most ARRIVALS_MAX for each flow there and each last one."""
 
     def __init__(self, rng: Random, world: World, fabric: Fabric) -> None:
         self.rng, self.world = rng, world
         self.packets = Packets(rng, world)
         self.arrivals: dict[tuple[HostName, int], list[Arrival]] = defaultdict(list)
-        self._met: dict[tuple[HostName, int, int], int] = defaultdict(int)
+        self._met: dict[tuple[object, ...], int] = defaultdict(int)
+        self._end = 0, False
         for probe in self._all():
             self._follow(fabric, probe)
 
@@ -170,7 +175,10 @@ class Corpus:
                 yield host, STRANGER, self.packets.make(*rng.choice(self.packets.entries))
 
     def _follow(self, fabric: Fabric, probe: Probe) -> None:
-        for hop in fabric.walk(*probe).hops:
+        journey = fabric.walk(*probe)
+        last = journey.hops[-1].run.flows
+        self._end = id(last[-1]) if last else 0, bool(journey.deliveries)
+        for hop in journey.hops:
             state, packet = entry_state(hop.in_port), hop.packet
             for flow in hop.run.flows:
                 self._arrive(hop.host, flow.table, probe, flow, state, packet)
@@ -188,13 +196,13 @@ class Corpus:
         state: dict[str, int],
         packet: Packet,
     ) -> None:
-        self._met[host, table, id(flow)] += 1
-        if self._met[host, table, id(flow)] > ARRIVALS_MAX:
+        self._met[host, table, id(flow), *self._end] += 1
+        if self._met[host, table, id(flow), *self._end] > ARRIVALS_MAX:
             return
         kept = {name: state[name] for name in KEPT}
         if table >= FORWARD:
             kept |= {"eth_dst": packet.eth_dst, "eth_src": packet.eth_src}
-        self.arrivals[host, table].append(Arrival(probe, flow, kept))
+        self.arrivals[host, table].append(Arrival(probe, flow, kept, self._end[1]))
 
 
 def _said(port: PortIntent, kind: int) -> Sequence[tuple[int, int, int]]:

@@ -19,7 +19,7 @@ from tests.support.mutant_probes import Probes
 from tests.support.mutations import States
 from tests.support.worlds import fdb_of
 
-DIRECTED_PACKETS, DIFFERENCE_PACKETS, FLOWS_MAX = 240, 400, 8
+DIRECTED_PACKETS, DIFFERENCE_PACKETS, FLOWS_MAX = 400, 400, 8
 # Tables that are the same for all, and those of policy.
 COMMON = (8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
 EXIT, ETHERNET_BYTES = 27, 14

@@ -21,6 +21,9 @@ from controller.verify.packet import (
     ETH_IPV6,
     FIELD_NAMES,
     FRAGMENT_LATER,
+    ND_ADVERTISEMENT,
+    ND_SOLICITATION,
+    PROTO_ICMPV6,
     PROTO_IPV6_FRAGMENT,
     STATE_FIELDS,
     VLAN_PRESENT,
@@ -47,13 +50,23 @@ class Probes:
     def __init__(self, rng: Random, world: World, states: States, corpus: Corpus) -> None:
         self.rng, self.world, self.states, self.corpus = rng, world, states, corpus
         self._pairs = list(corpus.pairs())
+        self._led = {
+            host: [ofport for at, ofport in world.by_tunnel if at == host]
+            + [ofport for ofport in (world.service_of(host),) if ofport is not None]
+            for host in world.hosts
+        }
+        self._judges = {
+            host: [(host, f) for f in state.flows if f.table in (EGRESS, INGRESS) and f.match]
+            for host, state in states.items()
+            if world.on_host.get(host)
+        }
         self._clauses: dict[HostName, dict[tuple[int, int], dict[int, list[Flow]]]] = {}
 
     def of(self, host: HostName, flow: Flow, others: Sequence[Flow] = ()) -> Iterator[Probe]:
         """Yield probes for a flow, without end. others: what it came instead of, or gave way to."""
         arrivals = self._arrivals(host, flow)
         contrasts = [c for other in others if other.table == flow.table for c in _contrasts(flow, other)]
-        judges = [f for f in self.states[host].flows if f.table in (EGRESS, INGRESS)]
+        judges = [f for _, f in self._judges.get(host, ())]
         policy = {EGRESS: 0.9, INGRESS: 0.9}.get(
             flow.table, 0.5 if flow.table in NEAR_POLICY and judges else 0
         )
@@ -86,7 +99,8 @@ class Probes:
         terms = {t.field.name: t for t in flow.match}
         if arrivals and rng.random() < 0.95:
             # What is nearest to it, among a few.
-            some = rng.sample(arrivals, min(len(arrivals), rng.choice((1, 4, 16))))
+            heard = [a for a in arrivals if a.heard] if rng.random() < 0.6 else arrivals
+            some = rng.sample(heard or arrivals, min(len(heard or arrivals), rng.choice((1, 4, 16))))
             at, ofport, packet = min(some, key=lambda a: _distance(a.probe[2], terms)).probe
         else:
             at, ofport = self.corpus.packets.sender()
@@ -106,16 +120,45 @@ class Probes:
             values |= dict.fromkeys(CT_FIELDS, 0)
         if rng.random() < 0.3:
             values |= {"ct_state": rng.choice(STATES), "oversize": rng.getrandbits(1)}
-        rewritten = ("eth_src", "eth_dst") if flow.table >= FORWARD else ()
+        values |= self._unjudged(values) if rng.random() < 0.2 else {}
+        if rng.random() < 0.3:
+            values |= self._judged(values["eth_type"])
+        raw = flow.table == FORWARD and rng.random() < 0.3
+        if raw:
+            # What comes out of the overlay, or from the services, has the MAC already under which it is led.
+            at, ofport = host, rng.choice(self._led.get(host) or [STRANGER])
+        rewritten = ("eth_src", "eth_dst") if flow.table >= FORWARD and not raw else ()
         apply(values, {n: t for n, t in terms.items() if n not in rewritten}, rng)
         if contrasts and rng.random() < 0.5:
             name, bit = rng.choice(contrasts)
             if name in values and name not in rewritten:
                 values[name] ^= bit
         mac = terms.get("eth_dst")
-        if flow.table >= FORWARD and mac is not None:
+        if flow.table >= FORWARD and mac is not None and not raw:
             _aim(values, mac.value)
         return at, ofport, whole(values)
+
+    def _unjudged(self, values: dict[str, int]) -> dict[str, int]:
+        """Neighbour discovery, which no policy is about."""
+        if values["eth_type"] != ETH_IPV6:
+            return {}
+        kind = self.rng.choice((ND_SOLICITATION, ND_ADVERTISEMENT))
+        target = values["ipv6_dst" if kind == ND_SOLICITATION else "ipv6_src"]
+        return {"ip_proto": PROTO_ICMPV6, "icmpv6_type": kind, "icmpv6_code": 0, "ip_ttl": 255,
+                "ipv6_nd_target": target, "ipv6_nd_sll": values["eth_src"], "ipv6_nd_tll": 0}  # fmt: skip
+
+    def _judged(self, family: int) -> dict[str, int]:
+        """The tuple of a connection that some rule admits somewhere."""
+        judges = self._judges[self.rng.choice(sorted(self._judges))] if self._judges else []
+        if family not in (ETH_IPV4, ETH_IPV6) or not judges:
+            return {}
+        host, flow = self.rng.choice(judges)
+        terms = self._terms(host, flow)
+        if "eth_type" in terms and terms["eth_type"].value != family:
+            return {}
+        values = self._connection(host, family)
+        apply(values, {n: t for n, t in terms.items() if n in values}, self.rng)
+        return {**values, "ct_state": self.rng.choice((NEW_CONNECTION, REPLY))}
 
     def _in_network(self, flow: Flow) -> Packet | None:
         """What ports of the network that a flow leads to might say to each other."""
