@@ -10,7 +10,7 @@ from cloison.names import HostName
 from controller.flows import CheckPacketLarger, Conjunction, Ct, Flow
 from controller.verify.grammar import Refused, fault
 from controller.verify.intent import World
-from controller.verify.packet import INVALID, NEW, Packet, connected
+from controller.verify.packet import INVALID, ND_SOLICITATION, NEW, Packet, connected
 from controller.verify.path import Fabric, HostState, Journey
 from controller.verify.semantics import meaning, served, tracked
 from controller.verify.switch import Switch
@@ -85,7 +85,13 @@ class Judge:
         return self._unnoticed(host, in_port, packet, journey)
 
     def _spoken(self, host: HostName, packet: Packet) -> bool:
-        """Tell whether a host's services would say this: they speak in networks that have ports there."""
+        """Tell whether a host's services would say this.
+
+        They speak in networks that have ports there, to one real MAC, and do not solicit.
+        """
+        unreal = packet.eth_dst >> 40 & 1 or packet.eth_dst >> 32 in (0x0AF0, 0x0AF6)
+        if unreal or packet.icmpv6_type == ND_SOLICITATION:
+            return False
         network = self.world.by_vni.get(packet.eth_src & 0xFFFFFF)
         return network is not None and network.name in self.world.on_host.get(host, ())
 
