@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
 from cloison.model import Direction
-from cloison.names import PortName, SecurityGroupName
-from controller.flows import Flow, Load, MatchTerm
+from cloison.names import HostName, PortName, SecurityGroupName
+from controller.flows import Flow, Load, MatchTerm, match
 from controller.verify import violation as kinds
 from controller.verify.grammar import Refused
-from controller.verify.intent import Intent, World
+from controller.verify.intent import HostIntent, Intent, World
 from controller.verify.isolation import verify_all
-from controller.verify.path import Fabric
+from controller.verify.path import Fabric, HostState
 from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, RuleIntent
 from controller.verify.violation import Violation
 from tests.support.worlds import compile_intent
@@ -147,3 +147,17 @@ def test_where_the_default_of_policy_stands_matters() -> None:
         moved = replace(flow, priority=priority)
         damaged = changed(states, lambda f, old=flow, new=moved: new if f is old else f)  # type: ignore[misc]
         assert (policed(damaged, intent) == ()) == right, (flow, priority)
+
+
+def test_the_services_of_a_host_without_ports_harm_nobody() -> None:
+    """They speak in networks that have ports there: of none, what becomes of their frames is no matter."""
+    intent = crowd(2)
+    alone = HostName("h2")
+    host = HostIntent(name=alone, vtep=IPv4Address("172.16.0.2"), service_ofport=7, mtu=1450)
+    intent = replace(intent, hosts={**intent.hosts, alone: host})
+    states = compile_intent(intent)
+    stray = Flow(table=0, priority=100, match=match(in_port=7, eth_type=0x0800, vlan_vid=0), goto=FORWARD)
+    damaged = {**states, alone: HostState((*states[alone].flows, stray), {}, {})}
+    assert verify_all(intent, damaged) == []
+    here = replace(stray, match=match(in_port=200, eth_type=0x0800, vlan_vid=0))
+    assert verify_all(intent, {**states, H1: replace(states[H1], flows=(*states[H1].flows, here))})
