@@ -26,9 +26,9 @@ class Outbox:
         # In the order in which they were made; one that is made again is the latest.
         self._claims: dict[tuple[int, IpAddress], None] = {}
         self._view = BridgeView()
+        self._told_view = self._view
         self._told_interfaces: dict[str, InterfaceView] = {}
         self._told_tunnels: dict[int, TunnelView] = {}
-        self._told_service = 0
         self._filled = asyncio.Event()
 
     def ack(self, ack: pb.Ack) -> None:
@@ -75,9 +75,9 @@ class Outbox:
         """
         self._ack = None
         self._inspections.clear()
+        self._told_view = self._view
         self._told_interfaces, self._told_tunnels = self._usable()
-        self._told_service = self._service_ofport()
-        message = pb.Inventory(complete=True, service_ofport=self._told_service)
+        message = pb.Inventory(complete=True)
         message.interfaces.extend(_interface(i) for i in self._told_interfaces.values())
         message.tunnel_ports.extend(_tunnel(t) for t in self._told_tunnels.values())
         return message
@@ -107,18 +107,14 @@ class Outbox:
         tunnels = {int(vni): tunnel for vni, tunnel in self._view.tunnels.items() if tunnel.usable}
         return interfaces, tunnels
 
-    def _service_ofport(self) -> int:
-        service = self._view.service
-        return service.ofport if service is not None and service.usable else 0
-
     def _changes(self) -> pb.Inventory | None:
-        interfaces, tunnels = self._usable()
-        service, told_service = self._service_ofport(), self._told_service
-        if (interfaces, tunnels, service) == (self._told_interfaces, self._told_tunnels, told_service):
+        if self._view is self._told_view:
             return None
-        # A service port that is gone is not told (0 says nothing): it is made anew, with its number.
-        message = pb.Inventory(service_ofport=service if service != told_service else 0)
-        self._told_service = service or told_service
+        self._told_view = self._view
+        interfaces, tunnels = self._usable()
+        if (interfaces, tunnels) == (self._told_interfaces, self._told_tunnels):
+            return None
+        message = pb.Inventory()
         for name, interface in interfaces.items():
             if self._told_interfaces.get(name) != interface:
                 message.interfaces.append(_interface(interface))

@@ -42,12 +42,15 @@ class Receipts:
         self._told: list[Fault] = []
         # Revalidations are counted: one that began before the last barrier does not answer it.
         self._wanted = self._done = self._running = 0
+        # Whether anything was taken away since the last revalidation that went well began.
+        self._taken_away = False
         self._task: asyncio.Task[None] | None = None
 
-    def ask(self, revision: int, *, revalidate: bool) -> None:
+    def ask(self, revision: int, *, taken_away: bool, flows_changed: bool) -> None:
         """A controller wants to know when everything said so far is carried out."""
         self._asked = max(revision, self._asked or 0)
-        self._wanted += revalidate
+        self._wanted += taken_away or flows_changed
+        self._taken_away |= taken_away
 
     def forget(self) -> None:
         """The one who asked is gone; the next one asks anew."""
@@ -92,10 +95,13 @@ class Receipts:
             if error is None:
                 self._done = self._running
             else:
+                self._taken_away = True
                 faults.append(Fault("REVALIDATION_FAILED", str(error)))
         if self._task is None and not faults and due.revalidation > self._done:
             self._running = due.revalidation
-            self._task = asyncio.create_task(self._bridge.revalidate(), name="revalidate")
+            wait = self._bridge.revalidate(taken_away=self._taken_away)
+            self._taken_away = False
+            self._task = asyncio.create_task(wait, name="revalidate")
             self._task.add_done_callback(lambda _: self._wake())
         return bool(faults) or due.revalidation <= self._done
 

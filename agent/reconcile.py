@@ -18,7 +18,6 @@ from agent.outbox import Outbox
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, Verdict
 from agent.plan import (
     SERVICE_AGENT_LINK,
-    SERVICE_LINK,
     Fault,
     Firewall,
     HostPlan,
@@ -34,6 +33,7 @@ from agent.receipts import Receipts
 from agent.seams import Bridge, HostSettings, Kernel, LocalServices
 from agent.state import PlanLog
 from cloison.errors import Unavailable
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 
 _log = structlog.get_logger("agent.reconcile")
@@ -75,6 +75,8 @@ class Reconciler:
         self._target: str | None = None
         self._verdicts: dict[str, Verdict] = {}
         self._guarded: frozenset[str] = frozenset()
+        # What it followed from last, and what followed.
+        self._guarded_for: tuple[tuple[object, ...], frozenset[str]] | None = None
         self._audit_at = 0.0
         self._retry_at: float | None = None
         self._retry_delay_s = RETRY_MIN_S
@@ -104,9 +106,9 @@ class Reconciler:
         self._work.planned.merge(scope)
         self._awake.set()
 
-    def barrier(self, revision: int, *, revalidate: bool) -> None:
+    def barrier(self, revision: int, *, taken_away: bool, flows_changed: bool) -> None:
         """Promise an Ack of revision once everything set so far is carried out."""
-        self._receipts.ask(revision, revalidate=revalidate)
+        self._receipts.ask(revision, taken_away=taken_away, flows_changed=flows_changed)
         self._awake.set()
 
     def forget_barriers(self) -> None:
@@ -222,16 +224,12 @@ class Reconciler:
             _log.warning("connections of guests are not limited", host=self._settings.host, error=str(err))
 
     def _operations(self, plan: HostPlan | None, work: _Work) -> Operations:
-        actual, view = self._kernel.actual, self._bridge.view
-        guarded = frozenset(name for name, seen in view.interfaces.items() if seen.device)
-        guarded |= {link_name(vni) for vni in view.tunnels}
-        if self._service_link is not None or view.service is not None:
-            guarded |= {SERVICE_LINK, SERVICE_AGENT_LINK}
+        actual = self._kernel.actual
+        guarded = self._guarded_now(plan)
         if plan is None:
             # Who may send to us is not known; but what stands on the bridge is never for the host's own ears.
             wanted = Firewall(actual.firewall.peers, guarded, intact=True)
             return Operations(firewall=None if wanted == actual.firewall else wanted)
-        guarded |= {link_name(vni) for vni, network in plan.networks.items() if not network.fault}
         if guarded != self._guarded:
             self._guarded = guarded
             work.planned.firewall = True
@@ -239,6 +237,20 @@ class Reconciler:
         scope.merge(work.suspect)
         scope.merge(work.planned)
         return operations(plan, actual, scope, local=self._settings.vtep, guarded=guarded)
+
+    def _guarded_now(self, plan: HostPlan | None) -> frozenset[str]:
+        """Return what stands on the bridge, or is about to, and is not for the host's own ears."""
+        view = self._bridge.view
+        service = self._service_link is not None or view.service is not None
+        networks = {} if plan is None else plan.networks
+        carried = frozenset(vni for vni, network in networks.items() if not network.fault)
+        seen = (view.interfaces, view.tunnels, service, carried)
+        if self._guarded_for is None or seen != self._guarded_for[0]:
+            guarded = frozenset(name for name, found in view.interfaces.items() if found.device)
+            guarded |= {link_name(vni) for vni in carried | view.tunnels.keys()}
+            guarded |= {SERVICE_LINK, SERVICE_AGENT_LINK} if service else frozenset()
+            self._guarded_for = seen, guarded
+        return self._guarded_for[1]
 
     async def _apply_bridge(
         self, plan: HostPlan | None, target: str | None

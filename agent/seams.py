@@ -46,8 +46,11 @@ class Bridge(Protocol):
     async def limit_connections(self, entries: int) -> None:
         """Let no port of the bridge have more conntrack entries than this; raises Unavailable."""
 
-    async def revalidate(self) -> None:
-        """Wait until the cached flows agree with the tables; raises Unavailable."""
+    async def revalidate(self, *, taken_away: bool) -> None:
+        """Wait until the cached flows agree with the tables; raises Unavailable.
+
+        taken_away False: flows were only added since the last time.
+        """
 
 
 class LocalServices(Protocol):

@@ -62,6 +62,8 @@ class Session:
             self._barrier(message.barrier)
         elif kind == "inspect" and self._inspect is not None:
             self._inspect(message.inspect)
+        if message.HasField("then"):
+            self._barrier(message.then)
 
     def end(self) -> None:
         """The stream is over; what it half said is forgotten."""
@@ -117,7 +119,9 @@ class Session:
         if barrier.revision > plan.revision:
             # Acknowledged revisions are remembered, even one that changes nothing here.
             self._delta(pb.PlanDelta(revision=barrier.revision))
-        self._reconciler.barrier(barrier.revision, revalidate=barrier.revalidate)
+        self._reconciler.barrier(
+            barrier.revision, taken_away=barrier.revalidate, flows_changed=barrier.flows_changed
+        )
 
     def _verdicts(self, message: pb.InterfaceVerdicts) -> None:
         verdicts = {}

@@ -25,6 +25,7 @@ from controller.api.verify_service import VerifyService
 from controller.logs import LEVELS, configure
 from controller.openflow.server import SwitchServer, TlsFiles
 from controller.reconcile.gate import GateMode
+from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.reading import Observer
 from controller.reconcile.reconciler import Reconciler
 from controller.reconcile.statistics import CounterReader
@@ -49,6 +50,7 @@ class Options:
     openflow_advertise: str
     tls: TlsFiles | None
     gate: GateMode
+    connections_per_s: int = CONNECTIONS_PER_S
 
 
 def package_version() -> str:
@@ -85,7 +87,7 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     stack.push_async_callback(store.stop)
     await store.start()
     epoch = await store.next_epoch(options.name)
-    reconciler = Reconciler(store, options.name, epoch, options.gate)
+    reconciler = Reconciler(store, options.name, epoch, options.gate, options.connections_per_s)
     stack.push_async_callback(reconciler.stop)
     await reconciler.start()
     switches = SwitchServer(
@@ -110,7 +112,7 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     # A plan is held against its meaning before it is shown, and refused, as the gate would do later.
     proof = NO_PROOF if options.gate is GateMode.OFF else Proof(enforce=options.gate is GateMode.ENFORCE)
     counters = CounterReader(store, reconciler.hosts)
-    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters)
+    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters, reconciler.birth)
     await api.start()
     stack.push_async_callback(api.stop)
     _spare_collections()
@@ -142,6 +144,9 @@ def _address(text: str, option: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+# Beyond that a limit limits nothing: no switch handles as many new connections.
+CONNECTIONS_PER_S_MAX = 10_000_000
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -169,6 +174,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     default=GateMode.ENFORCE.value,
     help="What to do with flows that would break isolation: not push them, or only say so, or not look.",
 )
+@click.option(
+    "--new-connections-per-s",
+    type=click.IntRange(1, CONNECTIONS_PER_S_MAX),
+    default=CONNECTIONS_PER_S,
+    help="How many connections a port may open, twice as many at once; what is more is dropped.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console")
 def main(
@@ -188,6 +199,7 @@ def main(
     key: Path | None,
     insecure: bool,
     gate: str,
+    new_connections_per_s: int,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -204,6 +216,7 @@ def main(
             openflow_advertise=openflow_advertise,
             tls=_tls(ca, cert, key, insecure=insecure),
             gate=GateMode(gate),
+            connections_per_s=new_connections_per_s,
         )
         asyncio.run(_run(options))
     except (CloisonError, OSError) as error:

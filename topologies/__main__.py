@@ -38,8 +38,23 @@ def cli() -> None:
 @click.argument("topology", required=False)
 @click.option("--hosts", type=int, help="A lab of so many hosts, without tenants.")
 @click.option("--plain", is_flag=True, help="Without etcd, controller and agents: switches only.")
+@click.option(
+    "--resolver",
+    "resolvers",
+    multiple=True,
+    help="Who answers names that are no tenant's: an address "
+    "that the hosts reach on the underlay; repeatable. Without it such names are refused.",
+)
+@click.option("--metadata-url", default="", help="Whose metadata guests get; without it, the lab's own.")
 @run_dir_option
-def up(topology: str | None, hosts: int | None, plain: bool, run_dir: Path) -> None:
+def up(
+    topology: str | None,
+    hosts: int | None,
+    plain: bool,
+    resolvers: tuple[str, ...],
+    metadata_url: str,
+    run_dir: Path,
+) -> None:
     """Start a lab and leave it running.
 
     TOPOLOGY is a YAML file or the name of a shipped one.
@@ -54,7 +69,9 @@ def up(topology: str | None, hosts: int | None, plain: bool, run_dir: Path) -> N
         else:
             load(str(topology))
         with console.status(f"starting the lab {topology or f'of {hosts} hosts'}"):
-            state = holder.up(str(hosts or topology), run_dir, "plain" if plain else "full")
+            flags = [part for address in resolvers for part in ("--resolver", address)]
+            flags += ["--metadata-url", metadata_url] if metadata_url else []
+            state = holder.up(str(hosts or topology), run_dir, "plain" if plain else "full", flags)
     except (SpecError, holder.HolderError) as error:
         raise click.ClickException(str(error)) from error
     _show(state)

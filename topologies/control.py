@@ -29,6 +29,7 @@ GRPC_PORT = 7443
 OPENFLOW_PORT = 6653
 ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
+METADATA_PORT = 8775
 # So that a tenant of some thousand ports can be planned and applied as one change.
 ETCD_TXN_OPS_MAX = 20_000
 ETCD_REQUEST_BYTES_MAX = 10 << 20
@@ -176,23 +177,30 @@ class ControlPlane:
         member = self._authority.issue("etcd/e1", node.name, LOCALHOST)
         self.etcd = Etcd(node, run_dir, state, member, client=tls)
         self.controller = Controller(node, run_dir, state, tls, self.etcd, address)
+        self.metadata_url = f"http://{address}:{METADATA_PORT}"
+        served = [sys.executable, "-m", "topologies.metadata", address, str(METADATA_PORT)]
+        self.metadata = Daemon("metadata", node, served, run_dir, state, _python_env())
         operator = self._authority.issue(f"operator/{OPERATOR}", "operator")
         write_context(run_dir / CONTEXT_FILE, f"unix:{self.controller.socket}", operator)
         state.config = str(run_dir / CONTEXT_FILE)
 
     def start(self) -> None:
-        """Start etcd, then the controller. Raises DaemonError."""
+        """Start etcd, then the controller, and what stands for the IaaS. Raises DaemonError."""
         self._progress("starting etcd")
         self.etcd.start()
         self._progress("starting the controller")
         self.controller.start()
+        self.metadata.start()
 
     def issue(self, identity: str, node: str) -> Tls:
         """A further certificate of the lab's authority, in the directory of `node`."""
         return self._authority.issue(identity, node)
 
     def agent(self, host: Host, mtu: int, flags: Sequence[str] = ()) -> Daemon:
-        """The agent of a host, not started; it is ready when br-int is there. `mtu`: of the underlay."""
+        """The agent of a host, not started; it is ready when br-int is there. `mtu`: of the underlay.
+
+        `flags`: further arguments; what they say counts instead of the lab's own metadata service.
+        """
         tls = self._authority.issue(f"host/{host.name}", host.name)
         argv = [
             sys.executable,
@@ -200,6 +208,7 @@ class ControlPlane:
             *("--controller-name", CONTROLLER_NAME, *tls.flags, "--vtep", host.vtep),
             *("--state-dir", str(self._run_dir / host.name / "agent"), "--ovsdb", host.switch.remote),
             *("--bridge", BRIDGE, "--underlay-mtu", str(mtu), "--vswitchd-ctl", host.switch.control),
+            *("--metadata-url", self.metadata_url),
             *flags,
         ]
         ready = host.switch.has_bridge

@@ -51,7 +51,7 @@ def echo(source: str, to: str, sender: str, target: str, payload: bytes) -> byte
     """A ping request over IPv4 or IPv6."""
     version = ip_address(target).version
     kind, protocol = (8, ICMP_PROTOCOL) if version == 4 else (128, ICMP6_PROTOCOL)
-    return ip(source, to, sender, target, protocol, _icmp(kind, sender, target, b"\x77\x77\0\1" + payload))
+    return ip(source, to, sender, target, protocol, icmp(kind, sender, target, b"\x77\x77\0\1" + payload))
 
 
 def solicitation(source: str, sender: str, target: str, payload: bytes = b"") -> bytes:
@@ -60,14 +60,14 @@ def solicitation(source: str, sender: str, target: str, payload: bytes = b"") ->
     group = str(IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + low))
     body = bytes(4) + IPv6Address(target).packed + b"\x01\x01" + mac_bytes(source)
     to = "33:33:ff:" + ":".join(f"{b:02x}" for b in low)
-    return ip(source, to, sender, group, ICMP6_PROTOCOL, _icmp(135, sender, group, body), hops=255) + payload
+    return ip(source, to, sender, group, ICMP6_PROTOCOL, icmp(135, sender, group, body), hops=255) + payload
 
 
 def advertisement(source: str, sender: str, target: str) -> bytes:
     """An unsolicited neighbour advertisement to all nodes (RFC 4861, section 7.2.6)."""
     group = "ff02::1"
     body = b"\x20\0\0\0" + IPv6Address(target).packed + b"\x02\x01" + mac_bytes(source)
-    message = _icmp(136, sender, group, body)
+    message = icmp(136, sender, group, body)
     return ip(source, multicast_mac(group), sender, group, ICMP6_PROTOCOL, message, hops=255)
 
 
@@ -109,7 +109,8 @@ def is_group(frame: bytes) -> bool:
     return bool(frame[0] & 1)
 
 
-def _icmp(kind: int, sender: str, target: str, body: bytes) -> bytes:
+def icmp(kind: int, sender: str, target: str, body: bytes) -> bytes:
+    """An ICMP or ICMPv6 message of code 0, checksum included."""
     message = struct.pack("!BBH", kind, 0, 0) + body
     pseudo = b"" if ip_address(target).version == 4 else _pseudo(sender, target, ICMP6_PROTOCOL, len(message))
     return message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,16 +114,16 @@ def describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def up(source: str, run_dir: Path, mode: Mode = "full") -> LabState:
+def up(source: str, run_dir: Path, mode: Mode = "full", agent_flags: Sequence[str] = ()) -> LabState:
     """Start a lab in a process of its own and wait until it is up.
 
-    `source`: a topology file, the name of a shipped one, or a number of hosts. Raises HolderError with what
-    went wrong.
+    `source`: a topology file, the name of a shipped one, or a number of hosts; `agent_flags`: further
+    arguments of every agent. Raises HolderError with what went wrong.
     """
     _check_free(run_dir)
     run_dir.mkdir(parents=True, mode=0o700)
     with (run_dir / LOG).open("w+b") as log:
-        argv = [sys.executable, "-m", "topologies.holder", source, str(run_dir), mode]
+        argv = [sys.executable, "-m", "topologies.holder", source, str(run_dir), mode, *agent_flags]
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -202,13 +202,13 @@ def down(run_dir: Path) -> bool:
     return True
 
 
-def main(source: str, run_dir: Path, mode: str) -> int:
+def main(source: str, run_dir: Path, mode: str, agent_flags: Sequence[str] = ()) -> int:
     """Hold a lab; exit status 1 with the reason on the standard error if it cannot start."""
     # Until the holder listens to it, SIGTERM must still end the lab in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         spec: Spec = of_hosts(int(source)) if source.isdigit() else load(source)
-        with Lab(spec, run_dir, with_control=mode != "plain") as lab:
+        with Lab(spec, run_dir, with_control=mode != "plain", agent_flags=agent_flags) as lab:
             if mode == "full":
                 for port in lab.client.apply(spec):
                     lab.plug_port(port)
@@ -220,4 +220,4 @@ def main(source: str, run_dir: Path, mode: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))

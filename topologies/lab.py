@@ -160,7 +160,7 @@ class Lab:
         # Who needs another ends first: an agent without its switch takes longer to end.
         stages: list[list[Daemon]] = [
             [h.agent for h in hosts if h.agent],
-            [central.controller] if central else [],
+            [central.controller, central.metadata] if central else [],
             [*(h.vswitchd for h in hosts), *([central.etcd] if central else [])],
             [h.ovsdb for h in hosts],
         ]

@@ -21,6 +21,8 @@ from topologies.switch import BRIDGE, Switch
 
 GUEST_INTERFACE = "eth0"
 Address = IPv4Interface | IPv6Interface
+SERVICES = {4: "169.254.169.252/30", 6: "fd00:ec2::/64"}
+"""Where the services of every host are, resolver and metadata: on the link, as a lease says."""
 _RTT = re.compile(r"time=([0-9.]+) ms")
 _COUNTS = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
@@ -183,6 +185,8 @@ def _guest_commands(plug: Plug, dad: bool) -> list[str]:
         commands.append(
             f"address add {address} dev {GUEST_INTERFACE}" + (nodad if address.version == 6 else "")
         )
+    for version in sorted({address.version for address in plug.addresses}):
+        commands.append(f"route add {SERVICES[version]} dev {GUEST_INTERFACE}")
     for gateway in plug.gateways:
         # A batch takes no -6; the family is the gateway's.
         commands.append(f"route add default via {gateway} dev {GUEST_INTERFACE}")

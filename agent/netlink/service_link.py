@@ -13,8 +13,9 @@ from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 from agent.netlink.links import hush
-from agent.plan import SERVICE_AGENT_LINK, SERVICE_LINK, ServiceLink
+from agent.plan import SERVICE_AGENT_LINK, ServiceLink
 from cloison.errors import Unavailable
+from cloison.service_link import SERVICE_LINK
 
 MTU_BYTES = 9216
 """What a guest may send to be told that it is too large; no packet of the overlay comes near it."""

@@ -5,21 +5,21 @@ Only for the database thread. Writing means the difference: a row that is right 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
+from agent.ovsdb.ports import PortRow, PortRows
 from agent.ovsdb.view import (
     BridgeSpec,
     BridgeView,
     Change,
-    InterfaceView,
     ServiceView,
     TlsFiles,
     TunnelView,
 )
-from agent.plan import SERVICE_LINK, link_name, link_vni
+from agent.plan import link_name, link_vni
 from cloison.model import Vni
+from cloison.service_link import SERVICE_LINK
 
 _NUMBERED = ["datapath_type", "datapath_id"]
 COLUMNS: dict[str, list[str]] = {
@@ -33,8 +33,6 @@ COLUMNS: dict[str, list[str]] = {
 
 INACTIVITY_PROBE_MS = 5000
 MAX_BACKOFF_MS = 1000
-_DEVICE_TYPES = ("", "system", "tap", "afxdp")
-_DEVICE_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 STATE, REASON, VNI, IFINDEX = "cloison-state", "cloison-reason", "cloison-vni", "cloison-ifindex"
 
 
@@ -53,6 +51,12 @@ def bridge(idl: Any, name: str) -> Any:
     return next((row for row in _rows(idl, "Bridge") if row.name == name), None)
 
 
+def port_rows(idl: Any, row: Any) -> Mapping[str, PortRow]:
+    """Return the interfaces of a bridge by name, as the replica has them."""
+    rows: PortRows = idl.port_rows
+    return rows.of(row)
+
+
 def settled(idl: Any) -> bool:
     """Tell whether ovs-vswitchd has carried out all that was asked of it (by cur_cfg, next_cfg)."""
     row = root(idl)
@@ -65,22 +69,16 @@ def view(idl: Any, name: str) -> BridgeView:
     if row is None:
         return BridgeView(connected=True)
     interfaces, tunnels, service = {}, {}, None
-    for interface in (interface for port in row.ports for interface in port.interfaces):
-        if interface.type == "internal":
+    for seen in port_rows(idl, row).values():
+        if seen.type == "internal":
             continue
-        ids, error = interface.external_ids, _one(interface.error, "")
-        ofport = max(0, _one(interface.ofport, 0))
-        vni = link_vni(interface.name)
-        if interface.name == SERVICE_LINK:
-            service = ServiceView(ofport, error, _number(ids.get(IFINDEX, "")))
+        vni = link_vni(seen.name)
+        if seen.name == SERVICE_LINK:
+            service = ServiceView(seen.ofport, seen.error, _number(seen.ids.get(IFINDEX, "")))
         elif vni is None:
-            device = interface.type in _DEVICE_TYPES
-            if device and not _DEVICE_NAME.fullmatch(interface.name):
-                device, error = False, "the host cannot be kept from hearing a device of this name"
-            found = InterfaceView(interface.name, ids.get("iface-id", ""), ofport, error, device)
-            interfaces[interface.name] = found
+            interfaces[seen.name] = seen.view
         else:
-            tunnels[vni] = TunnelView(vni, ofport, error, _number(ids.get(IFINDEX, "")))
+            tunnels[vni] = TunnelView(vni, seen.ofport, seen.error, _number(seen.ids.get(IFINDEX, "")))
     datapath_id = int(_one(row.datapath_id, "0"), 16)
     kind = row.datapath_type or "system"
     return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, _settings(idl, row), service)
@@ -115,6 +113,8 @@ class Writer:
         self.replug: set[str] = set()
         self.waiting = False
         self._new = False
+        # By name, as they were before this transaction.
+        self._present: Mapping[str, PortRow] = {}
 
     def write(self) -> None:
         """Put into the transaction all that differs; several things removed and added count as one."""
@@ -123,8 +123,10 @@ class Writer:
         if self._spec.target is not None:
             self._tls(self._spec.target)
             self._controller(row, self._spec.target)
+        if not self._new:
+            self._present = port_rows(self._idl, row)
         self._own_ports(row)
-        self._verdicts(row)
+        self._verdicts()
 
     def _insert(self, table: str, **columns: Any) -> Any:
         row = self._transaction.insert(self._idl.tables[table])
@@ -223,11 +225,6 @@ class Writer:
             if getattr(controller, column) != value:
                 setattr(controller, column, value)
 
-    def _ports(self, row: Any) -> Iterator[tuple[Any, Any]]:
-        for port in row.ports:
-            for interface in port.interfaces:
-                yield port, interface
-
     def _wanted(self) -> dict[str, int]:
         """Return the ports of ours that should be there, by name, each with the ifindex of its device.
 
@@ -247,21 +244,17 @@ class Writer:
         return self._spec.tunnels is not None and link_vni(name) is not None
 
     def _own_ports(self, row: Any) -> None:
-        present: dict[str, tuple[Any, Any]] = {}
-        for port, interface in self._ports(row):
-            if self._is_known(interface.name):
-                present[interface.name] = (port, interface)
+        present = {name: seen for name, seen in self._present.items() if self._is_known(name)}
         wanted = self._wanted()
         gone = present.keys() - wanted.keys()
         for name in present.keys() & wanted.keys():
-            if present[name][1].external_ids.get(IFINDEX) != str(wanted[name]):
+            if present[name].ids.get(IFINDEX) != str(wanted[name]):
                 # The userspace datapath stays attached to the device that was there; only a new port
                 # opens anew.
                 self.replug.add(name)
         for name in sorted(gone | self.replug):
-            port, interface = present[name]
-            self._ofports[name] = max(0, _one(interface.ofport, 0))
-            row.delvalue("ports", port)
+            self._ofports[name] = present[name].ofport
+            row.delvalue("ports", present[name].port)
             why = "network is not in the plan" if name in gone else "port was of a device that is gone"
             self._port_changed(name, why)
         if gone or self.replug:
@@ -292,15 +285,14 @@ class Writer:
             interface.ofport_request = [self._ofports[name]]
         return self._insert("Port", name=name, interfaces=[interface])
 
-    def _verdicts(self, row: Any) -> None:
-        for _, interface in self._ports(row):
-            verdict = self._spec.verdicts.get(interface.name)
-            ids = interface.external_ids
-            if verdict is None or ids.get("iface-id") != verdict.iface_id:
+    def _verdicts(self) -> None:
+        for name, verdict in self._spec.verdicts.items():
+            seen = self._present.get(name)
+            if seen is None or seen.ids.get("iface-id") != verdict.iface_id:
                 continue
             for key, value in ((STATE, verdict.state), (REASON, verdict.reason)):
-                if value and ids.get(key) != value:
-                    interface.setkey("external_ids", key, value)
-                    self._changed("verdict", f"{interface.name}: {value}")
-                elif not value and key in ids:
-                    interface.delkey("external_ids", key)
+                if value and seen.ids.get(key) != value:
+                    seen.interface.setkey("external_ids", key, value)
+                    self._changed("verdict", f"{name}: {value}")
+                elif not value and key in seen.ids:
+                    seen.interface.delkey("external_ids", key)

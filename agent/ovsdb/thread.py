@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from agent.ovsdb import rows
+from agent.ovsdb.ports import PortRows
 from agent.ovsdb.view import BridgeView
 from cloison.errors import Unavailable
 
@@ -37,6 +38,18 @@ SETTLE_TIMEOUT_S = 1.0
 _DATABASE = "Open_vSwitch"
 
 
+class _Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # ovs is untyped
+    """The client's replica; `port_rows` hears of each row that changes."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.port_rows = PortRows()
+        super().__init__(*arguments, **options)
+
+    def notify(self, event: Any, row: Any, updates: Any = None) -> None:
+        """Called by the client when a row was inserted, changed or deleted."""
+        self.port_rows.noted(row)
+
+
 class DatabaseThread:
     """Runs jobs on the database and tells `on_view` (on the loop) whenever the bridge looks different."""
 
@@ -46,10 +59,17 @@ class DatabaseThread:
         self._remote, self._bridge, self._loop, self._on_view = remote, bridge, loop, on_view
         self._jobs: deque[tuple[Callable[[Any], Any], asyncio.Future[Any]]] = deque()
         self._view = BridgeView()
+        # (state of the replica, connected) that the view is of.
+        self._seen = (0, False)
         self._stopping = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # A daemon: a database that does not answer must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="ovsdb", daemon=True)
+
+    @property
+    def replica(self) -> int:
+        """The state of the replica that the newest view is of; it moves with every change of the database."""
+        return self._seen[0]
 
     def start(self) -> None:
         """Begin to connect."""
@@ -108,7 +128,7 @@ class DatabaseThread:
         helper = ovs.db.idl.SchemaHelper(None, reply.result)
         for table, columns in rows.COLUMNS.items():
             helper.register_columns(table, columns)
-        return ovs.db.idl.Idl(self._remote, helper, probe_interval=PROBE_INTERVAL_MS)
+        return _Replica(self._remote, helper, probe_interval=PROBE_INTERVAL_MS)
 
     def _fail_jobs(self) -> None:
         while self._jobs:
@@ -126,6 +146,10 @@ class DatabaseThread:
             pass  # woken by the database, not by us
 
     def _publish(self, idl: Any) -> None:
+        seen = idl.change_seqno, connected(idl)
+        if seen == self._seen:
+            return
+        self._seen = seen
         if connected(idl):
             view = rows.view(idl, self._bridge)
         else:

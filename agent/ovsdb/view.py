@@ -68,11 +68,6 @@ class ServiceView:
     error: str
     ifindex: int
 
-    @property
-    def usable(self) -> bool:
-        """Tell whether it can be reported."""
-        return 0 < self.ofport <= OFPORT_MAX and not self.error
-
 
 @dataclass(frozen=True, slots=True)
 class BridgeView:

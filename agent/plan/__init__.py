@@ -4,16 +4,7 @@ No I/O, clock, randomness or logging here. Output is a function of the two state
 about.
 """
 
-from agent.plan.actual import (
-    SERVICE_AGENT_LINK,
-    SERVICE_LINK,
-    Actual,
-    Firewall,
-    Link,
-    ServiceLink,
-    link_name,
-    link_vni,
-)
+from agent.plan.actual import SERVICE_AGENT_LINK, Actual, Firewall, Link, ServiceLink, link_name, link_vni
 from agent.plan.digest import FdbDigest, fdb_digest
 from agent.plan.drift import drifts
 from agent.plan.faults import Fault, conditions, plan_faults
@@ -26,7 +17,6 @@ from agent.plan.zone import Zone
 __all__ = [
     "EMPTY_PLAN",
     "SERVICE_AGENT_LINK",
-    "SERVICE_LINK",
     "Actual",
     "Fault",
     "FdbDigest",

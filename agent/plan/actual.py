@@ -16,8 +16,8 @@ from agent.plan.model import Peer, Vtep
 from cloison.addresses import Mac
 from cloison.model import Vni
 
-SERVICE_LINK, SERVICE_AGENT_LINK = "cl-services", "cl-services-a"
-"""The end of the local services' pair of devices that is on the bridge, and the agent's own end."""
+SERVICE_AGENT_LINK = "cl-services-a"
+"""The agent's own end of the local services' pair of devices; the other (SERVICE_LINK) is on the bridge."""
 
 _LINK_NAME = re.compile(r"vx([0-9a-f]{6})")
 

@@ -10,17 +10,9 @@ from ipaddress import IPv4Address
 
 import dpkt
 
-from agent.services.seams import (
-    ETH_IPV4,
-    ETH_IPV6,
-    FROM_AGENT,
-    IP_ICMP,
-    IP_ICMP6,
-    IP_TCP,
-    IP_UDP,
-    ServicePort,
-)
+from agent.services.seams import ETH_IPV4, ETH_IPV6, IP_ICMP, IP_ICMP6, IP_TCP, IP_UDP, ServicePort
 from cloison.addresses import IpAddress
+from cloison.service_link import FROM_AGENT
 
 HOPS_DEFAULT, HOPS_ND = 64, 255
 """RFC 4861, section 6.1: neighbour discovery is believed only with a hop limit of 255."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import dpkt
 
 from agent.services.answers import ethernet
-from agent.services.seams import DNS4, ETH_ARP, METADATA4, SERVICE_MAC, Packet, ServicePort
+from agent.services.seams import ETH_ARP, Packet, ServicePort
+from cloison.service_link import DNS4, METADATA4, SERVICE_MAC
 
 _ANSWERED = frozenset({DNS4.packed, METADATA4.packed})
 

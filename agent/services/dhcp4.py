@@ -24,7 +24,8 @@ from agent.services.options import (
     options4,
     split4,
 )
-from agent.services.seams import DNS4, METADATA4, Packet, ServicePort, ServiceSubnet
+from agent.services.seams import Packet, ServicePort, ServiceSubnet
+from cloison.service_link import DNS4, METADATA4
 
 CLIENT_PORT, SERVER_PORT = 68, 67
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)

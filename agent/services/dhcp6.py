@@ -23,7 +23,8 @@ from agent.services.options import (
     option6,
     options6,
 )
-from agent.services.seams import DNS6, LINK_LOCAL6, SERVICE_MAC, Ipv6Mode, Packet, ServicePort, ServiceSubnet
+from agent.services.seams import Ipv6Mode, Packet, ServicePort, ServiceSubnet
+from cloison.service_link import DNS6, LINK_LOCAL6, SERVICE_MAC
 
 CLIENT_PORT, SERVER_PORT = 546, 547
 SOLICIT, ADVERTISE, REQUEST, CONFIRM, RENEW, REBIND, REPLY, RELEASE, DECLINE = range(1, 10)

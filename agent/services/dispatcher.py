@@ -18,12 +18,12 @@ from agent.services.seams import (
     IP_ICMP,
     IP_ICMP6,
     IP_UDP,
-    SERVICE_ADDRESSES,
     Packet,
     Service,
     ServicePort,
     ServicePorts,
 )
+from cloison.service_link import SERVICE_ADDRESSES
 
 
 @dataclass(frozen=True, slots=True)

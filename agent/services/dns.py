@@ -18,8 +18,9 @@ from agent.services.dns_forward import Forwarder
 from agent.services.dns_message import Query
 from agent.services.dns_zones import Zones
 from agent.services.nat_gate import Client
-from agent.services.seams import DNS4, DNS6, Packet, Send, ServicePort, ServicePorts
+from agent.services.seams import Packet, Send, ServicePort, ServicePorts
 from cloison.addresses import IpAddress
+from cloison.service_link import DNS4, DNS6
 
 DNS_PORT = 53
 TCP_IDLE_S = 10.0

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
 
-from agent.services.seams import DNS4, DNS6, METADATA4, METADATA6
 from cloison.addresses import IpAddress
 from cloison.model import Vni
+from cloison.service_link import DNS4, DNS6, METADATA4, METADATA6
 
 ROOT_DOMAIN = "cloison.internal"
 """The zone above all default domains: names in it that the tenant does not have exist nowhere."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.services.answers import ip
-from agent.services.seams import IP_ICMP, IP_ICMP6, SERVICE_ADDRESSES, Packet, ServicePort
+from agent.services.seams import IP_ICMP, IP_ICMP6, Packet, ServicePort
+from cloison.service_link import SERVICE_ADDRESSES
 
 ECHO4_REQUEST, ECHO4_REPLY, ECHO6_REQUEST, ECHO6_REPLY = 8, 0, 128, 129
 _REPLIES = {(IP_ICMP, ECHO4_REQUEST): ECHO4_REPLY, (IP_ICMP6, ECHO6_REQUEST): ECHO6_REPLY}

@@ -1,22 +1,21 @@
-"""The one place where frames of guests enter the agent and answers leave it: a packet socket on the device
+"""The one place where frames of guests enter the agent and answers leave it: packet sockets on the device
 whose other end is a port of the bridge.
 
-What it costs is bounded: so many frames at a time, no more than about half of the loop's time, and what
-comes faster stays in the kernel's buffer until that is full.
+What it costs is bounded: so many frames at a time, in turn from each queue that has any, no more than about
+half of the loop's time; what comes faster stays in its queue until that is full (queues.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 import structlog
 
-from agent.services import packets
+from agent.services import packets, queues
 from agent.services.buckets import Buckets
 from agent.services.dispatcher import Dispatcher
 from agent.services.seams import ServicePorts
@@ -25,13 +24,8 @@ _log = structlog.get_logger("agent.services")
 
 FRAMES_PER_TURN = 64
 FRAME_BYTES_MAX = 65535
-RECEIVE_BUFFER_BYTES = 4 << 20
 PAUSE_MIN_S = 0.001
 DEFECTS_LOGGED_MAX = 20
-_ETH_P_ALL = 3
-# linux/if_packet.h
-_SOL_PACKET, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 263, 6, 23
-_SO_RCVBUFFORCE = 33
 
 
 class Edge:
@@ -43,7 +37,7 @@ class Edge:
         """on_lost is called when the device went away; attach() is to be called then."""
         self._ports, self._dispatcher, self._on_lost = ports, dispatcher, on_lost
         self._buckets = Buckets()
-        self._socket: socket.socket | None = None
+        self._queues: tuple[socket.socket, ...] = ()
         self._ifindex = 0
         self._pause: asyncio.TimerHandle | None = None
         self._buffer = bytearray(FRAME_BYTES_MAX)
@@ -52,28 +46,18 @@ class Edge:
     @property
     def is_open(self) -> bool:
         """Tell whether frames are taken."""
-        return self._socket is not None
+        return bool(self._queues)
 
     def attach(self, name: str, ifindex: int) -> None:
         """Take frames from this device from now on; raises OSError if that cannot be.
 
         The same device again changes nothing; one that was deleted and made again has another ifindex.
         """
-        if self._socket is not None and ifindex == self._ifindex:
+        if self._queues and ifindex == self._ifindex:
             return
         self.close()
-        opened = socket.socket(
-            socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0
-        )
-        try:
-            opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-            opened.bind((name, _ETH_P_ALL))
-        except OSError:
-            opened.close()
-            raise
-        self._socket, self._ifindex = opened, ifindex
-        asyncio.get_running_loop().add_reader(opened, self._turn)
+        self._queues, self._ifindex = queues.open_queues(name), ifindex
+        self._listen()
         _log.info("serving guests", device=name, ports=len(self._ports))
 
     def close(self) -> None:
@@ -81,10 +65,10 @@ class Edge:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
+        self._pause_listening()
+        for queue in self._queues:
+            queue.close()
+        self._queues = ()
 
     def forget_others(self) -> None:
         """The ports have changed: keep no account of those that are gone."""
@@ -92,35 +76,49 @@ class Edge:
 
     def send(self, frame: bytes) -> None:
         """Hand a frame to the switch; one that it cannot take now is lost, as on any network."""
-        if self._socket is None:
+        if not self._queues:
             self.counts["unsent"] += 1
             return
         try:
-            self._socket.send(frame)
+            self._queues[0].send(frame)
             self.counts["sent"] += 1
         except OSError:
             self.counts["unsent"] += 1
 
+    def _listen(self) -> None:
+        self._pause = None
+        for queue in self._queues:
+            asyncio.get_running_loop().add_reader(queue, self._turn)
+
+    def _pause_listening(self) -> None:
+        for queue in self._queues:
+            asyncio.get_running_loop().remove_reader(queue)
+
     def _turn(self) -> None:
         """Take what is there, up to a limit; after a full turn let others have as long as it took."""
         started_s = time.monotonic()
-        for _ in range(FRAMES_PER_TURN):
-            frame = self._receive()
-            if frame is None:
-                return
-            self._take(frame, time.monotonic())
-        opened = self._socket
-        if opened is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(opened)
+        if self._pause is None and self._take_in_turn():
+            self._pause_listening()
             pause_s = max(PAUSE_MIN_S, time.monotonic() - started_s)
-            self._pause = loop.call_later(pause_s, loop.add_reader, opened, self._turn)
+            self._pause = asyncio.get_running_loop().call_later(pause_s, self._listen)
 
-    def _receive(self) -> bytes | None:
-        if self._socket is None:
+    def _take_in_turn(self) -> bool:
+        """Take one frame after the other of each queue that has any; tell whether the limit was met."""
+        waiting, taken = deque(self._queues), 0
+        while waiting and taken < FRAMES_PER_TURN:
+            queue = waiting.popleft()
+            frame = self._receive(queue)
+            if frame is not None:
+                waiting.append(queue)
+                self._take(frame, time.monotonic())
+                taken += 1
+        return self.is_open and taken >= FRAMES_PER_TURN
+
+    def _receive(self, queue: socket.socket) -> bytes | None:
+        if not self._queues:
             return None
         try:
-            size = self._socket.recv_into(self._buffer)
+            size = queue.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as err:
@@ -148,8 +146,5 @@ class Edge:
             self.send(answer)
 
     def kernel_drops(self) -> int:
-        """Return how many frames the kernel has dropped since this was last asked, its buffer being full."""
-        if self._socket is None:
-            return 0
-        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        return int(struct.unpack("=II", statistics)[1])
+        """Return how many frames the kernel has dropped since this was last asked, their queue being full."""
+        return sum(map(queues.dropped, self._queues))

@@ -8,8 +8,9 @@ from agent.services.dispatcher import Route
 from agent.services.dns import DNS_PORT, DnsService
 from agent.services.metadata import METADATA_PORT, MetadataProxy
 from agent.services.nat_gate import NatGate, Server
-from agent.services.seams import DNS4, DNS6, IP_TCP, IP_UDP, METADATA4, METADATA6, Packet, ServicePort
+from agent.services.seams import IP_TCP, IP_UDP, Packet, ServicePort
 from cloison.addresses import IpAddress
+from cloison.service_link import DNS4, DNS6, METADATA4, METADATA6
 
 
 def doors(dns: DnsService, metadata: MetadataProxy) -> Mapping[tuple[IpAddress, int], Server]:

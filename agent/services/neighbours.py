@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 from agent.services.answers import HOPS_ND, ip
-from agent.services.seams import DNS6, IP_ICMP6, LINK_LOCAL6, METADATA6, SERVICE_MAC, Packet, ServicePort
+from agent.services.seams import IP_ICMP6, Packet, ServicePort
+from cloison.service_link import DNS6, LINK_LOCAL6, METADATA6, SERVICE_MAC
 
 SOLICITATION, ADVERTISEMENT = 135, 136
 ALL_NODES = IPv6Address("ff02::1")

@@ -12,7 +12,8 @@ from ipaddress import IPv4Address
 
 from agent.services.answers import ip
 from agent.services.echo import ECHO4_REPLY, ECHO4_REQUEST
-from agent.services.seams import DNS4, IP_ICMP, IP_ICMP6, LINK_LOCAL6, Packet, ServicePort
+from agent.services.seams import IP_ICMP, IP_ICMP6, Packet, ServicePort
+from cloison.service_link import DNS4, LINK_LOCAL6
 
 UNREACHABLE, FRAGMENTATION_NEEDED, PACKET_TOO_BIG = 3, 4, 2
 QUOTED4_BYTES_MAX = 576 - 20 - 8

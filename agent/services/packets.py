@@ -12,18 +12,9 @@ from ipaddress import IPv4Address, IPv6Address
 
 from dpkt.dpkt import in_cksum
 
-from agent.services.seams import (
-    ETH_ARP,
-    ETH_IPV4,
-    ETH_IPV6,
-    IP_ICMP,
-    IP_ICMP6,
-    IP_TCP,
-    IP_UDP,
-    TO_AGENT,
-    Packet,
-)
+from agent.services.seams import ETH_ARP, ETH_IPV4, ETH_IPV6, IP_ICMP, IP_ICMP6, IP_TCP, IP_UDP, Packet
 from cloison.addresses import Mac
+from cloison.service_link import TO_AGENT
 
 ETHERNET_BYTES, ARP_BYTES, IP4_BYTES, IP6_BYTES = 14, 28, 20, 40
 EXTENSIONS_MAX = 8

@@ -13,16 +13,8 @@ from ipaddress import IPv6Address, IPv6Network
 from agent.services.answers import HOPS_ND, ip
 from agent.services.neighbours import ALL_NODES
 from agent.services.options import domain_wire
-from agent.services.seams import (
-    DNS6,
-    IP_ICMP6,
-    LINK_LOCAL6,
-    SERVICE_MAC,
-    Ipv6Mode,
-    Packet,
-    ServicePort,
-    ServiceSubnet,
-)
+from agent.services.seams import IP_ICMP6, Ipv6Mode, Packet, ServicePort, ServiceSubnet
+from cloison.service_link import DNS6, LINK_LOCAL6, SERVICE_MAC
 
 SOLICITATION, ADVERTISEMENT = 133, 134
 SOURCE_MAC, PREFIX, MTU, DNS, SEARCH = 1, 3, 5, 25, 31

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from agent.plan import SERVICE_AGENT_LINK, HostPlan, ServiceLink
+from agent.plan import SERVICE_AGENT_LINK, HostPlan, PortRecord, ServiceLink, Zone
 from agent.services import nat_doors, routers
 from agent.services.claims import Claims, Tell
 from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
@@ -22,6 +22,7 @@ from agent.services.metadata_http import Upstream
 from agent.services.nat_gate import NatGate
 from agent.services.seams import ServicePort, ServicePorts
 from cloison.errors import Unavailable
+from cloison.model import Vni
 
 _log = structlog.get_logger("agent.services")
 
@@ -59,13 +60,21 @@ class Services:
         routes = [*base_routes(), *nat_doors.routes(self._dns, self._gate), oversize_route()]
         self._dispatcher = Dispatcher(self._ports, routes, self._claims)
         self._edge = Edge(self._ports, self._dispatcher, on_lost)
+        # Of the plan that is served: a plan shares with the one before it what did not change.
+        self._served_ports: Mapping[int, PortRecord] | None = None
+        self._served_zones: Mapping[Vni, Zone] | None = None
         self._told: dict[str, int] = {}
 
     def serve(self, plan: HostPlan) -> None:
         """Serve the ports of this plan from now on, and no others."""
+        if plan.zones is not self._served_zones:
+            self._served_zones = plan.zones
+            self._zones.replace(plan.zones)
+        if plan.service_ports is self._served_ports:
+            return
+        self._served_ports = plan.service_ports
         before = {port.number: port for port in self._ports}
         ports = {number: r.port for number, r in plan.service_ports.items() if r.port is not None}
-        self._zones.replace(plan.zones)
         if ports == before:
             return
         self._ports.replace(ports)

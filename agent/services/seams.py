@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from agent.plan.service_port import Boot, ServicePort, ServiceRoute, ServiceSubnet
@@ -25,22 +24,6 @@ __all__ = [
     "ServiceSubnet",
     "Send",
 ]
-
-DNS4 = IPv4Address("169.254.169.253")
-"""DNS, and the identity of the DHCP server."""
-METADATA4 = IPv4Address("169.254.169.254")
-DNS6 = IPv6Address("fd00:ec2::253")
-METADATA6 = IPv6Address("fd00:ec2::254")
-LINK_LOCAL6 = IPv6Address("fe80::a9fe:a9fd")
-"""What router advertisements and DHCPv6 come from."""
-SERVICE_ADDRESSES: frozenset[IpAddress] = frozenset({DNS4, METADATA4, DNS6, METADATA6, LINK_LOCAL6})
-
-SERVICE_MAC = Mac(0x0AF300000001)
-"""What a guest sees the services at; the switch puts it into every answer."""
-TO_AGENT = 0x0AF3
-"""High 16 bits of eth_dst of a frame to the agent; the rest is the number of the port."""
-FROM_AGENT = 0x0AF300
-"""High 24 bits of eth_src of a frame from the agent; the rest is the VNI."""
 
 ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
 IP_ICMP, IP_TCP, IP_UDP, IP_ICMP6 = 1, 6, 17, 58

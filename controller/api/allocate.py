@@ -24,7 +24,7 @@ from cloison.model import (
     Vni,
 )
 from cloison.names import NetworkName
-from controller.api import validate
+from cloison.service_link import SERVICE_ADDRESSES
 from controller.api.intents.common import Stamp
 from controller.store import keys
 from controller.store.reservations import Reservations
@@ -122,7 +122,7 @@ def address(state: State, subnet: Subnet, stamp: Stamp, avoid: Iterable[str] = (
     if pools:
         for number in _candidates(state.reservations, scope, pools, stamp.seed(str(subnet.name))):
             candidate = make(number)
-            if candidate in validate.SERVICE_ADDRESSES or keys.ip(network, candidate) in avoided:
+            if candidate in SERVICE_ADDRESSES or keys.ip(network, candidate) in avoided:
                 continue
             if not isinstance(candidate, IPv6Address):
                 return candidate

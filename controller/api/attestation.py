@@ -30,7 +30,7 @@ INVARIANTS = (
     "Every packet that should be received is received, once, unchanged but for its MACs.",
     "No port sends with a source MAC, an IPv4, IPv6 or ARP address, or an advertisement that is not its own.",
     "What is for the local services goes there alone, by the meter of its port; what they answer goes to "
-    "the port they name.",
+    "the port they name. What opens a connection goes by another meter of its port.",
     "What comes out of the overlay stays with the local ports of its network; nothing loops.",
     "Every forwarding entry leads to the host of the port that has the address; no other entry is there.",
     "Every VNI, VTEP, OpenFlow port, connection zone, MAC and wire MAC belongs to one object.",

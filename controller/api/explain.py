@@ -31,7 +31,7 @@ from controller.verify.semantics import (
     fate_of,
     served,
 )
-from controller.verify.steps import FDB, Names, Step, steps_of
+from controller.verify.steps import FDB, PORT, Names, Step, steps_of
 from controller.verify.violation import Violation
 
 # Of two names in one field the first: a match shows the whole field.
@@ -125,9 +125,10 @@ def step_message(
 
 
 def drop_reason(world: World, sender: tuple[HostName, int], packet: Packet, steps: Iterable[Step]) -> str:
-    """Return where a packet that nobody received ended, and why; "" if no copy ended on the way."""
-    last = next((step for step in reversed(list(steps)) if step.ended), None)
-    if last is None:
+    """Return where a packet that nobody received ended, and why; "" if somebody did, or no copy ended."""
+    gone = list(steps)
+    last = next((step for step in reversed(gone) if step.ended), None)
+    if last is None or any(step.stage == PORT for step in gone):
         return ""
     what = "no entry" if last.stage == FDB and last.vtep is None else last.note
     if last.flow is not None or isinstance(last.stage, int):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
 from cloison.errors import Precondition, Unavailable
-from cloison.model import Port
+from cloison.model import Port, PortBinding
 from cloison.names import PortName
 from cloison.v1 import port_pb2, port_pb2_grpc
 from controller.api.auth import current_caller
 from controller.api.intents import port as intents
-from controller.api.intents.common import found
+from controller.api.intents.common import Stamp, found
 from controller.api.standard import Api, Kind, Standard
 from controller.api.statistics import StatisticsSource, seen_by_tenant
 from controller.reconcile.views import live_binding
+from controller.store.state import State
+from controller.store.txn import Txn
 
 KIND: Kind[Port] = Kind(
     plural="ports",
@@ -30,13 +34,32 @@ KIND: Kind[Port] = Kind(
 )
 
 
+# Returns the binding that a port about to be created has, as its interface is plugged already.
+Birth = Callable[[State, Port], PortBinding | None]
+
+
+def _bound(birth: Birth) -> Callable[[State, Any, Stamp], tuple[Txn, Port]]:
+    """Create a port in one transaction with its binding: it takes half as long to be realized."""
+
+    def create(state: State, request: port_pb2.CreatePortRequest, stamp: Stamp) -> tuple[Txn, Port]:
+        txn, port = intents.create(state, request, stamp)
+        binding = birth(state, port) if txn else None
+        if binding is not None:
+            txn.create(binding)
+        return txn, port
+
+    return create
+
+
 class PortService(port_pb2_grpc.PortServiceServicer):
     """See port.proto."""
 
-    def __init__(self, api: Api, statistics: StatisticsSource | None = None) -> None:
-        """statistics None: there are no switches to ask."""
+    def __init__(
+        self, api: Api, statistics: StatisticsSource | None = None, birth: Birth | None = None
+    ) -> None:
+        """statistics None: there are no switches to ask. birth: what is plugged already, None: nothing is."""
         self._api, self._statistics = api, statistics
-        self._standard = Standard(api, KIND)
+        self._standard = Standard(api, KIND if birth is None else replace(KIND, create=_bound(birth)))
 
     async def CreatePort(self, request: port_pb2.CreatePortRequest, context: Any) -> port_pb2.Port:
         """Create, or return what the same request created before."""

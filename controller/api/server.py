@@ -55,7 +55,7 @@ from controller.api.host import HostService
 from controller.api.interceptor import Gate
 from controller.api.network import NetworkService
 from controller.api.plan_service import PlanService, Proof
-from controller.api.port import PortService
+from controller.api.port import Birth, PortService
 from controller.api.port_binding import PortBindingService
 from controller.api.security_group import SecurityGroupService
 from controller.api.standard import Api
@@ -151,6 +151,7 @@ class ApiServer:
         verify: verify_pb2_grpc.VerifyServiceServicer | None = None,
         proof: Proof | None = None,
         statistics: StatisticsSource | None = None,
+        birth: Birth | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -162,7 +163,7 @@ class ApiServer:
         tokens = PageTokens(tls.page_token_key if tls else sha256(b"cloison insecure").digest())
         api = Api(store, Views(store.state, tracker), tokens, time.time_ns)
         self._health = health.HealthServicer()
-        port_pb2_grpc.add_PortServiceServicer_to_server(PortService(api, statistics), self._server)
+        port_pb2_grpc.add_PortServiceServicer_to_server(PortService(api, statistics, birth), self._server)
         self._serve(api, tracker, host_sync)
         verify_pb2_grpc.add_VerifyServiceServicer_to_server(
             verify or verify_pb2_grpc.VerifyServiceServicer(), self._server

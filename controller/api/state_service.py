@@ -155,6 +155,8 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
             gate=gate.mode,
             gate_checked=gate.checked,
             gate_refused=gate.refused,
+            units_compared=gate.compared,
+            units_repaired=gate.repaired,
         )
 
     def _conditions(self) -> list[common_pb2.Condition]:

@@ -7,7 +7,7 @@ and what would be right.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TypeVar
 from uuid import UUID
@@ -35,14 +35,6 @@ PAGE_SIZE_MAX, PAGE_SIZE_DEFAULT = 1000, 100
 VIOLATIONS_MAX = 50
 IPV4_PREFIX_LEN_MIN, IPV6_PREFIX_LEN_MIN = 8, 16
 
-# Where the local services of each host answer: name service and DHCP, metadata.
-SERVICE_ADDRESSES: tuple[IpAddress, ...] = (
-    IPv4Address("169.254.169.253"),
-    IPv4Address("169.254.169.254"),
-    IPv6Address("fd00:ec2::253"),
-    IPv6Address("fd00:ec2::254"),
-    IPv6Address("fe80::a9fe:a9fd"),
-)
 SERVICE_EXPECTED = "another address: the local services of each host answer at this one"
 DOMAIN_CHARS_MAX = 180
 
@@ -88,6 +80,12 @@ class Checker:
         except InvalidIntent as error:
             self._violations.extend(error.violations)
             return None
+
+    def each(self, field: str, items: Sequence[T], most: int, what: str) -> Iterator[tuple[str, T]]:
+        """Yield each item after the name of its field; if they are too many, note that and yield none."""
+        if self.that(len(items) <= most, field, f"{len(items)} {what}", f"at most {most} {what}"):
+            for i, item in enumerate(items):
+                yield f"{field}[{i}]", item
 
     def done(self) -> None:
         """Raise InvalidIntent if anything was wrong."""

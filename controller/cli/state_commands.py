@@ -35,6 +35,7 @@ def _show_status(answer: watch_pb2.Status, how: str) -> None:
         ("ports", f"{answer.ports_active} of {answer.ports} active"),
         ("networks", f"{answer.networks} of {answer.tenants} tenants"),
         ("gate", f"{answer.gate}: {answer.gate_checked} changes proved, {answer.gate_refused} refused"),
+        ("self-check", f"{answer.units_compared} units compared, {answer.units_repaired} repaired"),
     )
     for name, value in rows:
         click.echo(f"{click.style(f'{name:<12}', bold=True)}{value}")

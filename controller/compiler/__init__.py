@@ -13,10 +13,18 @@ from controller.compiler.compile import (
     static_flows,
 )
 from controller.compiler.policy import CONJUNCTIONS_MAX, PolicyCost, policy_cost
-from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
+from controller.compiler.view import (
+    Everyone,
+    HostUnitView,
+    HostView,
+    NetworkView,
+    PolicyView,
+    PortView,
+)
 
 __all__ = [
     "CONJUNCTIONS_MAX",
+    "Everyone",
     "HostUnitView",
     "HostView",
     "NetworkView",

@@ -21,11 +21,13 @@ from controller.compiler.tables import (
     forward,
     meter,
     nd_guard,
+    opening,
     output,
     policy,
     service,
     services,
     source,
+    spreading,
     track,
 )
 from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
@@ -40,6 +42,7 @@ def static_flows() -> tuple[Flow, ...]:
         *nd_guard.static_flows(),
         *services.static_flows(),
         *track.static_flows(),
+        *opening.static_flows(),
         *addressing.static_flows(),
         *forward.static_flows(),
         *deliver.static_flows(),
@@ -62,19 +65,24 @@ def host_unit_flows(host: HostUnitView) -> tuple[Flow, ...]:
 
 
 def network_flows(network: NetworkView) -> tuple[Flow, ...]:
-    """Flows of a network that is present on the host; their number does not depend on its size."""
+    """Flows of a network that is present on the host.
+
+    Their number does not depend on its size, unless it has multicast: then they name its ports, and meters.
+    """
     return (
         *admission.network_flows(network),
         *addressing.network_flows(network),
+        *spreading.network_flows(network),
         *forward.network_flows(network),
     )
 
 
 def port_flows(port: PortView) -> tuple[Flow, ...]:
-    """Flows of a port plugged on the host. Its meter must be in the switch before them."""
+    """Flows of a port plugged on the host. Its meters must be in the switch before them."""
     return (
         *admission.port_flows(port),
         *nd_guard.port_flows(port),
+        *opening.port_flows(port),
         *forward.port_flows(port),
         *meter.port_flows(port),
     )

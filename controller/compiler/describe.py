@@ -27,25 +27,29 @@ No flow says NORMAL or FLOOD, none learns, none sends to the controller.
 
 ## The way of a frame
 
-    local port ─► ADMISSION ──────────────► SERVICES ─► TRACK ─► TRACKED ─► ADDRESSING ─► FORWARD
-                     └─ IPv6 ─► ND_GUARD ─────┘  │ └─ ARP, ND ──────────────────┘          ▲ │
-    VXLAN device, service port ─► ADMISSION ─────│─────────────────────────────────────────┘ │
-                                                 ▼                                           │
-    services of this host ◄─ SERVICE ◄─ METER ◄──┴─── too big ─── TAG ◄─ EXIT ◄─ elsewhere ──┤
-                                                                   │      │                  │
-    VXLAN device ◄─ OUTPUT ◄───────────────────────────────────────┴──────┘ ARP, ND          │
-    local port ◄─ OUTPUT ◄─ SOURCE ◄─ COMMIT ◄─ INGRESS ◄─ EGRESS ◄─ DIRECTION ◄─ DELIVER ◄──┘
+    local port ─► ADMISSION ─────► SERVICES ─► TRACK ─► OPENING ─► TRACKED ─► ADDRESSING ─► FORWARD
+                     └─ IPv6 ─► ND_GUARD ─┘ │ └─ ARP, ND ───────────────────────────┘         ▲ │
+    VXLAN device, service port ─► ADMISSION ┼─────────────────────────────────────────────────┘ │
+                                            ▼                                                   │
+    services of this host ◄─ SERVICE ◄─ METER ◄────── too big ─── TAG ◄─ EXIT ◄─ elsewhere ─────┤
+                                                                   │      │                     │
+    VXLAN device ◄─ OUTPUT ◄───────────────────────────────────────┴──────┘ ARP, ND             │
+    local port ◄─ OUTPUT ◄─ SOURCE ◄─ COMMIT ◄─ INGRESS ◄─ EGRESS ◄─ DIRECTION ◄─ DELIVER ◄─────┘
                     └─ ARP, ND, what the services say ───────────────────────────────┘
 
 1. ADMISSION believes a local port only if every source address in the frame is the port's own. A frame
    out of a VXLAN device is in that device's network, whatever it says.
 2. SERVICES sends what is for the services of this host (DHCP, names, metadata, routers) to them, so much a
    second of each port, and to nobody else.
-3. TRACK and TRACKED know the connections of the port that sends, each port in a zone of its own.
+3. TRACK and TRACKED know the connections of the port that sends, each port in a zone of its own. OPENING
+   lets it open so many a second.
 4. ADDRESSING writes the *wire MAC* of the destination address (0a:f0 + IPv4 address, 0a:f6 + low 32 bits of
    the IPv6 address; for ARP and neighbour solicitations, of the target): one flow per subnet, not per port.
 5. FORWARD finds the wire MAC among the ports of this host and puts the real MAC back; failing that the
-   frame goes to the VXLAN device, whose static forwarding database knows the VTEP of each wire MAC.
+   frame goes to the VXLAN device, whose static forwarding database knows the VTEP of each wire MAC. In a
+   network with multicast, what is for a group or for all is copied, so much a second of each port
+   (SPREADING): to DELIVER for each local port, to EXIT for each other host (under that host's MAC,
+   0a:f5 + VTEP), and what comes from there to local ports only.
 6. To another host EXIT and TAG put the sender's *policy profile*, the number of its set of security groups,
    into the source MAC: 0a:f4 + number. So a member of a remote group costs no flow anywhere.
 7. DELIVER to COMMIT judge, once, at the receiver's host: the egress rules of who opened the connection and

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv6Network
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
+from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
 
 # EtherTypes (IEEE 802 numbers).
 ETH_IPV4 = 0x0800
@@ -31,6 +31,8 @@ ROUTER_ADVERTISEMENT = 134
 NEIGHBOUR_SOLICITATION = 135
 NEIGHBOUR_ADVERTISEMENT = 136
 REDIRECT = 137
+# Multicast listener discovery: query, report, done (RFC 2710, section 3), report of version 2 (RFC 3810).
+LISTENING = (130, 131, 132, 143)
 # RFC 4861, section 7.1: a neighbour discovery message that a router has forwarded is not to be believed.
 ND_HOP_LIMIT = 255
 
@@ -46,23 +48,24 @@ FRAGMENT = (1, 1)
 FIRST_FRAGMENT = 1
 LATER_FRAGMENT = (2, 2)
 NOT_A_LATER_FRAGMENT = (0, 2)
+NOT_A_FRAGMENT = (0, 1)
 
 LINK_LOCAL_6 = IPv6Network("fe80::/10")
 
 MULTICAST_MAC = (1 << 40, 1 << 40)
 WIRE4_RANGE = (WIRE4_PREFIX << 32, 0xFFFF << 32)
 WIRE6_RANGE = (WIRE6_PREFIX << 32, 0xFFFF << 32)
+# Destination MACs of the copies for all ports on a host.
+HOST_RANGE = (HOST_PREFIX << 32, 0xFFFF << 32)
+# 224.0.0.0/4 and ff00::/8, and the MACs that guests see them under (RFC 1112, section 6.4; RFC 2464, section
+# 7): where they begin, and how many of the last bits are those of the address.
+MULTICAST_4 = (0xE0000000, 0xF0000000)
+MULTICAST_6 = (0xFF << 120, 0xFF << 120)
+MULTICAST_MAC_4, MULTICAST_BITS_4 = 0x01005E000000, 23
+MULTICAST_MAC_6, MULTICAST_BITS_6 = 0x333300000000, 32
+BROADCAST_MAC = 0xFFFFFFFFFFFF
 ETHERNET_HEADER_BYTES = 14
 
-# What is answered on each host: names and the identity of the DHCP server (.253), metadata (.254), and the
-# link-local address of routers and DHCPv6. The agent's services listen to the same.
-SERVICES_4 = (IPv4Address("169.254.169.253"), IPv4Address("169.254.169.254"))
-SERVICES_6 = (IPv6Address("fd00:ec2::253"), IPv6Address("fd00:ec2::254"), IPv6Address("fe80::a9fe:a9fd"))
-# Source MAC of whatever the services say to a guest.
-SERVICE_MAC = 0x0AF300000001
-# High 16 bits of the destination MAC of a frame to the agent, before the number of the port that sent it;
-# high 24 bits of the source MAC of a frame from the agent, before the VNI.
-TO_AGENT_PREFIX, FROM_AGENT_PREFIX = 0x0AF3, 0x0AF300
 # High 16 bits of the source MAC of an IP packet in the overlay, before the policy profile of its sender.
 PROFILE_MAC_PREFIX = 0x0AF4
 

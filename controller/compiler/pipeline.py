@@ -34,6 +34,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
     field,
 )
@@ -46,6 +47,7 @@ class Table:
     drop_reason: what is said of that, a stable upper-snake word of the API (port.proto, DropCount).
     zone: the 16 bits that choose the zone of its ct actions; None: it has none. sends: the kinds of output
     it may use. meters: its flows may name a meter. conjoins: its flows may be dimensions of a conjunction.
+    copies: its flows may resubmit to the tables in next.
     """
 
     number: int
@@ -61,6 +63,7 @@ class Table:
     sends: tuple[type[Action], ...] = ()
     meters: bool = False
     conjoins: bool = False
+    copies: bool = False
 
     def flow(
         self,
@@ -128,6 +131,8 @@ class Table:
                 return zone_declared and (action.table is None or action.table in self.next)
             case Conjunction():
                 return self.conjoins
+            case Resubmit():
+                return self.copies and action.table in self.next
 
 
 _IP_TYPE = frozenset({"eth_type"})
@@ -166,15 +171,25 @@ SERVICES = Table(
     | _SOLICITED
     | {"ip_frag", "udp_src", "udp_dst", "arp_op", "arp_tpa", "ipv4_dst", "ipv6_dst"},
     reads=(FROM_PROFILE,),
-    next=(8, 10, 31),
+    next=(7, 10, 31),
 )
 TRACK = Table(
-    number=8,
+    number=7,
     name="TRACK",
     purpose="Looks the packet up among the connections of the port that sent it.",
     drop_reason="INVALID_CONNECTION",
     matches=_IP_TYPE,
     zone=field("nxm_in_port"),
+    next=(8,),
+)
+OPENING = Table(
+    number=8,
+    name="OPENING",
+    purpose="How many connections one port may open.",
+    drop_reason="INVALID_CONNECTION",
+    matches=frozenset({"ct_state"}),
+    reads=(FROM_PORT,),
+    meters=True,
     next=(9,),
 )
 TRACKED = Table(
@@ -195,25 +210,35 @@ ADDRESSING = Table(
     matches=_IP_TYPE | _SOLICITED | {"eth_dst", "arp_op", "arp_tpa", "ipv4_dst", "ipv6_dst"},
     reads=(NETWORK, FROM_PROFILE),
     rewrites=frozenset({"eth_dst"}),
+    next=(15, 20),
+)
+SPREADING = Table(
+    number=15,
+    name="SPREADING",
+    purpose="How much one port may send to all of a network with multicast.",
+    drop_reason="NOBODY_THERE",
+    reads=(FROM_PORT,),
+    meters=True,
     next=(20,),
 )
 FORWARD = Table(
     number=20,
     name="FORWARD",
-    purpose="Where it goes: a local port, under its real MAC, or else the network's VXLAN device.",
+    purpose="Where it goes: a local port, under its real MAC, or else the network's VXLAN device; or to all.",
     drop_reason="NOBODY_THERE",
-    matches=_IP_TYPE | _SOLICITED | {"eth_dst", "ipv6_dst"},
+    matches=_IP_TYPE | _SOLICITED | {"eth_dst", "ipv4_dst", "ipv6_dst"},
     reads=(NETWORK, ORIGIN),
     writes=(TO_PORT, TO_PROFILE),
     rewrites=frozenset({"eth_dst"}),
     next=(22, 27),
+    copies=True,
 )
 DELIVER = Table(
     number=22,
     name="DELIVER",
     purpose="To a local port: what is subject to policy is looked up among that port's connections.",
     drop_reason="NOT_ADMITTED_BY_POLICY",
-    matches=_IP_TYPE | {"ip_proto", "icmpv6_type"},
+    matches=_IP_TYPE | {"ip_proto", "icmpv6_type", "ip_frag", "ipv6_dst"},
     reads=(ORIGIN, FROM_PROFILE, TO_PROFILE),
     zone=TO_PORT.field,
     next=(23, 28, 30),
@@ -280,6 +305,7 @@ TAG = Table(
     name="TAG",
     purpose="Says the sender's policy profile in the source MAC. What does not fit gets an answer instead.",
     drop_reason="NOT_SENT",
+    matches=frozenset({"eth_dst"}),
     reads=(OVERSIZE, FROM_PROFILE),
     rewrites=frozenset({"eth_src"}),
     next=(30, 31),
@@ -316,8 +342,10 @@ TABLES: tuple[Table, ...] = (
     ND_GUARD,
     SERVICES,
     TRACK,
+    OPENING,
     TRACKED,
     ADDRESSING,
+    SPREADING,
     FORWARD,
     DELIVER,
     DIRECTION,

@@ -15,6 +15,10 @@ from cloison.model import PROFILE_NONE, PROFILE_OPEN, AddressGroup, AddressPair,
 from cloison.names import AddressGroupName, PortName, SecurityGroupName, TenantName
 from controller.compiler.cookies import Cookie, CookieKind
 
+# Their ids begin beyond all OpenFlow ports (16 bits), which are the ids of the meters of services.
+METERS_OF_CONNECTIONS = 0x10000
+METERS_OF_SPREADING = 0x20000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostUnitView:
@@ -28,13 +32,30 @@ class HostUnitView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Everyone:
+    """All ports of a network, as one host sees them.
+
+    ports: OpenFlow port, policy profile and number of those here. own_mac: under which what is for all comes
+    to this host (cloison.addresses.host_mac; None: it cannot), and other_macs: to others with ports of it.
+    """
+
+    ports: tuple[tuple[int, int, int], ...]
+    own_mac: int | None
+    other_macs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkView:
-    """A network as one host sees it. tunnel_ofport is None until its VXLAN device is on the bridge."""
+    """A network as one host sees it. tunnel_ofport is None until its VXLAN device is on the bridge.
+
+    everyone: whom what is sent to a group or to all reaches; None if the network has no multicast.
+    """
 
     tenant_number: int
     vni: Vni
     subnets: tuple[IpNetwork, ...]
     tunnel_ofport: int | None
+    everyone: Everyone | None = None
 
     @property
     def cookie(self) -> int:
@@ -78,6 +99,21 @@ class PortView:
     def cookie(self) -> int:
         """Cookie of the port's flows."""
         return Cookie(CookieKind.PORT, self.tenant_number, self.port_number).pack()
+
+    @property
+    def meter_of_services(self) -> int:
+        """Id of the meter for what it asks of its host's services."""
+        return self.ofport
+
+    @property
+    def meter_of_connections(self) -> int:
+        """Id of the meter for the connections that it opens."""
+        return METERS_OF_CONNECTIONS + self.ofport
+
+    @property
+    def meter_of_spreading(self) -> int:
+        """Id of the meter for what it sends to all of a network with multicast."""
+        return METERS_OF_SPREADING + self.ofport
 
     @property
     def port_security(self) -> bool:

@@ -12,6 +12,7 @@ from controller.flows.actions import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.conntrack import CT_STATE, ct_state
@@ -34,6 +35,7 @@ __all__ = [
     "Move",
     "Output",
     "OutputField",
+    "Resubmit",
     "SetField",
     "ct_state",
     "field",

@@ -112,4 +112,20 @@ class CheckPacketLarger:
             raise ValueError(f"no check of a packet's length: {self}")
 
 
-Action = Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Carry out what a table says of the packet as it is now, then go on here (NXAST_RESUBMIT_TABLE).
+
+    What the flows found there write stays written for what comes after, but not what happens beyond a ct
+    action or a check of the length: that is of a copy.
+    """
+
+    table: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if there is no such table."""
+        if not 0 <= self.table < 0xFF:
+            raise ValueError(f"a table is 0 to 254, got {self.table}")
+
+
+Action = Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger | Resubmit

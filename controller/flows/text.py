@@ -15,6 +15,7 @@ from controller.flows.actions import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.conntrack import ct_state_text
@@ -110,6 +111,8 @@ def action_text(action: Action, table_names: Mapping[int, str] | None = None) ->
             return f"conjunction({number},{clause}/{clauses})"
         case CheckPacketLarger(length_bytes, field, bit):
             return f"check_pkt_larger({length_bytes})->{_bits_text(field, bit, 1)}"
+        case Resubmit(table):
+            return f"resubmit(,{_table_text(table, table_names)})"
         case Ct():
             return _ct_text(action, table_names)
 

@@ -28,6 +28,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.delta import ForeignFlow
@@ -278,6 +279,13 @@ def _decode_check_larger(raw: bytes) -> Action:
     return CheckPacketLarger(length_bytes, _field(header), bit)
 
 
+def _decode_resubmit(raw: bytes) -> Action:
+    _, in_port, table = wire.RESUBMIT.unpack(raw)
+    if in_port != wire.PORT_IN_PORT or table == wire.ALL_TABLES:
+        raise Foreign(f"resubmit to table {table} as from port {in_port:#x}")
+    return Resubmit(table)
+
+
 _NICIRA_DECODERS: dict[int, Callable[[bytes], Action]] = {
     wire.NXAST_REG_LOAD: _decode_load,
     wire.NXAST_REG_MOVE: _decode_move,
@@ -285,6 +293,7 @@ _NICIRA_DECODERS: dict[int, Callable[[bytes], Action]] = {
     wire.NXAST_CT: _decode_ct,
     wire.NXAST_CONJUNCTION: _decode_conjunction,
     wire.NXAST_CHECK_PKT_LARGER: _decode_check_larger,
+    wire.NXAST_RESUBMIT_TABLE: _decode_resubmit,
 }
 
 

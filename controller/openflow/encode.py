@@ -24,6 +24,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.fields import REGISTER_COUNT
@@ -155,6 +156,7 @@ _MOVE_HEAD = _head(wire.NXAST_REG_MOVE, wire.REG_MOVE.size)
 _CT_HEAD = _head(wire.NXAST_CT, wire.CT.size)
 _CONJUNCTION_HEAD = _head(wire.NXAST_CONJUNCTION, wire.CONJUNCTION.size)
 _CHECK_LARGER_HEAD = _head(wire.NXAST_CHECK_PKT_LARGER, wire.CHECK_LARGER.size)
+_RESUBMIT_HEAD = _head(wire.NXAST_RESUBMIT_TABLE, wire.RESUBMIT.size)
 
 
 def _output(action: Output) -> bytes:
@@ -202,6 +204,10 @@ def _check_larger(action: CheckPacketLarger) -> bytes:
     return wire.CHECK_LARGER.pack(_CHECK_LARGER_HEAD, action.length_bytes, action.bit, header)
 
 
+def _resubmit(action: Resubmit) -> bytes:
+    return wire.RESUBMIT.pack(_RESUBMIT_HEAD, wire.PORT_IN_PORT, action.table)
+
+
 _ENCODERS: dict[type, Callable[..., bytes]] = {
     Output: _output,
     OutputField: _output_field,
@@ -211,6 +217,7 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     Ct: _ct,
     Conjunction: _conjunction,
     CheckPacketLarger: _check_larger,
+    Resubmit: _resubmit,
 }
 
 

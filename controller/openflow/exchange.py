@@ -69,10 +69,54 @@ class KnownFlows:
             self.flows.update(names)
 
 
-class ReadExchange:
-    """All flows of a switch, or those of one table or with certain bits in the cookie (7.3.5.2)."""
+class Multipart:
+    """One multipart request and all parts of its answer (7.3.5); subclasses take in what the parts hold."""
 
     xids = 1
+
+    def __init__(self, kind: int, request: bytes, *, allowed_s: float = 10.0) -> None:
+        self.allowed_s = allowed_s
+        self.done = False
+        self._kind = kind
+        self._request = request
+        self._failure: Exception | None = None
+
+    def start(self, xid: int) -> Iterator[bytes]:
+        """The request."""
+        body = wire.MULTIPART.pack(self._kind, 0) + self._request
+        yield control_message(wire.MULTIPART_REQUEST, xid, body)
+
+    def receive(self, message: Message) -> Iterable[bytes]:
+        """One part of the answer."""
+        if message.type == wire.ERROR:
+            self._failure = SwitchRefused([flow_error(None, decode_error(message.body))])
+            self.done = True
+        elif message.type == wire.MULTIPART_REPLY:
+            if len(message.body) < wire.MULTIPART.size:
+                raise Malformed("a multipart reply without its header")
+            kind, flags = wire.MULTIPART.unpack_from(message.body)
+            if kind != self._kind:
+                raise Malformed(f"a multipart reply of type {kind} to a request of type {self._kind}")
+            self._take(message.body[wire.MULTIPART.size :])
+            if not flags & wire.MP_MORE:
+                self._complete()
+                self.done = True
+        return ()
+
+    def failure(self) -> Exception | None:
+        """What the switch said instead of an answer."""
+        return self._failure
+
+    def _take(self, body: bytes) -> None:
+        """Take in what one part holds. Raises Malformed."""
+        raise NotImplementedError
+
+    def _complete(self) -> None:
+        """That was the last part."""
+
+
+class ReadExchange(Multipart):
+    """All flows of a switch, or those of one table or with certain bits in the cookie (7.3.5.2)."""
 
     def __init__(
         self,
@@ -84,43 +128,20 @@ class ReadExchange:
         cookie_mask: int = 0,
         allowed_s: float = 10.0,
     ) -> None:
-        self.allowed_s = allowed_s
-        self.done = False
+        request = wire.FLOW_STATS_REQUEST.pack(table, wire.ANY, wire.ANY, cookie, cookie_mask)
+        super().__init__(wire.MP_FLOW, request + wire.EMPTY_MATCH, allowed_s=allowed_s)
         self._known = known
         self._expected = expected
-        self._request = wire.FLOW_STATS_REQUEST.pack(table, wire.ANY, wire.ANY, cookie, cookie_mask)
         self._everything = table == wire.ALL_TABLES and not cookie_mask
         self._flows: dict[FlowKey, InstalledFlow] = {}
         self._foreign: list[ForeignFlow] = []
         self._seen: dict[bytes, Flow] = {}
-        self._failure: Exception | None = None
 
     def start(self, xid: int) -> Iterator[bytes]:
         """The request. While the switch works on it: encode what is expected, if nothing is known yet."""
-        yield control_message(
-            wire.MULTIPART_REQUEST,
-            xid,
-            wire.MULTIPART.pack(wire.MP_FLOW, 0) + self._request + wire.EMPTY_MATCH,
-        )
+        yield from super().start(xid)
         if not self._known.flows:
             self._known.flows = {identity(flow, encode_flow(flow)): flow for flow in self._expected}
-
-    def receive(self, message: Message) -> Iterable[bytes]:
-        """One part of the answer."""
-        if message.type == wire.ERROR:
-            self._failure = SwitchRefused([flow_error(None, decode_error(message.body))])
-            self.done = True
-        elif message.type == wire.MULTIPART_REPLY:
-            if len(message.body) < wire.MULTIPART.size:
-                raise Malformed("a multipart reply without its header")
-            kind, flags = wire.MULTIPART.unpack_from(message.body)
-            if kind != wire.MP_FLOW:
-                raise Malformed(f"a multipart reply of type {kind} to a request of type {wire.MP_FLOW}")
-            self._take(message.body[wire.MULTIPART.size :])
-            if not flags & wire.MP_MORE:
-                self._known.read(self._seen, everything=self._everything)
-                self.done = True
-        return ()
 
     def _take(self, body: bytes) -> None:
         known, flows, seen = self._known.flows, self._flows, self._seen
@@ -132,9 +153,8 @@ class ReadExchange:
                 flows[flow.key] = InstalledFlow(flow, packets, octets)
                 seen[name] = flow
 
-    def failure(self) -> Exception | None:
-        """What the switch said instead of an answer."""
-        return self._failure
+    def _complete(self) -> None:
+        self._known.read(self._seen, everything=self._everything)
 
     @property
     def result(self) -> InstalledFlows:

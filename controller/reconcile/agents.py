@@ -27,6 +27,7 @@ from controller.reconcile.realized import RealizedTracker
 from controller.reconcile.registration import Registration, registration_txn
 from controller.reconcile.session import AgentSession
 from controller.store.changes import Change
+from controller.store.state import State
 from controller.store.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -164,17 +165,50 @@ class Agents:
                 )
         session.send_verdicts(current)
 
+    def birth(self, state: State, port: Port) -> PortBinding | None:
+        """Return the binding that a port about to be created has at once: its interface is plugged already.
+
+        None unless there is just one such interface, on one host, and nobody else has its number. Whatever
+        becomes of it in this moment, `follow` has it judged when the binding is stored.
+        """
+        found = [
+            (host, interface)
+            for host in port.requested_hosts
+            if (actor := self._hosts.get(host)) is not None
+            and (session := actor.agent) is not None
+            and session.ready
+            for interface in session.plugged(port.iface_id)
+            if interface.ofport not in session.shared_numbers
+        ]
+        if len(found) != 1:
+            return None
+        host, interface = found[0]
+        if state.bindings_at(host, interface.ofport) or state.tunnel_ports_at(host, interface.ofport):
+            return None
+        return PortBinding(
+            port=port.name,
+            port_uid=port.meta.uid,
+            host=host,
+            interface=interface.name,
+            ofport=interface.ofport,
+        )
+
     def follow(self, changes: Sequence[Change]) -> None:
         """Judge again what is plugged: a port came, went, moved, was unplugged; a network came to a host."""
-        bound = {change.new.host for change in changes if isinstance(change.new, PortBinding)}
-        for host in bound & self._plugs.keys():
-            self._plugs[host].mark(set(), tunnels=True)
+        state = self._store.state
+        bound = [change.new for change in changes if isinstance(change.new, PortBinding)]
+        for binding in bound:
+            if binding.host in self._plugs:
+                port = state.ports.get(binding.port)
+                self._plugs[binding.host].mark(
+                    {port.iface_id} if port is not None else set(), tunnels=self._is_untold(binding)
+                )
         iface_ids = {
             port.iface_id for change in changes for port in (change.old, change.new) if isinstance(port, Port)
         }
         # A binding that went makes room for whoever was refused because of it, here or on another host.
         gone = (change.old for change in changes if change.new is None)
-        unplugged = (self._store.state.ports.get(old.port) for old in gone if isinstance(old, PortBinding))
+        unplugged = (state.ports.get(old.port) for old in gone if isinstance(old, PortBinding))
         iface_ids.update(port.iface_id for port in unplugged if port is not None)
         if not iface_ids:
             return
@@ -182,6 +216,16 @@ class Agents:
             actor = self._hosts.get(host)
             if actor is not None and actor.agent is not None:
                 plugs.mark(iface_ids & actor.agent.iface_ids)
+
+    def _is_untold(self, binding: PortBinding) -> bool:
+        """Tell whether a host reported the tunnel port of a binding's network before it had the network."""
+        network = self._store.state.networks.get(binding.port.parent)
+        actor = self._hosts.get(binding.host)
+        if network is None or actor is None or actor.agent is None:
+            return False
+        stored = self._store.state.tunnel_ports.get((binding.host, network.vni))
+        reported = actor.agent.tunnel_ports.get(network.vni)
+        return (stored.ofport if stored is not None else None) != reported
 
 
 def _worker_ended(session: AgentSession, task: asyncio.Task[None]) -> None:

@@ -29,6 +29,10 @@ class Barriers:
         """Tell whether a barrier of this revision would say something, and would be answered."""
         return revision > max(self._sent, -1 if self._void is None else self._void[1])
 
+    def lacks(self, revision: int) -> bool:
+        """Tell whether none was sent yet whose answer confirms this revision."""
+        return revision > self._sent
+
     def sent(self, revision: int) -> None:
         """One was sent."""
         self._sent = self._open = revision

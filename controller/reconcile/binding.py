@@ -6,7 +6,7 @@ nowhere else. Everything else is refused, with a reason that a person can act on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
 from cloison.model import Port, PortBinding
@@ -115,18 +115,17 @@ def _refusal(
 def binding_changes(
     state: State,
     host: HostName,
-    inventory: Mapping[str, Interface],
+    plugged: Callable[[str], Iterable[Interface]],
     iface_ids: Iterable[str],
     shared_numbers: Set[int] = frozenset(),
 ) -> tuple[list[PortBinding], list[PortBinding], list[Verdict]]:
-    """Return bindings to store, bindings to delete, and the verdicts, for the given iface-ids on one host."""
-    by_iface: dict[str, list[Interface]] = {iface_id: [] for iface_id in iface_ids}
-    for interface in inventory.values():
-        if interface.iface_id in by_iface:
-            by_iface[interface.iface_id].append(interface)
+    """Return bindings to store, bindings to delete, and the verdicts, for the given iface-ids on one host.
+
+    plugged: the interfaces of the host that carry an iface-id.
+    """
     store, delete, verdicts = [], [], []
-    for iface_id, interfaces in by_iface.items():
-        judged = judge(state, host, interfaces, shared_numbers)
+    for iface_id in iface_ids:
+        judged = judge(state, host, plugged(iface_id), shared_numbers)
         verdicts += judged
         wanted = next((v.binding for v in judged if v.binding), None)
         port = state.port_by_iface(iface_id)

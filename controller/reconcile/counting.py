@@ -20,7 +20,9 @@ from controller.compiler.pipeline import (
     FORWARD,
     INGRESS,
     METER,
+    OPENING,
     OUTPUT,
+    SPREADING,
     TABLES,
     Table,
 )
@@ -80,6 +82,8 @@ class Readings:
     bridge: tuple[InstalledFlow, ...]
     meter: MeterCounters | None
     port: PortCounters
+    opening: MeterCounters | None = None
+    spreading: MeterCounters | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,9 @@ def fate_of(read: Readings) -> Fate:
     own = [
         Drop(ADMISSION.drop_reason, ADMISSION.name, _counted(read.own, ADMISSION, drops=True), True),
         *_judged(_counted(read.own, FORWARD, drops=False).beyond(delivered), dropped),
-        *_limited(read.meter),
+        *_limited(read.opening, OPENING),
+        *_limited(read.spreading, SPREADING),
+        *_limited(read.meter, METER),
         Drop(NOT_TAKEN, OUTPUT.name, Count(read.port.sent_dropped or 0), True),
     ]
     of_host = [Drop(t.drop_reason, t.name, dropped[t.number], False) for t in TABLES]
@@ -132,8 +138,8 @@ def _judged(lost: Count, dropped: Mapping[int, Count]) -> Iterator[Drop]:
         yield Drop(reason, "/".join(table.name for table in guilty), here, True)
 
 
-def _limited(meter: MeterCounters | None) -> Iterator[Drop]:
-    """Yield what the port asked of the local services beyond its rate."""
+def _limited(meter: MeterCounters | None, table: Table) -> Iterator[Drop]:
+    """Yield what the port asked of the local services, opened or sent to all beyond its rate."""
     if meter is not None and meter.dropped_packets is not None:
         count = Count(meter.dropped_packets, meter.dropped_bytes or 0)
-        yield Drop(RATE_LIMITED, METER.name, count, True)
+        yield Drop(RATE_LIMITED, table.name, count, True)

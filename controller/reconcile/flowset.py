@@ -5,6 +5,7 @@ compiler answers for. Setting a unit replaces its flows; the order in which unit
 
 What is sent comes in steps. A zone of the connection tracker that gets another owner is emptied in between:
 first no flow uses it, then it is flushed, then come the flows of the new owner (zones.py says who owns one).
+A zone that no flow uses is flushed before the bundle.
 """
 
 from __future__ import annotations
@@ -29,13 +30,17 @@ class FlowConflict(Exception):
 
 
 class Step(NamedTuple):
-    """What is to be done next: a bundle, and when it is in force zones to be flushed."""
+    """What is to be done next: a bundle, and when it is in force zones to be flushed.
+
+    free: zones to be flushed before the bundle, as no flow uses them until it is in.
+    """
 
     delta: FlowDelta
     zones: tuple[int, ...] = ()
+    free: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.delta or self.zones)
+        return bool(self.delta or self.zones or self.free)
 
 
 class FlowSet:
@@ -85,6 +90,11 @@ class FlowSet:
                 continue
             self._add(unit, flows)
         return conflicts
+
+    @property
+    def units(self) -> Set[Unit]:
+        """Every unit that has flows."""
+        return self._units.keys()
 
     def flows_of(self, unit: Unit) -> tuple[Flow, ...]:
         """Return the flows of a unit, none if it has none."""
@@ -138,6 +148,8 @@ class FlowSet:
         keys, self._dirty = self._dirty, set()
         foreign, self._foreign = self._foreign, ()
         zones = self._to_flush(keys)
+        free = set() if foreign or self._replaces(keys) else set(filter(self._is_free, zones))
+        zones -= free
         later: set[FlowKey] = set()
         for cookie in self._cookies_in(zones):
             # (What is there of theirs and not wanted differs anyway.)
@@ -147,7 +159,17 @@ class FlowSet:
         desired = {k: self.desired[k] for k in keys - later if k in self.desired}
         installed = {k: self.installed[k] for k in keys if k in self.installed}
         self._dirty |= later
-        return Step(flow_delta(desired, installed, foreign), tuple(sorted(zones)))
+        return Step(flow_delta(desired, installed, foreign), tuple(sorted(zones)), tuple(sorted(free)))
+
+    def _replaces(self, keys: Iterable[FlowKey]) -> bool:
+        """Tell whether anything that is installed under these keys goes or is to be another."""
+        had = ((key, self.installed.get(key)) for key in keys)
+        return any(flow is not None and self.desired.get(key) != flow for key, flow in had)
+
+    def _is_free(self, zone: int) -> bool:
+        """Tell whether nothing that is installed can use a zone: of nobody, nor of who is to have it."""
+        wanted = cookies_of(self._desired.owner(zone))
+        return not self._installed.owner(zone) and wanted.isdisjoint(self._installed.cookies)
 
     def _to_flush(self, keys: Iterable[FlowKey]) -> set[int]:
         """Return the zones among those that flows of these keys use that must not be used as they are."""

@@ -7,24 +7,24 @@ Owns the desired flows and the receipts of its host. Never decides what the flow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
 from cloison.errors import CloisonError, Unavailable
 from cloison.names import HostName
+from cloison.service_link import SERVICE_LINK
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
 from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
-from controller.reconcile.meters import HostMeters
+from controller.reconcile.meters import CONNECTIONS_PER_S, HostMeters
 from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import Condition
 from controller.reconcile.tunnels import PlanChange
-from controller.reconcile.views import SERVICE_DEVICE
 
 _log = structlog.get_logger(__name__)
 
@@ -47,14 +47,15 @@ class HostActor:
         on_ports: Callable[[HostActor, Ports], None],
         on_left_out: Callable[[HostActor, Sequence[Flow]], None],
         snapshot: Callable[[HostName], PlanChange],
+        connections_per_s: int = CONNECTIONS_PER_S,
     ) -> None:
         """on_ports: the bridge named its ports otherwise (before); on_left_out: it does not take these flows.
 
-        snapshot: the whole plan as it is now.
+        snapshot: the whole plan as it is now; connections_per_s: how many a port may open.
         """
         self.name = name
         self.flows = FlowSet()
-        self._meters = HostMeters()
+        self._meters = HostMeters(connections_per_s)
         self.flows_progress = Progress()
         self.plan_progress = Progress()
         self.switch: Switch | None = None
@@ -74,7 +75,8 @@ class HostActor:
         self._on_ports = on_ports
         self._on_left_out = on_left_out
         self._snapshot = snapshot
-        self._revalidate = False
+        # What the agent's next receipt must cover: flows of any kind, or something taken away.
+        self._flows_changed = self._revalidate = False
         self.plan_held = False
         self._snapshot_sent = False
         self._barriers = Barriers()
@@ -175,7 +177,7 @@ class HostActor:
 
     def _send_snapshot(self, session: AgentSession) -> None:
         session.send_snapshot(self._latest(), self._snapshot(self.name))
-        self._snapshot_sent = self._revalidate = True
+        self._snapshot_sent = self._flows_changed = self._revalidate = True
         self.send_barrier(force=True)
 
     def agent_gone(self, session: AgentSession) -> None:
@@ -202,11 +204,14 @@ class HostActor:
             return
         pending = self.flows_progress.outstanding
         through = self._latest() if pending is None else pending - 1
-        wanted = force or not self.plan_progress.holds(through)
+        newest = self.plan_progress.newest
+        wanted = force or (
+            not self.plan_progress.holds(through) and newest is not None and self._barriers.lacks(newest)
+        )
         if wanted and through >= 0 and self._barriers.may_send(through):
-            self.agent.send_barrier(through, revalidate=self._revalidate)
+            self.agent.send_barrier(through, revalidate=self._revalidate, flows_changed=self._flows_changed)
             self._barriers.sent(through)
-            self._revalidate = False
+            self._flows_changed = self._revalidate = False
 
     # --- switch -------------------------------------------------------------------------------------
 
@@ -295,17 +300,25 @@ class HostActor:
 
         No flow names a meter that is not there, and none comes into a zone that remembers somebody else.
         """
-        await self._meters.prepare(switch, self.flows.meters)
         step = self.flows.take()
+        try:
+            # One after the other on the wire, and one wait for both.
+            await _both(self._meters.prepare(switch, self.flows.meters), self._flush(switch, step.free))
+        except BaseException:
+            self.flows.failed(step.delta)
+            raise
         if step.delta and not await self._push(switch, step.delta, revision):
             return False
-        if step.zones:
-            await switch.flush_zones(step.zones)
-            self.flows.flushed(step.zones)
-            self._log.info("connections forgotten", zones=step.zones)
+        await self._flush(switch, step.zones)
         if not self.flows.dirty:
             await self._meters.tidy(switch, self.flows.meters)
         return True
+
+    async def _flush(self, switch: Switch, zones: tuple[int, ...]) -> None:
+        if zones:
+            await switch.flush_zones(zones)
+            self.flows.flushed(zones)
+            self._log.info("connections forgotten", zones=zones)
 
     async def _read_ports(self, switch: Switch) -> None:
         """Port numbers are the switch's to give: compile again whatever relied on one it gave to another."""
@@ -329,7 +342,7 @@ class HostActor:
         before, self._ports = self._ports, ports
         known, self.service_moved = self.service_ofport, False
         if ports is not None:
-            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_DEVICE), None)
+            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_LINK), None)
             self.service_moved = self.service_ofport != known
         if before != ports:
             self._on_ports(self, before)
@@ -363,9 +376,6 @@ class HostActor:
 
     async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
         """Send one bundle; return False if units had to be left out and the rest must be sent again."""
-        if delta.delete or delta.modify or delta.purge:
-            self._require_plan(revision)
-            self._revalidate = True
         try:
             await switch.apply(delta)
         except SwitchRefused as refused:
@@ -375,6 +385,11 @@ class HostActor:
         except CloisonError:
             self.flows.failed(delta)
             raise
+        finally:
+            # Not before: a barrier for older revisions that is sent meanwhile says nothing of this bundle.
+            self._require_plan(revision)
+            self._flows_changed = True
+            self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
         self.flows.applied(delta)
         self._log.debug(
             "flows committed",
@@ -405,6 +420,13 @@ class HostActor:
         self._stop_drift_watch()
         if self.switch is not None:
             self.switch.on_port_changed = None
+
+
+async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
+    """Wait for both, begun in this order; raises what the first raises, else what the second does."""
+    for result in await asyncio.gather(one, other, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _unit_text(unit: Unit) -> str:

@@ -107,6 +107,7 @@ def _altered(impact: Impact, port: Port, state: State) -> None:
         _moved(impact, port.name, state)
     for binding in state.bindings_of(port.name):
         impact.port_units.add((binding.host, port.name))
+    add_everyone(impact, port.name.parent, state)
 
 
 def _came_late(impact: Impact, new: Tenant | Network, state: State) -> None:
@@ -175,11 +176,19 @@ def _moved(impact: Impact, port: PortName, state: State) -> None:
     impact.moved.add(port)
     impact.served.add(port)
     impact.spans.add(port.parent)
+    add_everyone(impact, port.parent, state)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
         impact.port_units.add((binding.host, port))
         impact.network_units.add((binding.host, port.parent))
         impact.policy_units.add((binding.host, port.parent.parent))
+
+
+def add_everyone(impact: Impact, name: NetworkName, state: State) -> None:
+    """Add that a network may have other ports, or ports elsewhere: with multicast all its hosts know them."""
+    network = state.networks.get(name)
+    if network is not None and network.multicast:
+        impact.network_units.update((host, name) for host in state.bound_hosts(name))
 
 
 def _add_host(impact: Impact, host: Host, state: State) -> None:
@@ -188,3 +197,4 @@ def _add_host(impact: Impact, host: Host, state: State) -> None:
     for binding in state.bindings_on(host.name):
         impact.moved.add(binding.port)
         impact.spans.add(binding.port.parent)
+        add_everyone(impact, binding.port.parent, state)

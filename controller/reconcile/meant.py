@@ -124,7 +124,9 @@ def network_intent(state: State, name: NetworkName, has_port: HasPort) -> Networ
         if tunnel is not None and has_port(host, tunnel.ofport, vxlan_device(network.vni)):
             tunnels[host] = tunnel.ofport
     cidrs = tuple(subnet.cidr for subnet in state.subnets_of(name))
-    return NetworkIntent(name=name, vni=network.vni, subnets=cidrs, tunnels=tunnels)
+    return NetworkIntent(
+        name=name, vni=network.vni, subnets=cidrs, tunnels=tunnels, multicast=network.multicast
+    )
 
 
 def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent | None:

@@ -1,62 +1,99 @@
 """Meters of one switch: there before the flows that name them, gone after those, repaired like flows.
 
-A meter bounds what one port may ask of the local services; its number is the port's OpenFlow port.
+A port has two: for what it may ask of the local services, and for the connections it may open; in a network
+with multicast a third, for what it may send to all. Which is which their ids say (compiler/view.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import NamedTuple
 
 import structlog
 
-from controller.flows.meters import Meter, MeterDelta, Meters, meter_delta
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
+from controller.flows.meters import Meter, MeterDelta
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.switch import Switch
 
 _log = structlog.get_logger(__name__)
 
+
+class Rate(NamedTuple):
+    """So many packets a second, after so many at once."""
+
+    packets_per_s: int
+    burst: int
+
+
 # What a guest asks of DHCP, DNS and metadata in earnest is far less; what it gets beyond, all guests pay for.
-RATE_PACKETS_S = 100
-BURST_PACKETS = 100
+SERVICES = Rate(100, 100)
+# Each is copied for up to 500 ports and hosts. Announcements and heartbeats are some ten a second.
+SPREADING = Rate(1_000, 1_000)
+CONNECTIONS_PER_S = 1_000
+"""What a port may open without a word from the operator.
+
+Open vSwitch keeps a UDP connection without an answer for 60 s (lib/conntrack-tp.c), one of TCP for less,
+and the agent allows 65,536 for each port: so one that opens what nobody answers fills neither its own zone
+nor that of a peer.
+"""
+CONNECTIONS_BURST_S = 2
 
 
 class HostMeters:
     """The meters a switch is believed to have, and what makes them those that flows name."""
 
-    def __init__(self) -> None:
-        self._installed: Meters = {}
+    def __init__(self, connections_per_s: int = CONNECTIONS_PER_S) -> None:
+        """connections_per_s: how many connections a port may open, for a start twice as many at once."""
+        # (None: one that we could not have made.)
+        self._installed: dict[int, Meter | None] = {}
+        # Those installed that have another rate than they should.
+        self._altered: set[int] = set()
+        self._connections = Rate(connections_per_s, CONNECTIONS_BURST_S * connections_per_s)
 
     async def read(self, switch: Switch) -> None:
         """Learn what the switch has."""
-        self._installed = await switch.read_meters()
+        self._installed = dict(await switch.read_meters())
+        self._altered = {n for n, meter in self._installed.items() if meter != self._meter(n)}
 
     def differs(self, named: Set[int]) -> bool:
         """Tell whether the switch has other meters than those that flows name."""
-        return bool(self._delta(named))
+        return bool(self._altered) or self._installed.keys() != named
 
     async def prepare(self, switch: Switch, named: Set[int]) -> None:
         """Put in what is missing or altered, before flows name it.
 
         Flows whose meter the switch does not take are refused by themselves, and nobody else's.
         """
-        delta = self._delta(named)
-        wanted = MeterDelta(add=delta.add, modify=delta.modify)
-        if not wanted:
+        # (Of what is there and right nothing is made: a host has thousands of meters, a change names two.)
+        missing, altered = named - self._installed.keys(), self._altered & named
+        if not missing and not altered:
             return
+        add, modify = (tuple(map(self._meter, sorted(numbers))) for numbers in (missing, altered))
+        wanted = MeterDelta(add=add, modify=modify)
         try:
             await switch.apply_meters(wanted)
         except SwitchRefused as refused:
             _log.error("the switch does not take some meters", error=str(refused))
             await self.read(switch)
             return
-        self._installed = {**self._installed, **{m.id: m for m in (*wanted.add, *wanted.modify)}}
+        self._installed.update({meter.id: meter for meter in (*add, *modify)})
+        self._altered -= altered
 
     async def tidy(self, switch: Switch, named: Set[int]) -> None:
         """Take away what no flow names any more."""
-        unused = self._delta(named).delete
-        if unused:
-            await switch.apply_meters(MeterDelta(delete=unused))
-            self._installed = {n: meter for n, meter in self._installed.items() if n not in unused}
+        unused = self._installed.keys() - named
+        if not unused:
+            return
+        await switch.apply_meters(MeterDelta(delete=tuple(sorted(unused))))
+        self._altered -= unused
+        for number in unused:
+            del self._installed[number]
 
-    def _delta(self, named: Set[int]) -> MeterDelta:
-        return meter_delta({n: Meter(n, RATE_PACKETS_S, BURST_PACKETS) for n in named}, self._installed)
+    def _meter(self, number: int) -> Meter:
+        return Meter(number, *self._rate(number))
+
+    def _rate(self, number: int) -> Rate:
+        if number < METERS_OF_CONNECTIONS:
+            return SERVICES
+        return self._connections if number < METERS_OF_SPREADING else SPREADING

@@ -99,12 +99,12 @@ class PlugWorker:
     def _binding_txn(self, state: State, iface_ids: set[str]) -> tuple[Txn, tuple[list[Verdict], set[str]]]:
         session, host, txn = self._session, self._session.host, Txn()
         stores, deletes, verdicts = binding_changes(
-            state, host, session.interfaces, iface_ids, session.shared_numbers
+            state, host, session.plugged, iface_ids, session.shared_numbers
         )
         numbers = {b.ofport for b in stores}
         displaced = self._displace(txn, state, numbers, keep={b.port for b in (*stores, *deletes)})
-        for tunnel in state.tunnel_ports_on(host):
-            if tunnel.ofport in numbers:
+        for number in numbers:
+            for tunnel in state.tunnel_ports_at(host, number):
                 txn.delete(tunnel)
         for binding in stores:
             old = state.bindings.get((binding.port, host))
@@ -122,8 +122,8 @@ class PlugWorker:
         At no revision has one number two owners: nobody could say to whom its flows belong.
         """
         displaced = set()
-        for binding in state.bindings_on(self._session.host):
-            if binding.ofport in numbers and binding.port not in keep:
+        for binding in (b for number in numbers for b in state.bindings_at(self._session.host, number)):
+            if binding.port not in keep:
                 txn.delete(binding)
                 port = state.ports.get(binding.port)
                 displaced |= {port.iface_id} if port is not None else set()

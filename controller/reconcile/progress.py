@@ -43,6 +43,11 @@ class Progress:
         """The oldest revision still to be confirmed, None if there is none."""
         return self._required[0] if self._required else None
 
+    @property
+    def newest(self) -> int | None:
+        """The newest revision still to be confirmed, None if there is none."""
+        return self._required[-1] if self._required else None
+
     def holds(self, revision: int) -> bool:
         """Tell whether everything required up to revision is confirmed."""
         return not self._required or self._required[0] > revision

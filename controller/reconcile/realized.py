@@ -25,64 +25,16 @@ from cloison.v1 import port_pb2
 from controller.reconcile.binding import Verdict
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
+from controller.reconcile.progress import Progress
 from controller.reconcile.refusals import Refusals
 from controller.reconcile.tracker import Condition, GateFigures, HostStatus, RefusedInterface
 from controller.reconcile.views import live_binding, vxlan_device
+from controller.reconcile.waiting import Lack, Pulse, StatusFeed
 from controller.store.state import State
 
 LEFT_PORTS_MAX = 10_000
 
 PortState = tuple[int, tuple[Condition, ...], HostName | None]
-
-
-class Pulse:
-    """Lets any number of waiters look again whenever something was confirmed."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def beat(self) -> None:
-        """Wake whoever waits now."""
-        event, self._event = self._event, asyncio.Event()
-        event.set()
-
-    async def wait(self) -> None:
-        """Return at the next beat."""
-        await self._event.wait()
-
-
-class StatusFeed:
-    """Names of ports whose status changed, each once, oldest first."""
-
-    def __init__(self, on_close: Callable[[StatusFeed], None]) -> None:
-        self._names: dict[PortName, None] = {}
-        self._wake = asyncio.Event()
-        self._closed = False
-        self._on_close = on_close
-
-    def add(self, name: PortName) -> None:
-        """The status of this port changed."""
-        self._names[name] = None
-        self._wake.set()
-
-    def close(self) -> None:
-        """End the subscription."""
-        self._closed = True
-        self._wake.set()
-        self._on_close(self)
-
-    def __aiter__(self) -> StatusFeed:
-        return self
-
-    async def __anext__(self) -> PortName:
-        while not self._names and not self._closed:
-            self._wake.clear()
-            await self._wake.wait()
-        if self._closed:
-            raise StopAsyncIteration
-        name = next(iter(self._names))
-        del self._names[name]
-        return name
 
 
 class RealizedTracker:
@@ -97,7 +49,8 @@ class RealizedTracker:
         self._state = state
         self._effect: dict[PortName, int] = {}
         self._last: dict[PortName, int] = {}
-        self._unsettled: set[PortName] = set()
+        # Ports whose state may be another, each with what it was found to lack.
+        self._unsettled: dict[PortName, Lack | None] = {}
         # Hosts that ports left lately (moved, unplugged, deleted): they must have let go of them.
         self._left: dict[PortName, set[HostName]] = {}
         self._feeds: list[StatusFeed] = []
@@ -122,18 +75,18 @@ class RealizedTracker:
         for name in ports:
             if name in self._state().ports:
                 self._effect[name] = since
-                self._unsettled.add(name)
+                self._unsettled[name] = None
             else:
                 self._effect.pop(name, None)
                 self._last.pop(name, None)
-                self._unsettled.discard(name)
-        self.progressed()
+                self._unsettled.pop(name, None)
+        self._pulse.beat(self._publish, ports)
 
     def unsettle(self, host: HostName) -> None:
         """What a host had confirmed is not known any more: so is what that means for ports."""
         state = self._state()
         for network in {binding.port.parent for binding in state.bindings_on(host)}:
-            self._unsettled.update(port.name for port in state.ports_of(network))
+            self._unsettled.update(dict.fromkeys(port.name for port in state.ports_of(network)))
         self.progressed()
 
     def restart(self, epoch: int) -> None:
@@ -141,22 +94,26 @@ class RealizedTracker:
         self.epoch = epoch
         for known in (self._effect, self._left):
             known.clear()
-        self._unsettled.update(self._state().ports)
+        self._unsettled.update(dict.fromkeys(self._state().ports))
 
     def progressed(self) -> None:
         """Some receipt came in, or some session came or went."""
-        self._pulse.beat()
-        if self._feeds:
-            self._publish()
+        self._pulse.beat(self._publish)
 
     def _publish(self) -> None:
         """Tell the subscribers; only ports that were touched or still wait for a receipt can have changed."""
+        if not self._feeds:
+            return
         state = self._state()
-        for name in list(self._unsettled):
+        for name, before in list(self._unsettled.items()):
+            if before is not None and before.lasts():
+                continue
             port = state.ports.get(name)
-            now = self.port_state(port)[0] if port else port_pb2.Port.STATE_UNSPECIFIED
-            if now != port_pb2.Port.BUILDING:
-                self._unsettled.discard(name)
+            now, lacks, _ = self._judged(port) if port else (port_pb2.Port.STATE_UNSPECIFIED, [], None)
+            if now == port_pb2.Port.BUILDING:
+                self._unsettled[name] = lacks[0]
+            else:
+                del self._unsettled[name]
             if port is not None and now != self._last.get(name):
                 self._last[name] = now
                 for feed in self._feeds:
@@ -166,25 +123,32 @@ class RealizedTracker:
 
     def port_state(self, port: Port) -> PortState:
         """Return (state, why it is not ACTIVE, host where it is plugged)."""
+        state, lacks, host = self._judged(port)
+        return state, tuple(lack.condition for lack in lacks), host
+
+    def _judged(self, port: Port) -> tuple[int, list[Lack], HostName | None]:
+        """As port_state."""
         state = self._state()
         if port.disabled:
-            return port_pb2.Port.DOWN, (Condition("DISABLED", f"{port.name} is disabled"),), None
+            return port_pb2.Port.DOWN, [Lack(Condition("DISABLED", f"{port.name} is disabled"))], None
         binding = live_binding(state, port)
         if binding is None:
-            return port_pb2.Port.DOWN, (self._why_unplugged(port),), None
+            return port_pb2.Port.DOWN, [Lack(self._why_unplugged(port))], None
         actor = self.hosts.get(binding.host)
         network = port.name.parent
         relies_on = (("policy", network.parent), ("host", binding.host))
         for unit in (("port", port.name), ("network", network), *relies_on):
             if actor is not None and unit in actor.blocked:
-                return port_pb2.Port.ERROR, (actor.blocked[unit],), binding.host
+                return port_pb2.Port.ERROR, [Lack(actor.blocked[unit])], binding.host
+        newest = max(port.meta.revision, binding.revision)
+        if newest > self._revision:  # the state moves on before anything is made of it
+            text = f"revision {newest} is not compiled yet"
+            return port_pb2.Port.BUILDING, [Lack(Condition("COMPILING", text))], binding.host
         missing = self._missing(port, binding.host)
         if actor is not None and not actor.has_port(binding.ofport, binding.interface):
             text = f"the switch of {binding.host} has no port {binding.ofport} named {binding.interface}"
-            missing.append(Condition("OFPORT_UNCONFIRMED", text, (str(binding.host),)))
-        if missing:
-            return port_pb2.Port.BUILDING, tuple(missing), binding.host
-        return port_pb2.Port.ACTIVE, (), binding.host
+            missing.append(Lack(Condition("OFPORT_UNCONFIRMED", text, (str(binding.host),))))
+        return port_pb2.Port.BUILDING if missing else port_pb2.Port.ACTIVE, missing, binding.host
 
     def _why_unplugged(self, port: Port) -> Condition:
         if not port.requested_hosts:
@@ -200,31 +164,34 @@ class RealizedTracker:
         text = f"no interface with iface-id {port.iface_id} is on br-int of {', '.join(hosts)}"
         return Condition("NOT_PLUGGED", text, hosts)
 
-    def _missing(self, port: Port, host: HostName) -> list[Condition]:
+    def _missing(self, port: Port, host: HostName) -> list[Lack]:
         """Hosts that have not confirmed what this port needs of them."""
         state = self._state()
         network = state.networks.get(port.name.parent)
         if network is None:
-            return [Condition("NETWORK_GONE", f"{port.name.parent} does not exist")]
+            return [Lack(Condition("NETWORK_GONE", f"{port.name.parent} does not exist"))]
         effect = self._effect.get(port.name, self._revision)
         span = state.bound_hosts(port.name.parent)
-        conditions = []
+        lacks = []
         device = vxlan_device(network.vni)
         for member in sorted(span | {host}):
             actor = self.hosts.get(member)
             tunnel = state.tunnel_ports.get((member, network.vni))
             has_device = actor and tunnel and actor.has_port(tunnel.ofport, device)
             if actor is None or not actor.plan_progress.holds(effect):
-                conditions.append(self._pending(member, "FDB_PENDING", "forwarding entries"))
+                plan = actor.plan_progress if actor is not None else None
+                until = self._until(plan, effect, member, port, host)
+                lacks.append(self._pending(member, "FDB_PENDING", "forwarding entries", until))
             elif len(span) > 1 and not has_device:
-                conditions.append(self._pending(member, "TUNNEL_PENDING", "VXLAN device"))
+                lacks.append(self._pending(member, "TUNNEL_PENDING", "VXLAN device"))
             else:
                 needed = max(effect if member == host else 0, tunnel.revision if tunnel else 0)
                 if not actor.flows_progress.holds(needed):
-                    conditions.append(self._pending(member, "FLOWS_PENDING", "flows"))
+                    until = self._until(actor.flows_progress, needed, member, port, host)
+                    lacks.append(self._pending(member, "FLOWS_PENDING", "flows", until))
         for former in self._former(port.name, effect) - span - {host}:
-            conditions.append(self._pending(former, "FLOWS_PENDING", "end of its former flows"))
-        return conditions
+            lacks.append(self._pending(former, "FLOWS_PENDING", "end of its former flows"))
+        return lacks
 
     def _former(self, name: PortName, revision: int) -> set[HostName]:
         """Return the hosts that a port has left and that have not confirmed it yet."""
@@ -234,12 +201,29 @@ class RealizedTracker:
             del self._left[name]
         return waiting
 
-    def _pending(self, host: HostName, reason: str, what: str) -> Condition:
+    def _until(
+        self, progress: Progress | None, revision: int, member: HostName, port: Port, host: HostName
+    ) -> Callable[[], bool]:
+        """Tell, later, whether a port (on host) still lacks a member's receipt for a revision."""
+        actor, home, network = self.hosts.get(member), self.hosts.get(host), port.name.parent
+        if progress is None or actor is None or home is None:
+            return lambda: False
+        return lambda: (
+            not progress.holds(revision)
+            and self.hosts.get(member) is actor
+            and not home.blocked
+            and self._state().is_present(network, member)
+        )
+
+    def _pending(
+        self, host: HostName, reason: str, what: str, lasts: Callable[[], bool] = lambda: False
+    ) -> Lack:
         actor = self.hosts.get(host)
         if actor is None or actor.agent is None or actor.switch is None:
             part = "agent" if actor is None or actor.agent is None else "switch"
-            return Condition("HOST_UNREACHABLE", f"the {part} of {host} is not connected", (str(host),))
-        return Condition(reason, f"{host} has not confirmed the {what} yet", (str(host),))
+            text = f"the {part} of {host} is not connected"
+            return Lack(Condition("HOST_UNREACHABLE", text, (str(host),)))
+        return Lack(Condition(reason, f"{host} has not confirmed the {what} yet", (str(host),)), lasts)
 
     def _agent_connected(self, host: HostName) -> bool:
         actor = self.hosts.get(host)
@@ -285,23 +269,23 @@ class RealizedTracker:
         deadline = loop.time() + timeout_s
         while missing := self._missing_for(name, revision):
             if loop.time() >= deadline:
-                return False, revision, tuple(missing)
+                return False, revision, tuple(lack.condition for lack in missing)
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: on Python 3.11 it can swallow a cancellation.
                 async with asyncio.timeout_at(deadline):
-                    await self._pulse.wait()
+                    await self._pulse.wait(name, missing[0])
         return True, revision, ()
 
-    def _missing_for(self, name: ResourceName | None, revision: int) -> list[Condition]:
+    def _missing_for(self, name: ResourceName | None, revision: int) -> list[Lack]:
         if self._revision < revision:
-            return [Condition("COMPILING", f"revision {revision} is not compiled yet")]
+            return [Lack(Condition("COMPILING", f"revision {revision} is not compiled yet"))]
         state = self._state()
         if isinstance(name, PortName):
             port = state.ports.get(name)
             # Of one that is disabled nothing more is wanted than that it is nowhere.
             if port is not None and not port.disabled:
-                verdict, conditions, _ = self.port_state(port)
-                return [] if verdict == port_pb2.Port.ACTIVE else list(conditions)
+                verdict, lacks, _ = self._judged(port)
+                return [] if verdict == port_pb2.Port.ACTIVE else lacks
         return [
             self._pending(host, "HOST_PENDING", f"state of revision {revision}")
             for host in self._concerned(state, name)

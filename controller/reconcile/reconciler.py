@@ -13,23 +13,26 @@ from typing import Any
 import structlog
 
 from cloison.addresses import IpAddress
-from cloison.model import Host
+from cloison.model import Host, Port, PortBinding
 from cloison.names import HostName
 from cloison.v1 import host_sync_pb2
 from controller.compiler import static_flows
+from controller.flows import Flow
 from controller.openflow.switch import Switch
 from controller.reconcile.agents import Agents
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.host import HostActor, Ports
-from controller.reconcile.impact import Impact, impact_of, whole
+from controller.reconcile.impact import Impact, add_everyone, impact_of, whole
 from controller.reconcile.meant import intent_delta, intent_of
+from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.profiles import ProfileWorker
 from controller.reconcile.realized import RealizedTracker
 from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
 from controller.reconcile.retrial import HostUnit, Retrial
+from controller.reconcile.selfcheck import SelfCheck
 from controller.reconcile.services import ServicePlans
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import GateFigures
@@ -48,20 +51,27 @@ class Reconciler:
     """Owns one HostActor per known host, and the workers beside them."""
 
     def __init__(
-        self, store: Store, controller_id: str, epoch: int, gate: GateMode = GateMode.ENFORCE
+        self,
+        store: Store,
+        controller_id: str,
+        epoch: int,
+        gate: GateMode = GateMode.ENFORCE,
+        connections_per_s: int = CONNECTIONS_PER_S,
     ) -> None:
         self._store = store
+        self._connections_per_s = connections_per_s
         self._gate = Gate(gate)
         self._hosts: dict[HostName, HostActor] = {}
         self._forget_all()
         self._switches: dict[int, Switch] = {}
         self._revision = 0
         self._retrial = Retrial(self._hosts, self._judge_again, lambda: self._gate.unsound_plans())
+        self.self_check = SelfCheck(self._hosts, self._settled, self._fresh, self._repair)
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
         self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
         self.tracker.hosts = self._hosts
-        self.tracker.gate = lambda: GateFigures(self._gate.mode.value, self._gate.checked, self._gate.refused)
+        self.tracker.gate = self._figures
         self._agents = Agents(store, self.tracker, self._hosts, self._spawn)
         self._release = ReleaseWorker(store, self._host_holds)
         self._profiles = ProfileWorker(store)
@@ -86,6 +96,18 @@ class Reconciler:
         """Return the OpenFlow port of a host's local services, as far as its switch has said so."""
         return self._units.service_ofport(host)
 
+    def _figures(self) -> GateFigures:
+        gate, check = self._gate, self.self_check
+        return GateFigures(gate.mode.value, gate.checked, gate.refused, check.compared, check.repaired)
+
+    def _settled(self) -> State | None:
+        """Return the state, as long as no change of it waits to be followed."""
+        state = self._store.state
+        return state if state.revision == self._revision else None
+
+    def _fresh(self, state: State, host: HostName, unit: Unit) -> tuple[Flow, ...]:
+        return self._units.fresh(state, host, unit)
+
     # --- life ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -98,6 +120,7 @@ class Reconciler:
         self._spawn(self._profiles.run(), "profiles")
         self._spawn(self._agents.run(), "claims")
         self._spawn(self._retrial.run(), "retrial")
+        self._spawn(self.self_check.run(), "self-check")
 
     async def stop(self) -> None:
         """End every task; nothing is taken off any host."""
@@ -210,6 +233,16 @@ class Reconciler:
             return
         self._work_out(impact_on(host, unit), set(), self._revision)
 
+    def _repair(self, host: HostName, unit: Unit) -> None:
+        """Work out a unit anew, with whatever was kept to make it."""
+        match unit:
+            case ("policy", tenant):
+                hosts = self._store.state.tenant_hosts(tenant) | {host}
+                impact = Impact(policies={tenant}, policy_units={(name, tenant) for name in hosts})
+                self._change(impact, set(), self._revision)
+            case _:
+                self._judge_again(host, unit)
+
     def _compile(self, impact: Impact) -> tuple[UnitFlows, dict[HostName, PlanChange]]:
         state = self._store.state
         units, plans = self._units.compile(state, impact), self._plans.update(state, impact)
@@ -257,6 +290,7 @@ class Reconciler:
                 impact.port_units.add((host, binding.port))
                 impact.moved.add(binding.port)
                 impact.served.add(binding.port)
+                add_everyone(impact, binding.port.parent, state)
         for tunnel in state.tunnel_ports_on(host):
             network = state.network_by_vni(tunnel.vni)
             if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
@@ -276,6 +310,7 @@ class Reconciler:
                 self._ports_changed,
                 lambda actor, flows: self._gate.withheld(actor.name, flows),
                 self.plan_of,
+                self._connections_per_s,
             )
             self._give_static(name)
             self._host_tasks[name] = asyncio.create_task(actor.run(), name=f"host-{name.host}")
@@ -362,6 +397,10 @@ class Reconciler:
         """See Agents."""
         known = session.host in self._store.state.hosts
         self._agents.inventory(session, self._actor(session.host) if known else None, message)
+
+    def birth(self, state: State, port: Port) -> PortBinding | None:
+        """See Agents."""
+        return self._agents.birth(state, port)
 
     def agent_gone(self, session: AgentSession) -> None:
         """See Agents."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Set
 from ipaddress import IPv4Address
 
@@ -20,6 +19,8 @@ from controller.reconcile.tunnels import NetworkChange, PlanChange
 QUEUE_MESSAGES_MAX = 4096
 # Entries in one message, so that none comes near gRPC's size limit.
 FDB_ENTRIES_PER_MESSAGE = 4000
+# Parts of a plan are put into one message up to this; what they remove and put is apart from each other.
+JOINED_BYTES_MAX = 16_384
 
 
 class AgentSession:
@@ -31,60 +32,96 @@ class AgentSession:
         self.interfaces: dict[str, Interface] = {}
         self.tunnel_ports: dict[Vni, int] = {}
         self.inspections = Inspections(self.send)
-        self._iface_counts: Counter[str] = Counter()
-        self._number_counts: Counter[int] = Counter()
+        # The same by iface-id (and then by name), and who has which number: (name) or (VNI).
+        self._by_iface: dict[str, dict[str, Interface]] = {}
+        self._owners: dict[int, set[str | Vni]] = {}
+        self._shared: set[int] = set()
         self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | None] = asyncio.Queue()
+        # What was queued last, until it is on its way.
+        self._last: host_sync_pb2.ControllerMessage | None = None
         self.closed_because: str | None = None
         self.worker: asyncio.Task[None] | None = None
 
     @property
     def iface_ids(self) -> Set[str]:
         """The iface-ids that are plugged on the host."""
-        return self._iface_counts.keys()
+        return self._by_iface.keys()
+
+    def plugged(self, iface_id: str) -> Iterable[Interface]:
+        """Return the interfaces that carry an iface-id; most often one."""
+        return self._by_iface.get(iface_id, {}).values()
 
     @property
     def shared_numbers(self) -> Set[int]:
         """OpenFlow ports that more than one interface is said to have: nobody can tell whose they are."""
-        return {number for number, count in self._number_counts.items() if count > 1}
+        return self._shared
 
     # --- in -----------------------------------------------------------------------------------------
 
     def take_inventory(self, inventory: host_sync_pb2.Inventory) -> tuple[set[str], bool]:
         """Follow the agent's report; return the iface-ids it touches, and whether it touches tunnel ports."""
         touched: set[str] = set()
+        shared = set(self._shared)
         tunnels = bool(inventory.complete or inventory.tunnel_ports or inventory.removed_tunnel_ports)
         if inventory.complete:
-            touched.update(i.iface_id for i in self.interfaces.values())
-            self.interfaces.clear()
-            self.tunnel_ports.clear()
+            touched.update(self._by_iface)
+            for name in list(self.interfaces):
+                self._unplug(name)
+            for known in list(self.tunnel_ports):
+                self._set_tunnel(known, None)
         for name in inventory.removed_interfaces:
-            gone = self.interfaces.pop(name, None)
-            if gone is not None:
-                touched.add(gone.iface_id)
+            touched |= self._unplug(name)
         for item in inventory.interfaces:
-            before = self.interfaces.get(item.name)
-            if before is not None:
-                touched.add(before.iface_id)
+            touched |= self._unplug(item.name)
             touched.add(item.iface_id)
-            self.interfaces[item.name] = Interface(item.name, item.iface_id, item.ofport)
-        if touched:
-            self._iface_counts = Counter(i.iface_id for i in self.interfaces.values())
+            interface = self.interfaces[item.name] = Interface(item.name, item.iface_id, item.ofport)
+            self._by_iface.setdefault(item.iface_id, {})[item.name] = interface
+            self._own(item.ofport, item.name)
         for vni in inventory.removed_tunnel_ports:
-            self.tunnel_ports.pop(Vni(vni), None)
+            self._set_tunnel(Vni(vni), None)
         for tunnel in inventory.tunnel_ports:
-            self.tunnel_ports[Vni(tunnel.vni)] = tunnel.ofport
-        if touched or tunnels:
-            changed = self._count_numbers()
-            touched |= {i.iface_id for i in self.interfaces.values() if i.ofport in changed}
-            tunnels |= not changed.isdisjoint(self.tunnel_ports.values())
+            self._set_tunnel(Vni(tunnel.vni), tunnel.ofport)
+        for owner in (owner for number in shared ^ self._shared for owner in self._owners.get(number, ())):
+            # A number has come to be shared, or has ceased to be.
+            if isinstance(owner, str):
+                touched.add(self.interfaces[owner].iface_id)
+            else:
+                tunnels = True
         return touched, tunnels
 
-    def _count_numbers(self) -> set[int]:
-        """Count who has which number; return those that have come to be shared, or have ceased to be."""
-        before = self.shared_numbers
-        self._number_counts = Counter(i.ofport for i in self.interfaces.values())
-        self._number_counts.update(self.tunnel_ports.values())
-        return set(before ^ self.shared_numbers)
+    def _unplug(self, name: str) -> set[str]:
+        """An interface is gone, or is another now; return its iface-id."""
+        gone = self.interfaces.pop(name, None)
+        if gone is None:
+            return set()
+        same = self._by_iface[gone.iface_id]
+        del same[name]
+        if not same:
+            del self._by_iface[gone.iface_id]
+        self._disown(gone.ofport, name)
+        return {gone.iface_id}
+
+    def _set_tunnel(self, vni: Vni, number: int | None) -> None:
+        before = self.tunnel_ports.pop(vni, None)
+        if before is not None:
+            self._disown(before, vni)
+        if number is not None:
+            self.tunnel_ports[vni] = number
+            self._own(number, vni)
+
+    def _own(self, number: int, owner: str | Vni) -> None:
+        owners = self._owners.setdefault(number, set())
+        owners.add(owner)
+        if len(owners) > 1:
+            self._shared.add(number)
+
+    def _disown(self, number: int, owner: str | Vni) -> None:
+        owners = self._owners[number]
+        owners.discard(owner)
+        if len(owners) < 2:
+            self._shared.discard(number)
+        if not owners:
+            del self._owners[number]
 
     # --- out ----------------------------------------------------------------------------------------
 
@@ -96,6 +133,7 @@ class AgentSession:
             self.close(f"{QUEUE_MESSAGES_MAX} messages wait unread")
             return
         self._queue.put_nowait(message)
+        self._last = message
 
     def send_plan(self, revision: int, plan: PlanChange) -> None:
         """Queue the change of plan of one revision."""
@@ -108,10 +146,13 @@ class AgentSession:
         complete = host_sync_pb2.SnapshotComplete(revision=revision)
         self.send(host_sync_pb2.ControllerMessage(snapshot_complete=complete))
 
-    def send_barrier(self, revision: int, *, revalidate: bool) -> None:
+    def send_barrier(self, revision: int, *, revalidate: bool, flows_changed: bool) -> None:
         """Ask for a receipt of everything sent before."""
-        barrier = host_sync_pb2.Barrier(revision=revision, revalidate=revalidate)
-        self.send(host_sync_pb2.ControllerMessage(barrier=barrier))
+        barrier = host_sync_pb2.Barrier(revision=revision, revalidate=revalidate, flows_changed=flows_changed)
+        if self._last is not None and not self._last.HasField("then"):
+            self._last.then.CopyFrom(barrier)
+        else:
+            self.send(host_sync_pb2.ControllerMessage(barrier=barrier))
 
     def send_verdicts(self, verdicts: Iterable[Verdict]) -> None:
         """Say what became of the interfaces that were reported."""
@@ -130,11 +171,26 @@ class AgentSession:
     async def outgoing(self) -> AsyncIterator[host_sync_pb2.ControllerMessage]:
         """Messages in order, until the session is closed."""
         while (message := await self._queue.get()) is not None:
+            if message is self._last:
+                self._last = None
             yield message
 
 
 def plan_messages(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.PlanDelta]:
-    """Put a change of plan into messages of bounded size."""
+    """Put a change of plan into messages of bounded size; most often one."""
+    last: host_sync_pb2.PlanDelta | None = None
+    for delta in _plan_parts(revision, plan):
+        if last is not None and last.ByteSize() + delta.ByteSize() <= JOINED_BYTES_MAX:
+            last.MergeFrom(delta)
+            continue
+        if last is not None:
+            yield last
+        last = delta
+    if last is not None:
+        yield last
+
+
+def _plan_parts(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.PlanDelta]:
     delta = host_sync_pb2.PlanDelta(revision=revision, removed_vnis=sorted(plan.removed_vnis))
     room = FDB_ENTRIES_PER_MESSAGE
     for vni, change in sorted(plan.networks.items()):

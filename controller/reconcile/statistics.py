@@ -69,7 +69,12 @@ class CounterReader:
             raise Unavailable(f"the switch does not have {port.name} any more")
         everything = {**bridge.flows, **admission.flows}
         return Readings(
-            tuple(own.flows.values()), tuple(everything.values()), meters.get(view.ofport), port_counters
+            tuple(own.flows.values()),
+            tuple(everything.values()),
+            meters.get(view.meter_of_services),
+            port_counters,
+            meters.get(view.meter_of_connections),
+            meters.get(view.meter_of_spreading),
         )
 
 

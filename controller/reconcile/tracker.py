@@ -46,11 +46,16 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class GateFigures:
-    """What the gate does, and how many changes it has checked and refused since the start."""
+    """What the gate does, and how many changes it has checked and refused since the start.
+
+    compared, repaired: units compiled anew to be compared with what was kept, and those that differed.
+    """
 
     mode: str = "off"
     checked: int = 0
     refused: int = 0
+    compared: int = 0
+    repaired: int = 0
 
 
 class StatusChanges(Protocol):

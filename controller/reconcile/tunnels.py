@@ -1,7 +1,8 @@
 """Tunnel plans: for each host, which networks it carries and behind which VTEP each remote MAC is. Pure.
 
-One table of locations per network serves all its hosts; a host's plan is that table without its own
-ports. So the memory is one entry per port, and a change is worked out once for all hosts.
+One table of locations per network serves all its hosts; a host's plan is that table without its own ports
+(and, in a network with multicast, its own MAC for what is for all). So the memory is one entry per port, and
+a change is worked out once for all hosts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cloison.addresses import IpAddress, Mac
+from cloison.addresses import IpAddress, Mac, host_mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.impact import Impact
@@ -49,6 +50,8 @@ class _Segment:
     mtu: int = 0
     hosts: frozenset[HostName] = frozenset()
     macs: dict[Mac, Location] = field(default_factory=dict)
+    # Those of them that are of hosts, for what is for all of a network with multicast.
+    of_hosts: dict[Mac, Location] = field(default_factory=dict)
 
 
 class TunnelPlans:
@@ -100,6 +103,7 @@ class TunnelPlans:
         segment.hosts = frozenset(state.bound_hosts(name)) if network else frozenset()
         segment.mtu = overlay_mtu(state, network) if network else 0
         gone, come = self._relocate(state, segment, moved)
+        _follow_hosts(segment, gone, come, multicast=network is not None and network.multicast)
         for host in before - segment.hosts:
             plans.setdefault(host, PlanChange()).removed_vnis.add(segment.vni)
             self._on_host[host].discard(name)
@@ -156,6 +160,27 @@ class TunnelPlans:
             segment.macs.pop(mac, None)
         segment.macs.update(come)
         return gone, come
+
+
+def _follow_hosts(
+    segment: _Segment, gone: dict[Mac, Location], come: dict[Mac, Location], *, multicast: bool
+) -> None:
+    """Bring the MACs of hosts up to where the ports are now; gone and come, as yet those of ports, grow."""
+    if not (multicast or segment.of_hosts):
+        return
+    ports = {loc.host: loc for mac, loc in segment.macs.items() if mac not in segment.of_hosts}
+    wanted: dict[Mac, Location] = {}
+    for there in ports.values() if multicast else ():
+        mac = host_mac(there.vtep)
+        wanted[mac] = Location(there.host, there.vtep, frozenset({mac}))
+    lost = {mac: loc for mac, loc in segment.of_hosts.items() if wanted.get(mac) != loc}
+    new = {mac: loc for mac, loc in wanted.items() if segment.of_hosts.get(mac) != loc}
+    for mac in lost:
+        segment.macs.pop(mac, None)
+    segment.macs.update(new)
+    segment.of_hosts = wanted
+    gone.update(lost)
+    come.update(new)
 
 
 def _remote(macs: dict[Mac, Location], host: HostName) -> dict[Mac, IpAddress]:

@@ -13,13 +13,20 @@ from functools import partial
 import structlog
 
 from cloison.names import HostName, NetworkName, PortName
-from controller.compiler import host_unit_flows, network_flows, port_flows
+from controller.compiler import host_unit_flows, network_flows, port_flows, static_flows
 from controller.flows import Flow
 from controller.reconcile.flowset import Unit
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
 from controller.reconcile.policies import KnownFailure, Policies
-from controller.reconcile.views import host_unit_view, network_view, port_view, vxlan_device
+from controller.reconcile.views import (
+    Plugged,
+    host_unit_view,
+    network_view,
+    plugged_ports,
+    port_view,
+    vxlan_device,
+)
 from controller.store.state import State
 
 _log = structlog.get_logger(__name__)
@@ -59,10 +66,13 @@ class Units:
         self._policies = Policies()
         # Units that could not be compiled just now.
         self.failed: dict[HostName, set[Unit]] = {}
+        # Of networks with multicast, while they are compiled: for all their hosts the same.
+        self._plugged: dict[NetworkName, Plugged] = {}
 
     def compile(self, state: State, impact: Impact) -> UnitFlows:
         """Return the flows of every unit that is touched."""
         units: UnitFlows = {}
+        self._plugged.clear()
 
         def add(host: HostName, unit: Unit, make: Callable[[], tuple[Flow, ...]]) -> None:
             units.setdefault(host, {})[unit] = self._made(host, unit, make)
@@ -81,6 +91,21 @@ class Units:
             if not flows or self._flows_of(host, unit) is not flows:
                 units.setdefault(host, {})[unit] = flows
         return units
+
+    def fresh(self, state: State, host: HostName, unit: Unit) -> tuple[Flow, ...]:
+        """Return the flows of a unit compiled from the state alone; raises whatever the compiler raises."""
+        match unit:
+            case ("static",):
+                return static_flows()
+            case ("host", _):
+                return self._host(state, host)
+            case ("network", network):
+                return self._network(state, host, network)
+            case ("policy", tenant):
+                return Policies().flows(state, tenant, host)
+            case ("port", port):
+                return self._port(state, host, port)
+        raise ValueError(f"no such unit: {unit}")
 
     def has_port(self, host: HostName, ofport: int, interface: str) -> bool:
         """Tell whether a host's bridge has this interface under this number, as far as it was asked."""
@@ -115,13 +140,19 @@ class Units:
         return port_flows(view) if self.has_port(host, view.ofport, interface) else ()
 
     def _network(self, state: State, host: HostName, network: NetworkName) -> tuple[Flow, ...]:
-        view = network_view(state, network, host)
+        view = network_view(state, network, host, partial(self._plugged_ports, state, network))
         if view is None:
             return ()
         ofport = view.tunnel_ofport
         if ofport is not None and not self.has_port(host, ofport, vxlan_device(view.vni)):
             view = replace(view, tunnel_ofport=None)
         return network_flows(view)
+
+    def _plugged_ports(self, state: State, network: NetworkName) -> Plugged:
+        found = self._plugged.get(network)
+        if found is None:
+            found = self._plugged[network] = plugged_ports(state, network, self.has_port)
+        return found
 
     def _host(self, state: State, host: HostName) -> tuple[Flow, ...]:
         view = host_unit_view(state, host, self.service_ofport(host))

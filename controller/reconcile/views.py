@@ -5,14 +5,14 @@ Fail closed: a port is seen only when everything about it fits (plugged.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from cloison.addresses import IpAddress, Mac, link_local, wire_mac
+from cloison.addresses import IpAddress, Mac, host_mac, link_local, wire_mac
 from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port
 from cloison.names import HostName, NetworkName, PortName, TenantName
-from controller.compiler import HostUnitView, NetworkView, PolicyView, PortView
+from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView, PortView
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.plugged import live_binding as live_binding
 from controller.store.state import State
@@ -21,9 +21,6 @@ from controller.store.state import State
 # the inner Ethernet header too: 14 + 20 + 8 + 8, or 40 instead of 20 for IPv6.
 OVERHEAD4 = 50
 OVERHEAD6 = 70
-
-# Name of the device of the local services, on every host.
-SERVICE_DEVICE = "cl-services"
 
 # Tells whether a bridge has this interface under this number (HostActor.has_port).
 HasPort = Callable[[HostName, int, str], bool]
@@ -79,8 +76,27 @@ def _profile(state: State, port: Port) -> int:
     return port.profile if known is not None and known.tenant == port.name.parent.parent else PROFILE_NONE
 
 
-def network_view(state: State, name: NetworkName, host: HostName) -> NetworkView | None:
-    """Return what the compiler must know of a network on a host; None if it is not present there."""
+# OpenFlow port, policy profile and number of the ports of a network, by host.
+Plugged = Mapping[HostName, Sequence[tuple[int, int, int]]]
+
+
+def plugged_ports(state: State, name: NetworkName, has_port: HasPort = believe) -> Plugged:
+    """Return the live ports of a network, where the bridge has what is bound."""
+    found: dict[HostName, list[tuple[int, int, int]]] = {}
+    for port in state.ports_of(name):
+        binding = live_binding(state, port)
+        if binding is not None and has_port(binding.host, binding.ofport, binding.interface):
+            found.setdefault(binding.host, []).append((binding.ofport, _profile(state, port), port.number))
+    return found
+
+
+def network_view(
+    state: State, name: NetworkName, host: HostName, plugged: Callable[[], Plugged] | None = None
+) -> NetworkView | None:
+    """Return what the compiler must know of a network on a host; None if it is not present there.
+
+    plugged: gives its ports, if they are known already or not every one is to be believed.
+    """
     network = state.networks.get(name)
     tenant = state.tenants.get(name.parent)
     if network is None or tenant is None or host not in state.bound_hosts(name):
@@ -94,6 +110,22 @@ def network_view(state: State, name: NetworkName, host: HostName) -> NetworkView
         vni=network.vni,
         subnets=tuple(subnets),
         tunnel_ofport=tunnel.ofport if tunnel else None,
+        everyone=_everyone(state, host, plugged() if plugged else plugged_ports(state, name))
+        if network.multicast
+        else None,
+    )
+
+
+def _everyone(state: State, host: HostName, plugged: Plugged) -> Everyone:
+    macs: dict[HostName, int] = {}
+    for name in plugged:
+        there = state.hosts.get(name)
+        if there is not None and there.vtep is not None:
+            macs[name] = host_mac(there.vtep)
+    return Everyone(
+        ports=tuple(sorted(plugged.get(host, ()))),
+        own_mac=macs.get(host),
+        other_macs=tuple(sorted(mac for name, mac in macs.items() if name != host)),
     )
 
 

@@ -61,12 +61,13 @@ def may_keep(before: Owner, after: Owner) -> bool:
 class ZonedFlows:
     """Flows by key, of which those that say who owns a zone are found by the zone as well.
 
-    meters: how many flows name each meter.
+    meters, cookies: how many flows name each meter, or have each cookie.
     """
 
     def __init__(self, flows: Mapping[FlowKey, Flow] | None = None) -> None:
         self.flows: dict[FlowKey, Flow] = {}
         self.meters: Counter[int] = Counter()
+        self.cookies: Counter[int] = Counter()
         self._by_zone: dict[int, set[FlowKey]] = {}
         for key, flow in (flows or {}).items():
             self.put(key, flow)
@@ -78,6 +79,7 @@ class ZonedFlows:
         if before is not None:
             self._unlink(key, before)
         self.flows[key] = flow
+        self.cookies[flow.cookie] += 1
         if flow.meter is not None:
             self.meters[flow.meter] += 1
         zone = zone_of(flow)
@@ -91,6 +93,9 @@ class ZonedFlows:
             self._unlink(key, flow)
 
     def _unlink(self, key: FlowKey, flow: Flow) -> None:
+        self.cookies[flow.cookie] -= 1
+        if not self.cookies[flow.cookie]:
+            del self.cookies[flow.cookie]
         if flow.meter is not None:
             self.meters[flow.meter] -= 1
             if not self.meters[flow.meter]:

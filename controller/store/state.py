@@ -7,11 +7,10 @@ Between two awaits a reader sees one revision; across an await the state may hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
-from cloison.addresses import IpAddress, Mac, wire_mac
+from cloison.addresses import IpAddress, Mac
 from cloison.model import (
     AddressGroup,
     Host,
@@ -19,7 +18,6 @@ from cloison.model import (
     PolicyProfile,
     Port,
     PortBinding,
-    Reservation,
     Resource,
     Revision,
     SecurityGroup,
@@ -40,93 +38,15 @@ from cloison.names import (
     TenantName,
 )
 from controller.store.changes import Change, Event, RevisionChanges
-from controller.store.indexes import Index, copied, link, link_few, only, tally
+from controller.store.indexes import copied, only
 from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey
 from controller.store.layers import Layer, Layers
 from controller.store.reservations import Reservations
-
-_INDEXES = frozenset(
-    {
-        "_networks_of",
-        "_subnets_of",
-        "_ports_of",
-        "_ports_on",
-        "_ports_using",
-        "_bindings_on",
-        "_tunnel_ports_on",
-        "_span",
-        "_tenant_span",
-        "_groups_of",
-        "_address_groups_of",
-        "_profiles_of",
-        "_ports_with_profile",
-        "_profiles_with",
-        "_groups_naming",
-        "_groups_naming_addresses",
-    }
-)
+from controller.store.tables import Tables, is_effective
 
 
-class State:
+class State(Tables):
     """All objects at `revision`, and who relates to whom."""
-
-    def __init__(self) -> None:
-        self._revision = Revision(0)
-        self._tenants: MutableMapping[TenantName, Tenant] = {}
-        self._networks: MutableMapping[NetworkName, Network] = {}
-        self._subnets: MutableMapping[SubnetName, Subnet] = {}
-        self._ports: MutableMapping[PortName, Port] = {}
-        self._hosts: MutableMapping[HostName, Host] = {}
-        self._bindings: MutableMapping[tuple[PortName, HostName], PortBinding] = {}
-        self._tunnel_ports: MutableMapping[tuple[HostName, Vni], TunnelPort] = {}
-        self._security_groups: MutableMapping[SecurityGroupName, SecurityGroup] = {}
-        self._address_groups: MutableMapping[AddressGroupName, AddressGroup] = {}
-        self._profile_records: MutableMapping[ProfileKey, PolicyProfile] = {}
-        self._reservations = Reservations()
-        self._networks_of: Index[TenantName, NetworkName, Network] = {}
-        self._subnets_of: Index[NetworkName, SubnetName, Subnet] = {}
-        self._ports_of: Index[NetworkName, PortName, Port] = {}
-        self._ports_on: Index[HostName, PortName, Port] = {}
-        self._ports_using: Index[SubnetName, PortName, Port] = {}
-        self._bindings_of: MutableMapping[PortName, tuple[PortBinding, ...]] = {}
-        self._bindings_on: Index[HostName, PortName, PortBinding] = {}
-        # By network and wire MAC: who last announced an address with it.
-        self._claimants: MutableMapping[tuple[NetworkName, Mac], tuple[PortBinding, ...]] = {}
-        self._tunnel_ports_on: Index[HostName, Vni, TunnelPort] = {}
-        self._port_by_iface: MutableMapping[str, tuple[Port, ...]] = {}
-        self._network_by_vni: MutableMapping[Vni, tuple[Network, ...]] = {}
-        self._host_by_datapath: MutableMapping[int, tuple[Host, ...]] = {}
-        self._host_by_vtep: MutableMapping[IpAddress, tuple[Host, ...]] = {}
-        # How many bound ports make a host part of a network's span.
-        self._span: Index[NetworkName, HostName, int] = {}
-        self._tenant_span: Index[TenantName, HostName, int] = {}
-        self._groups_of: Index[TenantName, SecurityGroupName, SecurityGroup] = {}
-        self._address_groups_of: Index[TenantName, AddressGroupName, AddressGroup] = {}
-        self._profiles_of: Index[TenantName, int, PolicyProfile] = {}
-        self._profiles: MutableMapping[int, PolicyProfile] = {}
-        self._profiles_by_set: MutableMapping[
-            tuple[TenantName, frozenset[SecurityGroupName]], tuple[PolicyProfile, ...]
-        ] = {}
-        self._ports_with_profile: Index[int, PortName, Port] = {}
-        self._profiles_with: Index[SecurityGroupName, int, PolicyProfile] = {}
-        self._groups_naming: Index[SecurityGroupName, SecurityGroupName, SecurityGroup] = {}
-        self._groups_naming_addresses: Index[AddressGroupName, SecurityGroupName, SecurityGroup] = {}
-        self._tables = self._by_key_type()
-
-    def _by_key_type(self) -> dict[type, MutableMapping[Any, Any]]:
-        """Return one table per type of key; that they fit together is what _set relies on."""
-        return {
-            PortName: self._ports,
-            BindingKey: self._bindings,
-            TunnelPortKey: self._tunnel_ports,
-            SubnetName: self._subnets,
-            NetworkName: self._networks,
-            TenantName: self._tenants,
-            HostName: self._hosts,
-            SecurityGroupName: self._security_groups,
-            AddressGroupName: self._address_groups,
-            ProfileKey: self._profile_records,
-        }
 
     def fork(self) -> State:
         """Return a state on top of this one, to be changed without it; costs nothing, whatever there is.
@@ -138,17 +58,6 @@ class State:
     def copy(self) -> State:
         """Return the same state, independent of this one; costs what there is (10 ms at 10,000 ports)."""
         return self._derived(dict, copied, self._reservations.copy())
-
-    def _derived(self, flat: Any, nested: Any, reservations: Reservations) -> State:
-        made = State()
-        for name, value in vars(self).items():
-            if name in _INDEXES:
-                setattr(made, name, nested(value))
-            elif isinstance(value, MutableMapping):
-                setattr(made, name, flat(value))
-        made._revision, made._reservations = self._revision, reservations
-        made._tables = made._by_key_type()
-        return made
 
     # -- everything there is -----------------------------------------------------------------------
 
@@ -299,9 +208,21 @@ class State:
         """Return the tunnel ports of a host."""
         return tuple(self._tunnel_ports_on.get(host, {}).values())
 
+    def bindings_at(self, host: HostName, ofport: int) -> tuple[PortBinding, ...]:
+        """Return what a host has reported as plugged under an OpenFlow port: one, if all is well."""
+        return self._bindings_at.get((host, ofport), ())
+
+    def tunnel_ports_at(self, host: HostName, ofport: int) -> tuple[TunnelPort, ...]:
+        """Return the tunnel ports of a host that have an OpenFlow port: one, if all is well."""
+        return self._tunnel_ports_at.get((host, ofport), ())
+
     def bound_hosts(self, network: NetworkName) -> frozenset[HostName]:
         """Return the span of a network: the hosts on which one of its ports is bound in effect."""
         return frozenset(self._span.get(network, ()))
+
+    def is_present(self, network: NetworkName, host: HostName) -> bool:
+        """Tell whether a host is in the span of a network."""
+        return host in self._span.get(network, ())
 
     def tenant_hosts(self, tenant: TenantName) -> frozenset[HostName]:
         """Return the hosts on which some port of a tenant is bound in effect."""
@@ -349,7 +270,7 @@ class State:
     def is_effective(self, binding: PortBinding) -> bool:
         """Tell whether a binding counts: that very port exists, is enabled and may be on that host."""
         port = self._ports.get(binding.port)
-        return port is not None and _is_effective(port, binding)
+        return port is not None and is_effective(port, binding)
 
     def children_of(self, name: TenantName | NetworkName) -> tuple[Resource, ...]:
         """Return what must be deleted before the named resource can be."""
@@ -392,90 +313,3 @@ class State:
                 return self._profile_records.get(key)
             case _:
                 return self.get(key)
-
-    def _set(self, key: StoredKey, old: Stored | None, new: Stored | None) -> None:
-        if isinstance(key, str):
-            if isinstance(new, Reservation):
-                self._reservations.put(new)
-            else:
-                self._reservations.remove(key)
-            return
-        if old is not None:
-            self._link(old, -1)
-            del self._tables[type(key)][key]
-        if new is not None:
-            self._tables[type(key)][key] = new
-            self._link(new, +1)
-
-    def _link(self, stored: Stored, sign: int) -> None:
-        match stored:
-            case Port():
-                self._link_port(stored, sign)
-            case PortBinding():
-                self._link_binding(stored, sign)
-            case TunnelPort():
-                link(self._tunnel_ports_on, stored.host, stored.vni, stored, sign)
-            case Subnet():
-                link(self._subnets_of, stored.name.parent, stored.name, stored, sign)
-            case Network():
-                link(self._networks_of, stored.name.parent, stored.name, stored, sign)
-                link_few(self._network_by_vni, stored.vni, stored, sign)
-            case Host():
-                if stored.datapath_id:
-                    link_few(self._host_by_datapath, stored.datapath_id, stored, sign)
-                if stored.vtep is not None:
-                    link_few(self._host_by_vtep, stored.vtep, stored, sign)
-            case SecurityGroup():
-                self._link_group(stored, sign)
-            case AddressGroup():
-                link(self._address_groups_of, stored.name.parent, stored.name, stored, sign)
-            case PolicyProfile():
-                self._link_profile(stored, sign)
-
-    def _link_group(self, group: SecurityGroup, sign: int) -> None:
-        link(self._groups_of, group.name.parent, group.name, group, sign)
-        for rule in group.rules:
-            if rule.remote_group is not None:
-                link(self._groups_naming, rule.remote_group, group.name, group, sign)
-            if rule.remote_address_group is not None:
-                link(self._groups_naming_addresses, rule.remote_address_group, group.name, group, sign)
-
-    def _link_profile(self, profile: PolicyProfile, sign: int) -> None:
-        link(self._profiles_of, profile.tenant, profile.number, profile, sign)
-        link_few(self._profiles_by_set, (profile.tenant, frozenset(profile.groups)), profile, sign)
-        for group in profile.groups:
-            link(self._profiles_with, group, profile.number, profile, sign)
-        if sign > 0:
-            self._profiles[profile.number] = profile
-        elif self._profiles.get(profile.number) == profile:
-            del self._profiles[profile.number]
-
-    def _link_port(self, port: Port, sign: int) -> None:
-        link(self._ports_of, port.name.parent, port.name, port, sign)
-        link_few(self._port_by_iface, port.iface_id, port, sign)
-        link(self._ports_with_profile, port.profile, port.name, port, sign)
-        for host in port.requested_hosts:
-            link(self._ports_on, host, port.name, port, sign)
-        for fixed_ip in port.fixed_ips:
-            link(self._ports_using, fixed_ip.subnet, port.name, port, sign)
-        for binding in self._bindings_of.get(port.name, ()):
-            self._count(port, binding, sign)
-
-    def _link_binding(self, binding: PortBinding, sign: int) -> None:
-        link_few(self._bindings_of, binding.port, binding, sign)
-        link(self._bindings_on, binding.host, binding.port, binding, sign)
-        for wire in {wire_mac(address) for address in binding.claimed}:
-            link_few(self._claimants, (binding.port.parent, wire), binding, sign)
-        port = self._ports.get(binding.port)
-        if port is not None:
-            self._count(port, binding, sign)
-
-    def _count(self, port: Port, binding: PortBinding, sign: int) -> None:
-        if not _is_effective(port, binding):
-            return
-        tally(self._span, port.name.parent, binding.host, sign)
-        tally(self._tenant_span, port.name.parent.parent, binding.host, sign)
-
-
-def _is_effective(port: Port, binding: PortBinding) -> bool:
-    return not port.disabled and binding.port_uid == port.meta.uid and binding.host in port.requested_hosts

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from controller.verify.intent import PortIntent
+from controller.verify.intent import NetworkIntent, PortIntent
 from controller.verify.packet import NEW
-from controller.verify.semantics import Seen, invalid, served, tracked
-from controller.verify.stages import COMMIT, DELIVER, TRACK, TRACKED
+from controller.verify.semantics import Seen, group_of, invalid, served, tracked
+from controller.verify.stages import COMMIT, DELIVER, METER, METERED, OPENING, SPREADING, TRACK, TRACKED
 
 Paid = tuple[tuple[str, int], ...]
 """In their order: ("ask" or "remember", the stage that says in whose zone), ("meter", its number)."""
@@ -29,13 +29,22 @@ def paid(rules: Iterable[_Rule]) -> Paid:
     return tuple(asked for rule in rules for asked in rule.attention)
 
 
-def due(sender: PortIntent, receiver: PortIntent | None, seen: Seen) -> Paid:
+def due(network: NetworkIntent, sender: PortIntent, receiver: PortIntent | None, seen: Seen) -> Paid:
     """Return what is to be asked about a packet; receiver None: the local services of its host."""
     found: list[tuple[str, int]] = []
-    if tracked(seen):
-        begins = not invalid(seen) and seen.has("ct_state", NEW, NEW)
-        if not served(seen):
-            found += [("ask", TRACK), *([("remember", TRACKED)] if begins else [])]
-        if receiver is not None and (sender.checked or receiver.checked):
-            found += [("ask", DELIVER), *([("remember", COMMIT)] if begins else [])]
-    return (*found, *([("meter", sender.ofport)] if receiver is None else []))
+    belongs = tracked(seen)
+    opens = belongs and seen.has("ct_state", NEW, NEW)
+    remembered = opens and not invalid(seen)
+    if belongs and not served(seen):
+        found.append(("ask", TRACK))
+        if opens:
+            found.append(("meter", METERED[OPENING] + sender.ofport))
+        if remembered:
+            found.append(("remember", TRACKED))
+    if receiver is None:
+        return (*found, ("meter", METERED[METER] + sender.ofport))
+    if network.multicast and group_of(network, seen) is not None:
+        found.append(("meter", METERED[SPREADING] + sender.ofport))
+    if belongs and (sender.checked or receiver.checked):
+        found += [("ask", DELIVER), *([("remember", COMMIT)] if remembered else [])]
+    return tuple(found)

@@ -5,19 +5,20 @@ for all, policing.py those of security groups. They meet at these tables: a fram
 ADDRESSING with its sender's network, tenant, number and profile in the registers, unchanged, if and only if
 its sender may send it and that is where it is to go; it enters FORWARD with the MAC of whom it is meant for;
 there it goes to DELIVER for the local port that this is, with that port's profile, or to EXIT for the
-network's VXLAN device. With unique identifiers and exact forwarding databases the contracts of all hosts
-imply that every packet is received as semantics.py says (the argument is in isolation.py). They are
-stricter than that: a contract that does not hold is a reason to look closer (exact.py), not yet a
-violation. A contract is checked for what a change can touch and no more.
+network's VXLAN device; and what is for all, as a copy each, to all ports here and to all other hosts. With
+unique identifiers and exact forwarding databases the contracts of all hosts imply that every packet is
+received as semantics.py says (the argument is in isolation.py). They are stricter than that: a contract that
+does not hold is a reason to look closer (exact.py), not yet a violation. A contract is checked for what a
+change can touch and no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.addresses import TO_ALL_MAC, WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
 from controller.verify import semantics
 from controller.verify.explore import Question, explore
@@ -41,6 +42,7 @@ from controller.verify.packet import (
 )
 from controller.verify.policy import PROFILE_OPEN
 from controller.verify.rules import Rule
+from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
 from controller.verify.stages import (
     ADDRESSING,
@@ -57,6 +59,7 @@ from controller.verify.stages import (
     ORIGIN_BITS,
     OVERLAY,
     SERVICE_MAC,
+    SPREADING,
     TENANT,
     TO_PORT,
     TO_PORT_BITS,
@@ -162,7 +165,7 @@ def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool
 
 
 def _dropped(leaf: Leaf) -> bool:
-    return leaf.stopped is None and not leaf.sent
+    return leaf.stopped is None and not leaf.sent and not leaf.copies
 
 
 def _admission_leaf(leaf: Leaf, port: PortIntent, placed: Mapping[str, int]) -> bool:
@@ -185,6 +188,20 @@ def after_admission(port: PortIntent, seen: Question) -> int | None:
     if port.checked and semantics.says_it_serves(seen):
         return None
     return TRACK if semantics.tracked(seen) else ADDRESSING
+
+
+def untracked(bridge: Bridge, port: PortIntent) -> Iterator[Region]:
+    """Yield packets of a port that get past connection tracking and should not; nothing says where they end.
+
+    No packet shows by itself that they do: replies to them are then taken for what opens a connection.
+    """
+    for kind in PACKETS:
+        for leaf in bridge.run(entering(kind, port.ofport), stop_at=TRACK):
+            if leaf.stopped is None or leaf.stopped[0] == TRACK:
+                continue
+            for region, wanted in explore(leaf.region, partial(after_admission, port)):
+                if wanted == TRACK:
+                    yield region
 
 
 def _arrival(bridge: Bridge, world: World, network: NetworkIntent, ofport: int) -> bool:
@@ -281,11 +298,11 @@ def addressing(bridge: Bridge, network: NetworkIntent, verdicts: Addressed | Non
         return _addresses(bridge, network)
     met = [
         (rule.key, rule.steps, rule.goto)
-        for number in range(ADDRESSING, FORWARD)
+        for number in range(ADDRESSING, SPREADING)
         if number in bridge.tables
         for rule in bridge.tables[number].candidates(cube(**{NETWORK: network.vni, ORIGIN: LOCAL}))
     ]
-    key = (network.vni, network.ranges4, network.ranges6, *sorted(met))
+    key = (network.vni, network.multicast, network.ranges4, network.ranges6, *sorted(met))
     found = verdicts.get(key)
     if found is None:
         found = verdicts[key] = _addresses(bridge, network)
@@ -298,22 +315,33 @@ def _addresses(bridge: Bridge, network: NetworkIntent) -> bool:
     anything = cube(**{"vlan_vid": UNTAGGED, FROM_PROFILE: PROFILE_OPEN})
     for region, checked in (*starts, (Region(*anything), False)):
         start = _start(region, network, LOCAL)
-        for leaf in bridge.run(start, ADDRESSING, stop_at=FORWARD):
-            for part, aimed in explore(leaf.region, partial(semantics.aim, network, checked=checked)):
+        for leaf in bridge.run(start, ADDRESSING, stop_at=SPREADING):
+            for part, aimed in explore(leaf.region, partial(_aim, network, checked)):
                 if not _addressed(leaf, start, network, aimed) and member(part) is not None:
                     return False
     return True
 
 
+TO_ALL = "all"
+
+
+def _aim(network: NetworkIntent, checked: bool, seen: Question) -> str | None:
+    """As semantics.aim, or TO_ALL."""
+    if network.multicast and semantics.group_of(network, seen) is not None:
+        return TO_ALL
+    return semantics.aim(network, seen, checked=checked)
+
+
 def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, aimed: str | None) -> bool:
-    if leaf.sent:
+    if leaf.sent or leaf.copies:
         return False
     if aimed is None or leaf.stopped is None:
         return aimed is None and leaf.stopped is None
     table, frame = leaf.stopped
-    wanted = _on_wire(start._replace(region=frame.region), aimed)
+    wanted = start._replace(region=frame.region)
+    wanted = wanted.write(_ETH_DST, 48, TO_ALL_MAC) if aimed == TO_ALL else _on_wire(wanted, aimed)
     placed = frame.field(NETWORK) == network.vni and frame.field(ORIGIN) == LOCAL
-    return table == FORWARD and placed and same_header(frame, wanted)
+    return table == (SPREADING if aimed == TO_ALL else FORWARD) and placed and same_header(frame, wanted)
 
 
 def same_header(frame: Frame, wanted: Frame) -> bool:
@@ -390,8 +418,9 @@ def contained(bridge: Bridge, place: Place, region: Region) -> Region | None:
     here = {(port.ofport, port.profile) for port in place.members.by_host.get(place.host, {}).values()}
     for origin in (OVERLAY, FROM_SERVICE):
         for leaf in bridge.run(_start(region, place.network, origin), FORWARD, stop_at=FORWARD + 1):
-            stays = leaf.stopped is not None and leaf.stopped[0] == DELIVER and _to(leaf.stopped[1]) in here
-            if not (_dropped(leaf) or (stays and not leaf.sent)) and member(leaf.region) is not None:
+            arrived = leaf.copies if leaf.stopped is None else (*leaf.copies, leaf.stopped)
+            stays = all(table == DELIVER and _to(frame) in here for table, frame in arrived)
+            if (leaf.sent or not stays) and member(leaf.region) is not None:
                 return leaf.region
     return None
 
@@ -427,7 +456,7 @@ def _forwarded(place: Place, leaf: Leaf, start: Frame, port: PortIntent | None, 
     tunnel = place.network.tunnels.get(place.host)
     if port is None and (origin != LOCAL or tunnel is None):
         return _dropped(leaf)
-    if leaf.stopped is None or leaf.sent:
+    if leaf.stopped is None or leaf.sent or leaf.copies:
         return False
     table, frame = leaf.stopped[0], leaf.stopped[1]._replace(region=start.region)
     if port is None:

@@ -18,6 +18,7 @@ from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
 from controller.verify.attention import Paid, due, paid
 from controller.verify.contracts import same_header
+from controller.verify.copies import to_group
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame, entering
 from controller.verify.holding import Held
@@ -33,7 +34,7 @@ from controller.verify.packet import (
 )
 from controller.verify.path import HOPS_MAX, Fdb
 from controller.verify.policy import Seen, lets_in, lets_out
-from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fate_of, said_by_services
+from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fates_of, said_by_services
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
 from controller.verify.stages import (
@@ -67,6 +68,20 @@ class Copy(NamedTuple):
     """A copy of a frame as a bridge sends it."""
 
     ofport: int
+    frame: Frame
+    asked: frozenset[Asked]
+    paid: Paid
+
+    @property
+    def unsure(self) -> bool:
+        """Tell whether policy was asked of ends that are not the same for all of the packets."""
+        return any(UNKNOWN in asked for asked in self.asked)
+
+
+class _Onward(NamedTuple):
+    """A table, the frame as it comes there, and what was asked on its way: of policy, and attention.py."""
+
+    table: int
     frame: Frame
     asked: frozenset[Asked]
     paid: Paid
@@ -136,10 +151,11 @@ class Judge:
             spoken = [self._world.networks[name].vni for name in self._world.on_host.get(host, ())]
             starts = tuple(part for start in starts for part in _said_by_services(start, spoken))
 
-        def fate(seen: Question) -> Fate | None:
+        def fates(seen: Question) -> tuple[Fate, ...]:
             if sender is not None:
-                return fate_of(self._world, sender, seen)
-            return said_by_services(self._world, host, seen) if services else None
+                return fates_of(self._world, sender, seen)
+            said = said_by_services(self._world, host, seen) if services else None
+            return () if said is None else (said,)
 
         # What becomes of packets first: that is asked of whole tables at once; what is meant, of each part.
         lost = False
@@ -151,8 +167,8 @@ class Judge:
                 continue
             if lost and not trail.looped and (not trail.deliveries or self._only_too_long(trail, sender)):
                 continue
-            for region, wanted in explore(trail.region, fate):
-                if wanted is not None or trail.deliveries or trail.looped:
+            for region, wanted in explore(trail.region, fates):
+                if wanted or trail.deliveries or trail.looped:
                     for fault in self._faults_of(trail._replace(region=region), wanted, sender):
                         lost = lost or fault.lost
                         yield fault
@@ -161,24 +177,22 @@ class Judge:
         """Yield what a bridge sends of each part of a frame that enters it. Raises Stuck."""
         nothing: tuple[Copy, ...] = ()
         start: Paid = ()
-        pending = [(frame, 0, nothing, frozenset[Asked](), start)]
+        # What is still to be followed of a region: tables, the frame that comes there, what it was asked.
+        pending: list[tuple[Region, tuple[_Onward, ...], tuple[Copy, ...]]] = [
+            (frame.region, (_Onward(0, frame, frozenset(), start),), nothing)
+        ]
         while pending:
-            now, table, before, asked, so_far = pending.pop()
-            for leaf in self._leaves(at, now, table, asked):
+            region, todo, before = pending.pop()
+            if not todo:
+                yield region, before
+                continue
+            (table, now, asked, so_far), rest = todo[0], todo[1:]
+            for leaf in self._leaves(at, now._replace(region=region), table, asked):
                 heeded = so_far + paid(leaf.rules)
                 sent = (*before, *(Copy(ofport, there, asked, heeded) for ofport, there in leaf.sent))
-                if leaf.stopped is None:
-                    yield leaf.region, sent
-                    continue
-                onward, there = leaf.stopped
-                if onward in POLICY:
-                    tenant, opener, other = (
-                        _or_unknown(there.field(n)) for n in (TENANT, INITIATOR, RESPONDER)
-                    )
-                    question = (onward, tenant, opener, other)
-                    pending.append((there, COMMIT, sent, asked | {question}, heeded))
-                else:
-                    pending.append((there, onward, sent, asked, heeded))
+                arrived = leaf.copies if leaf.stopped is None else (*leaf.copies, leaf.stopped)
+                more = tuple(_onward(_Onward(number, there, asked, heeded)) for number, there in arrived)
+                pending.append((leaf.region, (*more, *rest), sent))
 
     def _leaves(self, at: HostName, frame: Frame, table: int, asked: frozenset[Asked]) -> Iterator[Leaf]:
         try:
@@ -195,7 +209,7 @@ class Judge:
         out = table == INGRESS or lets_out(policy, opener, other, seen)
         return out and lets_in(policy, opener, other, seen)
 
-    def one_of(self, region: Region, copy: Copy) -> int | None:
+    def one_of(self, region: Region, copy: Copy | Arrival) -> int | None:
         """Return a packet of a region of which policy lets a copy through; None if there is none."""
         return self.allowed(region, copy.asked)
 
@@ -204,50 +218,68 @@ class Judge:
         parts = explore(region, lambda seen: all(self.allows(question, seen) for question in asked))
         return next((n for part, let in parts if let and (n := member(part)) is not None), None)
 
-    def _faults_of(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> Iterator[Fault]:
+    def _faults_of(
+        self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None
+    ) -> Iterator[Fault]:
         """Yield packets of the trail that are not received as wanted: one of each part with one answer."""
-        right: frozenset[Asked] = frozenset()
-        if wanted is not None and wanted.judged is not None and sender is not None:
-            right = frozenset({(EGRESS, self._world.tenant_number(sender.name.tenant), *wanted.judged)})
-        alike = all(arrival.asked == right for arrival in trail.deliveries)
-        # If policy does not allow what all of them ask, nobody gets it and nobody should.
-        if trail.looped or (alike and (trail.deliveries or wanted is None or not right)):
+        right = self._right_questions(wanted, sender)
+        due = frozenset[Asked]().union(*right.values())
+        asked = {(arrival.host, arrival.ofport): arrival.asked for arrival in trail.deliveries}
+        # Who is not allowed what is asked of it gets nothing, and should not.
+        if trail.looped or (asked == right and len(asked) == len(trail.deliveries)):
             wrong = list(self._mistreated(trail, wanted, sender))
-            if trail.looped or not right or not wrong:
+            if trail.looped or not due or not wrong:
                 yield from wrong
                 return
-        open_ = right.union(*(arrival.asked for arrival in trail.deliveries))
+        open_ = due.union(*(arrival.asked for arrival in trail.deliveries))
 
         def answers(seen: Question) -> frozenset[Asked]:
             return frozenset(asked for asked in open_ if self.allows(asked, seen))
 
-        guessed = any(arrival.asked - right for arrival in trail.deliveries)
+        guessed = any(arrival.asked - due for arrival in trail.deliveries)
         for region, allowed in explore(trail.region, answers):
             there = Trail(region, tuple(a for a in trail.deliveries if a.asked <= allowed), False)
-            for fault in self._mistreated(there, wanted if right <= allowed else None, sender):
+            meant = tuple(fate for fate in wanted if right[fate.host, fate.ofport] <= allowed)
+            for fault in self._mistreated(there, meant, sender):
                 # What is guessed to be lost may be delivered: it is not known to be a loss.
                 yield fault._replace(guessed=guessed, lost=fault.lost and not guessed)
 
-    def _mistreated(self, trail: Trail, wanted: Fate | None, sender: PortIntent | None) -> Iterator[Fault]:
+    def _right_questions(
+        self, wanted: tuple[Fate, ...], sender: PortIntent | None
+    ) -> dict[tuple[HostName, int | None], frozenset[Asked]]:
+        """What policy is to be asked for each place where a packet is wanted; nothing if it is not judged."""
+        tenant = self._world.tenant_number(sender.name.tenant) if sender is not None else 0
+        return {
+            (fate.host, fate.ofport): frozenset({(EGRESS, tenant, *fate.judged)} if fate.judged else ())
+            for fate in wanted
+        }
+
+    def _mistreated(
+        self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None
+    ) -> Iterator[Fault]:
         """As _mistreated; what is too long, and for nobody, the sender's own services may see."""
         too_long = self._only_too_long(trail, sender)
-        if too_long and wanted is None:
+        if too_long and not wanted:
             return
         number = _mistreated(trail, wanted)
         if number is not None:
             lost = not trail.looped and (too_long or not trail.deliveries)
             yield Fault(number, looped=trail.looped, lost=lost)
-        elif wanted is not None and sender is not None and trail.deliveries:
-            unheeded = self._unheeded(trail, wanted, sender)
-            if unheeded is not None:
+        elif wanted and sender is not None and trail.deliveries:
+            for unheeded in self._unheeded(trail, wanted, sender):
                 yield Fault(unheeded, unheeded=True)
+                return
 
-    def _unheeded(self, trail: Trail, wanted: Fate, sender: PortIntent) -> int | None:
-        """Return a packet that is received as wanted although not all that is due was asked about it."""
-        receiver = self._world.by_ofport.get((wanted.host, wanted.ofport))
-        parts = explore(trail.region, partial(due, sender, receiver))
-        wrong = (part for part, asked in parts if asked != trail.deliveries[0].paid)
-        return next((n for n in map(member, wrong) if n is not None), None)
+    def _unheeded(self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent) -> Iterator[int]:
+        """Yield packets that are received as wanted although not all that is due was asked about them."""
+        here = {(arrival.host, arrival.ofport): arrival.paid for arrival in trail.deliveries}
+        network = self._world.networks[sender.name.parent]
+        for fate in wanted:
+            receiver = self._world.by_ofport.get((fate.host, fate.ofport))
+            for part, asked in explore(trail.region, partial(due, network, sender, receiver)):
+                number = member(part) if asked != here[fate.host, fate.ofport] else None
+                if number is not None:
+                    yield number
 
     def _only_too_long(self, trail: Trail, sender: PortIntent | None) -> bool:
         """Tell whether the sender's services, and nobody else, get what is too long for the overlay."""
@@ -264,7 +296,7 @@ class Judge:
         stuck = 0
         while pending:
             now, arrivals, done, hops = pending.pop()
-            if not arrivals or hops == HOPS_MAX:
+            if not arrivals or hops == HOPS_MAX + len(self._hosts):
                 yield Trail(now, done, bool(arrivals))
                 continue
             here, rest = arrivals[0], arrivals[1:]
@@ -379,29 +411,36 @@ def _said_by_services(start: Region, spoken: Iterable[int]) -> Iterator[Region]:
             yield found
 
 
+def _onward(now: _Onward) -> _Onward:
+    """Where a frame is to be followed on: past policy, whose question it takes along."""
+    if now.table not in POLICY:
+        return now
+    tenant, opener, other = (_or_unknown(now.frame.field(n)) for n in (TENANT, INITIATOR, RESPONDER))
+    return now._replace(table=COMMIT, asked=now.asked | {(now.table, tenant, opener, other)})
+
+
 def _or_unknown(value: int | None) -> int:
     return UNKNOWN if value is None else value
 
 
-def _mistreated(trail: Trail, wanted: Fate | None) -> int | None:
+def _mistreated(trail: Trail, wanted: tuple[Fate, ...]) -> int | None:
     """Return a packet of the trail that is not received as wanted, whatever policy says; None if all are."""
-    here = [(arrival.host, arrival.ofport) for arrival in trail.deliveries]
-    right = [(wanted.host, wanted.ofport)] if wanted is not None else []
-    if here != right or trail.looped:
+    here = {(arrival.host, arrival.ofport): arrival for arrival in trail.deliveries}
+    right = {(fate.host, fate.ofport): fate for fate in wanted}
+    if here.keys() != right.keys() or len(here) != len(trail.deliveries) or trail.looped:
         return member(trail.region)
-    if wanted is None:
-        return None
-    frame = trail.deliveries[0].frame._replace(region=trail.region)
-    for region in _altered(frame, _as_wanted(Frame(trail.region), wanted)):
-        number = member(region)
-        if number is not None:
-            return number
+    for place, fate in right.items():
+        frame = here[place].frame._replace(region=trail.region)
+        for region in _altered(frame, _as_wanted(Frame(trail.region), fate)):
+            number = member(region)
+            if number is not None:
+                return number
     return None
 
 
 def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
     """The packet that came in, as it should come out."""
-    frame = frame.write(OFFSETS["eth_dst"], 48, wanted.eth_dst)
+    frame = to_group(frame, (wanted.eth_dst, wanted.copied))
     if wanted.source is not None:
         return frame.write(OFFSETS["eth_src"], 48, wanted.source)
     if not wanted.wired:

@@ -1,10 +1,12 @@
-"""Forwarding databases: every MAC of every remote port leads to its host's VTEP; there is nothing else."""
+"""Forwarding databases: every MAC of every remote port leads to its host's VTEP, and in a network with
+multicast that of every other host; there is nothing else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cloison.addresses import IpAddress, format_mac
+from cloison.addresses import IpAddress, format_mac, host_mac
 from cloison.names import HostName
 from controller.verify.intent import Members, NetworkIntent, World
 from controller.verify.path import Fdb
@@ -17,10 +19,12 @@ Whereabouts = dict[tuple[HostName | None, IpAddress | None], list[int]]
 def whereabouts(world: World, network: NetworkIntent, macs: Iterable[int]) -> Whereabouts:
     """Return where some MACs of a network are."""
     members = world.members_of(network.name)
+    of_hosts = world.host_macs(network)
     found: Whereabouts = {}
     for mac in macs:
         port = members.by_frame_mac.get(mac)
-        there = world.hosts.get(port.host) if port is not None and port.host is not None else None
+        name = of_hosts.get(mac) if port is None else port.host
+        there = world.hosts.get(name) if name is not None else None
         place = (there.name, there.vtep) if there is not None else (None, None)
         found.setdefault(place, []).append(mac)
     return found
@@ -66,6 +70,7 @@ def suspects(world: World, network: NetworkIntent, host: HostName, held: Fdb | N
     own: set[int] = set()
     for port in members.by_host.get(host, {}).values():
         own |= port.frame_macs
+    own.update(mac for mac, name in world.host_macs(network).items() if name == host)
     own &= whole.keys()
     if len(held) == len(whole) - len(own) and held.items() <= whole.items() and own.isdisjoint(held):
         return set()
@@ -81,6 +86,8 @@ def whole_fdb(world: World, network: NetworkIntent) -> dict[int, IpAddress]:
             continue
         for port in ports.values():
             found.update(dict.fromkeys(port.frame_macs, host.vtep))
+        if network.multicast:
+            found[int(host_mac(host.vtep))] = host.vtep
     return found
 
 

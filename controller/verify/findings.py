@@ -18,13 +18,15 @@ from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
 from controller.verify.intent import NetworkIntent, PortIntent, World
-from controller.verify.packet import FIELD_MASKS, OFFSETS, Packet, cube
+from controller.verify.metering import unmetered
+from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Packet, cube
 from controller.verify.path import Fabric, HostState
 from controller.verify.policing import Difference
+from controller.verify.policy import PROFILE_OPEN
 from controller.verify.semantics import meaning
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
-from controller.verify.stations import unmetered
+from controller.verify.stages import FROM_PROFILE
 from controller.verify.symbolic import Undefined
 from controller.verify.violation import (
     BLACKHOLE,
@@ -57,7 +59,7 @@ class Findings:
         self._overlays: dict[tuple[HostName, NetworkName], NetworkIntent] = {}
         self._strangers: set[HostName] = set()
         self._stations: dict[HostName, str] = {}
-        self._meters: list[PortIntent] = []
+        self._meters: list[tuple[PortIntent, str]] = []
         self._policies: dict[tuple[HostName, str], list[Difference | Refused]] = {}
 
     def entry(self, host: HostName, ofport: int) -> None:
@@ -76,9 +78,9 @@ class Findings:
         """A table that is the same for all does not do what it should."""
         self._stations[host] = wrong
 
-    def meter(self, port: PortIntent) -> None:
-        """What a port sends to the local services does not go through its meter."""
-        self._meters.append(port)
+    def meter(self, port: PortIntent, what: str) -> None:
+        """Some of what a port sends does not go through its meter as it should."""
+        self._meters.append((port, what))
 
     def policy(self, host: HostName, tenant: str, wrong: Difference | Refused) -> None:
         """A tenant's connections are not judged on a host as its security groups mean."""
@@ -128,14 +130,16 @@ class Findings:
             yield from self._unknown(host)
         for host, wrong in sorted(self._stations.items()):
             yield self._station(host, wrong)
-        for port in self._meters:
-            yield self._unmetered(port)
+        for port, what in self._meters:
+            yield self._unmetered(port, what)
         for (host, tenant), found in sorted(self._policies.items()):
             for difference in found:
                 yield Accuser(self._world, self._fabric()).violation(host, tenant, difference)
         for (host, ofport), macs in sorted(self._senders.items(), key=self._named_first):
             starts = PACKETS if macs is None else tuple(_starts(macs))
             violation = self._worst(host, ofport, starts)
+            if macs is None and (violation is None or violation.kind == BLACKHOLE):
+                violation = self._untracked(host, ofport) or violation
             if violation is not None:
                 yield violation
 
@@ -170,15 +174,33 @@ class Findings:
         host, ofport = item[0]
         return ofport == self._world.service_of(host), host, ofport
 
-    def _unmetered(self, port: PortIntent) -> Violation:
+    def _unmetered(self, port: PortIntent, what: str) -> Violation:
         assert port.host is not None, port
         found = self._worst(port.host, port.ofport, PACKETS)
         passes = unmetered(self._hosts[port.host].bridge, port.number, port.ofport)
         # That something is lost, here or elsewhere, does not hide what goes on without its meter.
         if found is not None and not (passes and found.kind == BLACKHOLE):
             return found
-        message = f"what {port.name} sends to the local services does not go through its meter"
+        message = f"{what}, of {port.name}, does not go through the right meter, or through one at all"
         return Violation(STAGE, message, port.host, (str(port.name),), in_port=port.ofport)
+
+    def _untracked(self, host: HostName, ofport: int) -> Violation | None:
+        """With a packet of a port that arrives somewhere past connection tracking; None if there is none."""
+        port = self._world.by_ofport.get((host, ofport))
+        if port is None:
+            return None
+        try:
+            for region in contracts.untracked(self._hosts[host].bridge, port):
+                for trail in self._judge.trails(host, ofport, region):
+                    for arrival in trail.deliveries:
+                        number = self._judge.one_of(trail.region, arrival)
+                        if number is not None:
+                            message = f"what {port.name} sends gets past connection tracking"
+                            packet = Packet.unpack(number)
+                            return Violation(STAGE, message, host, (str(port.name),), packet, ofport)
+        except Undefined:
+            pass  # said by _worst
+        return None
 
     def _worst(self, host: HostName, ofport: int, starts: Iterable[Region]) -> Violation | None:
         """Return what is wrong for a sender, if anything: what gets lost must not hide what gets through."""
@@ -261,7 +283,16 @@ class Findings:
         """Yield packets, as numbers, that leave a host by another OpenFlow port than these, and by which."""
         for region, sent in self._judge.run(host, entered):
             for copy in sent:
-                number = self._judge.one_of(region, copy) if copy.ofport not in here else None
+                if copy.ofport in here:
+                    continue
+                if copy.unsure and not _says_profile(region):
+                    # Whom policy lets through depends on the sender's profile: such a packet is to say one.
+                    for profile in (PROFILE_OPEN, *sorted(self._world.tenant_by_profile)):
+                        part = within(region, cube(eth_src=(profile, _PROFILE_BITS)))
+                        if part is not None:
+                            yield from self._escapes(host, entered._replace(region=part), here)
+                    continue
+                number = self._judge.one_of(region, copy)
                 if number is not None:
                     yield number, copy.ofport
 
@@ -287,6 +318,15 @@ def _escapes_really(fabric: Fabric, found: Violation, here: Set[int]) -> bool:
     except Refused:
         return True
     return any(copy.ofport not in here for copy in sent)
+
+
+_PROFILE_BITS = (1 << WIDTHS[FROM_PROFILE]) - 1
+
+
+def _says_profile(region: Region) -> bool:
+    """Tell whether all packets of a region name one profile where frames of the overlay do."""
+    wanted = _PROFILE_BITS << OFFSETS["eth_src"]
+    return region.mask & wanted == wanted
 
 
 def _starts(macs: Iterable[int]) -> Iterator[Region]:

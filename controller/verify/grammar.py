@@ -21,6 +21,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.verify import stages
@@ -107,7 +108,7 @@ def fault(flow: Flow) -> str | None:
         found = found or _need_fault(name, exact)
     if flow.goto is not None and not flow.table < flow.goto <= TABLE_MAX:
         found = found or f"goes to table {flow.goto}, which is not a later one"
-    if flow.meter is not None and flow.table != stages.METER:
+    if flow.meter is not None and flow.table not in stages.METERED:
         found = found or "has a meter, in a table where none may be"
     if special:
         found = found or _connection_fault(flow, exact)
@@ -157,6 +158,12 @@ def _action_fault(flow: Flow, n: int, action: object, exact: Mapping[str, int]) 
         case Load(field, start, bits, value):
             if bits > LOAD_BITS_MAX:
                 return f"loads {bits} bits"
+            if (
+                field.name == stages.TO_PORT
+                and (start, bits) == (0, stages.TO_PORT_BITS)
+                and value > OFPORT_MAX
+            ):
+                return f"would send to the reserved port {value:#x}"
             return _write_fault(field, start, bits, value, exact)
         case Output(port):
             return None if 1 <= port <= OFPORT_MAX else f"sends to the reserved port {port:#x}"
@@ -173,6 +180,8 @@ def _action_fault(flow: Flow, n: int, action: object, exact: Mapping[str, int]) 
             alone = flow.goto is None and all(isinstance(a, Conjunction) for a in flow.actions)
             here = alone and flow.table in stages.POLICY and "conj_id" not in exact
             return None if here else "has a conjunction that is not alone, or in a table without them"
+        case Resubmit(table):
+            return _copy_fault(flow, table, exact)
         case CheckPacketLarger(_, field, bit):
             if flow.table != stages.EXIT or (field.name, bit) != (stages.ORIGIN, stages.OVERSIZE_BIT):
                 return "asks for a packet's length where it may not"
@@ -198,6 +207,26 @@ def _ct_fault(flow: Flow, n: int, action: Ct, exact: Mapping[str, int]) -> str |
     last = n == len(flow.actions) - 1 and flow.goto is None
     if action.table is not None and not (last and flow.table < action.table <= TABLE_MAX):
         return "does more after it has asked for the connection, or goes back"
+    return None
+
+
+def _copy_fault(flow: Flow, table: int, exact: Mapping[str, int]) -> str | None:
+    """Return what is wrong with a copy that goes to another table.
+
+    What the stages of one copy write, the next copy begins with. So they may be told apart only by what this
+    flow writes; the source MAC of IP is written anew for each (SOURCE, TAG) before it is looked at.
+    """
+    if flow.table != stages.COPIES or table not in stages.COPIED_TO or flow.goto is not None:
+        return "makes copies where it may not, or of what goes on itself"
+    if exact.get("eth_type") not in (ETH_IPV4, ETH_IPV6):
+        return "makes copies of what is not IP"
+    for action in flow.actions:
+        match action:
+            case Resubmit():
+                continue
+            case Load(field) | SetField(field) | Move(dst=field) if field.name in stages.COPIED_WRITES:
+                continue
+        return "does more with copies than to say where they go"
     return None
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress, IpNetwork, link_local
+from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress, IpNetwork, host_mac, link_local
 from cloison.names import HostName, NetworkName, PortName
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent
 
@@ -93,6 +93,10 @@ class NetworkIntent:
     vni: int
     subnets: tuple[IpNetwork, ...]
     tunnels: Mapping[HostName, int] = field(default_factory=dict)
+    # Whether what is sent to a group, or to all, reaches all its ports; else it reaches nobody.
+    multicast: bool = False
+    # The broadcast address of each IPv4 subnet that has one (not of a /31 or /32, RFC 3021).
+    broadcasts4: tuple[int, ...] = field(init=False, repr=False, compare=False)
     # (value, mask) of each IPv4 and each IPv6 subnet.
     ranges4: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
     ranges6: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
@@ -101,6 +105,8 @@ class NetworkIntent:
         for name, version in (("ranges4", 4), ("ranges6", 6)):
             ranges = ((int(s.network_address), int(s.netmask)) for s in self.subnets if s.version == version)
             object.__setattr__(self, name, tuple(ranges))
+        wide = (s for s in self.subnets if s.version == 4 and s.prefixlen < 31)
+        object.__setattr__(self, "broadcasts4", tuple(int(s.broadcast_address) for s in wide))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +244,17 @@ class World:
         ends = (self.hosts.get(a), self.hosts.get(b))
         return all(h is not None and h.vtep is not None and network.tunnels.get(h.name) for h in ends)
 
+    def host_macs(self, network: NetworkIntent) -> dict[int, HostName]:
+        """Return the MACs of the hosts to which what is for all is copied; none if it has no multicast."""
+        if not network.multicast:
+            return {}
+        found = {}
+        for name in self.members_of(network.name).by_host:
+            host = self.hosts.get(name)
+            if host is not None and host.vtep is not None:
+                found[int(host_mac(host.vtep))] = name
+        return found
+
     def sends_to_overlay(self, host: HostName, network: NetworkIntent) -> bool:
         """Tell whether a host can send frames of a network to others: it has the device and knows its MTU."""
         here = self.hosts.get(host)
@@ -319,12 +336,14 @@ class World:
             self._claim(("OpenFlow port", name, new.service_ofport))
         if old is not None and old.vtep is not None:
             self._release(("VTEP", None, old.vtep))
+            self._release(("host MAC", None, int(host_mac(old.vtep))))
             if self.by_vtep.get(old.vtep) == name:
                 del self.by_vtep[old.vtep]
         if new is not None:
             self.hosts[name] = new
             if new.vtep is not None:
                 self._claim(("VTEP", None, new.vtep))
+                self._claim(("host MAC", None, int(host_mac(new.vtep))))
                 self.by_vtep[new.vtep] = name
 
     def _set_network(self, name: NetworkName, new: NetworkIntent | None) -> None:

@@ -7,11 +7,14 @@ port of network n:
    network, tenant, number and profile, exactly if it may be sent and is meant to; nothing else does, and no
    later table changes who sent it (contracts.regular);
 2. tracking (stations.py): in the sender's zone, where only packets of that sender are looked up; only what
-   is invalid is dropped, unless its sender has no port security, and what is new is remembered;
+   is invalid is dropped, unless its sender has no port security, and what is new is remembered, once the
+   sender's meter has let it through (metering.py);
 3. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one);
 4. forwarding: if a port on h has that address, it goes to DELIVER for it, with its real MAC and its profile;
    else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
    source MAC (stations.py);
+   What is for all of a network with multicast goes, once the sender's meter has let it through, a copy each,
+   to DELIVER for every port on h and, under the MAC of each other host, to EXIT (copies.py);
 5. the FDB of n leads that MAC to the host of the port that has the address, and other MACs nowhere (fdb.py);
 6. there the device gives it to FORWARD in n, its profile where admission had put it (admission again), and 4
    delivers it, whole address compared;
@@ -41,22 +44,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from cloison.addresses import format_mac
+from cloison.addresses import TO_ALL_MAC, format_mac
 from cloison.model import OFPORT_MAX
 from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
 from controller.verify import contracts
 from controller.verify.contracts import Place
+from controller.verify.copies import replicates
 from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong_entries
 from controller.verify.findings import Findings
 from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, NetworkIntent, World
 from controller.verify.known import Known
+from controller.verify.metering import misled
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
 from controller.verify.rules import match_cube
-from controller.verify.stations import metered
 from controller.verify.symbolic import Bridge, Undefined
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
@@ -186,7 +190,8 @@ class Verifier:
                 yield Violation(FDB, f"{host} has entries of VNI {vni}, which no network has", host)
             return
         if macs is None:
-            macs = {*(held or ()), *self.world.members_of(network.name).by_frame_mac}
+            known = self.world.members_of(network.name).by_frame_mac
+            macs = {*(held or ()), *known, *self.world.host_macs(network)}
         yield from wrong_entries(self.world, network, host, held, whereabouts(self.world, network, macs))
 
     def _fdb_hosts(self, name: NetworkName) -> set[HostName]:
@@ -244,10 +249,19 @@ class Verifier:
             if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
                 findings.network(host, network, macs)
                 self._suspects.forward((host, name), macs)
+            if network.multicast and not self._holds(host, partial(self._replicates, place=place)):
+                findings.network(host, network, None)
+                self._suspects.forward((host, name), (TO_ALL_MAC,))
         yield from findings.violations()
 
+    def _replicates(self, bridge: Bridge, place: Place) -> bool:
+        """As copies.replicates."""
+        macs = {name: mac for mac, name in self.world.host_macs(place.network).items()}
+        others = (mac for name, mac in macs.items() if name != place.host)
+        return replicates(bridge, place, others, macs.get(place.host))
+
     def _stations(self, touched: Touched, findings: Findings) -> None:
-        """Check what is the same for all that a host has, and the way of each port to the services."""
+        """Check what is the same for all that a host has, and where the meters of each port are."""
         for host in touched.stations:
             wrong = (
                 self._known.broken_station(self.hosts[host].bridge) if self.world.on_host.get(host) else ""
@@ -267,8 +281,11 @@ class Verifier:
             port = self.world.by_number.get(number)
             if port is None or port.host != host:
                 continue
-            if not metered(self.hosts[host].bridge, number, port.ofport):
-                findings.meter(port)
+            network = self.world.networks.get(port.name.parent)
+            spreads = network is not None and network.multicast
+            what = misled(self.hosts[host].bridge, number, port.ofport, multicast=spreads)
+            if what:
+                findings.meter(port, what)
                 self._suspects.meters.add((host, number))
 
     def _policies(self, touched: Touched, findings: Findings) -> None:

@@ -18,6 +18,7 @@ from controller.verify.packet import Packet
 from controller.verify.semantics import Delivery
 from controller.verify.switch import Run, Switch
 
+# Bridges on the way of one packet; what is for all goes to one more for each host.
 HOPS_MAX = 8
 Fdb = Mapping[int, IpAddress]
 
@@ -68,7 +69,7 @@ class Fabric:
         pending = [(host, in_port, packet)]
         hops: list[Hop] = []
         deliveries: list[Delivery] = []
-        while pending and len(hops) < HOPS_MAX:
+        while pending and len(hops) < HOPS_MAX + len(self._hosts):
             at, ofport, now = pending.pop(0)
             run = self._switch(at).run(now, ofport)
             hops.append(Hop(at, ofport, now, run))

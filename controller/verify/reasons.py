@@ -30,7 +30,7 @@ from controller.verify.packet import (
     Packet,
     connected,
 )
-from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, lets_in, lets_out
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, allowed, lets_in, lets_out
 
 INVALID = "connection tracking finds it invalid: of no connection, and it cannot begin one"
 
@@ -50,6 +50,8 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
         return "ports are no DHCP servers, and this packet is of one, or hides its ports in another fragment"
     if sender.checked and semantics.tracked(packet) and semantics.invalid(packet):
         return INVALID
+    if network.multicast and semantics.group_of(network, packet) is not None:
+        return _why_not_in_group(world, sender, packet)
     aimed = semantics.aim(network, packet, checked=sender.checked)
     if aimed is None:
         return _why_aimless(network, packet)
@@ -57,6 +59,16 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
     if receiver is sender:
         return "it is meant for its own sender"
     return _why_not_received(world, sender, receiver, aimed, packet)
+
+
+def _why_not_in_group(world: World, sender: PortIntent, packet: Packet) -> str:
+    """Why none of a network's ports gets what is for all of them; "" if one does."""
+    policy, fates = world.policy_of(sender.name.tenant), semantics.fates_of(world, sender, packet)
+    if any(fate.judged is None or allowed(policy, *fate.judged, packet) for fate in fates):
+        return ""
+    if fates:
+        return "it is for all of the network, and no other port's security groups admit it"
+    return "it is for all of the network, and no other port can be reached"
 
 
 def _why_not_received(
@@ -176,7 +188,7 @@ def _why_aimless(network: NetworkIntent, packet: Packet) -> str:
     address = value_text(field, getattr(packet, field))
     groups = semantics.GROUPS4 if field == "ipv4_dst" else semantics.GROUPS6
     if packet.has(field, *groups):
-        return f"{address} is a group address, and groups are delivered to nobody"
+        return f"{address} is a group address, and {network.name} has no multicast"
     mac = format_mac(packet.eth_dst)
     return f"{address} is in no subnet of {network.name}, and {mac} is not the MAC of one port"
 

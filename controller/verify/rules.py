@@ -16,6 +16,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.verify.grammar import Refused, fault
@@ -38,6 +39,8 @@ class Rule:
     cookie: int
     # The table of its ct action: where a packet goes on when its connection is known.
     recirculates: int | None = None
+    # Whether it hands copies to other tables.
+    copies: bool = False
 
     @property
     def onward(self) -> int | None:
@@ -84,6 +87,7 @@ def prepare(flow: Flow) -> Rule:
         flow.goto,
         flow.cookie,
         next((a.table for a in flow.actions if isinstance(a, Ct) and a.table is not None), None),
+        any(isinstance(a, Resubmit) for a in flow.actions),
     )
 
 
@@ -113,6 +117,8 @@ def _step(action: object) -> tuple[str, int, int, int]:
             return "ct", int(commit), -1 if table is None else table, 0
         case Conjunction(number, clause, clauses):
             return "conjunction", number, clause, clauses
+        case Resubmit(table):
+            return "resubmit", table, 0, 0
         case CheckPacketLarger(length, field, bit):
             return "longer", length, OFFSETS[field.name] + bit, 0
     raise Refused(f"an action the proof does not know: {action!r}")

@@ -2,20 +2,21 @@
 
 `seen` is the packet with its connection, or anything that answers the same two questions about its fields
 (symbolic.py asks them of all packets at once). A packet that a port sends reaches at most one other port, of
-the same network, or the local services of its own host. A port gets it with its own MAC as destination, and
-an IP packet with the wire MAC of its source address as source; nothing else is changed. Whether the receiver
-hears it is said in policy.py, by the connection it is of. What goes to the services is also metered, so that
-some of it may be lost; that is not said here.
+the same network, or the local services of its own host; in a network with multicast, one for a group or for
+all reaches all its other ports. A port gets it with its own MAC as destination (the group's, if it is for
+one), and an IP packet with the wire MAC of its source address as source; nothing else is changed. Whether the
+receiver hears it is said in policy.py, by the connection it is of. What goes to the services is also metered,
+so that some of it may be lost; that is not said here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
 from controller.verify.intent import Members, NetworkIntent, PortIntent, World
 from controller.verify.packet import (
@@ -58,7 +59,15 @@ UNFRAGMENTED = (NO_ICMPV6_TYPE, ND_ROUTER_SOLICITATION, ND_ROUTER_ADVERTISEMENT,
                 ND_SOLICITATION, ND_ADVERTISEMENT, ND_REDIRECT)  # fmt: skip
 # Where a chain of extension headers broke off, so that nobody can say what the packet is (RFC 7112).
 UNFINISHED = (PROTO_HOP_BY_HOP, PROTO_ROUTING, PROTO_DESTINATION_OPTIONS)
-WIRE_MACS = ((WIRE4_PREFIX << 32, 0xFFFF << 32), (WIRE6_PREFIX << 32, 0xFFFF << 32))
+WIRE_MACS = tuple((prefix << 32, 0xFFFF << 32) for prefix in (WIRE4_PREFIX, WIRE6_PREFIX, HOST_PREFIX))
+# Groups without what is reserved, and where their MACs begin (RFC 1112, section 6.4; RFC 2464, section 7):
+# the rest of it are the last bits of the group's address.
+MULTICAST4 = (0xE000_0000, 0xF000_0000)
+MULTICAST4_MAC, MULTICAST4_BITS = 0x0100_5E00_0000, 23
+MULTICAST6_MAC, MULTICAST6_BITS = 0x3333_0000_0000, 32
+BROADCAST_MAC = 0xFFFF_FFFF_FFFF
+# Multicast listener discovery (RFC 2710, RFC 3810): connection tracking calls all of it invalid.
+LISTENING = (130, 131, 132, 143)
 # Ports of DHCP (RFC 2131, section 4.1) and DHCPv6 (RFC 8415, section 7.2): (client, server).
 DHCP4, DHCP6 = (68, 67), (546, 547)
 # Where every host's local services are: resolver and DHCP, metadata, and a router's link-local address.
@@ -89,15 +98,16 @@ class Delivery:
 class Fate:
     """Where a packet comes out, and under which destination MAC.
 
-    wired: its source MAC is the wire MAC of its source address. source: its source MAC is this one. judged:
-    the profiles of who opened its connection and of the other end; it comes out only if policy allows them
-    that. None: it comes out.
+    copied: a field, and how many of its last bits are the last bits of eth_dst. wired: its source MAC is the
+    wire MAC of its source address. source: its source MAC is this one. judged: the profiles of who opened its
+    connection and of the other end; it comes out only if policy allows them that. None: it comes out.
     """
 
     host: HostName
     ofport: int
     eth_dst: int
     wired: bool = False
+    copied: tuple[str, int] | None = None
     judged: tuple[int, int] | None = None
     source: int | None = None
 
@@ -108,15 +118,113 @@ def meaning(world: World, host: HostName, ofport: int, packet: Packet) -> frozen
         return _from_services(world, host, packet)
     sender = world.by_ofport.get((host, ofport))
     known = connected(packet)
-    fate = fate_of(world, sender, known) if sender is not None else None
-    if fate is None or sender is None:
+    if sender is None:
         return frozenset()
-    if fate.judged is not None and not allowed(world.policy_of(sender.name.tenant), *fate.judged, known):
-        return frozenset()
-    source = wire_source(packet) if fate.wired else packet.eth_src
+    policy = world.policy_of(sender.name.tenant)
     return frozenset(
-        {Delivery(fate.host, fate.ofport, replace(packet, eth_dst=fate.eth_dst, eth_src=source))}
+        Delivery(fate.host, fate.ofport, _received(packet, fate))
+        for fate in fates_of(world, sender, known)
+        if fate.judged is None or allowed(policy, *fate.judged, known)
     )
+
+
+def _received(packet: Packet, fate: Fate) -> Packet:
+    """The packet as it comes out."""
+    target = fate.eth_dst
+    if fate.copied is not None:
+        name, bits = fate.copied
+        target |= getattr(packet, name) & ((1 << bits) - 1)
+    return replace(packet, eth_dst=target, eth_src=wire_source(packet) if fate.wired else packet.eth_src)
+
+
+def fates_of(world: World, sender: PortIntent, seen: Seen) -> tuple[Fate, ...]:
+    """Return all that becomes of a packet that a plugged port sends, each receiver once."""
+    network = world.networks.get(sender.name.parent)
+    if network is not None and sender.host is not None and network.multicast:
+        group = group_of(network, seen)
+        if group is not None:
+            return tuple(_fates_in_group(world, sender, network, group, seen))
+    fate = fate_of(world, sender, seen)
+    return () if fate is None else (fate,)
+
+
+def fate_at(world: World, sender: PortIntent, receiver: PortIntent, seen: Seen) -> Fate | None:
+    """Return that of fates_of that is at one other port; None if it does not get there in any case."""
+    network = world.networks.get(sender.name.parent)
+    if network is not None and network.multicast:
+        group = group_of(network, seen)
+        if group is not None:
+            spoken = _speaks_to_all(sender, seen) and not served(seen)
+            return _fate_in_group(world, sender, receiver, group, seen) if spoken else None
+    fate = fate_of(world, sender, seen)
+    there = fate is not None and (fate.host, fate.ofport) == (receiver.host, receiver.ofport)
+    return fate if there else None
+
+
+Group = tuple[int, tuple[str, int] | None]
+"""The MAC of what is for more than one port: eth_dst and copied of a Fate."""
+
+
+def group_of(network: NetworkIntent, seen: Seen) -> Group | None:
+    """Return the MAC of a packet that a network with multicast brings to all; None if it is no such packet.
+
+    Resolution of addresses is none: it has one receiver, or nobody.
+    """
+    if seen.has("eth_type", ETH_IPV4):
+        if seen.has("ipv4_dst", *MULTICAST4):
+            return MULTICAST4_MAC, ("ipv4_dst", MULTICAST4_BITS)
+        return (BROADCAST_MAC, None) if _any(seen, "ipv4_dst", broadcasts(network)) else None
+    if seen.has("eth_type", ETH_IPV6) and seen.has("ipv6_dst", *GROUPS6) and not discovery(seen):
+        return MULTICAST6_MAC, ("ipv6_dst", MULTICAST6_BITS)
+    return None
+
+
+def broadcasts(network: NetworkIntent) -> tuple[int, ...]:
+    """Return the IPv4 addresses by which all of a network are meant."""
+    return (LIMITED_BROADCAST, *network.broadcasts4)
+
+
+def _fates_in_group(
+    world: World, sender: PortIntent, network: NetworkIntent, group: Group, seen: Seen
+) -> Iterator[Fate]:
+    """What is for all, or for the services."""
+    if not _speaks_to_all(sender, seen):
+        return
+    if served(seen):
+        fate = _to_services(world, sender)
+        if fate is not None:
+            yield fate
+        return
+    for receiver in world.members_of(network.name).ports.values():
+        fate = _fate_in_group(world, sender, receiver, group, seen)
+        if fate is not None:
+            yield fate
+
+
+def _speaks_to_all(sender: PortIntent, seen: Seen) -> bool:
+    """Tell whether a port may send what it sends to all, or to the services by a group's address."""
+    if not admitted(sender, seen):
+        return False
+    if served(seen) or not sender.checked:
+        return True
+    return not (says_it_serves(seen) or (tracked(seen) and invalid(seen)))
+
+
+def _fate_in_group(
+    world: World, sender: PortIntent, receiver: PortIntent, group: Group, seen: Seen
+) -> Fate | None:
+    """One copy of what is for all; what is too long for the overlay only those on the same host get."""
+    network, host = world.networks[sender.name.parent], sender.host
+    if receiver is sender or host is None or receiver.host is None:
+        return None
+    if not world.joined(host, receiver.host, network) or not hears(sender, receiver, seen):
+        return None
+    if receiver.host != host and seen.has("oversize", 1):
+        return None
+    ends = judged_ends(sender, receiver, seen)
+    profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
+    mac, copied = group
+    return Fate(receiver.host, receiver.ofport, mac, wired=True, copied=copied, judged=profiles)
 
 
 def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
@@ -135,7 +243,7 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
     if receiver is None or receiver.host != sender.host:
         if not world.sends_to_overlay(sender.host, network):
             return None
-        if tracked(seen) and seen.has("oversize", 1):
+        if internet(seen) and seen.has("oversize", 1):
             return _to_services(world, sender)
     if receiver is None or receiver.host is None or not world.joined(sender.host, receiver.host, network):
         return None
@@ -143,15 +251,15 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
         return None
     ends = judged_ends(sender, receiver, seen)
     profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
-    return Fate(receiver.host, receiver.ofport, receiver.mac, wired=tracked(seen), judged=profiles)
+    return Fate(receiver.host, receiver.ofport, receiver.mac, wired=internet(seen), judged=profiles)
 
 
 def _unjudged(sender: PortIntent, receiver: PortIntent, seen: Seen) -> bool:
-    """ARP and neighbour discovery; and for a port without port security all that no egress rule is about.
+    """ARP, neighbour and listener discovery; and what no egress rule is about that an open port gets.
 
-    That is what is not IP, or of another such port.
+    Open is a port without port security, and no egress rule is about what is not IP, or of another such port.
     """
-    if seen.has("eth_type", ETH_ARP) or discovery(seen):
+    if seen.has("eth_type", ETH_ARP) or discovery(seen) or listening(seen):
         return True
     return not receiver.checked and not (sender.checked and tracked(seen))
 
@@ -169,8 +277,19 @@ def judged_ends(sender: PortIntent, receiver: PortIntent, seen: Seen) -> tuple[P
 
 
 def tracked(seen: Seen) -> bool:
-    """Tell whether a packet is one that belongs to a connection: IP, but no neighbour discovery."""
+    """Tell whether a packet is one that belongs to a connection: IP, but no discovery."""
+    return internet(seen) and not listening(seen)
+
+
+def internet(seen: Seen) -> bool:
+    """Tell whether a packet is IP, but no neighbour discovery: its source MAC means nothing to a guest."""
     return (seen.has("eth_type", ETH_IPV4) or seen.has("eth_type", ETH_IPV6)) and not discovery(seen)
+
+
+def listening(seen: Seen) -> bool:
+    """Tell whether a packet says who listens to a group, or asks: whole, and to a group."""
+    said = _icmpv6(seen, *LISTENING) and seen.has("ipv6_dst", *GROUPS6)
+    return said and seen.has("ip_frag", 0, FRAGMENT)
 
 
 def invalid(seen: Seen) -> bool:

@@ -6,7 +6,9 @@ differ nothing is proved.
 
 from __future__ import annotations
 
-ADMISSION, ND_GUARD, SERVICES, TRACK, TRACKED, ADDRESSING, FORWARD = 0, 5, 6, 8, 9, 10, 20
+ADMISSION, ND_GUARD, SERVICES, TRACK, OPENING, TRACKED, ADDRESSING, SPREADING, FORWARD = (
+    0, 5, 6, 7, 8, 9, 10, 15, 20,
+)  # fmt: skip
 DELIVER, DIRECTION, EGRESS, INGRESS, COMMIT, EXIT, SOURCE, TAG, OUTPUT, METER, SERVICE = (
     22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
 )  # fmt: skip
@@ -24,8 +26,15 @@ ZONE_BITS = 16
 ZONES = {TRACK: "nxm_in_port", TRACKED: "nxm_in_port", DELIVER: TO_PORT, COMMIT: TO_PORT}
 COMMITS = frozenset({TRACKED, COMMIT})
 # Where a flow may look at the connection, and may be a part of a conjunction.
-CONNECTED = frozenset({TRACKED, DIRECTION, EGRESS, INGRESS, COMMIT})
+CONNECTED = frozenset({OPENING, TRACKED, DIRECTION, EGRESS, INGRESS, COMMIT})
 POLICY = frozenset({EGRESS, INGRESS})
+# Where a flow may make copies, and what it may do to them before they go to another table: say where to.
+COPIES = FORWARD
+COPIED_TO = frozenset({DELIVER, EXIT})
+COPIED_WRITES = frozenset({"eth_dst", TO_PORT, TO_PROFILE})
+# The meters of a port: what it asks of the services, what opens a connection, what it sends to all. By
+# OpenFlow port, added to:
+METERED = {METER: 0, OPENING: 0x10000, SPREADING: 0x20000}
 
 # MACs that mean something between a host and its services, and between hosts.
 TO_SERVICE_PREFIX, TAG_PREFIX = 0x0AF3, 0x0AF4

@@ -10,9 +10,9 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX
 from controller.verify import semantics
 from controller.verify.contracts import ANYTHING, same_header
 from controller.verify.explore import Question, explore
@@ -47,6 +47,7 @@ from controller.verify.stages import (
     FROM_SERVICE,
     INITIATOR,
     METER,
+    OPENING,
     ORIGIN,
     OUTPUT,
     OVERSIZE_BIT,
@@ -62,10 +63,11 @@ from controller.verify.stages import (
     TRACK,
     TRACKED,
 )
-from controller.verify.symbolic import Bridge, Leaf, Undefined
+from controller.verify.symbolic import Bridge, Leaf
 
 _SRC, _DST = OFFSETS["eth_src"], OFFSETS["eth_dst"]
 _ADDRESS_BITS = 32
+HOST_MACS = (HOST_PREFIX << 32, 0xFFFF << 32)
 _OVERSIZE_AT = OFFSETS[ORIGIN] + OVERSIZE_BIT
 STATIC_TABLES = (TRACK, TRACKED, DELIVER, DIRECTION, COMMIT, SOURCE, TAG, OUTPUT)
 HOST_TABLES = (EXIT, SERVICE)
@@ -123,7 +125,7 @@ def _ends(leaf: Leaf, table: object, *, asks: bool = False, writes: int = 0) -> 
 def _track(bridge: Bridge) -> bool:
     for kind in (ETH_IPV4, ETH_IPV6):
         packets = Frame(Region(*cube(eth_type=kind)))
-        asked = _all(bridge, packets, TRACK, lambda _: TRACKED, lambda leaf, to: _ends(leaf, to, asks=True))
+        asked = _all(bridge, packets, TRACK, lambda _: OPENING, lambda leaf, to: _ends(leaf, to, asks=True))
         if not asked or not _remembers(bridge, TRACKED, ADDRESSING, kind):
             return False
     return True
@@ -158,6 +160,8 @@ def _deliver(bridge: Bridge) -> bool:
             return OUTPUT
         if seen.has("eth_type", ETH_ARP) or semantics.discovery(seen):
             return OUTPUT
+        if semantics.listening(seen):
+            return SOURCE
         takes_all = seen.has(TO_PROFILE, PROFILE_OPEN)
         if semantics.tracked(seen):
             return SOURCE if takes_all and seen.has(FROM_PROFILE, PROFILE_OPEN) else DIRECTION
@@ -209,12 +213,17 @@ def _source(bridge: Bridge) -> bool:
 
 
 def _tag(bridge: Bridge) -> bool:
-    def ask(seen: Question) -> bool:
-        return seen.has(ORIGIN, 1 << OVERSIZE_BIT, 1 << OVERSIZE_BIT)
+    def ask(seen: Question) -> int | None:
+        if not seen.has(ORIGIN, 1 << OVERSIZE_BIT, 1 << OVERSIZE_BIT):
+            return OUTPUT
+        # What is for a group is not answered (RFC 1122, section 3.2.2).
+        return None if seen.has("eth_dst", *HOST_MACS) else METER
 
-    def check(leaf: Leaf, oversize: object) -> bool:
+    def check(leaf: Leaf, to: object) -> bool:
         start = Frame(leaf.region)
-        if oversize:
+        if to is None:
+            return _ends(leaf, None)
+        if to == METER:
             return _same_at(leaf, METER, start)
         tagged = start.copy(OFFSETS[FROM_PROFILE], _SRC, _ADDRESS_BITS)
         return _same_at(leaf, OUTPUT, tagged.write(_SRC + _ADDRESS_BITS, 16, TAG_PREFIX))
@@ -257,7 +266,7 @@ def _exits(bridge: Bridge, mtu: int) -> bool:
         once = [step for rule in leaf.rules for step in rule.steps] == [measured]
         return once and _ends(leaf, TAG, writes=1 << _OVERSIZE_AT)
 
-    return _all(bridge, Frame(ANYTHING), EXIT, semantics.tracked, check)
+    return _all(bridge, Frame(ANYTHING), EXIT, semantics.internet, check)
 
 
 def _serves(bridge: Bridge, ofport: int | None) -> bool:
@@ -272,32 +281,3 @@ def _serves(bridge: Bridge, ofport: int | None) -> bool:
         if not good and member(leaf.region) is not None:
             return False
     return True
-
-
-def metered(bridge: Bridge, number: int, ofport: int) -> bool:
-    """Tell whether what a local port sends to the services goes through its own meter: its ofport.
-
-    It speaks of that table alone, and so holds or not whatever other tables do to registers.
-    """
-    try:
-        return not any(True for _ in _past_the_meter(bridge, number, ofport))
-    except Undefined:
-        return False
-
-
-def unmetered(bridge: Bridge, number: int, ofport: int) -> bool:
-    """Tell whether anything of it goes on without that meter; else it is at most lost."""
-    try:
-        return any(leaf.sent or leaf.stopped for leaf in _past_the_meter(bridge, number, ofport))
-    except Undefined:
-        return True
-
-
-def _past_the_meter(bridge: Bridge, number: int, ofport: int) -> Iterator[Leaf]:
-    start = Frame(ANYTHING).write(OFFSETS[FROM_PORT], WIDTHS[FROM_PORT], number)
-    for leaf in bridge.run(start, METER, stop_at=SERVICE):
-        through = [rule.flow.meter for rule in leaf.rules] == [ofport]
-        same = leaf.stopped is not None and leaf.stopped[1] == start._replace(region=leaf.region)
-        good = through and same and not leaf.sent and leaf.stopped is not None and leaf.stopped[0] == SERVICE
-        if not good and member(leaf.region) is not None:
-            yield leaf

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from cloison.addresses import IpAddress, format_mac
 from cloison.names import HostName
-from controller.flows import Flow
+from controller.flows import Flow, Resubmit
 from controller.flows.conntrack import ct_state_text
 from controller.flows.text import field_text, flow_text, value_text
 from controller.verify.intent import World
 from controller.verify.packet import HEADER_FIELDS, REGISTERS, Packet
 from controller.verify.path import Hop, HostState, Journey, fdb_lookup
-from controller.verify.switch import Sent, act, entry_state
+from controller.verify.switch import Sent, act, entry_state, onward
 
 FDB, PORT = "FDB", "PORT"
 # What gets it where no port does: the local services of the host.
@@ -68,12 +68,20 @@ def steps_of(
 def _in_bridge(hop: Hop, names: Names) -> Iterator[Step]:
     state = entry_state(hop.in_port)
     packet, flows = hop.packet, hop.run.flows
+    # Copies that are still to be followed, the next one first.
+    waiting: list[tuple[Packet, dict[str, int]]] = []
     for number, flow in enumerate(flows):
         before, held = packet, dict(state)
         sent: list[Sent] = []
+        copies: list[tuple[Packet, dict[str, int]]] = []
         for action in flow.actions:
-            packet = act(flow, action, packet, state, sent)
-        notes = [*_changes(before, packet), *_loads(held, state, names)]
+            if isinstance(action, Resubmit):
+                copies.append((packet, dict(state)))
+            else:
+                packet = act(flow, action, packet, state, sent)
+        notes = (
+            [f"{len(copies)} copies"] if copies else [*_changes(before, packet), *_loads(held, state, names)]
+        )
         if state["ct_state"] and not held["ct_state"]:
             notes.append(ct_state_text(state["ct_state"], state["ct_state"]))
         ended = number == len(flows) - 1 and hop.run.missed_table is None and not hop.run.sent
@@ -81,6 +89,9 @@ def _in_bridge(hop: Hop, names: Names) -> Iterator[Step]:
             back = "would go back to where it came in" if flow.actions and sent else "dropped"
             notes.append(back)
         yield Step(hop.host, flow.table, flow_text(flow, names.tables), ", ".join(notes), flow, ended=ended)
+        waiting = [*copies, *waiting]
+        if onward(flow) is None and waiting:
+            packet, state = waiting.pop(0)
     if hop.run.missed_table is not None:
         ended = not hop.run.sent
         yield Step(hop.host, hop.run.missed_table, "(no flow matches)", "dropped", ended=ended)

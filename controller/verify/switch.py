@@ -20,6 +20,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
 )
 from controller.flows.fields import FIELDS
@@ -69,19 +70,31 @@ class Switch:
         A packet is never sent back to in_port (ofproto-dpif-xlate.c drops it there); port 0 does not exist.
         Raises Refused where what happens is not defined or not understood.
         """
-        state = entry_state(in_port)
         sent: list[Sent] = []
         trace: list[Flow] = []
-        table: int | None = 0
+        missed = self._follow(0, packet, entry_state(in_port), sent, trace)
+        return Run(tuple(s for s in sent if s.ofport not in (0, in_port)), tuple(trace), missed)
+
+    def _follow(
+        self, first: int, packet: Packet, state: dict[str, int], sent: list[Sent], trace: list[Flow]
+    ) -> int | None:
+        """Carry out what the tables say from the first on; return the one that had no flow for the packet.
+
+        A copy for another table is followed at once; what is written there stays there (see grammar.py).
+        """
+        table: int | None = first
         while table is not None:
             flow = self._lookup(table, packet, state)
             if flow is None:
-                return Run(tuple(sent), tuple(trace), table)
+                return table
             trace.append(flow)
             for action in flow.actions:
-                packet = act(flow, action, packet, state, sent)
-            table = _onward(flow)
-        return Run(tuple(s for s in sent if s.ofport not in (0, in_port)), tuple(trace))
+                if isinstance(action, Resubmit):
+                    self._follow(action.table, packet, dict(state), sent, trace)
+                else:
+                    packet = act(flow, action, packet, state, sent)
+            table = onward(flow)
+        return None
 
     def _lookup(self, table: int, packet: Packet, state: dict[str, int]) -> Flow | None:
         """Return the flow that a packet meets.
@@ -133,8 +146,8 @@ def _effect(flow: Flow) -> tuple[object, ...]:
     return flow.actions, flow.goto, flow.meter
 
 
-def _onward(flow: Flow) -> int | None:
-    """The table where a packet goes on: by goto, or when connection tracking is done with it."""
+def onward(flow: Flow) -> int | None:
+    """Return the table where a packet goes on: by goto, or when connection tracking is done with it."""
     again = (action.table for action in flow.actions if isinstance(action, Ct))
     return flow.goto if flow.goto is not None else next(again, None)
 

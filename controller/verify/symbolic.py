@@ -29,13 +29,21 @@ class Undefined(Refused):
         self.region = region
 
 
+Arrived = tuple[int, Frame]
+"""A table, and the frame as it comes there."""
+
+
 class Leaf(NamedTuple):
-    """What becomes of one part of the packets: copies sent, arrival at a table where the run was to stop."""
+    """What becomes of one part of the packets: copies sent, arrival at a table where the run was to stop.
+
+    copies: what was handed to other tables by the way (Resubmit), which the run does not follow.
+    """
 
     region: Region
     sent: tuple[Copy, ...]
     stopped: tuple[int, Frame] | None
     rules: tuple[Rule, ...]
+    copies: tuple[Arrived, ...] = ()
 
 
 TABLES = 255
@@ -73,23 +81,26 @@ class Bridge:
 
         Raises Refused where what happens is not defined or not understood for some packet of it.
         """
-        pending: list[tuple[Frame, int, tuple[Copy, ...], tuple[Rule, ...]]] = [(frame, table, (), ())]
+        pending: list[tuple[Frame, int, tuple[Copy, ...], tuple[Rule, ...], tuple[Arrived, ...]]] = [
+            (frame, table, (), (), ())
+        ]
         while pending:
-            now, number, sent, rules = pending.pop()
+            now, number, sent, rules, copies = pending.pop()
             if number >= stop_at:
-                yield Leaf(now.region, sent, (number, now), rules)
+                yield Leaf(now.region, sent, (number, now), rules, copies)
                 continue
             for rule, part in self.lookup(number, now):
                 if rule is None:
-                    yield Leaf(part.region, sent, None, rules)
+                    yield Leaf(part.region, sent, None, rules, copies)
                     continue
                 after, more = _carry_out(rule, part, sent)
                 passed = (*rules, rule)
+                handed = (*copies, *_handed(rule, part)) if rule.copies else copies
                 onward = rule.onward
                 if onward is None:
-                    yield Leaf(after.region, more, None, passed)
+                    yield Leaf(after.region, more, None, passed, handed)
                 else:
-                    pending.append((after, onward, more, passed))
+                    pending.append((after, onward, more, passed, handed))
 
     def lookup(self, number: int, frame: Frame) -> Iterator[tuple[Rule | None, Frame]]:
         """Yield each rule with the part of the frame's region that meets it, None with what meets no rule."""
@@ -141,6 +152,8 @@ def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame,
             frame = frame.copy(a, b, c)
         elif verb == "longer":
             frame = frame.copy(OFFSETS["oversize"], b, 1)
+        elif verb == "resubmit":
+            continue
         elif verb == "ct":
             frame = frame.tracked() if b >= 0 else frame
         elif verb == "conjunction":
@@ -151,6 +164,17 @@ def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame,
             if port not in (0, frame.field("in_port")):
                 sent = (*sent, (port, frame))
     return frame, sent
+
+
+def _handed(rule: Rule, frame: Frame) -> Iterator[Arrived]:
+    """Yield what a rule hands to other tables: each time the frame as it is then (grammar.py says why)."""
+    for verb, a, b, c in rule.steps:
+        if verb == "write":
+            frame = frame.write(a, b, c)
+        elif verb == "copy":
+            frame = frame.copy(a, b, c)
+        elif verb == "resubmit":
+            yield a, frame
 
 
 def _port(rule: Rule, frame: Frame, at: int, bits: int) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
+from cloison.addresses import TO_ALL_MAC, host_mac
 from cloison.names import HostName, NetworkName
 from controller.verify.holding import FdbChange
-from controller.verify.intent import IntentDelta, PortIntent, World
+from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent, World
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
 from controller.verify.stages import (
     ADDRESSING,
@@ -19,7 +20,7 @@ from controller.verify.stages import (
     FORWARD,
     FROM_PORT,
     INITIATOR,
-    METER,
+    METERED,
     NETWORK,
     POLICY,
     RESPONDER,
@@ -38,7 +39,7 @@ class Touched:
     # Hosts: what is the same for all packets, and what depends on the host alone.
     stations: set[HostName] = field(default_factory=set)
     host_stations: set[HostName] = field(default_factory=set)
-    # Ports by their number, which their meter flow names.
+    # Ports by their number, which the flows with their meters name.
     meters: set[tuple[HostName, int]] = field(default_factory=set)
     # Tenants' policy on a host.
     policies: set[tuple[HostName, str]] = field(default_factory=set)
@@ -122,7 +123,7 @@ class Touched:
         if table < TRACK:
             self._admission_flow(world, host, table, match)
             return
-        if not ADDRESSING <= table <= FORWARD:
+        if table in METERED or not ADDRESSING <= table <= FORWARD:
             self._common_flow(world, host, table, match)
             return
         vni = _exact(match, NETWORK)
@@ -144,7 +145,7 @@ class Touched:
             self._policy_flow(world, host, match)
         elif table in (EXIT, SERVICE):
             self.host_stations.add(host)
-        elif table != METER:
+        elif table not in METERED:
             self.stations.add(host)
         else:
             number = _exact(match, FROM_PORT)
@@ -181,7 +182,7 @@ class Touched:
         """Add what the objects that change touch as they are; world has not changed yet."""
         for network_name, new in delta.networks.items():
             old = world.networks.get(network_name)
-            if old is None or new is None or (old.vni, old.subnets) != (new.vni, new.subnets):
+            if old is None or new is None or _alike(old) != _alike(new):
                 self._networks.add(network_name)
             tunnels = (old.tunnels if old else {}, new.tunnels if new else {})
             for host in tunnels[0].keys() | tunnels[1].keys():
@@ -220,6 +221,7 @@ class Touched:
             for name in world.on_host.get(host_name, ()):
                 for port in world.ports_on(host_name, name).values():
                     self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
+                self._span(world, host_name, name, moves=True)
 
     def _policies(self, world: World, delta: IntentDelta) -> None:
         if not delta.policies:
@@ -251,10 +253,32 @@ class Touched:
             self.stations.add(port.host)
             self.host_stations.add(port.host)
             self.policies.add((port.host, port.name.tenant))
+        self._span(world, port.host, port.name.parent)
         macs = port.frame_macs
         self.entries.add((port.host, port.ofport))
         self.forward((port.host, port.name.parent), macs)
         self.fdb_everywhere.setdefault(port.name.parent, set()).update(macs)
+
+    def _span(self, world: World, host: HostName, name: NetworkName, *, moves: bool = False) -> None:
+        """Add the copies for all that a host gets, and makes: it has, or had, a port of the network.
+
+        moves: its VTEP is another, or may be.
+        """
+        network, here = world.networks.get(name), world.hosts.get(host)
+        if network is None or not network.multicast:
+            return
+        self.forward((host, name), (TO_ALL_MAC,))
+        if len(world.ports_on(host, name)) > 1 and not moves:
+            return
+        # The first one, or the last: what the others send for all comes here from now on, or no longer.
+        for at in world.members_of(name).by_host:
+            self.forward((at, name), (TO_ALL_MAC,))
+        if here is not None and here.vtep is not None:
+            self.fdb_everywhere.setdefault(name, set()).add(int(host_mac(here.vtep)))
+
+
+def _alike(network: NetworkIntent) -> tuple[object, ...]:
+    return network.vni, network.subnets, network.multicast
 
 
 def _exact(match: Cube, name: str) -> int | None:

@@ -5,11 +5,15 @@ A MAC is a 48-bit int inside the project (`Mac`), text only at the borders.
 The wire MAC is what a frame carries as its destination inside the overlay, computed from the address it
 is meant for: 0a:f0 + the IPv4 address, or 0a:f6 + the low 32 bits of the IPv6 address (or of the target,
 for a neighbour solicitation). It makes "whose address is this" a forwarding-table look-up.
+
+What is meant for all ports of a network travels as one copy for each host, under the MAC of that host: 0a:f5
++ its IPv4 VTEP. So a forwarding table has one VTEP for each MAC, whatever a frame is.
 """
 
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NewType
 
@@ -19,6 +23,9 @@ IpNetwork = IPv4Network | IPv6Network
 
 WIRE4_PREFIX = 0x0AF0
 WIRE6_PREFIX = 0x0AF6
+HOST_PREFIX = 0x0AF5
+# Within a bridge, the destination MAC of what is for all ports of a network. No guest has it: a group MAC.
+TO_ALL_MAC = 0x0BF0_0000_0001
 MULTICAST_BIT = 1 << 40
 
 _MAC_TEXT = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
@@ -37,8 +44,8 @@ def format_mac(mac: int) -> str:
 
 
 def is_wire_mac(mac: int) -> bool:
-    """Tell whether mac lies in one of the two ranges that are kept for wire MACs."""
-    return mac >> 32 in (WIRE4_PREFIX, WIRE6_PREFIX)
+    """Tell whether mac lies in one of the ranges that are kept for what travels in the overlay."""
+    return mac >> 32 in (WIRE4_PREFIX, WIRE6_PREFIX, HOST_PREFIX)
 
 
 def wire_mac(address: IpAddress) -> Mac:
@@ -46,6 +53,16 @@ def wire_mac(address: IpAddress) -> Mac:
     if isinstance(address, IPv4Address):
         return Mac(WIRE4_PREFIX << 32 | int(address))
     return Mac(WIRE6_PREFIX << 32 | (int(address) & 0xFFFFFFFF))
+
+
+def host_mac(vtep: IpAddress) -> Mac:
+    """Return the MAC under which the copy for all ports on a host travels in the overlay.
+
+    An IPv6 VTEP has more bits than there is room for: it goes by the first of its SHA-256.
+    """
+    if isinstance(vtep, IPv4Address):
+        return Mac(HOST_PREFIX << 32 | int(vtep))
+    return Mac(HOST_PREFIX << 32 | int.from_bytes(sha256(vtep.packed).digest()[:4]))
 
 
 def link_local(mac: int) -> IPv6Address:

@@ -14,7 +14,8 @@ from topologies.lab import Lab
 from topologies.spec import Spec
 from topologies.underlay import CONTROLLER
 
-METADATA_PORT, RESOLVER_PORT = 8775, 53
+# Beside the lab's own metadata service.
+METADATA_PORT, RESOLVER_PORT = 8776, 53
 OUTSIDE_NAME, OUTSIDE_ADDRESS = "www.example.com", "192.0.2.80"
 _DNS_HEADER_BYTES = 12
 

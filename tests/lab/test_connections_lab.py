@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,56 +37,47 @@ def flowing(guests: list[Workload]) -> None:
     wait_until(more, 10, "data in both directions")
 
 
+def stops_at(take_away: Callable[[], object], cloud: Site, red: Policies, version: int) -> None:
+    """A transfer between p1 and p2, both ways, stops within a second of take_away; their groups are reset."""
+    me, you = cloud.guests["red/p1"], cloud.guests["red/p2"]
+    argv = ["iperf3", "-c", you.address(version), "-p", str(IPERF_PORT), "-t", "30", "--bidir", "-b", "50M"]
+    try:
+        with iperf_server(you), running(me, argv):
+            flowing([me, you])
+            take_away()
+            told_s = time.monotonic()
+            stopped_s = silent_since_s([me, you], QUIET_S, 15)
+        assert stopped_s - told_s < STOPPED_WITHIN_S
+    finally:
+        for short in ("red/p1", "red/p2"):
+            red.put(cloud.ports[short].name, ["default"])
+        red.enforced()
+
+
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("side", ["ingress", "egress"])
 def test_a_rule_withdrawn_stops_a_running_transfer_within_a_second(
     cloud: Site, version: int, side: str
 ) -> None:
     red = Policies(cloud, "red")
-    me, you = cloud.guests["red/p1"], cloud.guests["red/p2"]
     admits, sends = f"admits-{side}-{version}", f"sends-{side}-{version}"
     red.group(admits, rule(id="iperf", protocol="tcp", ports=(IPERF_PORT, IPERF_PORT)))
     red.group(sends, rule("egress", id="all"))
     red.put(cloud.ports["red/p2"].name, [admits])
     red.put(cloud.ports["red/p1"].name, [sends])
     red.enforced()
-    argv = ["iperf3", "-c", you.address(version), "-p", str(IPERF_PORT), "-t", "30", "--bidir", "-b", "50M"]
-    try:
-        with iperf_server(you), running(me, argv):
-            flowing([me, you])
-            if side == "ingress":
-                red.remove(admits, "iperf")
-            else:
-                red.remove(sends, "all")
-            told_s = time.monotonic()
-            stopped_s = silent_since_s([me, you], QUIET_S, 15)
-        assert stopped_s - told_s < STOPPED_WITHIN_S
-    finally:
-        for short in ("red/p1", "red/p2"):
-            red.put(cloud.ports[short].name, ["default"])
-        red.enforced()
+    gone = (admits, "iperf") if side == "ingress" else (sends, "all")
+    stops_at(lambda: red.remove(*gone), cloud, red, version)
 
 
 def test_who_leaves_a_remote_group_loses_its_connections(cloud: Site) -> None:
     red = Policies(cloud, "red")
-    me, you = cloud.guests["red/p1"], cloud.guests["red/p2"]
     red.group("talkers")
     red.group("hearers", rule(protocol="tcp", ports=(IPERF_PORT, IPERF_PORT), group=red.name("talkers")))
     red.put(cloud.ports["red/p2"].name, ["hearers"])
     red.put(cloud.ports["red/p1"].name, ["default", "talkers"])
     red.enforced()
-    argv = ["iperf3", "-c", you.address(4), "-p", str(IPERF_PORT), "-t", "30", "--bidir", "-b", "50M"]
-    try:
-        with iperf_server(you), running(me, argv):
-            flowing([me, you])
-            red.put(cloud.ports["red/p1"].name, ["default"])
-            told_s = time.monotonic()
-            stopped_s = silent_since_s([me, you], QUIET_S, 15)
-        assert stopped_s - told_s < STOPPED_WITHIN_S
-    finally:
-        for short in ("red/p1", "red/p2"):
-            red.put(cloud.ports[short].name, ["default"])
-        red.enforced()
+    stops_at(lambda: red.put(cloud.ports["red/p1"].name, ["default"]), cloud, red, 4)
 
 
 def connection(listener: Workload, caller: Workload, port: int) -> tuple[socket.socket, socket.socket]:

@@ -36,9 +36,6 @@ def cloud(module_run_dir: Path) -> Iterator[Site]:
     there = address(spec)
     flags = ["--metadata-url", f"http://{there}:{METADATA_PORT}", "--resolver", f"{there}:{RESOLVER_PORT}"]
     with site(module_run_dir, spec, flags) as cloud:
-        for guest in cloud.guests.values():
-            guest.ip([f"route add {a}/32 dev eth0" for a in (DNS[4], METADATA[4])])
-            guest.ip([f"route add {a}/128 dev eth0" for a in (DNS[6], METADATA[6])])
         yield cloud
 
 

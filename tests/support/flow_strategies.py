@@ -22,6 +22,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
     ct_state,
     match,
@@ -107,10 +108,21 @@ def matches(draw: st.DrawFn, family: tuple[dict[str, int], list[str]]) -> Match:
 def actions(draw: st.DrawFn, names: list[str], tracks: bool) -> Action:
     readable = [FIELDS[name] for name in names]
     writable = [field for field in readable if field.writable]
-    kinds = [Output, OutputField, SetField, Load, Move, CheckPacketLarger, *([Ct] if tracks else [])]
+    kinds = [
+        Output,
+        OutputField,
+        SetField,
+        Load,
+        Move,
+        CheckPacketLarger,
+        Resubmit,
+        *([Ct] if tracks else []),
+    ]
     kind = draw(st.sampled_from(kinds))
     if kind is Output:
         return Output(draw(st.integers(1, 0xFEFF)))
+    if kind is Resubmit:
+        return Resubmit(draw(st.integers(0, 200)))
     if kind is Ct:
         return draw(ct_actions())
     if kind is CheckPacketLarger:

@@ -8,13 +8,13 @@ from ipaddress import ip_address
 
 from cloison.errors import Unavailable
 from cloison.names import HostName
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2
 from controller.flows.delta import FlowDelta
 from controller.openflow.fake import FakeSwitch
 from controller.reconcile.reconciler import Reconciler
 from controller.reconcile.registration import Registration
 from controller.reconcile.session import AgentSession
-from controller.reconcile.views import SERVICE_DEVICE
 
 DEADLINE_S = 5.0
 SERVICE_OFPORT = 99
@@ -106,7 +106,7 @@ class MemoryHost:
         self._task = asyncio.create_task(self._obey())
         inventory = host_sync_pb2.Inventory(complete=True, interfaces=[self._interface(i) for i in iface_ids])
         self._reconciler.inventory(self.session, inventory)
-        self.switch.set_port(SERVICE_OFPORT, SERVICE_DEVICE)
+        self.switch.set_port(SERVICE_OFPORT, SERVICE_LINK)
         self._reconciler.switch_connected(self.switch.dpid, self.switch)
 
     def plug(self, iface_id: str) -> None:
@@ -143,10 +143,14 @@ class MemoryHost:
                         for answer in self.answers(message.inspect):
                             self._reconciler.inspected(self.session, answer)
                 case "barrier":
-                    self.barriers.append(message.barrier)
-                    if not self.mute:
-                        ack = host_sync_pb2.Ack(revision=message.barrier.revision)
-                        self._reconciler.acked(self.session, ack)
+                    self._confirm(message.barrier)
+            if message.HasField("then"):
+                self._confirm(message.then)
+
+    def _confirm(self, barrier: host_sync_pb2.Barrier) -> None:
+        self.barriers.append(barrier)
+        if not self.mute:
+            self._reconciler.acked(self.session, host_sync_pb2.Ack(revision=barrier.revision))
 
     def answers(self, question: host_sync_pb2.Inspect) -> list[host_sync_pb2.Inspection]:
         """Say what there is, a network a message, or what trace() says."""

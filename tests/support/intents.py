@@ -105,7 +105,8 @@ class World:
         for n, tenant in enumerate(self._tenants):
             made.append(self.put(Tenant(name=tenant, meta=self._meta(), number=n + 1)))
             network = NetworkName(tenant.tenant, "web")
-            made.append(self.put(Network(name=network, meta=self._meta(), vni=Vni(5000 + n))))
+            shared = Network(name=network, meta=self._meta(), vni=Vni(5000 + n), multicast=n % 2 == 1)
+            made.append(self.put(shared))
             made.append(self.put(self.subnet(network, CIDR4), self.subnet(network, CIDR6)))
         return made
 
@@ -299,6 +300,7 @@ class World:
                 network,
                 mtu_limit=self.random.choice((0, 1280, 9000)),
                 dns_domain=self.random.choice(("", "example.test")),
+                multicast=self.random.random() < 0.5,
             )
         )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
 from cloison.names import HostName
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import CheckPacketLarger, Conjunction, Ct, Flow
 from controller.verify.grammar import Refused, fault
 from controller.verify.intent import World
 from controller.verify.packet import INVALID, ND_SOLICITATION, NEW, Packet, connected
 from controller.verify.path import Fabric, HostState, Journey
-from controller.verify.semantics import meaning, served, tracked
+from controller.verify.semantics import group_of, meaning, served, tracked
 from controller.verify.switch import Switch
 from tests.support.mutant_corpus import Corpus, Probe
 from tests.support.mutant_probes import Probes
@@ -21,7 +23,7 @@ from tests.support.worlds import fdb_of
 
 DIRECTED_PACKETS, DIFFERENCE_PACKETS, FLOWS_MAX = 400, 400, 8
 # Tables that are the same for all, and those of policy.
-COMMON = (8, 9, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
+COMMON = (7, 8, 9, 15, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
 EXIT, ETHERNET_BYTES = 27, 14
 
 
@@ -128,22 +130,38 @@ class Judge:
 
         Packets do not show it (packet.py), later ones would.
         """
-        flows = [flow for hop in journey.hops for flow in hop.run.flows]
-        asked = sorted((f.table, a.commit) for f in flows for a in f.actions if isinstance(a, Ct))
+        # What becomes of a copy that goes to a host where nobody gets it does not matter.
+        there = {host, *(got.host for got in journey.deliveries)}
+        flows = [flow for hop in journey.hops if hop.host in there for flow in hop.run.flows]
+        asked = Counter((f.table, a.commit) for f in flows for a in f.actions if isinstance(a, Ct))
         meters = [flow.meter for flow in flows if flow.meter is not None]
         sender = self.world.by_ofport.get((host, in_port))
         if sender is None or not journey.deliveries:
             return False
-        got = journey.deliveries[0]
-        to_services = (got.host, got.ofport) == (host, self.world.service_of(host))
-        receiver = self.world.by_ofport.get((got.host, got.ofport))
+        places = {(got.host, got.ofport) for got in journey.deliveries}
+        to_services = places == {(host, self.world.service_of(host))}
         new = connected(packet).ct_state & (NEW | INVALID) == NEW
-        due: list[tuple[int, bool]] = []
+        due = Counter[tuple[int, bool]]()
         if tracked(packet) and not served(packet):
-            due += [(8, False), *([(9, True)] if new else [])]
-        if receiver is not None and (sender.checked or receiver.checked) and tracked(packet):
-            due += [(22, False), *([(26, True)] if new else [])]
-        return asked != due or meters != ([in_port] if to_services else [])
+            due.update([(7, False), *([(9, True)] if new else [])])
+        judged: list[tuple[int, bool]] = [(22, False), *([(26, True)] if new else [])]
+        for receiver in (self.world.by_ofport[place] for place in places if place in self.world.by_ofport):
+            if (sender.checked or receiver.checked) and tracked(packet):
+                due.update(judged)
+        spare, spreads = Counter[tuple[int, bool]](), list[int]()
+        network = self.world.networks[sender.name.parent]
+        if network.multicast and group_of(network, packet) is not None:
+            # Of what is for all there is a copy for those, too, who are not to hear it, and for its sender.
+            others = [
+                p for p in self.world.ports.values() if p.name.parent == network.name and p.host is not None
+            ]
+            spare.update(judged * sum((p.host, p.ofport) not in places for p in others))
+            spreads = [] if served(packet) else [METERS_OF_SPREADING + in_port]
+        # No tracker calls a packet new and invalid; it would be metered, and not remembered.
+        opens = connected(packet).ct_state & NEW and tracked(packet) and not served(packet)
+        through = [METERS_OF_CONNECTIONS + in_port] if opens else []
+        wrong = bool(due - asked) or not asked - due <= spare
+        return wrong or meters != through + spreads + ([in_port] if to_services else [])
 
     def _missized(self, fabric: Fabric, hosts: States) -> bool:
         """Tell whether a bridge takes a packet that comes to it for longer, or shorter, than it is.

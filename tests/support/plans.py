@@ -25,7 +25,7 @@ from controller.store.state import State
 from controller.store.txn import Limits, Txn
 from tests.support.api import Api, Refusal, refusal_of
 from tests.support.group_operations import MEMBERSHIP, GroupOperations
-from tests.support.store_suite import content
+from tests.support.store_world import content
 
 SEED = Seed(1_700_000_000_000_000_000, bytes(range(CHANCE_BYTES)))
 Operation = plan_pb2.Operation
@@ -139,10 +139,15 @@ class Operations:
         name = NetworkName(self._id("t", 2), self._id("n", 2))
         match self._verb(name in state.networks):
             case "create":
-                return network_pb2.CreateNetworkRequest(parent=str(name.parent), network_id=name.network)
+                message = network_pb2.Network(multicast=self.random.random() < 0.3)
+                return network_pb2.CreateNetworkRequest(
+                    parent=str(name.parent), network_id=name.network, network=message
+                )
             case "update":
-                message = network_pb2.Network(name=str(name), **self._common())
-                return self._masked(network_pb2.UpdateNetworkRequest(network=message), "display_name")
+                wanted = self.random.random() < 0.4
+                message = network_pb2.Network(name=str(name), multicast=wanted, **self._common())
+                request = network_pb2.UpdateNetworkRequest(network=message)
+                return self._masked(request, "display_name", "multicast")
         return network_pb2.DeleteNetworkRequest(name=str(name))
 
     def _host(self, state: State) -> Any:

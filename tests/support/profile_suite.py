@@ -19,7 +19,7 @@ from controller.api.intents.common import Stamp
 from controller.store import profiles
 from controller.store.store import Store
 from tests.support.groups import DEFAULT, GROUPS, add, check_groups, delete_group, group, ingress
-from tests.support.store_suite import Backend, eventually
+from tests.support.store_world import Backend, eventually
 
 ROUNDS = 25
 WEB = NetworkName("acme", "web")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 from itertools import permutations, product
 from typing import NamedTuple
 
@@ -55,7 +56,12 @@ def world_of(state: State) -> World:
                 pairs=tuple(PairIntent(p.prefix, p.mac) for p in port.allowed_address_pairs),
             )
     networks = {
-        name: NetworkIntent(name=name, vni=n.vni, subnets=tuple(s.cidr for s in state.subnets_of(name)))
+        name: NetworkIntent(
+            name=name,
+            vni=n.vni,
+            subnets=tuple(s.cidr for s in state.subnets_of(name)),
+            multicast=n.multicast,
+        )
         for name, n in state.networks.items()
     }
     hosts = {ANYWHERE: HostIntent(name=ANYWHERE, vtep=None)}
@@ -79,15 +85,28 @@ def talks(state: State) -> dict[Way, int]:
     """
     world, found = world_of(state), {}
     for source, target in permutations(world.ports.values(), 2):
-        for a, b in product(source.addresses, target.addresses):
+        for a, (b, named) in product(source.addresses, targets(state, target)):
             if a.version != b.version or not source.checked:
                 continue
             for probe in PROBES:
                 delivered = meaning(world, ANYWHERE, source.ofport, packet_of(probe, source, a, b))
                 if target.ofport in {delivery.ofport for delivery in delivered}:
                     both = all(is_live(state, port.name) for port in (source, target))
-                    found[source.name, target.name, f"IPv{a.version} {a} -> {b}", probe] = 2 if both else 1
+                    found[source.name, target.name, f"IPv{a.version} {a} -> {named}", probe] = (
+                        2 if both else 1
+                    )
     return found
+
+
+def targets(state: State, target: PortIntent) -> list[tuple[IpAddress, str]]:
+    """Where a port may be reached, and what a plan calls that: its addresses, groups, broadcasts."""
+    found: list[tuple[IpAddress, str]] = [(a, str(a)) for a in target.addresses]
+    found += [(ip_address(group), "multicast groups") for group in ("224.0.0.251", "ff02::fb")]
+    wide = [
+        s.cidr for s in state.subnets_of(target.name.parent) if s.cidr.version == 4 and s.cidr.prefixlen < 31
+    ]
+    broadcasts = {ip_address("255.255.255.255"), *(cidr.broadcast_address for cidr in wide)}
+    return [*found, *((address, f"{address} (broadcast)") for address in broadcasts)]
 
 
 def is_live(state: State, name: PortName) -> bool:

@@ -256,7 +256,7 @@ class SlowSwitch(FakeSwitch):
         super().__init__(dpid, host_id)
         self.may_read, self.may_apply = asyncio.Event(), asyncio.Event()
         self.may_apply.set()
-        self.reading = False
+        self.reading = self.asked = False
 
     async def read_flows(self, **how: Any) -> InstalledFlows:
         self.reading = True
@@ -264,6 +264,7 @@ class SlowSwitch(FakeSwitch):
         return await super().read_flows(**how)
 
     async def apply(self, delta: FlowDelta) -> None:
+        self.asked = not self.may_apply.is_set()
         await self.may_apply.wait()
         await super().apply(delta)
 

@@ -7,8 +7,10 @@ from ipaddress import ip_address, ip_network
 
 from cloison.model import Vni
 from cloison.names import PortName
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 from controller.compiler import HostUnitView, HostView, NetworkView, PortView, compile_host
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows.text import flows_text
 from tests.support.agent_host import AgentHost, eventually
 from tests.support.sync_peer import PeerSession, SyncPeer
@@ -47,17 +49,13 @@ async def serve(
     plan.networks.add(vni=VNI, mtu=MTU)
     ack = await session.snapshot(10, plan)
     assert not ack.errors, ack
-
-    def service_ofport() -> int:
-        told = [m.inventory.service_ofport for m in session.heard if m.WhichOneof("kind") == "inventory"]
-        return max(told, default=0)
-
-    services = await session.until(service_ofport, "the service port")
+    services = await _number(host, SERVICE_LINK)
     tunnel = await session.until(lambda: session.tunnel_ports.get(VNI), "the tunnel port")
     ports = {await _plug(host, name): port for name, port in plugged.items()}
     for ofport in ports:
-        meter = f"meter={ofport},pktps,burst,bands=type=drop,rate=100,burst_size=100"
-        host.ovs.ofctl("add-meter", "br-int", meter)
+        for number in (ofport, METERS_OF_CONNECTIONS + ofport):
+            meter = f"meter={number},pktps,burst,bands=type=drop,rate=100,burst_size=100"
+            host.ovs.ofctl("add-meter", "br-int", meter)
     flows = compile_host(_view(ports, services, tunnel)).values()
     host.ovs.ofctl("add-flows", "br-int", "-", "--bundle", stdin=flows_text(flows))
     return session
@@ -65,6 +63,11 @@ async def serve(
 
 async def _plug(host: AgentHost, name: str) -> int:
     host.ovs.vsctl("add-port", "br-int", name)
+    return await _number(host, name)
+
+
+async def _number(host: AgentHost, name: str) -> int:
+    """OpenFlow port of an interface, as soon as it has one."""
     await eventually(lambda: host.interface(name, "ofport").isdecimal(), f"the number of {name}")
     return int(host.interface(name, "ofport"))
 

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from agent.plan import EMPTY_PLAN, SERVICE_AGENT_LINK, SERVICE_LINK, ServiceLink
+from agent.plan import EMPTY_PLAN, SERVICE_AGENT_LINK, ServiceLink
 from agent.services.runtime import Services, ServiceSettings
 from cloison.addresses import format_mac
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 from tests.support.netns import sh
 from tests.support.ovs import Ovs

@@ -12,7 +12,7 @@ from cloison.addresses import IpAddress, IpNetwork, Mac, link_local, wire_mac
 from cloison.model import AddressPair, Vni
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import HostView, NetworkView, PortView, compile_host
-from controller.compiler.view import HostUnitView
+from controller.compiler.view import Everyone, HostUnitView
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent, World
 from controller.verify.packet import (
     ETH_ARP,
@@ -83,6 +83,7 @@ class _Maker:
             vni=4096 + len(self.networks) * rng.choice((1, 7)),
             subnets=tuple(subnets),
             tunnels=tunnels,
+            multicast=rng.random() < 0.4,
         )
         while sum(n.vni == self.networks[name].vni for n in self.networks.values()) > 1:
             self.networks[name] = replace(self.networks[name], vni=self.networks[name].vni + 1)
@@ -99,7 +100,7 @@ class _Maker:
             claims: set[object] = {mac, *map(wire_mac, addresses)}
             if any(a.version == 6 for a in addresses):
                 claims.add(wire_mac(link_local(mac)))
-            if claims & used or mac >> 32 in (0x0AF0, 0x0AF6):
+            if claims & used or mac >> 32 in (0x0AF0, 0x0AF6, 0x0AF5):
                 continue
             used |= claims
             pairs = self._pairs()
@@ -167,6 +168,16 @@ def network_view(world: World, network: NetworkIntent, host: HostName) -> Networ
         vni=Vni(network.vni),
         subnets=network.subnets,
         tunnel_ofport=network.tunnels.get(host),
+        everyone=_everyone(world, network, host) if network.multicast else None,
+    )
+
+
+def _everyone(world: World, network: NetworkIntent, host: HostName) -> Everyone:
+    macs = {name: mac for mac, name in world.host_macs(network).items()}
+    return Everyone(
+        ports=tuple((p.ofport, p.profile, p.number) for p in world.ports_on(host, network.name).values()),
+        own_mac=macs.get(host),
+        other_macs=tuple(mac for name, mac in macs.items() if name != host),
     )
 
 
@@ -232,6 +243,8 @@ def fdb_of(world: World, network: NetworkIntent, host: HostName) -> dict[int, Ip
                 addresses.append(link_local(port.mac))
             addresses += port.claimed
             fdb.update(dict.fromkeys((port.mac, *map(wire_mac, addresses)), vtep))
+    of_hosts = world.host_macs(network)
+    fdb.update({mac: vtep for mac, at in of_hosts.items() if at != host and (vtep := world.hosts[at].vtep)})
     return fdb
 
 
@@ -246,10 +259,12 @@ class Packets:
         ips = [a for p in world.ports.values() for a in (*p.addresses, *p.claimed)]
         local = [link_local(m) for m in macs]
         self.macs: list[int] = [*macs, *(wire_mac(a) for a in (*ips, *local)), BROADCAST, 0, 0x01005E000001]
-        self.macs += [0x3333FF000005, 0x02AABBCCDDEE, 0x0AF00A000063, 0x0AF600000063]
+        self.macs += [0x3333FF000005, 0x02AABBCCDDEE, 0x0AF00A000063, 0x0AF600000063, 0x0BF000000001]
+        self.macs += [0x0AF5AC100000 | n for n in range(1, 4)]
         self.ips4 = [int(a) for a in ips if a.version == 4]
         self.ips4 += [
-            int(IPv4Address(a)) for a in ("10.0.0.99", "10.0.0.255", "8.8.8.8", "224.0.0.1", "0.0.0.0")
+            int(IPv4Address(a))
+            for a in ("10.0.0.99", "10.0.0.255", "8.8.8.8", "224.0.0.1", "239.1.2.3", "0.0.0.0")
         ]
         self.ips4 += [BROADCAST & 0xFFFFFFFF, 0xF0000001, 0x0A000009]
         self.ips4 += [int(IPv4Address(a)) for a in ("169.254.169.253", "169.254.169.254")]
@@ -378,7 +393,7 @@ class Packets:
     def _icmpv6(self, port: PortIntent, peer: PortIntent, target: int) -> dict[str, int]:
         rng = self.rng
         v = {
-            "icmpv6_type": rng.choice((0, 128, 128, 133, 134, 135, 135, 135, 136, 136, 137)),
+            "icmpv6_type": rng.choice((0, 128, 128, 131, 133, 134, 135, 135, 135, 136, 136, 137, 143)),
             "icmpv6_code": 0,
         }
         if v["icmpv6_type"] == 135:
@@ -386,6 +401,8 @@ class Packets:
             v["ipv6_dst"] = rng.choice(
                 (target, 0xFF02 << 112 | 0x1FF000000 | target & 0xFFFFFF, *self.ips6[:4])
             )
+        elif v["icmpv6_type"] in (131, 143):
+            v["ipv6_dst"] = rng.choice((0xFF02 << 112 | 0x16, target))
         elif v["icmpv6_type"] == 136:
             v |= {"ipv6_nd_target": _one(rng, port.addresses6), "ipv6_nd_tll": rng.choice((0, port.mac))}
         return v

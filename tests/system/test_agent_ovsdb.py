@@ -189,7 +189,7 @@ async def test_a_switch_that_is_away_is_told_and_made_up_for(ovs: Ovs) -> None:
         with pytest.raises(Unavailable, match="ovs-vswitchd"):
             await seam.apply(tunnels={VNI: index})
         with pytest.raises(Unavailable):
-            await seam.bridge.revalidate()
+            await seam.bridge.revalidate(taken_away=True)
         ovs.start_switch()
         deadline = time.monotonic() + DEADLINE_S
         while not (VNI in seam.bridge.view.tunnels and seam.bridge.view.tunnels[VNI].usable):
@@ -199,7 +199,7 @@ async def test_a_switch_that_is_away_is_told_and_made_up_for(ovs: Ovs) -> None:
             except Unavailable:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(0.02)
-        await seam.bridge.revalidate()
+        await seam.bridge.revalidate(taken_away=True)
 
 
 async def test_a_database_that_is_away_or_was_wiped(ovs: Ovs) -> None:

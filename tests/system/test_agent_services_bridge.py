@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.netlink import service_link
-from agent.plan import SERVICE_LINK
+from cloison.service_link import SERVICE_LINK
 from tests.support.netns import network_namespace, sh
 from tests.support.ovs import Ovs
 from tests.system.test_agent_ovsdb import Watched, watched

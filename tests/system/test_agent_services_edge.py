@@ -16,10 +16,11 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 
 from agent.netlink import service_link
-from agent.plan import SERVICE_AGENT_LINK, SERVICE_LINK
+from agent.plan import SERVICE_AGENT_LINK
 from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
 from agent.services.edge import Edge
 from agent.services.seams import ServicePorts
+from cloison.service_link import SERVICE_LINK
 from tests.support.guests import DNS4, Guest, port
 from tests.support.netns import network_namespace, sh
 
@@ -134,6 +135,19 @@ async def test_a_flooding_port_harms_no_other(site: Site) -> None:
     assert site.edge.counts["too_many"] > 1000
     assert max(lags_s) < 0.5, "others of the loop get their turn"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 32 << 10
+    switch.close()
+
+
+async def test_what_a_flood_leaves_unread_takes_no_room_from_others(site: Site) -> None:
+    switch, flooder, victim = Switch(), Guest(ONE), Guest(TWO)
+    assert (await switch.asks(ping(victim), victim.mac))[ICMP].type == 0
+    flood = flooder.frame(IP(src="10.0.0.5", dst=DNS4) / ICMP() / (b"x" * 1000))
+    # The loop has no turn in between: all of it stays with the kernel.
+    for _ in range(20_000):
+        switch.send(flood)
+    switch.send(ping(victim))
+    assert (await switch.hears(victim.mac))[ICMP].type == 0
+    assert site.edge.kernel_drops() > 10_000, "more than is kept for one port"
     switch.close()
 
 

@@ -37,6 +37,7 @@ from cloison.addresses import format_mac, parse_mac
 from cloison.model import Direction, Vni
 from cloison.names import PortName, TenantName
 from controller.compiler import HostView, NetworkView, PortView, compile_host
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows import Flow
 from controller.flows.text import flows_text
 from tests.support.compiled import policy, rule
@@ -78,7 +79,8 @@ def ovs() -> Iterator[Ovs]:
     with Ovs() as running:
         running.add_bridge("br-int", dpid=1, ports=3)
         for number in (MY_PORT, YOUR_PORT):
-            running.ofctl("add-meter", "br-int", f"meter={number},pktps,bands=type=drop,rate=100")
+            for meter in (number, METERS_OF_CONNECTIONS + number):
+                running.ofctl("add-meter", "br-int", f"meter={meter},pktps,bands=type=drop,rate=1000")
         running.ofctl("add-flows", "br-int", "-", "--bundle", stdin=flows_text(flows()))
         yield running
 

@@ -40,11 +40,6 @@ FLOW = Flow(table=0, priority=1, match=match(in_port=1), goto=10, cookie=5)
 DPID = 0xD1
 
 
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return Pki.make(tmp_path_factory.mktemp("pki"))
-
-
 def hosts_own_datapath(host_id: str | None, dpid: int) -> bool:
     return {"h1": DPID, "h2": DPID}.get(host_id or "") == dpid
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ from scapy.utils import PcapReader
 from cloison.addresses import Mac
 from cloison.model import PROFILE_NONE, PROFILE_OPEN, AddressPair, Direction
 from controller.compiler import HostView
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows.text import flows_text
 from tests.support.compiled import (
     ME,
@@ -113,7 +114,9 @@ class Switch:
             ovs.vsctl("set", "interface", f"br-int-p{n}", f"options:tx_pcap={self._capture(n)}")
         ovs.ofctl("set-frags", "br-int", "nx-match")
         for n in (ME, YOU, OTHER):
-            ovs.ofctl("add-meter", "br-int", f"meter={n},pktps,burst,bands=type=drop,rate=100,burst_size=100")
+            for meter in (n, METERS_OF_CONNECTIONS + n):
+                bands = "bands=type=drop,rate=100,burst_size=100"
+                ovs.ofctl("add-meter", "br-int", f"meter={meter},pktps,burst,{bands}")
 
     def carry(self, host: HostView) -> None:
         """Put a host's flows there, and forget all connections."""
@@ -449,7 +452,9 @@ def test_allowed_address_pairs(switch: Switch) -> None:
     virtual = Mac(0x00005E000101)
     pairs = (AddressPair(ip_network("10.0.0.200/32"), virtual), AddressPair(ip_network("10.0.0.64/28")))
     everything = policy({16: ["a"], 17: ["a"]}, {"a": [ANYTHING_OUT, rule(IN, 2)]})
-    switch.carry(host_of(port(ME, allowed_address_pairs=pairs), port(YOU), policies=[everything]))
+    lives_here = (ip_address("10.0.0.65"), ip_address("10.0.0.200"))
+    me = port(ME, allowed_address_pairs=pairs, claimed=lives_here)
+    switch.carry(host_of(me, port(YOU), policies=[everything]))
     tried = [
         (MACS[ME], "10.0.0.65"),
         ("00:00:5e:00:01:01", "10.0.0.200"),

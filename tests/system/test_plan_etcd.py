@@ -21,7 +21,7 @@ from controller.store.store import Store
 from controller.store.txn import Limits, Txn, Write
 from tests.support.etcd import EtcdCluster
 from tests.support.plans import SEED, Operations, alone, meant, of, random_request
-from tests.support.store_suite import eventually
+from tests.support.store_world import eventually
 
 pytestmark = pytest.mark.system
 

@@ -20,11 +20,11 @@ from controller.store.etcd_store import EtcdStore, Settings
 from controller.store.txn import Write
 from tests.support.etcd import EtcdCluster, Proxy
 from tests.support.profile_suite import ProfileSuite
-from tests.support.store_suite import (
+from tests.support.store_suite import StoreSuite
+from tests.support.store_world import (
     ACME,
     WEB,
     Replica,
-    StoreSuite,
     content,
     creating,
     deleting,

@@ -17,6 +17,7 @@ from random import Random
 import pytest
 
 from cloison.addresses import parse_mac
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import CT_STATE, CheckPacketLarger
 from controller.flows.text import flows_text, value_text
 from controller.verify.intent import World
@@ -38,7 +39,8 @@ def ovs() -> Iterator[Ovs]:
         running.add_bridge("br-int", dpid=1, ports=PORTS)
         running.ofctl("set-frags", "br-int", "nx-match")
         for number in range(1, PORTS + 1):
-            running.ofctl("add-meter", "br-int", f"meter={number},pktps,bands=type=drop,rate=100")
+            for meter in (number, METERS_OF_CONNECTIONS + number, METERS_OF_SPREADING + number):
+                running.ofctl("add-meter", "br-int", f"meter={meter},pktps,bands=type=drop,rate=100")
         yield running
 
 

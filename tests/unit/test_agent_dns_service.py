@@ -31,10 +31,11 @@ from agent.services.dns_zones import Zones
 from agent.services.metadata import MetadataProxy
 from agent.services.nat_doors import doors, routes
 from agent.services.nat_gate import NatGate
-from agent.services.seams import DNS4, DNS6, TO_AGENT, ServicePort, ServicePorts
+from agent.services.seams import ServicePort, ServicePorts
 from cloison.addresses import Mac
 from cloison.errors import InvalidIntent
 from cloison.model import Vni
+from cloison.service_link import DNS4, DNS6, TO_AGENT
 from tests.support.effort import examples
 
 GUEST4, GUEST6 = ip_address("10.0.0.5"), ip_address("fd00:1::5")

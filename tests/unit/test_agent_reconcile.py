@@ -78,7 +78,8 @@ class MemoryBridge:
         self.view = BridgeView(connected=True, exists=True, datapath_id=1)
         self.specs: list[BridgeSpec] = []
         self.revalidated = 0
-        self.away = False
+        self.taken_away: list[bool] = []
+        self.away = self.cache_stuck = False
         self.limit = 0
 
     async def limit_connections(self, entries: int) -> None:
@@ -90,10 +91,11 @@ class MemoryBridge:
         self.specs.append(spec)
         return []
 
-    async def revalidate(self) -> None:
-        if self.away:
+    async def revalidate(self, *, taken_away: bool) -> None:
+        if self.away or self.cache_stuck:
             raise Unavailable("ovs-vswitchd does not answer")
         self.revalidated += 1
+        self.taken_away.append(taken_away)
 
 
 class Host:
@@ -159,8 +161,10 @@ def complete(revision: int = 10) -> pb.ControllerMessage:
     return message(snapshot_complete=pb.SnapshotComplete(revision=revision))
 
 
-def barrier(revision: int = 10, revalidate: bool = False) -> pb.ControllerMessage:
-    return message(barrier=pb.Barrier(revision=revision, revalidate=revalidate))
+def barrier(
+    revision: int = 10, revalidate: bool = False, flows_changed: bool = False
+) -> pb.ControllerMessage:
+    return message(barrier=pb.Barrier(revision=revision, revalidate=revalidate, flows_changed=flows_changed))
 
 
 async def test_nothing_is_deleted_before_a_whole_plan_is_known(tmp_path: Path) -> None:
@@ -198,6 +202,29 @@ async def test_an_ack_carries_what_the_kernel_holds_and_is_on_disk_first(tmp_pat
         recalled = PlanLog(tmp_path / "plan").load()
         assert recalled is not None
         assert recalled.revision == 12, "a revision that was acknowledged is never gone back behind"
+
+
+async def test_the_cache_of_flows_is_seen_to_after_every_change_of_flows(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        session = host.obeying()
+        for step in (plan(), complete(), barrier()):
+            session.take(step)
+        await host.ack()
+        assert host.bridge.taken_away == [], "no flow was changed"
+        session.take(barrier(11, flows_changed=True))
+        await host.ack()
+        assert host.bridge.taken_away == [False]
+        # Something is taken away, and the switch does not answer: what follows must make up for it.
+        host.bridge.cache_stuck = True
+        session.take(barrier(12, revalidate=True, flows_changed=True))
+        assert [error.reason for error in (await host.ack()).errors] == ["REVALIDATION_FAILED"]
+        host.bridge.cache_stuck = False
+        session.take(barrier(13, flows_changed=True))
+        ack = await host.ack()
+        while ack.errors:
+            ack = await host.ack()
+        assert ack.revision == 13
+        assert host.bridge.taken_away == [False, True]
 
 
 async def test_a_delta_brings_no_ack_until_it_is_asked_for(tmp_path: Path) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from agent.outbox import Outbox
-from agent.ovsdb.view import BridgeView, ServiceView
-from agent.plan import SERVICE_AGENT_LINK, SERVICE_LINK, HostPlan, ServiceLink
+from agent.plan import SERVICE_AGENT_LINK, HostPlan, ServiceLink
 from agent.reconcile import Reconciler
 from agent.seams import HostSettings
 from agent.state import PlanLog
 from cloison.errors import Unavailable
+from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 from tests.support.agent_host import eventually
 from tests.unit.test_agent_reconcile import LOCAL, MemoryBridge, MemoryKernel, plan, running
@@ -69,7 +68,7 @@ async def test_a_device_that_cannot_be_used_is_told_and_tried_again(tmp_path: Pa
     loop = Loop(tmp_path)
     loop.services.refuse = True
     loop.reconciler.set_plan(HostPlan(1, {}, {}))  # type: ignore[arg-type]
-    loop.reconciler.barrier(1, revalidate=False)
+    loop.reconciler.barrier(1, taken_away=False, flows_changed=False)
     acks: list[pb.Ack] = []
 
     def heard(*reasons: str) -> bool:
@@ -105,21 +104,3 @@ async def test_every_plan_reaches_the_services(tmp_path: Path) -> None:
 
 def message_complete() -> pb.ControllerMessage:
     return pb.ControllerMessage(snapshot_complete=pb.SnapshotComplete(revision=10))
-
-
-def test_the_service_port_is_in_the_inventory() -> None:
-    outbox = Outbox()
-    bare = BridgeView(connected=True, exists=True, datapath_id=1)
-    outbox.inventory(bare)
-    assert outbox.begin().service_ofport == 0
-
-    def changes(view: BridgeView) -> list[int]:
-        outbox.inventory(view)
-        return [m.inventory.service_ofport for m in outbox.take()]
-
-    assert changes(replace(bare, service=ServiceView(0, "", 7))) == []
-    assert changes(replace(bare, service=ServiceView(5, "", 7))) == [5]
-    assert changes(replace(bare, service=ServiceView(5, "", 8))) == []
-    assert changes(bare) == [], "it comes back with its number"
-    assert changes(replace(bare, service=ServiceView(6, "", 9))) == [6]
-    assert outbox.begin().service_ofport == 6

@@ -20,7 +20,7 @@ from controller.store.mirror import Mirror, RawEvent
 from controller.store.state import State
 from controller.store.txn import Compare, Condition, Limits, Txn, Write
 from tests.support.effort import examples
-from tests.support.store_suite import ACME, LAN, WEB, content, network, port, subnet, tenant
+from tests.support.store_world import ACME, LAN, WEB, content, network, port, subnet, tenant
 
 BASE = 10
 FUTURE = BASE + 1

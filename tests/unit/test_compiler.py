@@ -57,7 +57,7 @@ def test_an_empty_bridge_passes_nothing() -> None:
         lambda: OUTPUT.flow(1, match(), Output(1), cookie=0),
         lambda: OUTPUT.flow(1, match(), meter=1, cookie=0),
         lambda: FORWARD.flow(1, match(), TRACK.track(TRACKED), cookie=0),
-        lambda: TRACK.flow(1, match(eth_type=0x800), Ct(zone=7, table=9), cookie=0),
+        lambda: TRACK.flow(1, match(eth_type=0x800), Ct(zone=7, table=8), cookie=0),
         lambda: TRACK.flow(1, match(eth_type=0x800), TRACK.track(FORWARD), cookie=0),
         lambda: COMMIT.flow(1, match(), Conjunction(1, 1, 2), cookie=0),
         lambda: TAG.flow(1, match(), CheckPacketLarger(100, field("reg3"), 3), cookie=0),

@@ -22,6 +22,7 @@ from controller.compiler.pipeline import (
     INGRESS,
     METER,
     ND_GUARD,
+    OPENING,
     OUTPUT,
     SERVICE,
     SERVICES,
@@ -41,6 +42,7 @@ from controller.compiler.registers import (
     TO_PORT,
     TO_PROFILE,
 )
+from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows import CT_STATE, CheckPacketLarger, Ct, Flow, Load, Output
 from controller.reconcile.zones import owner_of, zone_of
 from tests.support.compiled import (
@@ -240,7 +242,7 @@ def test_services(packet: dict[str, int], goes: str, free: str) -> None:
     assert next_of(SERVICES, **packet, reg4=PROFILE_OPEN) == free
 
 
-@pytest.mark.parametrize(("eth_type", "goes"), [(IPV4, "TRACKED"), (IPV6, "TRACKED"), (ARP, "drop")])
+@pytest.mark.parametrize(("eth_type", "goes"), [(IPV4, "OPENING"), (IPV6, "OPENING"), (ARP, "drop")])
 def test_track(eth_type: int, goes: str) -> None:
     assert next_of(TRACK, eth_type=eth_type) == goes
 
@@ -374,6 +376,20 @@ def test_each_local_port_has_its_meter() -> None:
     assert next_of(METER, reg1=99) == "drop"
 
 
+def test_each_local_port_opens_connections_by_a_meter_of_its_own() -> None:
+    ids = set()
+    for ofport in (ME, YOU, OTHER):
+        flow = hit(OPENING, reg1=70 + ofport, ct_state=TRK | NEW)
+        assert (flow.meter, flow.goto) == (METERS_OF_CONNECTIONS + ofport, TRACKED.number)
+        ids |= {flow.meter, hit(METER, reg1=70 + ofport).meter}
+        for known in (EST, EST | RPL, REL, REL | RPL, INV):
+            passing = hit(OPENING, reg1=70 + ofport, ct_state=TRK | known)
+            assert (passing.meter, passing.goto) == (None, TRACKED.number)
+    assert len(ids) == 6, "no two ports share one, nor a port's services and its connections"
+    assert next_of(OPENING, reg1=99, ct_state=TRK | NEW) == "drop"
+    assert next_of(OPENING, reg1=70 + ME, ct_state=0) == "drop"
+
+
 def test_services_without_a_service_port_are_silent() -> None:
     assert Output(SERVICE_PORT) in hit(SERVICE).actions
     host = replace(HOST, unit=replace(HOST.unit, service_ofport=None))  # type: ignore[type-var]
@@ -383,7 +399,7 @@ def test_services_without_a_service_port_are_silent() -> None:
 
 def test_a_port_costs_few_flows() -> None:
     one = port(ME, addresses=(ip_address("10.0.0.3"),))
-    assert len(port_flows(one)) <= 7
+    assert len(port_flows(one)) <= 8
     assert len(port_flows(port(ME, profile=PROFILE_OPEN))) <= len(port_flows(port(ME)))
 
 

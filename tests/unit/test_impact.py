@@ -144,3 +144,15 @@ def test_everything_is_what_any_change_may_touch(world: World) -> None:
     assert everything.policy_units == {(H0, T0), (H1, T0), (H2, T1)}
     assert everything.host_units == {H0, H1, H2}
     assert everything.served == everything.moved == set(world.state.ports)
+
+
+def test_who_is_one_of_all_concerns_every_host_of_a_network_with_multicast(world: World) -> None:
+    world.put(replace(world.state.networks[NETWORK], multicast=True))
+    everywhere = {(H0, NETWORK), (H1, NETWORK)}
+    touched = impact(world, world.put(replace(port(world), profile=PROFILE_OPEN)))
+    assert touched.network_units == everywhere, "copies for it say its profile"
+    assert not touched.moved
+    touched = impact(world, world.put(replace(world.state.hosts[H1], underlay_mtu=1400)))
+    assert touched.network_units == everywhere, "they go by its VTEP"
+    touched = impact(world, world.put(replace(port(world), disabled=True)))
+    assert touched.network_units == everywhere, "they go to its host no more"

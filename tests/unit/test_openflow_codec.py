@@ -31,6 +31,7 @@ from controller.flows import (
     Move,
     Output,
     OutputField,
+    Resubmit,
     SetField,
     field,
     match,
@@ -119,6 +120,8 @@ def os_ken_action(action: Action) -> Any:
             return parser.NXActionCT(int(commit), "", number, 255 if table is None else table, 0, [])
         case Conjunction(number, clause, clauses):
             return parser.NXActionConjunction(clause - 1, clauses, number)
+        case Resubmit(table):
+            return parser.NXActionResubmitTable(0xFFF8, table)
         case CheckPacketLarger(length_bytes, register, bit):
             header = 0x0001 << 16 | register.number << 9 | 4
             return OsKenCheckLarger(length_bytes, bit, header)

@@ -6,6 +6,7 @@ from random import Random
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from cloison.errors import CloisonError
 from cloison.names import HostName, NetworkName, PortName, TenantName
@@ -36,6 +37,7 @@ from tests.support.reach import assert_reach
 from tests.support.requests import NET, ip, make_world, port, subnet, update_port
 
 ADMIN = ((AS, "tenant/acme/admin"),)
+MULTICAST = FieldMask(paths=["multicast"])
 A, B = f"{NET}/ports/a", f"{NET}/ports/b"
 
 
@@ -79,6 +81,39 @@ async def test_a_rule_that_comes_and_goes(world: Api) -> None:
 def moving(name: str, *groups: str) -> port_pb2.UpdatePortRequest:
     message = port_pb2.Port(name=f"{NET}/ports/{name}", security_groups=[f"{GROUPS}/{g}" for g in groups])
     return port_pb2.UpdatePortRequest(port=message)
+
+
+async def test_a_network_that_gets_multicast(world: Api) -> None:
+    """Groups and broadcasts are heard by its ports, as far as their security groups admit them."""
+    await world.groups.CreateSecurityGroup(group("mdns", ingress("udp", 5353)))
+    await world.ports.UpdatePort(moving("b", "mdns"))
+    message = network_pb2.Network(name=NET, multicast=True)
+    switched = network_pb2.UpdateNetworkRequest(network=message, update_mask=MULTICAST)
+    plan = await world.plans.Plan(of(switched))
+    words = {(r.source[-1], r.target[-1], text) for r in plan.becomes_reachable for text in r.spaces}
+    from_a = {text for source, target, text in words if (source, target) == ("a", "b")}
+    assert from_a == {
+        f"IPv4 10.0.0.11 -> {all_}, udp port 5353"
+        for all_ in ("multicast groups", "10.0.0.255 (broadcast)", "255.255.255.255 (broadcast)")
+    }
+    assert not passing(plan.stops_being_reachable)
+    await both(world, of(switched))
+    switched.network.multicast = False
+    plan = await world.plans.Plan(of(switched))
+    assert {
+        (r.source[-1], r.target[-1], text) for r in plan.stops_being_reachable for text in r.spaces
+    } == words
+
+
+async def test_a_plan_relies_on_whether_its_networks_have_multicast(world: Api) -> None:
+    request = of(port("c", fixed_ips=[ip("10.0.0.13")], requested_hosts=["hosts/h1"]))
+    plan = await world.plans.Plan(request)
+    message = network_pb2.Network(name=NET, multicast=True)
+    await world.networks.UpdateNetwork(
+        network_pb2.UpdateNetworkRequest(network=message, update_mask=MULTICAST)
+    )
+    refusal = await refused(world.plans.Apply(apply_request(request, plan)))
+    assert refusal.code is grpc.StatusCode.ABORTED
 
 
 async def test_a_port_that_changes_groups(world: Api) -> None:

@@ -17,7 +17,7 @@ from controller.store.txn import Limits
 from tests.support.api import AS, Api, refusal_of, serving
 from tests.support.plans import apply_request, both, meant, of, refused, told
 from tests.support.requests import NET, ip, make_world, network, port, subnet
-from tests.support.store_suite import eventually
+from tests.support.store_world import eventually
 
 ADMIN = ((AS, "tenant/acme/admin"),)
 

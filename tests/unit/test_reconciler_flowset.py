@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from random import Random
@@ -32,6 +32,7 @@ def settle(flows: FlowSet) -> list[Step]:
     steps = []
     while flows.dirty:
         step = flows.take()
+        flows.flushed(step.free)
         flows.applied(step.delta)
         flows.flushed(step.zones)
         steps.append(step)
@@ -47,7 +48,7 @@ def holding(*views: PortView) -> FlowSet:
 
 
 def flushed(steps: list[Step]) -> list[int]:
-    return [zone for step in steps for zone in step.zones]
+    return [zone for step in steps for zone in (*step.free, *step.zones)]
 
 
 def restarted(flows: FlowSet, *views: PortView) -> FlowSet:
@@ -61,10 +62,25 @@ def restarted(flows: FlowSet, *views: PortView) -> FlowSet:
 def test_a_zone_of_which_nothing_is_known_is_flushed_before_its_first_flow() -> None:
     flows = FlowSet()
     flows.set_units({unit(PORT): port_flows(PORT)})
-    first, second = settle(flows)
-    assert first.zones == (3,)
-    assert not first.delta.add
-    assert set(second.delta.add) == set(port_flows(PORT))
+    (step,) = settle(flows)
+    assert (step.free, step.zones) == ((3,), ())
+    assert set(step.delta.add) == set(port_flows(PORT))
+
+
+def test_a_zone_is_not_free_while_anything_goes_that_might_use_it() -> None:
+    flows, other = holding(PORT), replace(PORT, port_number=8)
+    admission = next(flow for flow in flows.installed.values() if zone_of(flow) is not None)
+    new = FlowSet()
+    new.set_units({unit(other): port_flows(other)})
+    # All of the former owner's flows are left but those that say who it was.
+    left = {k: f for k, f in flows.installed.items() if zone_of(f) is None}
+    assert len(left) < len(flows.installed)
+    new.observed(InstalledFlows({key: InstalledFlow(flow, 0, 0) for key, flow in left.items()}))
+    first, second = settle(new)
+    assert first.zones == (zone_of(admission),)
+    assert not first.free
+    assert set(first.delta.delete) | set(second.delta.modify) | set(second.delta.add) >= left.keys()
+    assert not second.free
 
 
 @pytest.mark.parametrize(
@@ -168,9 +184,8 @@ def test_a_bundle_that_failed_leaves_nothing_to_be_believed() -> None:
     flows = FlowSet()
     flows.set_units({unit(PORT): port_flows(PORT)})
     step = flows.take()
-    flows.flushed(step.zones)
-    failed = flows.take()
-    flows.failed(failed.delta)
+    flows.flushed((*step.free, *step.zones))
+    flows.failed(step.delta)
     flows.set_units({unit(PORT): ()})
     assert not settle(flows)[-1].delta.add
     assert not flows.installed
@@ -203,8 +218,12 @@ class Memory:
         self.remembered: dict[int, set[tuple[int, int]]] = {}
 
     def carry_out(self, step: Step) -> None:
+        self.flush(step.free)
         self.apply(step.delta)
-        for zone in step.zones:
+        self.flush(step.zones)
+
+    def flush(self, zones: Iterable[int]) -> None:
+        for zone in zones:
             assert zone not in self.admitted(), "a zone is flushed while somebody uses it"
             self.remembered.pop(zone, None)
 
@@ -262,6 +281,7 @@ def test_whatever_happens_no_connection_is_inherited(seed: int) -> None:
                     flows.failed(step.delta)
                     continue
                 memory.carry_out(step)
+                flows.flushed(step.free)
                 flows.applied(step.delta)
                 flows.flushed(step.zones)
         if rng.random() < 0.15:
@@ -271,6 +291,7 @@ def test_whatever_happens_no_connection_is_inherited(seed: int) -> None:
     while flows.dirty:
         step = flows.take()
         memory.carry_out(step)
+        flows.flushed(step.free)
         flows.applied(step.delta)
         flows.flushed(step.zones)
     assert set(memory.held.values()) == {f for us in units.values() for f in us}

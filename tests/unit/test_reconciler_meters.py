@@ -7,16 +7,27 @@ from dataclasses import replace
 import pytest
 
 from cloison.names import PortName
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows.meters import Meter
+from controller.openflow.fake import FakeSwitch
 from controller.reconcile import host as host_module
-from controller.reconcile.meters import BURST_PACKETS, RATE_PACKETS_S
+from controller.reconcile.meters import CONNECTIONS_PER_S, SERVICES, SPREADING, HostMeters
 from controller.store.memory import MemoryEtcd
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.reconciling import H1, Controller, controller, port_flows_of, settled, with_base
 
 
 def meter(number: int) -> Meter:
-    return Meter(number, RATE_PACKETS_S, BURST_PACKETS)
+    return Meter(number, *SERVICES)
+
+
+def meters(ofport: int) -> dict[int, Meter]:
+    """Both meters of a port."""
+    opening = METERS_OF_CONNECTIONS + ofport
+    return {
+        ofport: meter(ofport),
+        opening: Meter(opening, CONNECTIONS_PER_S, 2 * CONNECTIONS_PER_S),
+    }
 
 
 def named(host: MemoryHost) -> set[int]:
@@ -39,10 +50,28 @@ async def plugged(made: Controller) -> tuple[MemoryHost, PortName, int]:
 async def test_a_port_has_a_meter_as_long_as_it_has_flows() -> None:
     async with controller() as made:
         h1, port, ofport = await plugged(made)
-        assert named(h1) == {ofport}
-        assert h1.switch.meters == {ofport: meter(ofport)}
+        assert named(h1) == meters(ofport).keys()
+        assert h1.switch.meters == meters(ofport)
         await made.delete_port(port)
         await eventually(lambda: not h1.switch.meters, "the meter goes with its port")
+
+
+async def test_in_a_network_with_multicast_a_port_has_a_meter_for_what_it_sends_to_all() -> None:
+    async with controller() as made:
+        h1, port, ofport = await plugged(made)
+        spreading = METERS_OF_SPREADING + ofport
+        await made.change(port.parent, multicast=True)
+        more = {**meters(ofport), spreading: Meter(spreading, *SPREADING)}
+        await eventually(lambda: h1.switch.meters == more, "the third meter")
+        assert named(h1) == more.keys()
+        await made.change(port.parent, multicast=False)
+        await eventually(lambda: h1.switch.meters == meters(ofport), "as before")
+
+
+async def test_the_operator_says_how_many_connections_a_port_may_open() -> None:
+    switch, opening = FakeSwitch(1), METERS_OF_CONNECTIONS + 3
+    await HostMeters(connections_per_s=50).prepare(switch, {3, opening})
+    assert switch.meters == {3: meter(3), opening: Meter(opening, 50, 100)}
 
 
 async def test_a_meter_that_somebody_altered_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +81,7 @@ async def test_a_meter_that_somebody_altered_is_put_right(monkeypatch: pytest.Mo
         drifts = made.reconciler.hosts[H1].drift_count
         h1.switch.meters[ofport] = replace(meter(ofport), packets_per_s=10**6)
         h1.switch.meters[4711] = meter(4711)
-        await eventually(lambda: h1.switch.meters == {ofport: meter(ofport)}, "as it should be")
+        await eventually(lambda: h1.switch.meters == meters(ofport), "as it should be")
         await eventually(lambda: made.reconciler.hosts[H1].drift_count > drifts, "counted")
 
 
@@ -63,7 +92,7 @@ async def test_a_meter_that_somebody_deleted_comes_back_with_its_flows() -> None
         h1.switch._delete_meter(ofport)
         assert set(port_flows_of(h1, 1)) < before
         await eventually(lambda: set(port_flows_of(h1, 1)) == before, "repaired")
-        assert h1.switch.meters == {ofport: meter(ofport)}
+        assert h1.switch.meters == meters(ofport)
 
 
 async def test_what_a_restart_left_behind_is_tidied_up() -> None:
@@ -77,6 +106,6 @@ async def test_what_a_restart_left_behind_is_tidied_up() -> None:
         again._ofport = 100
         await again.connect("if1")
         await made.active(port)
-        await eventually(lambda: h1.switch.meters == {ofport: meter(ofport)}, "tidy")
+        await eventually(lambda: h1.switch.meters == meters(ofport), "tidy")
         assert len(h1.switch.deltas) == bundles
         assert made.reconciler.hosts[H1].drift_count == 0

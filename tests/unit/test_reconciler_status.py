@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from cloison.model import Revision
 from cloison.v1 import port_pb2
 from controller.reconcile.progress import Progress
 from controller.store.state import State
@@ -50,6 +51,18 @@ async def test_a_port_that_moved_is_active_when_its_old_host_has_let_go() -> Non
         slow.may_apply.set()
         await made.active(port)
         assert not port_flows_of(h1, 1)
+
+
+async def test_nothing_is_active_before_its_newest_revision_is_compiled() -> None:
+    """The state has it a moment before anything is made of it; what was confirmed was the one before."""
+    async with controller() as made:
+        _, _, p1, _ = await pair(made)
+        await settled(made)
+        port, tracker = made.store.state.ports[p1], made.reconciler.tracker
+        assert tracker.port_state(port)[0] == port_pb2.Port.ACTIVE
+        newer = Revision(made.store.state.revision + 1)
+        state, conditions, _ = tracker.port_state(replace(port, meta=replace(port.meta, revision=newer)))
+        assert (state, [c.reason for c in conditions]) == (port_pb2.Port.BUILDING, ["COMPILING"])
 
 
 async def test_disabling_a_port_can_be_waited_for() -> None:

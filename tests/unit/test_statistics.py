@@ -16,6 +16,7 @@ from controller.compiler import compile_host
 from controller.compiler.cookies import STATIC
 from controller.compiler.describe import example_host
 from controller.compiler.pipeline import ADMISSION, DIRECTION, EGRESS, FORWARD, TABLES, Table
+from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import Flow
 from controller.flows.delta import InstalledFlow, InstalledFlows
 from controller.openflow.fake import FakeSwitch
@@ -112,8 +113,10 @@ def test_what_a_switch_does_not_count_is_nothing() -> None:
 
 
 def test_more_than_its_rate_and_more_than_the_guest_takes() -> None:
-    assert own(fate_of(Readings((), (), MeterCounters(9, 900), port_counted(sent_dropped=3)))) == {
+    read = Readings((), (), MeterCounters(9, 900), port_counted(sent_dropped=3), MeterCounters(4, 400))
+    assert own(fate_of(read)) == {
         Drop("RATE_LIMITED", "METER", count(9), True),
+        Drop("RATE_LIMITED", "OPENING", count(4), True),
         Drop("NOT_TAKEN_BY_GUEST", "OUTPUT", Count(3), True),
     }
 
@@ -152,11 +155,15 @@ async def test_the_counters_of_the_port_and_of_its_bridge_are_read(made: Control
             h1.switch.flows[flow.key] = InstalledFlow(flow, n, n * FRAME_BYTES)
     h1.switch.port_counters[ofport] = port_counted(received=120, sent=0)
     h1.switch.meter_counters[ofport] = MeterCounters(2, 200)
+    h1.switch.meter_counters[METERS_OF_CONNECTIONS + ofport] = MeterCounters(3, 300)
+    h1.switch.meter_counters[METERS_OF_SPREADING + ofport] = MeterCounters(5, 500)
     told = await reader(made).port_statistics(made.store.state.ports[p1], H1)
     assert (told.received_from_guest.packets, told.admitted.packets, told.delivered.packets) == (120, 20, 0)
     assert {(d.reason, d.table, d.count.packets, d.count.bytes, d.of_port) for d in told.drops} == {
         ("SPOOFED", "ADMISSION", 100, 10000, True),
         ("RATE_LIMITED", "METER", 2, 200, True),
+        ("RATE_LIMITED", "OPENING", 3, 300, True),
+        ("RATE_LIMITED", "SPREADING", 5, 500, True),
         ("SPOOFED", "ADMISSION", 170, 17000, False),
         ("NOT_ADMITTED_BY_POLICY", "EGRESS", 4, 400, False),
     }

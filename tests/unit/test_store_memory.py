@@ -10,7 +10,8 @@ import pytest
 from cloison.errors import Unavailable
 from controller.store.memory import MemoryEtcd, MemoryStore
 from tests.support.profile_suite import ProfileSuite
-from tests.support.store_suite import ACME, StoreSuite, creating, deleting, relabelling, tenant
+from tests.support.store_suite import StoreSuite
+from tests.support.store_world import ACME, creating, deleting, relabelling, tenant
 
 
 class MemoryBackend:

@@ -26,7 +26,7 @@ from controller.store.keys import ProfileKey
 from controller.store.mirror import RawEvent
 from controller.store.revisions import BrokenWatch, Revisions
 from controller.store.txn import Compare, Condition, Txn, Write
-from tests.support.store_suite import ACME, LAN, WEB, network, port, subnet, tenant
+from tests.support.store_world import ACME, LAN, WEB, network, port, subnet, tenant
 
 H1 = HostName("h1")
 

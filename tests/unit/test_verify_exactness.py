@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
-
-import pytest
+from ipaddress import IPv4Address
 
 from cloison.model import Direction
-from cloison.names import HostName, PortName, SecurityGroupName
-from controller.flows import Flow, Load, MatchTerm, match
+from cloison.names import HostName, SecurityGroupName
+from controller.flows import Flow, MatchTerm, match
 from controller.verify import violation as kinds
-from controller.verify.grammar import Refused
-from controller.verify.intent import HostIntent, Intent, World
+from controller.verify.intent import HostIntent, Intent
 from controller.verify.isolation import verify_all
-from controller.verify.path import Fabric, HostState
-from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, RuleIntent
+from controller.verify.path import HostState
+from controller.verify.policy import PROFILE_FIRST, RuleIntent
+from controller.verify.stages import ADDRESSING, SERVICE, SERVICES, SOURCE, TRACK
 from controller.verify.violation import Violation
 from tests.support.worlds import compile_intent
 from tests.unit.test_verify_findings import (
@@ -24,14 +22,12 @@ from tests.unit.test_verify_findings import (
     GROUP,
     H1,
     INGRESS,
-    NETWORK,
     changed,
     crowd,
     named,
     policed,
 )
 
-SERVICES, TRACK, ADDRESSING, SOURCE, SERVICE = 6, 8, 10, 28, 32
 METADATA = 0xA9FEA9FE
 
 
@@ -80,37 +76,6 @@ def test_what_passes_by_connection_tracking_is_found_though_it_arrives() -> None
     )
     assert {v.kind for v in found} == {kinds.STAGE}
     assert all("connection" in v.message and v.packet is not None and v.path for v in found)
-
-
-def test_what_is_not_defined_is_shown_with_a_packet_that_comes_to_it() -> None:
-    """Not with one that policy drops before: to that port nobody may send, but neighbour discovery."""
-    intent = crowd(2)
-    network = replace(intent.networks[NETWORK], subnets=(IPv6Network("2001:db8::/64"),))
-    ports = {
-        name: replace(port, addresses=(IPv6Address(f"2001:db8::{port.number}"),))
-        for name, port in intent.ports.items()
-    }
-    last = PortName("t1", "n0", "p2")
-    ports[last] = replace(ports[last], profile=PROFILE_NONE)
-    intent = replace(intent, networks={NETWORK: network}, ports=ports)
-
-    def reserved(flow: Flow) -> Flow:
-        wrong = flow.table == FORWARD and named(flow, "ipv6_dst") == int(ports[last].addresses[0])
-        actions = (
-            replace(a, value=0xFFFB) if isinstance(a, Load) and a.field.name == "reg2" else a
-            for a in flow.actions
-        )
-        return replace(flow, actions=tuple(actions)) if wrong else flow
-
-    damaged = changed(compile_intent(intent), reserved)
-    fabric = Fabric(damaged, World(intent).by_vtep)
-    found = verify_all(intent, damaged)
-    assert found
-    for violation in found:
-        assert violation.host is not None
-        assert violation.packet is not None
-        with pytest.raises(Refused):
-            fabric.walk(violation.host, violation.in_port, violation.packet)
 
 
 def test_a_broken_table_of_a_host_is_named_even_if_packets_are_only_lost() -> None:

@@ -116,10 +116,10 @@ def test_faults_of_connections_and_conjunctions(bad: Flow) -> None:
 
 def test_connections_are_looked_at_once_asked_for() -> None:
     """Before ct, ct_state is 0; after it, what the packet is of."""
-    ask = flow(8, 1, None, Ct(zone=(field("nxm_in_port"), 0, 16), table=9), eth_type=ETH_IPV4)
+    ask = flow(7, 1, None, Ct(zone=(field("nxm_in_port"), 0, 16), table=9), eth_type=ETH_IPV4)
     known = flow(9, 1, 24, ct_state=ct_state("+trk"))
     ssh = flow(24, 1, None, Output(5), **CONNECTED, ct_nw_proto=6, ct_tp_dst=22)
-    switch = Switch([flow(0, 1, 8), ask, known, ssh])
+    switch = Switch([flow(0, 1, 7), ask, known, ssh])
     to_ssh = Packet(eth_src=2, eth_dst=4, eth_type=ETH_IPV4, ip_proto=6, tcp_dst=22)
     assert [s.ofport for s in switch.run(to_ssh, 1).sent] == [5]
     assert not switch.run(PING, 1).sent

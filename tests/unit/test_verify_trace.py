@@ -22,7 +22,7 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         assert list(answer.meant) == list(answer.delivered) == [port("red", 2)]
         assert not answer.drop_reason
         stages = [(s.host, s.stage) for s in answer.path]
-        local = ["ADMISSION", "SERVICES", "TRACK", "TRACKED", "ADDRESSING", "FORWARD"]
+        local = ["ADMISSION", "SERVICES", "TRACK", "OPENING", "TRACKED", "ADDRESSING", "FORWARD"]
         local += ["EXIT", "TAG", "OUTPUT", "FDB"]
         remote = ["ADMISSION", "FORWARD", "DELIVER", "DIRECTION", "EGRESS", "INGRESS", "COMMIT"]
         remote += ["SOURCE", "OUTPUT", "PORT"]

@@ -7,10 +7,14 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from cloison.addresses import Mac, host_mac
 from cloison.model import PROFILE_FIRST, PROFILE_NONE, PROFILE_OPEN, AddressPair, PolicyProfile, Port
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, TenantName
+from controller.reconcile.impact import impact_of, whole
 from controller.reconcile.services import guest_mtu
-from controller.reconcile.views import host_unit_view, policy_view, port_view
+from controller.reconcile.tunnels import TunnelPlans
+from controller.reconcile.views import host_unit_view, network_view, plugged_ports, policy_view, port_view
+from controller.store.keys import BindingKey
 from tests.support.intents import World
 
 T0, T1 = TenantName("t0"), TenantName("t1")
@@ -103,3 +107,51 @@ def test_the_host_that_carries_least_counts_for_all(world: World) -> None:
     assert guest_mtu(world.state, world.state.networks[NETWORK]) == 1450, "it is not in the network yet"
     world.put(port, world.plug(port, H1))
     assert guest_mtu(world.state, world.state.networks[NETWORK]) == 1350
+
+
+@pytest.fixture
+def wide(world: World) -> World:
+    """Another port on h0 and one on h1; the network has multicast."""
+    for number, host in ((1, H0), (2, H1)):
+        port = world.port(NETWORK, number, (host,))
+        world.put(port, world.plug(port, host))
+    world.put(replace(world.state.networks[NETWORK], multicast=True))
+    return world
+
+
+def vtep_mac(world: World, host: HostName) -> int:
+    vtep = world.state.hosts[host].vtep
+    assert vtep is not None
+    return host_mac(vtep)
+
+
+def test_everyone_is_the_ports_here_and_the_hosts_elsewhere(wide: World) -> None:
+    view = network_view(wide.state, NETWORK, H0)
+    assert view is not None
+    bound = {wide.state.bindings[PortName(*NETWORK, f"p{n}"), H0].ofport for n in (0, 1)}
+    assert view.everyone is not None
+    assert {ofport for ofport, _, _ in view.everyone.ports} == bound
+    assert view.everyone.own_mac == vtep_mac(wide, H0)
+    assert view.everyone.other_macs == (vtep_mac(wide, H1),)
+    wide.put(replace(wide.state.networks[NETWORK], multicast=False))
+    view = network_view(wide.state, NETWORK, H0)
+    assert view is not None
+    assert view.everyone is None
+
+
+def test_a_port_that_its_bridge_does_not_have_is_not_one_of_all(wide: World) -> None:
+    plugged = plugged_ports(wide.state, NETWORK, lambda host, ofport, interface: host != H1)
+    view = network_view(wide.state, NETWORK, H0, lambda: plugged)
+    assert view is not None
+    assert view.everyone is not None
+    assert view.everyone.other_macs == ()
+
+
+def test_copies_for_a_host_find_it_while_it_has_a_port(wide: World) -> None:
+    plans = TunnelPlans()
+    plans.update(wide.state, whole(wide.state))
+    vni, mac = wide.state.networks[NETWORK].vni, vtep_mac(wide, H1)
+    assert plans.snapshot(H0).networks[vni].upserted[Mac(mac)] == wide.state.hosts[H1].vtep
+    assert vtep_mac(wide, H0) not in plans.snapshot(H0).networks[vni].upserted, "nobody sends to himself"
+    impact = impact_of(wide.drop(BindingKey(PortName(*NETWORK, "p2"), H1)).changes, wide.state)
+    assert mac in plans.update(wide.state, impact)[H0].networks[vni].removed

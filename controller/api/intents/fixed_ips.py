@@ -13,6 +13,7 @@ from cloison.addresses import IpAddress, Mac, format_mac, link_local
 from cloison.errors import Exhausted, InvalidIntent
 from cloison.model import FixedIp, Subnet
 from cloison.names import NetworkName, SubnetName
+from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import port_pb2
 from controller.api import allocate, validate
 from controller.api.intents import common, guest_settings, release
@@ -149,7 +150,7 @@ def _check_address(
     if address == subnet.gateway_ip:
         check.wrong(field, address, f"another address: this one is the gateway of {subnet.name}")
         return
-    if not check.that(address not in validate.SERVICE_ADDRESSES, field, address, validate.SERVICE_EXPECTED):
+    if not check.that(address not in SERVICE_ADDRESSES, field, address, validate.SERVICE_EXPECTED):
         return
     if guest_settings.makes_its_own(subnet):
         # It follows from the MAC, which may not be known yet: see resolve.

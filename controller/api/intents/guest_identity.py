@@ -10,6 +10,7 @@ from cloison.addresses import IpNetwork, Mac
 from cloison.errors import InvalidIntent, PermissionDenied
 from cloison.model import NO_DHCP_OPTIONS, AddressPair, DhcpOptions, Port
 from cloison.names import PortName
+from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import port_pb2
 from controller.api import validate
 from controller.api.intents import common
@@ -99,14 +100,8 @@ def _options(check: validate.Checker, message: port_pb2.Port) -> DhcpOptions:
 
 
 def _pairs(check: validate.Checker, messages: Sequence[port_pb2.AddressPair]) -> tuple[AddressPair, ...]:
-    field = "port.allowed_address_pairs"
-    if not check.that(
-        len(messages) <= PAIRS_MAX, field, f"{len(messages)} pairs", f"at most {PAIRS_MAX} pairs"
-    ):
-        return ()
     pairs: list[AddressPair] = []
-    for i, message in enumerate(messages):
-        place = f"{field}[{i}]"
+    for place, message in check.each("port.allowed_address_pairs", messages, PAIRS_MAX, "pairs"):
         prefix = check.take(lambda m=message, p=place: _pair_prefix(m.prefix, f"{p}.prefix"))  # type: ignore[misc]
         mac: Mac | None = None
         if message.mac_address:
@@ -131,7 +126,7 @@ def _pair_prefix(text: str, field: str) -> IpNetwork:
             text,
             f"a prefix length of at least {least}: this would let the port pose as nearly anybody",
         )
-    for service in validate.SERVICE_ADDRESSES:
+    for service in SERVICE_ADDRESSES:
         if service.version == prefix.version and service in prefix:
             raise InvalidIntent.of(
                 field, text, f"a range without {service}, where the local services of each host answer"

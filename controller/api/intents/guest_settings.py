@@ -41,13 +41,8 @@ def parse(check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwork) 
 def _servers(
     check: validate.Checker, texts: Sequence[str], cidr: IpNetwork, field: str
 ) -> tuple[IpAddress, ...]:
-    if not check.that(
-        len(texts) <= SERVERS_MAX, field, f"{len(texts)} servers", f"at most {SERVERS_MAX} servers"
-    ):
-        return ()
     servers: list[IpAddress] = []
-    for i, text in enumerate(texts):
-        place = f"{field}[{i}]"
+    for place, text in check.each(field, texts, SERVERS_MAX, "servers"):
         server = check.take(lambda text=text, place=place: validate.unicast(text, place))  # type: ignore[misc]
         if server is None or not check.that(
             server.version == cidr.version, place, text, f"an IPv{cidr.version} address, as {cidr} is"
@@ -61,17 +56,12 @@ def _servers(
 def _routes(
     check: validate.Checker, messages: Sequence[subnet_pb2.Route], cidr: IpNetwork
 ) -> tuple[Route, ...]:
-    field = "subnet.routes"
-    if not check.that(
-        len(messages) <= ROUTES_MAX, field, f"{len(messages)} routes", f"at most {ROUTES_MAX} routes"
-    ):
-        return ()
     routes: list[Route] = []
-    for i, message in enumerate(messages):
-        route = _route(check, message, cidr, f"{field}[{i}]")
+    for place, message in check.each("subnet.routes", messages, ROUTES_MAX, "routes"):
+        route = _route(check, message, cidr, place)
         if route is not None and check.that(
             all(route.destination != other.destination for other in routes),
-            f"{field}[{i}].destination",
+            f"{place}.destination",
             message.destination,
             "each destination once",
         ):

@@ -56,17 +56,8 @@ def refuse_open(stamp: common.Stamp, message: port_pb2.Port, old: Port | None) -
 
 def parse(check: validate.Checker, texts: Sequence[str], tenant: TenantName) -> tuple[SecurityGroupName, ...]:
     """Check the names of groups by themselves."""
-    field = "port.security_groups"
-    if not check.that(
-        len(texts) <= GROUPS_PER_PORT_MAX,
-        field,
-        f"{len(texts)} groups",
-        f"at most {GROUPS_PER_PORT_MAX} groups",
-    ):
-        return ()
     names: list[SecurityGroupName] = []
-    for i, text in enumerate(texts):
-        place = f"{field}[{i}]"
+    for place, text in check.each("port.security_groups", texts, GROUPS_PER_PORT_MAX, "groups"):
         name = check.take(lambda t=text, p=place: SecurityGroupName.parse(t, p))  # type: ignore[misc]
         if name is None or not check.that(
             name.tenant == tenant.tenant, place, text, f"a security group of {tenant}, as the port is"

@@ -8,7 +8,7 @@ from cloison.model import MTU_LIMIT_MAX, MTU_LIMIT_MIN, Network
 from cloison.names import NetworkName, TenantName
 from cloison.v1 import network_pb2
 from controller.api import allocate, masks, validate
-from controller.api.intents import common, release
+from controller.api.intents import common, multicast, release
 from controller.store import keys
 from controller.store.state import State
 from controller.store.txn import Txn
@@ -82,6 +82,8 @@ def update(
         dns_domain=domain if "dns_domain" in fields else old.dns_domain,
         multicast=message.multicast if "multicast" in fields else old.multicast,
     )
+    if new.multicast and not old.multicast:
+        multicast.check_switched_on(state, new)
     return common.changed(old, new, stamp)
 
 

@@ -16,7 +16,7 @@ from cloison.model import FixedIp, Network, Port
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, SubnetName, TenantName
 from cloison.v1 import port_pb2
 from controller.api import allocate, masks, validate
-from controller.api.intents import common, fixed_ips, guest_identity, membership, release
+from controller.api.intents import common, fixed_ips, guest_identity, membership, multicast, release
 from controller.api.intents.guest_identity import Identity
 from controller.api.intents.membership import Membership
 from controller.store import keys, profiles
@@ -155,6 +155,7 @@ def create(state: State, request: port_pb2.CreatePortRequest, stamp: common.Stam
     existing = common.repeated(state.ports.get(name), request)
     if existing is not None:
         return Txn(), existing
+    multicast.check_another_port(state, state.networks[parent])
     port = _new_port(check, state, name, wanted, member, request, stamp)
     txn = Txn()
     txn.create(port)

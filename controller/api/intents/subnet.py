@@ -13,6 +13,7 @@ from cloison.codec import resource_to_proto
 from cloison.errors import InvalidIntent
 from cloison.model import AllocationPool, Network, Subnet
 from cloison.names import NetworkName, SubnetName
+from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import subnet_pb2
 from controller.api import masks, validate
 from controller.api.intents import common, guest_settings, release
@@ -45,7 +46,7 @@ def _gateway(check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwor
             f"an address of {cidr} that an interface can have: {make(first)} to {make(last)}",
         )
         check.that(
-            gateway not in validate.SERVICE_ADDRESSES,
+            gateway not in SERVICE_ADDRESSES,
             "subnet.gateway_ip",
             message.gateway_ip,
             validate.SERVICE_EXPECTED,

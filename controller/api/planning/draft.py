@@ -91,10 +91,13 @@ class Draft:
         """One transaction that does all of it.
 
         It also asks that no port and no subnet came or changed in the networks concerned since the state was
-        read, and no group of their tenants: with it, other pairs might come to talk than the plan says. (One
-        that went can only make fewer.)
+        read, nor these themselves, and no group of their tenants: with it, other pairs might come to talk
+        than the plan says. (One that went can only make fewer.)
         """
         txn = self.hypothesis.txn
+        for name in sorted(self.networks) if txn else ():
+            if name in self.before.networks:
+                txn.require(self.before.networks[name])
         for prefix in self.relied_on if txn else ():
             txn.require_none_newer(prefix, self.hypothesis.base_revision)
         return txn

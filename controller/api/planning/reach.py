@@ -14,7 +14,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from cloison.addresses import format_mac
-from cloison.model import PROFILE_OPEN, AddressGroup, Network, Port, SecurityGroup
+from cloison.model import PROFILE_OPEN, AddressGroup, Network, Port, SecurityGroup, Subnet
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, TenantName
 from controller.api.intents.rules import describe
 from controller.api.planning.connections import Connections
@@ -24,6 +24,7 @@ from controller.reconcile.views import live_binding
 from controller.store.changes import Change
 from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent, World
+from controller.verify.semantics import broadcasts
 
 # A plan that touches more ordered pairs says so, and names those it looked at.
 PAIRS_MAX = 10_000
@@ -71,12 +72,33 @@ def touched_ports(before: State, after: State, changes: Iterable[Change]) -> tup
 
 
 def _judged_otherwise(before: State, after: State, changes: Iterable[Change]) -> set[PortName]:
-    """Return the ports that may talk and are in groups whose rules change, or name what changes."""
+    """Return the ports that may talk and are in groups whose rules change, or name what changes.
+
+    And those of networks where something else is for all than before.
+    """
     names: set[PortName] = set()
+    changes = tuple(changes)
+    for network in _networks_concerned(before, after, changes):
+        for state in (before, after):
+            names.update(port.name for port in state.ports_of(network) if may_talk(port))
     for state in (before, after):
         for group in _groups_concerned(state, changes):
             names.update(port.name for port in state.ports_in(group) if may_talk(port))
     return names
+
+
+def _networks_concerned(before: State, after: State, changes: Iterable[Change]) -> set[NetworkName]:
+    """Return the networks, there before and after, in which other addresses mean all ports than before."""
+    stored = [change.stored for change in changes]
+    names = {thing.name for thing in stored if isinstance(thing, Network)}
+    names |= {thing.name.parent for thing in stored if isinstance(thing, Subnet)}
+    both = (name for name in names if name in before.networks and name in after.networks)
+    return {name for name in both if _for_all(before, name) != _for_all(after, name)}
+
+
+def _for_all(state: State, name: NetworkName) -> tuple[int, ...] | None:
+    network = _network(state, state.networks[name])
+    return broadcasts(network) if network.multicast else None
 
 
 def _groups_concerned(state: State, changes: Iterable[Change]) -> set[SecurityGroupName]:
@@ -110,7 +132,8 @@ def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
     """Yield, line by line, all that decides who can talk to whom in some networks."""
     for network in sorted(networks):
         ranges = sorted(str(subnet.cidr) for subnet in state.subnets_of(network))
-        yield f"{network} {' '.join(ranges)}"
+        stored = state.networks.get(network)
+        yield f"{network} {' '.join(ranges)}{' multicast' if stored and stored.multicast else ''}"
         for port in sorted(state.ports_of(network), key=lambda port: port.name):
             if may_talk(port):
                 yield _port_line(port)
@@ -223,7 +246,7 @@ def _standing(state: State, name: PortName) -> _Standing:
 
 def _network(state: State, network: Network) -> NetworkIntent:
     subnets = tuple(subnet.cidr for subnet in state.subnets_of(network.name))
-    return NetworkIntent(name=network.name, vni=network.vni, subnets=subnets)
+    return NetworkIntent(name=network.name, vni=network.vni, subnets=subnets, multicast=network.multicast)
 
 
 class _View:

@@ -32,8 +32,17 @@ from controller.verify.packet import (
     cube,
 )
 from controller.verify.policy import allowed
-from controller.verify.semantics import GROUPS4, GROUPS6, LINK_LOCAL6, SERVICES4, SERVICES6, fate_of
-from controller.verify.space import Region, member, without
+from controller.verify.semantics import (
+    GROUPS4,
+    GROUPS6,
+    LINK_LOCAL6,
+    MULTICAST4,
+    SERVICES4,
+    SERVICES6,
+    broadcasts,
+    fate_at,
+)
+from controller.verify.space import Region, member, within, without
 
 # For experiments (RFC 3692): the meaning says nothing about it.
 _PLAIN_PROTOCOL = 253
@@ -54,12 +63,22 @@ class _Family:
     # What is no address of a machine outside the subnets.
     special: tuple[tuple[int, int], ...]
     services: tuple[int, ...]
+    # Where groups are, in networks with multicast.
+    multicast: tuple[int, int]
 
 
 _FAMILIES = (
-    _Family(4, ETH_IPV4, "ipv4_src", "ipv4_dst", "ct_nw_src", "ct_nw_dst", (GROUPS4,), SERVICES4),
+    _Family(4, ETH_IPV4, "ipv4_src", "ipv4_dst", "ct_nw_src", "ct_nw_dst", (GROUPS4,), SERVICES4, MULTICAST4),
     _Family(
-        6, ETH_IPV6, "ipv6_src", "ipv6_dst", "ct_ipv6_src", "ct_ipv6_dst", (LINK_LOCAL6, GROUPS6), SERVICES6
+        6,
+        ETH_IPV6,
+        "ipv6_src",
+        "ipv6_dst",
+        "ct_ipv6_src",
+        "ct_ipv6_dst",
+        (LINK_LOCAL6, GROUPS6),
+        SERVICES6,
+        GROUPS6,
     ),
 )
 
@@ -105,8 +124,8 @@ def spaces(world: World, sender: PortIntent, receiver: PortIntent) -> Iterator[t
 
 
 def _arrives(world: World, sender: PortIntent, receiver: PortIntent, seen: Question) -> bool:
-    fate = fate_of(world, sender, seen)
-    if fate is None or (fate.host, fate.ofport) != (receiver.host, receiver.ofport):
+    fate = fate_at(world, sender, receiver, seen)
+    if fate is None:
         return False
     policy = world.policy_of(sender.name.tenant)
     return fate.judged is None or allowed(policy, *fate.judged, seen)
@@ -120,6 +139,7 @@ def _questions(
 ) -> Iterator[tuple[str, Region]]:
     """Yield sets of packets, each with its name: from each source to each address, and by MAC to the rest.
 
+    In a network with multicast also what the receiver is one of many for: groups and broadcasts.
     Link-local addresses are not asked about: a port has one if, and only if, it has another of IPv6.
     """
     for family in _FAMILIES:
@@ -135,6 +155,26 @@ def _questions(
                 "with an address outside the network's subnets"
             )
             yield words, _elsewhere(family, network, _region(family, source, eth_dst=receiver.mac))
+            if network.multicast:
+                yield from _to_all(family, network, source)
+
+
+def _to_all(family: _Family, network: NetworkIntent, source: _Source) -> Iterator[tuple[str, Region]]:
+    value, mask = family.multicast
+    words = f"IPv{family.version} {source.words} -> "
+    yield f"{words}multicast groups", _with(_region(family, source), family, value, mask)
+    for address in sorted(broadcasts(network)) if family.version == 4 else ():
+        exact = {family.target: address, family.ct_target: address}
+        yield f"{words}{_text(family, address)} (broadcast)", _region(family, source, **exact)
+
+
+def _with(region: Region, family: _Family, value: int, mask: int) -> Region:
+    """Return the part of a region whose packets and connections are for some addresses."""
+    for name in (family.target, family.ct_target):
+        part = within(region, (value << OFFSETS[name], mask << OFFSETS[name]))
+        assert part is not None, "nothing is said of the target yet"
+        region = part
+    return region
 
 
 def _sources(sender: PortIntent, family: _Family) -> Iterator[_Source]:

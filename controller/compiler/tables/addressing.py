@@ -5,8 +5,9 @@ neighbour solicitation the target) is copied into the destination MAC under the 
 the guest had put there: one flow per subnet reaches any number of ports. Resolution thus becomes unicast
 to the owner, and a poisoned cache still reaches the right one. A destination outside the subnets keeps
 the real MAC the guest chose (a guest that routes), unless that is multicast or pretends to be a wire MAC.
-Broadcast and multicast end here. Other EtherTypes have no flow, but from a port without port security, for
-which they are addressed by the real MAC.
+Broadcast and multicast end here, unless the network has multicast: then they get one MAC of ours, for FORWARD
+to copy, so much a second of each port (SPREADING). Other EtherTypes have no flow, but from a port without
+port security, for which they are addressed by the real MAC.
 
 The ARP request for 10.0.0.6: eth_dst ff:ff:ff:ff:ff:ff becomes 0a:f0:0a:00:00:06 -> FORWARD.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Network
 from typing import Any
 
-from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
+from cloison.addresses import TO_ALL_MAC, WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.model import PROFILE_OPEN
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
@@ -26,21 +27,27 @@ from controller.compiler.headers import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    HOST_RANGE,
     IP_PROTO_ICMPV6,
+    LIMITED_BROADCAST,
     LINK_LOCAL_6,
+    MULTICAST_4,
+    MULTICAST_6,
     MULTICAST_MAC,
+    NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
     WIRE4_RANGE,
     WIRE6_RANGE,
     prefix,
 )
-from controller.compiler.pipeline import ADDRESSING, FORWARD
+from controller.compiler.pipeline import ADDRESSING, FORWARD, SPREADING
 from controller.compiler.registers import FROM_PROFILE, NETWORK
 from controller.compiler.view import NetworkView
-from controller.flows import Action, Flow, Load, Match, Move, field, match
+from controller.flows import Action, Flow, Load, Match, Move, SetField, field, match
 
 SOLICITED = 400
 SOLICITED_ELSEWHERE = 390
+TO_ALL = 350
 INSIDE = 300
 NEVER = 200
 OUTSIDE = 100
@@ -53,6 +60,8 @@ _SOLICITATION = {
     "icmpv6_type": NEIGHBOUR_SOLICITATION,
 }
 
+_ADVERTISEMENT: dict[str, Any] = {**_SOLICITATION, "icmpv6_type": NEIGHBOUR_ADVERTISEMENT}
+
 
 def static_flows() -> Iterator[Flow]:
     """What holds for every network: link-local, what never passes, and the way out of the subnets."""
@@ -60,7 +69,9 @@ def static_flows() -> Iterator[Flow]:
     yield _solicited(match(**_SOLICITATION, ipv6_nd_target=link_local), STATIC)
     yield ADDRESSING.flow(SOLICITED_ELSEWHERE, match(**_SOLICITATION), cookie=STATIC)
     yield _inside("ipv6_dst", match(eth_type=ETH_IPV6, ipv6_dst=link_local), STATIC)
-    for reserved in (MULTICAST_MAC, WIRE4_RANGE, WIRE6_RANGE):
+    advertised = match(**_ADVERTISEMENT, ipv6_dst=MULTICAST_6)
+    yield ADDRESSING.flow(SOLICITED_ELSEWHERE, advertised, cookie=STATIC)
+    for reserved in (MULTICAST_MAC, WIRE4_RANGE, WIRE6_RANGE, HOST_RANGE):
         yield ADDRESSING.flow(NEVER, match(eth_dst=reserved), cookie=STATIC)
     for group in _GROUPS:
         yield ADDRESSING.flow(NEVER, match(**group), cookie=STATIC)
@@ -72,6 +83,12 @@ def static_flows() -> Iterator[Flow]:
 def network_flows(network: NetworkView) -> Iterator[Flow]:
     """One flow per subnet and kind of packet that names an address of it."""
     here: dict[str, Any] = {**NETWORK.equals(network.vni)}
+    if network.everyone is not None:
+        for group in _everyone(network):
+            to_all = SetField(_ETH_DST, TO_ALL_MAC)
+            yield ADDRESSING.flow(
+                TO_ALL, match(**here, **group), to_all, goto=SPREADING, cookie=network.cookie
+            )
     for subnet in network.subnets:
         range_ = prefix(subnet)
         if isinstance(subnet, IPv6Network):
@@ -89,6 +106,16 @@ _GROUPS: tuple[dict[str, Any], ...] = (
     {"eth_type": ETH_IPV4, "ipv4_dst": (0xE0000000, 0xE0000000)},
     {"eth_type": ETH_IPV6, "ipv6_dst": (0xFF << 120, 0xFF << 120)},
 )
+
+
+def _everyone(network: NetworkView) -> Iterator[dict[str, Any]]:
+    """What is for all ports of a network with multicast: groups, the broadcast addresses of its subnets."""
+    yield {"eth_type": ETH_IPV4, "ipv4_dst": MULTICAST_4}
+    yield {"eth_type": ETH_IPV6, "ipv6_dst": MULTICAST_6}
+    # (RFC 3021: a subnet of two addresses has none for broadcast.)
+    wide = (subnet for subnet in network.subnets4 if subnet.prefixlen < 31)
+    for address in sorted({LIMITED_BROADCAST, *(int(subnet.broadcast_address) for subnet in wide)}):
+        yield {"eth_type": ETH_IPV4, "ipv4_dst": address}
 
 
 def _to_wire(address: str, wire_prefix: int) -> tuple[Action, ...]:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+from cloison.service_link import FROM_AGENT, SERVICE_MAC
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
     DHCP_CLIENT,
@@ -29,10 +30,8 @@ from controller.compiler.headers import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
-    FROM_AGENT_PREFIX,
     IP_PROTO_UDP,
     LIMITED_BROADCAST,
-    SERVICE_MAC,
     UNTAGGED,
     prefix,
 )
@@ -106,7 +105,7 @@ def host_flows(host: HostUnitView) -> Iterator[Flow]:
     """What the services of this host answer, to the network that they name."""
     if host.service_ofport is None:
         return
-    from_agent = (FROM_AGENT_PREFIX << 24, 0xFFFFFF << 24)
+    from_agent = (FROM_AGENT << 24, 0xFFFFFF << 24)
     yield ADMISSION.flow(
         ADMIT,
         match(in_port=host.service_ofport, vlan_vid=UNTAGGED, eth_src=from_agent),

@@ -1,9 +1,10 @@
 """DELIVER (22): to a local port; what is subject to policy is looked up among that port's connections.
 
 What the services of this host say is always heard. ARP and neighbour discovery were guarded where they were
-sent. What one port without port security says to another passes. All other IP is judged, here at the
-receiver's host and nowhere else; for a port without port security too, since the sender's egress rules hold
-whoever gets it. Anything else is for ports without port security only.
+sent, and listener discovery to a group is no connection to judge. What one port without port security says to
+another passes. All other IP is judged, here at the receiver's host and nowhere else; for a port without port
+security too, since the sender's egress rules hold whoever gets it. Anything else is for ports without port
+security only.
 
 A ping from another host to 10.0.0.6: looked up in the zone of 10.0.0.6's port -> DIRECTION.
 """
@@ -19,8 +20,11 @@ from controller.compiler.headers import (
     ETH_IPV4,
     ETH_IPV6,
     IP_PROTO_ICMPV6,
+    LISTENING,
+    MULTICAST_6,
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
+    NOT_A_FRAGMENT,
 )
 from controller.compiler.pipeline import DELIVER, DIRECTION, OUTPUT, SOURCE
 from controller.compiler.registers import FROM_PROFILE, ORIGIN, ORIGIN_SERVICE, TO_PROFILE
@@ -41,6 +45,15 @@ def static_flows() -> Iterator[Flow]:
     for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
         discovery = match(eth_type=ETH_IPV6, ip_proto=IP_PROTO_ICMPV6, icmpv6_type=kind)
         yield DELIVER.flow(RESOLUTION, discovery, goto=OUTPUT, cookie=STATIC)
+    for kind in LISTENING:
+        said = match(
+            eth_type=ETH_IPV6,
+            ip_proto=IP_PROTO_ICMPV6,
+            icmpv6_type=kind,
+            ipv6_dst=MULTICAST_6,
+            ip_frag=NOT_A_FRAGMENT,
+        )
+        yield DELIVER.flow(UNCHECKED, said, goto=SOURCE, cookie=STATIC)
     takes_all = TO_PROFILE.equals(PROFILE_OPEN)
     unchecked = match(**FROM_PROFILE.equals(PROFILE_OPEN), **takes_all)
     yield DELIVER.flow(UNCHECKED, unchecked, goto=SOURCE, cookie=STATIC)

@@ -1,9 +1,10 @@
 """EXIT (27) and TAG (29): to another host.
 
 An IP packet that does not fit into the overlay goes to the services of this host, which answer that it is too
-big (RFC 792, RFC 4443): the sender learns the size instead of losing its packets silently. One that fits says
-in its source MAC which policy profile its sender has, which is what the receiver's host judges by: 0a:f4 and
-the number. ARP, neighbour discovery and other EtherTypes are not judged and keep their source MAC.
+big (RFC 792, RFC 4443): the sender learns the size instead of losing its packets silently. What is for all of
+a network is not answered (RFC 1122, section 3.2.2): it is dropped. One that fits says in its source MAC which
+policy profile its sender has, which is what the receiver's host judges by: 0a:f4 and the number. ARP,
+neighbour discovery and other EtherTypes are not judged and keep their source MAC.
 
 A ping to 10.0.0.9, on another host, from a port with profile 16: eth_src 0a:f4:00:00:00:10 -> OUTPUT.
 """
@@ -17,6 +18,7 @@ from controller.compiler.headers import (
     ETH_IPV4,
     ETH_IPV6,
     ETHERNET_HEADER_BYTES,
+    HOST_RANGE,
     IP_PROTO_ICMPV6,
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
@@ -31,6 +33,7 @@ RESOLUTION = 200
 JUDGED = 100
 OTHER = 10
 
+UNANSWERED = 300
 TOO_BIG = 200
 FITS = 100
 
@@ -50,6 +53,8 @@ def host_flows(host: HostUnitView) -> Iterator[Flow]:
 
 def static_flows() -> Iterator[Flow]:
     """All of TAG."""
+    to_all = match(**OVERSIZE.equals(1), eth_dst=HOST_RANGE)
+    yield TAG.flow(UNANSWERED, to_all, cookie=STATIC)
     yield TAG.flow(TOO_BIG, match(**OVERSIZE.equals(1)), goto=METER, cookie=STATIC)
     profile = Move(FROM_PROFILE.field, FROM_PROFILE.start, _ETH_SRC, 0, 32)
     says = (profile, Load(_ETH_SRC, 32, 16, PROFILE_MAC_PREFIX))

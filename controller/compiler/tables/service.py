@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cloison.service_link import TO_AGENT
 from controller.compiler.cookies import STATIC
-from controller.compiler.headers import TO_AGENT_PREFIX
 from controller.compiler.pipeline import SERVICE
 from controller.compiler.registers import FROM_PORT
 from controller.compiler.view import HostUnitView
@@ -29,7 +29,7 @@ def host_flows(host: HostUnitView) -> Iterator[Flow]:
         100,
         match(),
         asker,
-        Load(_ETH_DST, 32, 16, TO_AGENT_PREFIX),
+        Load(_ETH_DST, 32, 16, TO_AGENT),
         Output(host.service_ofport),
         cookie=STATIC,
     )

@@ -4,7 +4,9 @@ Asking for an address (DHCP of both families), for a router, for the MAC of a se
 a service address goes to METER and from there to the agent: it never leaves this host. Guests are no DHCP
 servers: what says it comes from one is dropped, and so is a first fragment of UDP too short to show its
 ports. A port without port security may say what it wants: all but the services' share passes. ARP and
-neighbour discovery were checked before and are not subject to policy; other IP is tracked, whoever sends it.
+neighbour discovery were checked before and are not subject to policy. Nor is listener discovery to a group,
+of which connection tracking makes nothing; it gets anywhere only in networks with multicast. Other IP is
+tracked, whoever sends it.
 
 A guest's `curl http://169.254.169.254/`: ARP request for .254 -> METER; its TCP packets -> METER.
 """
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cloison.model import PROFILE_OPEN
+from cloison.service_link import SERVICES_4, SERVICES_6
 from controller.compiler.cookies import STATIC
 from controller.compiler.headers import (
     ARP_REQUEST,
@@ -28,11 +31,12 @@ from controller.compiler.headers import (
     FIRST_FRAGMENT,
     IP_PROTO_ICMPV6,
     IP_PROTO_UDP,
+    LISTENING,
+    MULTICAST_6,
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
+    NOT_A_FRAGMENT,
     ROUTER_SOLICITATION,
-    SERVICES_4,
-    SERVICES_6,
 )
 from controller.compiler.pipeline import ADDRESSING, METER, SERVICES, TRACK
 from controller.compiler.registers import FROM_PROFILE
@@ -59,6 +63,9 @@ def static_flows() -> Iterator[Flow]:
     yield SERVICES.flow(RESOLUTION, match(eth_type=ETH_ARP), goto=ADDRESSING, cookie=STATIC)
     for kind in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
         yield SERVICES.flow(RESOLUTION, match(**_ICMP6, icmpv6_type=kind), goto=ADDRESSING, cookie=STATIC)
+    for kind in LISTENING:
+        said = {**_ICMP6, "icmpv6_type": kind, "ipv6_dst": MULTICAST_6, "ip_frag": NOT_A_FRAGMENT}
+        yield SERVICES.flow(RESOLUTION, match(**said), goto=ADDRESSING, cookie=STATIC)
     unchecked = FROM_PROFILE.equals(PROFILE_OPEN)
     yield SERVICES.flow(UNCHECKED, match(**unchecked), goto=ADDRESSING, cookie=STATIC)
     for said in (

@@ -24,20 +24,22 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., drift: _Optional[_Union[Drift, _Mapping]] = ..., inspection: _Optional[_Union[Inspection, _Mapping]] = ..., address_claim: _Optional[_Union[AddressClaim, _Mapping]] = ...) -> None: ...
 
 class ControllerMessage(_message.Message):
-    __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier", "inspect")
+    __slots__ = ("welcome", "delta", "snapshot_complete", "verdicts", "barrier", "inspect", "then")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     BARRIER_FIELD_NUMBER: _ClassVar[int]
     INSPECT_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     delta: PlanDelta
     snapshot_complete: SnapshotComplete
     verdicts: InterfaceVerdicts
     barrier: Barrier
     inspect: Inspect
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ...) -> None: ...
+    then: Barrier
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., then: _Optional[_Union[Barrier, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("host_id", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "labels", "epoch", "revision")
@@ -69,20 +71,18 @@ class Hello(_message.Message):
     def __init__(self, host_id: _Optional[str] = ..., vtep_address: _Optional[str] = ..., datapath_id: _Optional[int] = ..., underlay_mtu: _Optional[int] = ..., agent_version: _Optional[str] = ..., datapath_type: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Inventory(_message.Message):
-    __slots__ = ("complete", "interfaces", "tunnel_ports", "removed_interfaces", "removed_tunnel_ports", "service_ofport")
+    __slots__ = ("complete", "interfaces", "tunnel_ports", "removed_interfaces", "removed_tunnel_ports")
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     INTERFACES_FIELD_NUMBER: _ClassVar[int]
     TUNNEL_PORTS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_INTERFACES_FIELD_NUMBER: _ClassVar[int]
     REMOVED_TUNNEL_PORTS_FIELD_NUMBER: _ClassVar[int]
-    SERVICE_OFPORT_FIELD_NUMBER: _ClassVar[int]
     complete: bool
     interfaces: _containers.RepeatedCompositeFieldContainer[Interface]
     tunnel_ports: _containers.RepeatedCompositeFieldContainer[TunnelPort]
     removed_interfaces: _containers.RepeatedScalarFieldContainer[str]
     removed_tunnel_ports: _containers.RepeatedScalarFieldContainer[int]
-    service_ofport: int
-    def __init__(self, complete: _Optional[bool] = ..., interfaces: _Optional[_Iterable[_Union[Interface, _Mapping]]] = ..., tunnel_ports: _Optional[_Iterable[_Union[TunnelPort, _Mapping]]] = ..., removed_interfaces: _Optional[_Iterable[str]] = ..., removed_tunnel_ports: _Optional[_Iterable[int]] = ..., service_ofport: _Optional[int] = ...) -> None: ...
+    def __init__(self, complete: _Optional[bool] = ..., interfaces: _Optional[_Iterable[_Union[Interface, _Mapping]]] = ..., tunnel_ports: _Optional[_Iterable[_Union[TunnelPort, _Mapping]]] = ..., removed_interfaces: _Optional[_Iterable[str]] = ..., removed_tunnel_ports: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Interface(_message.Message):
     __slots__ = ("name", "iface_id", "ofport")
@@ -275,12 +275,14 @@ class SnapshotComplete(_message.Message):
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class Barrier(_message.Message):
-    __slots__ = ("revision", "revalidate")
+    __slots__ = ("revision", "revalidate", "flows_changed")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     REVALIDATE_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     revision: int
     revalidate: bool
-    def __init__(self, revision: _Optional[int] = ..., revalidate: _Optional[bool] = ...) -> None: ...
+    flows_changed: bool
+    def __init__(self, revision: _Optional[int] = ..., revalidate: _Optional[bool] = ..., flows_changed: _Optional[bool] = ...) -> None: ...
 
 class InterfaceVerdicts(_message.Message):
     __slots__ = ("verdicts",)

@@ -88,7 +88,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("controller", "version", "epoch", "revision", "realized_revision", "tenants", "networks", "ports", "ports_active", "hosts", "hosts_connected", "conditions", "gate", "gate_checked", "gate_refused")
+    __slots__ = ("controller", "version", "epoch", "revision", "realized_revision", "tenants", "networks", "ports", "ports_active", "hosts", "hosts_connected", "conditions", "gate", "gate_checked", "gate_refused", "units_compared", "units_repaired")
     CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +104,8 @@ class Status(_message.Message):
     GATE_FIELD_NUMBER: _ClassVar[int]
     GATE_CHECKED_FIELD_NUMBER: _ClassVar[int]
     GATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    UNITS_COMPARED_FIELD_NUMBER: _ClassVar[int]
+    UNITS_REPAIRED_FIELD_NUMBER: _ClassVar[int]
     controller: str
     version: str
     epoch: int
@@ -119,4 +121,6 @@ class Status(_message.Message):
     gate: str
     gate_checked: int
     gate_refused: int
-    def __init__(self, controller: _Optional[str] = ..., version: _Optional[str] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., realized_revision: _Optional[int] = ..., tenants: _Optional[int] = ..., networks: _Optional[int] = ..., ports: _Optional[int] = ..., ports_active: _Optional[int] = ..., hosts: _Optional[int] = ..., hosts_connected: _Optional[int] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., gate: _Optional[str] = ..., gate_checked: _Optional[int] = ..., gate_refused: _Optional[int] = ...) -> None: ...
+    units_compared: int
+    units_repaired: int
+    def __init__(self, controller: _Optional[str] = ..., version: _Optional[str] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., realized_revision: _Optional[int] = ..., tenants: _Optional[int] = ..., networks: _Optional[int] = ..., ports: _Optional[int] = ..., ports_active: _Optional[int] = ..., hosts: _Optional[int] = ..., hosts_connected: _Optional[int] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., gate: _Optional[str] = ..., gate_checked: _Optional[int] = ..., gate_refused: _Optional[int] = ..., units_compared: _Optional[int] = ..., units_repaired: _Optional[int] = ...) -> None: ...

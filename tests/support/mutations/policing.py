@@ -33,7 +33,7 @@ from tests.support.mutations.base import (
 )
 from tests.support.mutations.matches import change_term
 
-SERVICES, TRACK, TRACKED, ADDRESSING, DELIVER, DIRECTION = 6, 8, 9, 10, 22, 23
+SERVICES, TRACK, OPENING, TRACKED, ADDRESSING, DELIVER, DIRECTION = 6, 7, 8, 9, 10, 22, 23
 EGRESS, INGRESS, COMMIT, EXIT, SOURCE, TAG, OUTPUT, METER, SERVICE = 24, 25, 26, 27, 28, 29, 30, 31, 32
 TENANTS = range(4)
 A = TypeVar("A", bound=Action)
@@ -149,7 +149,7 @@ edit(
 edit(
     "not-tracked",
     lambda f: f.table == TRACK and has(Ct)(f),
-    lambda s, h, f: replace(f, actions=(), goto=s.rng.choice((TRACKED, ADDRESSING))),
+    lambda s, h, f: replace(f, actions=(), goto=s.rng.choice((OPENING, TRACKED, ADDRESSING))),
 )
 edit(
     "not-judged",
@@ -207,7 +207,22 @@ edit("unmetered", lambda f: f.meter is not None, lambda s, h, f: replace(f, mete
 edit(
     "meter-of-another",
     lambda f: f.meter is not None,
-    lambda s, h, f: replace(f, meter=s.rng.choice((an_ofport(s, h), 999))),
+    lambda s, h, f: replace(f, meter=s.rng.choice((an_ofport(s, h), 0x10000 + an_ofport(s, h), 999))),
+)
+edit(
+    "known-connections-metered",
+    lambda f: f.table == OPENING and f.meter is None and f.goto == TRACKED,
+    lambda s, h, f: replace(f, meter=0x10000 + an_ofport(s, h)),
+)
+edit(
+    "limit-passed-by",
+    lambda f: f.table == TRACK and has(Ct)(f),
+    lambda s, h, f: one_action(s, f, Ct, lambda a: replace(a, table=TRACKED)),
+)
+edit(
+    "limit-on-one-state",
+    lambda f: f.table == OPENING and matches("ct_state")(f),
+    lambda s, h, f: replace(f, match=tuple(t for t in f.match if t.field.name != "ct_state")),
 )
 edit(
     "services-pass-by",

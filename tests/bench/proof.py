@@ -1,22 +1,14 @@
 """How long the proof takes: all of a large state from what switches dump, and one change of it.
 
-    python -m tests.bench_verify --out verify.json          the state of the goal, and a tenth of it
-    python -m tests.bench_verify --long                     more sizes, more changes
-
-Not measured: the network, and a switch's own time to dump. The load of the machine is in the report.
+Not measured: the network, and a switch's own time to dump.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
@@ -32,13 +24,15 @@ from controller.verify.intent import IntentDelta, PortIntent, World
 from controller.verify.isolation import Verifier, change_to
 from controller.verify.path import HostState
 from controller.verify.violation import Violation
+from tests.bench.catalogue import Rows
 from tests.support.scale import large_intent
 from tests.support.worlds import compiled_view, port_view
 
 FULL = ("decode what switches sent", "read everything", "check everything")
 # As the controller has them (controller/__main__.py).
 GC_THRESHOLDS = (50_000, 20, 100)
-FULL_MAX_S, P50_MAX_MS, P95_MAX_MS = 30.0, 1.0, 10.0
+CHANGE = "plug a port"
+Changes = dict[HostName, HostChange]
 
 
 class Size(NamedTuple):
@@ -50,8 +44,6 @@ class Size(NamedTuple):
 
 
 GOAL = Size(10_000, 100, 100)
-SHORT = (Size(1_000, 10, 100), GOAL)
-LONG = (*(Size(n * 1_250, 100, 100) for n in (1, 2, 4)), GOAL, Size(20_000, 100, 100))
 
 
 def states_of(world: World) -> dict[HostName, HostState]:
@@ -125,7 +117,15 @@ class Found:
         }
 
 
-def measure(size: Size, changes: int) -> Found:
+def measure(rows: Rows, changes: int, size: Size = GOAL) -> None:
+    """Fill the rows of this module."""
+    found = take(size, changes)
+    p50 = {name: median for name, median, _ in found.changes()}[CHANGE]
+    rows.fill("proof of one change at 10,000 ports, p50", ours=p50, samples=found.as_dict())
+
+
+def take(size: Size, changes: int) -> Found:
+    """Load a state of that size, and change it."""
     intent = large_intent(ports=size.ports, tenants=size.tenants, hosts=size.hosts)
     world = World(intent)
     states = states_of(world)
@@ -172,11 +172,12 @@ def change(verifier: Verifier, clock: Clock, world: World, port: PortIntent, own
     verifier.check(None, {port.host: HostChange(removed=[rule], added=[rule])})
 
 
-def moves(world: World, port: PortIntent, own: list[Flow]) -> tuple[dict, dict]:
+def moves(world: World, port: PortIntent, own: list[Flow]) -> tuple[Changes, Changes]:
     """What changes on all hosts when a port goes, and when it comes."""
     network, macs = world.networks[port.name.parent], port.frame_macs
     assert port.host is not None, port
     vtep = world.hosts[port.host].vtep
+    assert vtep is not None, port.host
     gone = {port.host: HostChange(removed=own)}
     here = {port.host: HostChange(added=own)}
     for host in world.members_of(network.name).by_host:
@@ -184,54 +185,3 @@ def moves(world: World, port: PortIntent, own: list[Flow]) -> tuple[dict, dict]:
             gone[host] = HostChange(fdb={network.vni: FdbChange(removed=macs)})
             here[host] = HostChange(fdb={network.vni: FdbChange(upserted=dict.fromkeys(macs, vtep))})
     return gone, here
-
-
-def table(found: Found) -> str:
-    size, clock = found.size, found.clock
-    lines = [f"{size.ports} ports, {size.tenants} tenants, {size.hosts} hosts: {found.flows} flows"]
-    for name in FULL:
-        lines.append(
-            f"  {name:28}{clock.spent[name][0] / 1e3:8.2f} s    CPU {clock.cpu[name][0] / 1e3:8.2f} s"
-        )
-    each = found.full_cpu_s * 1e3 / size.ports
-    lines.append(
-        f"  {'full, together':28}{found.full_s:8.2f} s    CPU {found.full_cpu_s:8.2f} s, {each:.2f} ms a port"
-    )
-    for (name, p50, p95), (_, cpu50, cpu95) in zip(found.changes(), found.changes(cpu=True), strict=True):
-        lines.append(f"  {name:28}p50 {p50:6.2f} ms, p95 {p95:6.2f} ms    CPU {cpu50:6.2f}, {cpu95:6.2f} ms")
-    return "\n".join(lines)
-
-
-def goals(found: Found) -> list[str]:
-    """What was not reached."""
-    missed = [f"full: {found.full_s:.1f} s > {FULL_MAX_S:g} s"] if found.full_s > FULL_MAX_S else []
-    for name, p50, p95 in found.changes():
-        if p50 > P50_MAX_MS or p95 > P95_MAX_MS:
-            missed.append(f"{name}: p50 {p50:.2f} ms, p95 {p95:.2f} ms > {P50_MAX_MS:g}, {P95_MAX_MS:g} ms")
-    return missed
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--long", action="store_true", help="more sizes and changes")
-    parser.add_argument("--out", type=Path, help="write JSON here")
-    given = parser.parse_args()
-    load_before = os.getloadavg()[0]
-    print(f"{os.cpu_count()} CPUs, load {load_before:.2f} before", flush=True)
-    report: dict[str, Any] = {"cpus": os.cpu_count(), "load_before": load_before, "sizes": []}
-    missed: list[str] = []
-    for size in LONG if given.long else SHORT:
-        found = measure(size, 1_000 if given.long else 300)
-        print(table(found), flush=True)
-        report["sizes"].append(found.as_dict())
-        if size == GOAL:
-            missed = goals(found)
-    report |= {"load_after": os.getloadavg()[0], "missed": missed}
-    print(f"load {report['load_after']:.2f} after; goals: {'; '.join(missed) or 'all reached'}")
-    if given.out:
-        given.out.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

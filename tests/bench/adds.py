@@ -1,0 +1,100 @@
+"""Rows about single changes on a filled cloud: a port comes or goes, a rule is taken away.
+
+Ours and the peer's samples alternate, so that whatever else the machine does meets both alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.bench.catalogue import Rows
+from tests.bench.layout import Guest
+from tests.bench.procs import cpu_s
+from tests.bench.stage import Side, Stage
+from tests.bench.stats import median, percentile
+from tests.bench.watch import Deletions
+
+SETTLE_S = 0.3
+"""After each sample: what a change leaves to be done (a port reported up) is no part of the next one."""
+WARM_UP = 2
+
+
+@dataclass
+class Taken:
+    """Samples of one kind of change on one side."""
+
+    ms: list[float] = field(default_factory=list)
+    cpu_ms: dict[str, list[float]] = field(default_factory=dict)
+    gone_ms: list[float] = field(default_factory=list)
+
+
+def take(side: Side, change: Callable[[Guest], None], guest: Guest, into: Taken) -> float:
+    """One sample: its duration, and what each kind of process used until all is quiet; when it began."""
+    before = {kind: cpu_s(pids) for kind, pids in side.pids.items()}
+    start = time.perf_counter()
+    change(guest)
+    into.ms.append((time.perf_counter() - start) * 1e3)
+    time.sleep(SETTLE_S)
+    for kind, pids in side.pids.items():
+        into.cpu_ms.setdefault(kind, []).append((cpu_s(pids) - before[kind]) * 1e3)
+    return start
+
+
+def take_away(stage: Stage, verb: str, guests: list[Guest]) -> dict[str, Taken]:
+    """As `alternate`, and when the last flow was gone from the last switch."""
+    taken = {name: Taken() for name in stage.sides}
+    for count, guest in enumerate(guests):
+        for name, side in stage.sides.items():
+            with Deletions(side.bridges) as seen:
+                start = take(side, getattr(side, verb), guest, taken[name])
+            assert seen.last_s > start, f"{verb} of {guest.id}: no flow was deleted on {name}"
+            taken[name].gone_ms.append((seen.last_s - start) * 1e3)
+        stage.tick(f"{verb} {count + 1}/{len(guests)}")
+    return taken
+
+
+def alternate(stage: Stage, verb: str, guests: list[Guest], warm_up: int = 0) -> dict[str, Taken]:
+    """The same change on both sides, in turn."""
+    taken = {name: Taken() for name in stage.sides}
+    for count, guest in enumerate(guests):
+        for name, side in stage.sides.items():
+            take(side, getattr(side, verb), guest, taken[name] if count >= warm_up else Taken())
+        stage.tick(f"{verb} {count + 1}/{len(guests)}")
+    return taken
+
+
+def measure(rows: Rows, stage: Stage, count: int) -> None:
+    """Fill the rows of this module for one stage; `count` samples of each kind."""
+    guests = stage.layout.new(count + WARM_UP)
+    for side in stage.sides.values():
+        side.plug(guests)
+    time.sleep(2)  # agents report, databases settle: none of it is an add
+    for side in stage.sides.values():
+        side.settle()
+    at = f"at {stage.ports:,} ports"
+    added = alternate(stage, "add", guests, WARM_UP)
+    _enter(rows, f"add a port, p50, {at}", added, 50)
+    _enter(rows, f"add a port, p95, {at}", added, 95)
+    _enter_cpu(rows, f"CPU an add, all processes, {at}", added)
+    half = len(guests) // 2
+    for what, verb, those in (
+        ("revoke a rule", "revoke", guests[:half]),
+        ("delete a port", "delete", guests[half:]),
+    ):
+        taken = take_away(stage, verb, those)
+        _enter(rows, f"{what}, p50, {at}", taken, 50)
+        _enter(rows, f"{what}, p99, {at}", taken, 99)
+        gone = {side: median(t.gone_ms) for side, t in taken.items()}
+        rows.fill_sides(f"{what}: out of the last flow table, p50, {at}", gone)
+
+
+def _enter(rows: Rows, name: str, taken: dict[str, Taken], rank: float) -> None:
+    figures = {side: percentile(t.ms, rank) for side, t in taken.items()}
+    rows.fill_sides(name, figures, samples={side: [round(ms, 3) for ms in t.ms] for side, t in taken.items()})
+
+
+def _enter_cpu(rows: Rows, name: str, taken: dict[str, Taken]) -> None:
+    means = {side: {kind: sum(ms) / len(ms) for kind, ms in t.cpu_ms.items()} for side, t in taken.items()}
+    rows.fill_sides(name, {side: sum(kinds.values()) for side, kinds in means.items()}, samples=means)

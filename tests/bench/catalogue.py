@@ -1,0 +1,103 @@
+"""Every row there can be, with its goal, in the order of the table. Pure. What nobody fills is "not run"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.bench.rows import Goal, Row
+
+SIZES = (100, 1_000, 5_000, 10_000)
+FULL = 5_000
+STATED = (1_000, FULL)
+"""Where goals that name no size are judged."""
+ADD_GOALS = {1_000: Goal(1 / 20), FULL: Goal(1 / 100)}
+ADD_CPU_GOAL = Goal(1 / 10)
+OURS_AT_MOST_10_MS = Goal(10, on="ours")
+
+
+def _changes(ports: int) -> list[Row]:
+    at, full = f"at {ports:,} ports", ports == FULL
+    stated = ports in STATED
+    revoke, last = (Goal(1 / 40), OURS_AT_MOST_10_MS) if full else (None, None)
+    return [
+        Row(f"add a port, p50, {at}", "ms", ADD_GOALS.get(ports)),
+        Row(f"add a port, p95, {at}", "ms", ADD_GOALS.get(ports)),
+        Row(f"CPU an add, all processes, {at}", "ms", ADD_CPU_GOAL if stated else None),
+        Row(f"delete a port, p50, {at}", "ms", revoke),
+        Row(f"delete a port, p99, {at}", "ms", last),
+        Row(f"delete a port: out of the last flow table, p50, {at}", "ms"),
+        Row(f"revoke a rule, p50, {at}", "ms", revoke),
+        Row(f"revoke a rule, p99, {at}", "ms", last),
+        Row(f"revoke a rule: out of the last flow table, p50, {at}", "ms"),
+    ]
+
+
+def _standing(ports: int) -> list[Row]:
+    at, full, stated = f"at {ports:,} ports", ports == FULL, ports in STATED
+    return [
+        Row(f"flows of a host, {at}", "flows"),
+        Row(f"flows of a host by its local ports, {at}", "flows", Goal(6, on="ours") if full else None),
+        Row(f"flows that a remote port brings, {at}", "flows", Goal(0, on="ours") if stated else None),
+        Row(f"burst: adds realized, {at}", "/s", Goal(1_000, on="ours", least=True) if full else None),
+        Row(f"cold start of a host, {at}", "s", Goal(1 / 20) if full else None),
+        Row(f"memory of the controllers, {at}", "MiB", Goal(1 / 2) if full else None),
+        Row(f"memory of an agent, {at}", "MiB", Goal(1 / 4) if full else None),
+        Row(f"drift of 100 flows until repaired, p99, {at}", "s", Goal(1, on="ours") if stated else None),
+    ]
+
+
+def catalogue() -> list[Row]:
+    """All rows, empty."""
+    rows = [row for ports in SIZES for row in _changes(ports)]
+    rows.append(Row("growth: add a port, p50, 10,000 by 100 ports", "x", Goal(1.3, on="ours")))
+    rows += [row for ports in SIZES for row in _standing(ports)]
+    return [
+        *rows,
+        Row("random packets judged otherwise than by OVN", "", Goal(0, on="ours")),
+        Row("probe packets that passed after a revocation", "", Goal(0, on="ours")),
+        Row("flow-mods in a bundle, by ovs-ofctl --bundle", "/s", Goal(1.2, least=True)),
+        Row("flow-mods in a bundle, by os-ken's objects", "/s", Goal(20, least=True)),
+        Row("10,000 forwarding entries, by bridge -batch", "ms", Goal(1)),
+        Row("proof of one change at 10,000 ports, p50", "ms", Goal(1, on="ours")),
+        Row("full compile of 1,000 hosts, 100,000 ports", "s", Goal(60, on="ours")),
+        Row("one change of it, p95", "ms", Goal(5, on="ours")),
+    ]
+
+
+class Rows:
+    """The table while it fills."""
+
+    def __init__(self) -> None:
+        """Nothing is measured yet."""
+        self._rows = {row.name: row for row in catalogue()}
+
+    def __iter__(self) -> Any:
+        return iter(self._rows.values())
+
+    def __getitem__(self, name: str) -> Row:
+        """Raises KeyError for a row that is not in the catalogue."""
+        return self._rows[name]
+
+    def fill(
+        self,
+        name: str,
+        *,
+        ours: float,
+        peer: float | None = None,
+        samples: Mapping[str, Any] | None = None,
+        note: str = "",
+    ) -> None:
+        """Enter what was measured. Raises KeyError for a row that is not in the catalogue."""
+        row = self._rows[name]
+        row.ours, row.peer, row.samples, row.note = ours, peer, dict(samples or {}), note
+
+    def fill_sides(
+        self,
+        name: str,
+        figures: Mapping[str, float],
+        samples: Mapping[str, Any] | None = None,
+        note: str = "",
+    ) -> None:
+        """As `fill`, from figures by side; there may be none of the peer's."""
+        self.fill(name, ours=figures["ours"], peer=figures.get("peer"), samples=samples, note=note)

@@ -1,0 +1,270 @@
+"""The peer: Debian's OVN, run privately.
+
+Own northbound and southbound databases, ovn-northd, and four chassis, each with its own ovsdb-server,
+ovs-vswitchd (dummy datapath) and ovn-controller; Unix sockets only, no TLS.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.bench.chassis import BRIDGE, PROBE_MS, Chassis, Control
+from tests.bench.layout import NETWORKS, PORTS_PER_NETWORK, TCP_OPEN, Guest, Layout
+from tests.bench.procs import Sandbox
+from topologies.wait import wait_until
+
+OVN_SCHEMAS = Path("/usr/share/ovn")
+SYNC_S = 900
+COMMAND_S = 30
+PROGRAMS = ("ovn-northd", "ovn-controller", "ovn-nbctl", "ovs-vswitchd", "ovsdb-server")
+
+
+def installed() -> bool:
+    """Whether OVN is here."""
+    return all(map(shutil.which, PROGRAMS))
+
+
+class Peer:
+    """The running system and the same requests as ours; a context manager."""
+
+    def __init__(self, layout: Layout, progress: Callable[[str], None] = lambda _: None) -> None:
+        """`layout`: background, which `populate` makes."""
+        self.layout, self._progress = layout, progress
+        self._members: dict[int, list[str]] = defaultdict(list)
+
+    def __enter__(self) -> Self:
+        self._progress("starting OVN")
+        self._sandbox = Sandbox("peer")
+        try:
+            self._start()
+        except BaseException:
+            self._sandbox.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sandbox.close()
+
+    def _start(self) -> None:
+        here = self._sandbox.dir / "central"
+        here.mkdir()
+        self.databases = [self._database(here, name) for name in ("nb", "sb")]
+        north, south = f"unix:{here}/nb.sock", f"unix:{here}/sb.sock"
+        self.northd = self._sandbox.start(
+            here,
+            "ovn-northd",
+            f"--ovnnb-db={north}",
+            f"--ovnsb-db={south}",
+            f"--unixctl={here}/northd.ctl",
+            "-vconsole:off",
+        )
+        self._northd = Control(here / "northd.ctl")
+        pid_file = here / "nbctl.pid"
+        client = [
+            "ovn-nbctl",
+            f"--db={north}",
+            "--detach",
+            f"--pidfile={pid_file}",
+            f"--unixctl={here}/nbctl.ctl",
+        ]
+        self._sandbox.run(here, [*client, "-vconsole:off"])
+        self.client_pid = int(pid_file.read_text())
+        self._nbctl = Control(here / "nbctl.ctl")
+        self.nb("init")
+        self.nb("set", "NB_Global", ".", f"options:northd_probe_interval={PROBE_MS}")
+        self.southbound = south
+        self.chassis = [Chassis(self._sandbox, n, south) for n in range(self.layout.hosts)]
+
+    def _database(self, here: Path, name: str) -> subprocess.Popen[bytes]:
+        self._sandbox.run(
+            here, ["ovsdb-tool", "create", f"{here}/{name}.db", str(OVN_SCHEMAS / f"ovn-{name}.ovsschema")]
+        )
+        server = [
+            "ovsdb-server",
+            f"{here}/{name}.db",
+            f"--remote=punix:{here}/{name}.sock",
+            f"--unixctl={here}/{name}.ctl",
+        ]
+        process = self._sandbox.start(here, *server, "-vconsole:off")
+        Control(here / f"{name}.ctl")
+        return process
+
+    @property
+    def pids(self) -> dict[str, list[int]]:
+        """All processes of the peer, by kind."""
+        return {
+            "nbctl": [self.client_pid],
+            "databases": [p.pid for p in self.databases],
+            "northd": [self.northd.pid],
+            "controller": [c.controller.pid for c in self.chassis],
+            "ovsdb": [c.ovsdb.pid for c in self.chassis],
+            "vswitchd": [c.vswitchd.pid for c in self.chassis],
+        }
+
+    @property
+    def bridges(self) -> list[Path]:
+        """The management sockets of all bridges."""
+        return [chassis.dir / f"{BRIDGE}.mgmt" for chassis in self.chassis]
+
+    def nb(self, *words: str) -> str:
+        """`ovn-nbctl`, in a process that is connected already."""
+        return self._nbctl("run", *words)
+
+    def settle(self) -> None:
+        """As `sync`."""
+        self.sync()
+
+    def sync(self) -> None:
+        """Return when every chassis reports that it has what is in the northbound database."""
+        self.nb(f"--timeout={SYNC_S}", "--wait=hv", "sync")
+
+    def populate(self) -> None:
+        """Make the background and wait until every chassis has it.
+
+        northd pauses meanwhile: it would work out everything anew at each step, and none of that is measured.
+        """
+        self._progress(f"OVN: creating {len(self.layout.background)} ports")
+        self._northd("pause")
+        for tenant in range(self.layout.tenants):
+            self.nb(*_joined(self._tenant(tenant)))
+        self._progress("OVN: plugging")
+        self.plug(self.layout.background)
+        self._northd("resume")
+        self._progress("OVN: carrying out")
+        self.sync()
+        wait_until(self._all_up, SYNC_S, "every port up")
+        self.sync()
+
+    def _all_up(self) -> bool:
+        down = self.nb(
+            "--bare", "--columns=name", "find", "Logical_Switch_Port", "up!=true", 'type=""'
+        ).split()
+        time.sleep(0.2)  # at a large size the question costs time itself
+        return not down
+
+    def _tenant(self, tenant: int) -> Iterator[list[str]]:
+        router, group = f"r{tenant}", f"pg{tenant}"
+        yield ["lr-add", router]
+        for network in range(NETWORKS):
+            switch, gateway = f"t{tenant}n{network}", f"10.{tenant & 255}.{network}.1/24"
+            mac = f"0a:ff:{tenant >> 8:02x}:{tenant & 255:02x}:{network:02x}:01"
+            yield ["ls-add", switch]
+            yield ["lrp-add", router, f"{router}-{switch}", mac, gateway]
+            yield ["lsp-add", switch, f"{switch}-r"]
+            yield ["lsp-set-type", f"{switch}-r", "router"]
+            yield ["lsp-set-addresses", f"{switch}-r", "router"]
+            yield ["lsp-set-options", f"{switch}-r", f"router-port={router}-{switch}"]
+        for guest in self._of_tenant(tenant):
+            yield from self._port(guest)
+            self._members[tenant].append(guest.id)
+        yield ["pg-add", group, *self._members[tenant]]
+        ports = ", ".join(map(str, TCP_OPEN))
+        for direction, priority, match, action in (
+            ("to-lport", 1002, f"outport == @{group} && ip4 && ip4.src == ${group}_ip4", "allow-related"),
+            (
+                "to-lport",
+                1002,
+                f"outport == @{group} && ip4 && tcp && tcp.dst == {{{ports}}}",
+                "allow-related",
+            ),
+            ("from-lport", 1002, f"inport == @{group} && ip4", "allow-related"),
+            ("to-lport", 1001, f"outport == @{group} && ip", "drop"),
+            ("from-lport", 1001, f"inport == @{group} && ip", "drop"),
+        ):
+            yield ["--type=port-group", "acl-add", group, direction, str(priority), match, action]
+
+    def _of_tenant(self, tenant: int) -> list[Guest]:
+        first = tenant * NETWORKS * PORTS_PER_NETWORK
+        return self.layout.background[first : first + NETWORKS * PORTS_PER_NETWORK]
+
+    @staticmethod
+    def _port(guest: Guest) -> Iterator[list[str]]:
+        where = f"{guest.mac} {guest.address}"
+        yield ["lsp-add", f"t{guest.tenant}n{guest.network}", guest.id]
+        yield ["lsp-set-addresses", guest.id, where]
+        yield ["lsp-set-port-security", guest.id, where]
+
+    def plug(self, guests: Iterable[Guest]) -> None:
+        """Put their interfaces into the bridges; the switches have taken them when this returns."""
+        by_host: dict[int, list[Guest]] = defaultdict(list)
+        for guest in guests:
+            by_host[guest.host].append(guest)
+        for host, those in by_host.items():
+            self.chassis[host].plug(those)
+
+    def add(self, guest: Guest) -> None:
+        """One port with port security, its tenant's group and a rule of its own; all have it on return."""
+        self._send(guest, "--wait=hv")
+
+    def send(self, guest: Guest) -> None:
+        """As `add`, without waiting."""
+        self._send(guest)
+
+    def send_plain(self, guest: Guest) -> None:
+        """As `send`, without a rule of its own."""
+        members = self._members[guest.tenant]
+        members.append(guest.id)
+        self.nb(*_joined([*self._port(guest), ["pg-set-ports", f"pg{guest.tenant}", *members]]))
+
+    def cold_start(self, host: int) -> float:
+        """A new ovn-controller on an empty table, until it reports the newest configuration; in s."""
+        chassis = self.chassis[host]
+        chassis.control("exit", "--restart")
+        chassis.controller.wait(COMMAND_S)
+        chassis.ofctl("del-flows")
+        self.nb(f"--timeout={SYNC_S}", "--wait=sb", "sync")
+        wanted = self.nb("get", "NB_Global", ".", "nb_cfg").strip()
+        start = time.perf_counter()
+        chassis.start_controller()
+        until = ["wait-until", "Chassis_Private", f"hv{host}", f"nb_cfg={wanted}"]
+        self._sandbox.run(
+            chassis.dir, ["ovn-sbctl", f"--db={self.southbound}", f"--timeout={SYNC_S}", *until]
+        )
+        return time.perf_counter() - start
+
+    def _send(self, guest: Guest, *options: str) -> None:
+        members = self._members[guest.tenant]
+        members.append(guest.id)
+        match, switch = _own_match(guest), f"t{guest.tenant}n{guest.network}"
+        parts = [
+            *self._port(guest),
+            ["pg-set-ports", f"pg{guest.tenant}", *members],
+            ["acl-add", switch, "to-lport", "1003", match, "allow-related"],
+        ]
+        self.nb(f"--timeout={SYNC_S}", *options, *_joined(parts))
+
+    def delete(self, guest: Guest) -> None:
+        """Delete a port; returns when every chassis has done so."""
+        self._members[guest.tenant].remove(guest.id)
+        self.nb(f"--timeout={SYNC_S}", "--wait=hv", "lsp-del", guest.id)
+
+    def revoke(self, guest: Guest) -> None:
+        """Delete the rule of a guest's own; returns as `delete`."""
+        switch = f"t{guest.tenant}n{guest.network}"
+        self.nb(f"--timeout={SYNC_S}", "--wait=hv", "acl-del", switch, "to-lport", "1003", _own_match(guest))
+
+    def flows(self, host: int) -> int:
+        """How many flows a chassis' bridge has."""
+        said = self.chassis[host].ofctl("dump-aggregate")
+        return int(said.partition("flow_count=")[2].split()[0])
+
+
+def _own_match(guest: Guest) -> str:
+    return f'outport == "{guest.id}" && ip4 && ip4.src == {guest.tenant_range} && tcp.dst == {guest.rule}'
+
+
+def _joined(commands: Iterable[list[str]]) -> list[str]:
+    """Several commands as one transaction."""
+    words: list[str] = []
+    for command in commands:
+        words += ["--", *command] if words else command
+    return words

@@ -1,0 +1,165 @@
+"""Rows about a filled cloud as a whole: flows, memory, a burst of adds, a host that starts empty, drift."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.bench.catalogue import Rows
+from tests.bench.procs import rss_mib
+from tests.bench.stage import Side, Stage
+from tests.bench.stats import median, percentile
+
+CLIENTS = 8
+DRIFT_FLOWS = 100
+DRIFT_DEADLINE_S = 10.0
+PEER_DRIFT_S = 10.0
+PROBE_PORTS = 8
+QUIET_S = 0.5
+_COUNTERS = re.compile(r"(?:^|,) ?(?:duration|n_packets|n_bytes|idle_age|hard_age)=[^,]*")
+
+
+def flows(rows: Rows, stage: Stage) -> None:
+    """Flows of one host, and what further ports cost it, there and on other hosts."""
+    at = f"at {stage.ports:,} ports"
+    local = sum(guest.host == 0 for guest in stage.layout.background)
+    before = {name: side.flows(0) for name, side in stage.sides.items()}
+    remote = {name: _brought(stage, name, hosts=(1, 2, 3)) for name in stage.sides}
+    here = {name: _brought(stage, name, hosts=(0,)) for name in stage.sides}
+    rows.fill_sides(f"flows of a host, {at}", before)
+    each = {name: count / local for name, count in before.items()}
+    further = ", ".join(f"{name} {count:.3g}" for name, count in here.items())
+    rows.fill_sides(
+        f"flows of a host by its local ports, {at}",
+        each,
+        note=f"everything by {local} ports; one more brings {further}",
+    )
+    rows.fill_sides(f"flows that a remote port brings, {at}", remote)
+
+
+def _brought(stage: Stage, name: str, hosts: tuple[int, ...]) -> float:
+    """Flows that a port on one of these hosts adds to the first one."""
+    side, before = stage.sides[name], stage.sides[name].flows(0)
+    guests = [stage.layout.at(n % stage.layout.tenants, 0, hosts[n % len(hosts)]) for n in range(PROBE_PORTS)]
+    side.plug(guests)
+    for guest in guests:
+        side.send_plain(guest)
+    side.settle()
+    wait_quiet(side)
+    return (side.flows(0) - before) / len(guests)
+
+
+def wait_quiet(side: Side) -> None:
+    """Return when the first host's table has stood still for a moment."""
+    last = -1
+    while (now := side.flows(0)) != last:
+        last = now
+        time.sleep(QUIET_S)
+
+
+def memory(rows: Rows, stage: Stage) -> None:
+    """Resident memory. Ours: controller and etcd, as the peer's are northd and two databases."""
+    at = f"at {stage.ports:,} ports"
+    pids = {name: side.pids for name, side in stage.sides.items()}
+    kinds = {"ours": ("controller", "etcd"), "peer": ("northd", "databases")}
+    central = {name: {k: sum(map(rss_mib, pids[name][k])) for k in kinds[name]} for name in pids}
+    agents = {"ours": "agent", "peer": "controller"}
+    rows.fill_sides(
+        f"memory of the controllers, {at}",
+        {n: sum(k.values()) for n, k in central.items()},
+        samples=central,
+    )
+    each = {name: [rss_mib(pid) for pid in pids[name][agents[name]]] for name in pids}
+    rows.fill_sides(f"memory of an agent, {at}", {n: median(all_) for n, all_ in each.items()}, samples=each)
+
+
+def burst(rows: Rows, stage: Stage, count: int) -> None:
+    """`count` adds asked for as fast as they are taken, then one wait for all."""
+    guests = stage.layout.new(count)
+    rates: dict[str, float] = {}
+    for name, side in stage.sides.items():
+        side.plug(guests)
+        side.settle()
+        start = time.perf_counter()
+        if name == "ours":
+            with ThreadPoolExecutor(CLIENTS) as clients:
+                list(clients.map(side.send, guests))
+        else:  # one connection, like one ovn-nbctl: the database takes one transaction at a time
+            for guest in guests:
+                side.send(guest)
+        stage.tick(f"burst of {count}: asked for within {time.perf_counter() - start:.1f} s")
+        side.settle()
+        rates[name] = count / (time.perf_counter() - start)
+    rows.fill_sides(f"burst: adds realized, at {stage.ports:,} ports", rates, samples={"adds": count})
+
+
+def cold_start(rows: Rows, stage: Stage, rounds: int) -> None:
+    """A host whose flow table is empty and whose agent is not running, until all is there again."""
+    spent: dict[str, list[float]] = {name: [] for name in stage.sides}
+    for number in range(rounds):
+        for name, side in stage.sides.items():
+            side.settle()
+            before = side.flows(0)
+            spent[name].append(side.cold_start(0))
+            _until_flows(side, before)
+        stage.tick(f"cold start {number + 1}/{rounds}")
+    medians = {name: median(each) for name, each in spent.items()}
+    rows.fill_sides(f"cold start of a host, at {stage.ports:,} ports", medians, samples=spent)
+
+
+def _until_flows(side: Side, count: int) -> None:
+    """The table has as many flows as before; fails after a minute."""
+    deadline = time.monotonic() + 60
+    while (now := side.flows(0)) < count:
+        assert time.monotonic() < deadline, f"{now} flows after a cold start, {count} before"
+        time.sleep(0.05)
+
+
+def drift(rows: Rows, stage: Stage, rounds: int) -> None:
+    """100 flows of one host, deleted or altered by hand, in turn; until the table is as it was."""
+    spent: dict[str, list[float]] = {"deleted": [], "altered": []}
+    rng, host = random.Random(1), stage.ours.hosts[0].switch
+    wanted = listed(host.ofctl("dump-flows", "--no-stats", "--no-names").stdout)
+    for number in range(rounds):
+        kind = ("deleted", "altered")[number % 2]
+        commands = "\n".join(_harm(line, kind) for line in rng.sample(wanted, min(DRIFT_FLOWS, len(wanted))))
+        script = host.dir / "harm"
+        script.write_text(commands + "\n", encoding="utf-8")
+        start = time.perf_counter()
+        host.ofctl("add-flows", "--bundle", str(script))
+        while listed(host.ofctl("dump-flows", "--no-stats", "--no-names").stdout) != wanted:
+            assert time.perf_counter() - start < DRIFT_DEADLINE_S, f"{kind} flows not repaired"
+        spent[kind].append(time.perf_counter() - start)
+        stage.tick(f"drift {number + 1}/{rounds}")
+    every = [s for each in spent.values() for s in each]
+    note = _peer_drift(stage) if stage.peer else ""
+    rows.fill(f"drift of 100 flows until repaired, p99, at {stage.ports:,} ports",
+              ours=percentile(every, 99), samples=dict(spent), note=note)  # fmt: skip
+
+
+def _peer_drift(stage: Stage) -> str:
+    """The same done to the peer, once and last: what its controller does about it."""
+    assert stage.peer
+    before = stage.peer.flows(0)
+    stage.peer.chassis[0].ofctl("del-flows", "table=8")
+    deadline = time.monotonic() + PEER_DRIFT_S
+    while time.monotonic() < deadline:
+        if stage.peer.flows(0) >= before:
+            return "OVN repaired a deleted table"
+        time.sleep(0.2)
+    return f"OVN did not repair a deleted table within {PEER_DRIFT_S:g} s"
+
+
+def listed(dump: str) -> list[str]:
+    """The flows of a dump, sorted, without what is counted."""
+    lines = (line.strip() for line in dump.splitlines() if "actions=" in line)
+    return sorted(_COUNTERS.sub("", line) for line in lines)
+
+
+def _harm(line: str, kind: str) -> str:
+    """A command for ovs-ofctl's bundle: this flow goes, or does something else."""
+    where, _, _ = line.partition(" actions=")
+    where = re.sub(r"cookie=[^,]*, ?", "", where)
+    return f"delete_strict {where}" if kind == "deleted" else f"modify_strict {where} actions=drop"

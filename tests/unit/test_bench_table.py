@@ -1,0 +1,150 @@
+"""The pure parts of the benchmark: percentiles, fitted growth, verdicts, the table, the layout, the plots."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.bench import growth as growing
+from tests.bench.catalogue import SIZES, Rows, catalogue
+from tests.bench.layout import PORTS_PER_TENANT, Layout
+from tests.bench.plots import plot
+from tests.bench.probes import Packet, packets, sent_to, trace_text
+from tests.bench.rows import NOT_RUN, Goal, Row, table
+from tests.bench.standing import listed
+from tests.bench.stats import growth, median, percentile
+
+
+def test_percentiles_interpolate() -> None:
+    values = [4.0, 1.0, 3.0, 2.0]
+    assert median(values) == 2.5
+    assert (percentile(values, 0), percentile(values, 100)) == (1, 4)
+    assert percentile(range(101), 95) == 95
+    assert percentile([7.0], 99) == 7
+    with pytest.raises(ValueError, match="nothing"):
+        percentile([], 50)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+def test_growth_finds_the_exponent_of_a_power(exponent: float) -> None:
+    costs = [3 * size**exponent for size in SIZES]
+    assert growth(SIZES, costs) == pytest.approx(exponent, abs=1e-9)
+
+
+def test_growth_needs_two_sizes() -> None:
+    assert growth([100], [1.0]) is None
+    assert growth([], []) is None
+    assert growth([100, 1000], [0.0, 1.0]) is None, "what costs nothing has no logarithm"
+
+
+@pytest.mark.parametrize(
+    ("goal", "ours", "peer", "met"),
+    [
+        (Goal(1 / 20), 5.0, 100.0, True),
+        (Goal(1 / 20), 5.1, 100.0, False),
+        (Goal(1 / 20), 5.0, None, None),
+        (Goal(1.2, least=True), 120.0, 100.0, True),
+        (Goal(1.2, least=True), 119.0, 100.0, False),
+        (Goal(10, on="ours"), 10.0, None, True),
+        (Goal(1_000, on="ours", least=True), 999.0, 1.0, False),
+        (Goal(0, on="ours"), 0.0, 28.0, True),
+    ],
+)
+def test_a_verdict_follows_from_figure_and_goal(
+    goal: Goal, ours: float, peer: float | None, met: bool | None
+) -> None:
+    row = Row("x", "ms", goal, ours, peer)
+    assert row.met is met
+    assert row.verdict == {True: "met", False: "MISSED", None: "-"}[met]
+
+
+def test_what_was_not_measured_is_said_to_be() -> None:
+    rows = Rows()
+    rows.fill("add a port, p50, at 1,000 ports", ours=5.0, peer=110.0)
+    lines = table(rows).splitlines()
+    line = next(line for line in lines if line.startswith("add a port, p50, at 1,000"))
+    assert line.split()[-1] == "met"
+    assert "0.0455" in line
+    others = [line for line in lines[2:] if line]
+    stated = sum(row.goal is not None for row in catalogue())
+    assert sum(line.endswith(NOT_RUN) for line in others) == stated - 1, "and what has no goal is left out"
+    assert rows["add a port, p95, at 1,000 ports"].as_dict()["met"] is None
+
+
+def test_rows_have_one_name_each_and_no_others() -> None:
+    names = [row.name for row in catalogue()]
+    assert len(names) == len(set(names))
+    with pytest.raises(KeyError):
+        Rows().fill("something else", ours=1.0)
+
+
+def test_growth_of_the_goal_is_that_of_the_largest_by_the_smallest() -> None:
+    rows = Rows()
+    for size in SIZES:
+        rows.fill(f"add a port, p50, at {size:,} ports", ours=4.0 if size < 10_000 else 6.0, peer=size / 10)
+    growing.fill(rows)
+    row = rows["growth: add a port, p50, 10,000 by 100 ports"]
+    assert (row.ours, row.peer, row.met) == (1.5, 100.0, False)
+    assert growing.exponents(rows)["add a port, p50"]["peer"] == pytest.approx(1)
+    assert "OVN 23.03 +1.00" in growing.text(growing.exponents(rows))
+
+
+@pytest.mark.parametrize("ports", [100, 1_000, 10_000])
+def test_every_host_holds_every_tenant_and_addresses_are_used_once(ports: int) -> None:
+    layout = Layout(ports, hosts=4)
+    assert len(layout.background) == ports
+    held = {(guest.tenant, guest.host) for guest in layout.background}
+    assert len(held) == 4 * (ports // PORTS_PER_TENANT)
+    everyone = layout.background + layout.new(300)
+    assert max(Counter((g.tenant, g.network, g.address) for g in everyone).values()) == 1
+    assert max(Counter(g.mac for g in everyone).values()) == 1
+    assert len({g.id for g in everyone}) == len(everyone)
+
+
+def test_a_plot_is_svg_with_a_curve_a_side() -> None:
+    text = plot("a < b", "ms", {"ours": {100: 5.0, 1_000: 6.0}, "OVN 23.03": {100: 20.0, 1_000: 100.0}})
+    root = ElementTree.fromstring(text)
+    assert len(root.findall("{*}polyline")) == 2
+    assert "a < b" in [node.text for node in root.findall("{*}text")]
+
+
+def test_a_dump_is_compared_without_what_is_counted() -> None:
+    before = (
+        " cookie=0x1, duration=1.5s, table=0, n_packets=1, n_bytes=2, idle_age=3, priority=5,ip actions=drop"
+    )
+    after = " cookie=0x1, duration=9.5s, table=0, n_packets=7, n_bytes=9, priority=5,ip actions=drop"
+    assert listed(before) == listed(after)
+    assert listed(before) != listed(before.replace("priority=5", "priority=6"))
+    assert listed("OFPST_FLOW reply (OF1.4):") == []
+
+
+def test_random_packets_stay_where_both_sides_mean_the_same() -> None:
+    layout = Layout(1_000, hosts=4)
+    here = [guest for guest in layout.background if guest.host == 0]
+    sent = packets(here, 500)
+    assert sent == packets(here, 500), "the same every time"
+    for packet in sent:
+        same_tenant = packet.source.tenant == packet.target.tenant
+        assert packet.source != packet.target
+        assert not same_tenant or packet.source.network == packet.target.network, "OVN would route it"
+    assert 0.1 < sum(bool(p.spoofed) for p in sent) / len(sent) < 0.3
+    assert {p.protocol for p in sent} == {"tcp", "udp", "icmp"}
+
+
+def test_a_packet_is_told_with_what_it_claims() -> None:
+    source, target = Layout(100, hosts=4).background[:2]
+    packet = Packet(source, target, "tcp", 443)
+    text = trace_text(packet, 7)
+    assert text.startswith(f"in_port=7,tcp,dl_src={source.mac},dl_dst={target.mac},nw_src={source.address}")
+    assert text.endswith("tp_dst=443")
+    assert f"nw_src={target.address}" in trace_text(replace(packet, spoofed=target.address), 7)
+    assert f"dl_src={target.mac}" in trace_text(replace(packet, spoofed=target.mac), 7)
+    assert "tp_dst" not in trace_text(replace(packet, protocol="icmp"), 7)
+
+
+def test_what_a_port_has_sent_is_read_from_its_counters() -> None:
+    dump = "OFPST_PORT reply\n  port 5: rx pkts=3, bytes=1, drop=0\n           tx pkts=42, bytes=9, drop=0\n"
+    assert sent_to(dump) == 42
