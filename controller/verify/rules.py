@@ -53,6 +53,12 @@ class Rule:
         return self.steps, self.goto, self.flow.meter
 
     @property
+    def attention(self) -> tuple[tuple[str, int], ...]:
+        """Whom it asks (attention.py)."""
+        asked = (("remember" if a else "ask", self.table) for verb, a, _, _ in self.steps if verb == "ct")
+        return (*asked, *([("meter", self.flow.meter)] if self.flow.meter is not None else []))
+
+    @property
     def key(self) -> RuleKey:
         """What tells flows apart."""
         return self.table, self.priority, *self.cube
