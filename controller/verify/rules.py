@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 
 from controller.flows import (
@@ -98,9 +99,16 @@ def match_cube(match: Match) -> Cube:
         at = OFFSETS[field.name]
         value |= term_value << at
         mask |= term_mask << at
-    return value, mask
+    return value, _shared(mask)
 
 
+@lru_cache(maxsize=1 << 12)
+def _shared(mask: int) -> int:
+    """Return the one number that all masks of this value are: there are few, and each has a hundred bytes."""
+    return mask
+
+
+@lru_cache(maxsize=1 << 16)
 def _step(action: object) -> tuple[str, int, int, int]:
     match action:
         case Output(port):
