@@ -19,8 +19,9 @@ ADVERTISEMENT = 136
 _ADVERTISEMENT_BYTES_MIN = 24
 CLAIMS_PER_S, BURST_CLAIMS = 4.0, 32.0
 """Of one port; a burst is all the addresses that it may have, twice."""
-QUIET_S = 0.2
-"""Guests announce an address a few times in a row: so long nothing is made of that."""
+QUIET_S = 0.02
+"""Guests announce an address a few times in a row: so long nothing is made of that. Shorter than an address
+takes to move away: who announces it then, after it was taken away, must be heard."""
 _REMEMBERED_MAX = 1024
 
 Tell = Callable[[int, IpAddress], None]

@@ -84,7 +84,15 @@ def test_a_guest_that_repeats_itself_is_told_once_in_a_while(heard: Heard) -> No
     assert len(heard.says(said)) == 1
     assert heard.says(said) == []
     assert len(heard.says(ARP(op=1, psrc="10.0.0.8", pdst="10.0.0.8"))) == 1
-    heard.now_s += QUIET_S
+    heard.now_s += 2 * QUIET_S
+    assert len(heard.says(said)) == 1
+
+
+def test_an_address_that_was_taken_away_meanwhile_can_be_announced_at_once(heard: Heard) -> None:
+    """Away takes some 40 ms at the least, and nobody tells the agent: an announcement then must not be lost."""
+    said = ARP(op=1, psrc="10.0.0.9", pdst="10.0.0.9")
+    assert len(heard.says(said)) == 1
+    heard.now_s += 0.04
     assert len(heard.says(said)) == 1
 
 
