@@ -414,7 +414,7 @@ class Reconciler:
         """See Agents."""
         self._agents.drifted(session, drift)
 
-    def claimed(self, session: AgentSession, number: int, address: IpAddress) -> None:
+    def claimed(self, session: AgentSession, number: int, address: IpAddress | None) -> None:
         """See Agents."""
         self._agents.claimed(session, number, address)
 
