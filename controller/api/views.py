@@ -70,6 +70,7 @@ class Views:
             state, _, host = self._tracker.port_state(port)
             if host == binding.host:
                 message.state = state
+            if live_binding(self._state, port) == binding:
                 message.standby_hosts.extend(str(b.host) for b in standby_bindings(self._state, port))
         return message  # type: ignore[no-any-return]
 

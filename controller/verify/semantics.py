@@ -3,11 +3,11 @@
 `seen` is the packet with its connection, or anything that answers the same two questions about its fields
 (symbolic.py asks them of all packets at once). A packet that a port sends reaches at most one other port, of
 the same network, or the local services of its own host; in a network with multicast, one for a group or for
-all reaches all its other ports. Where a port stands by (it lives on another host), it may but tell the services
-that it runs there, and nobody reaches it. A port gets a packet with its own MAC as destination (the group's, if
-it is for one), and an IP packet with the wire MAC of its source address as source; nothing else is changed.
-Whether the receiver hears it is said in policy.py, by the connection it is of. What goes to the services is
-also metered, so that some of it may be lost; that is not said here.
+all reaches all its other ports. Where a port stands by (it lives on another host), it may but tell the
+services that it runs there, and nobody reaches it. A port gets a packet with its own MAC as destination (a
+group's), and an IP packet with the wire MAC of its source address as source; nothing else is
+changed. Whether the receiver hears it is said in policy.py, by the connection it is of. What goes to the
+services is also metered, so that some of it may be lost; that is not said here.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -11,6 +13,8 @@ from cloison.model import AddressPair
 from cloison.names import HostName, PortName
 from controller.compiler.headers import ETH_ARP, ETH_RARP
 from controller.flows import Flow
+from controller.flows.delta import FlowDelta
+from controller.openflow.fake import FakeSwitch
 from controller.reconcile.claims import ClaimRefused
 from controller.reconcile.moves import move_txn
 from controller.reconcile.plugged import live_binding, standby_bindings
@@ -60,13 +64,17 @@ def stands_by(host: MemoryHost) -> bool:
     return onward == {(ADMISSION, METER), (METER, METER + 1)}
 
 
+def leads(sender: MemoryHost, mac: int, vtep: bytes) -> bool:
+    return sender.fdb[VNI].get(mac) == vtep
+
+
 async def at(host: MemoryHost, other: MemoryHost, third: MemoryHost) -> None:
     """Port 1 lives on a host and stands by on another; everybody else sends to the first."""
     vtep = ip_address(f"192.0.2.{host.switch.dpid}").packed
     await eventually(lambda: lives(host) and stands_by(other), "flows")
     for sender in (other, third):
         for mac in (MAC1, wire_of(1)):
-            await eventually(lambda s=sender, m=mac: s.fdb[VNI].get(m) == vtep, "forwarding entries")
+            await eventually(partial(leads, sender, mac, vtep), "forwarding entries")
     assert not {MAC1, wire_of(1)} & host.fdb[VNI].keys()
 
 
@@ -97,8 +105,9 @@ async def test_it_moves_to_where_it_announces_itself_and_back() -> None:
 
 async def test_its_services_move_with_it() -> None:
     async with controller() as made:
-        h1, h2, h3, p1 = await migrating(made)
-        assert 1 in h1.service_ports and 1 not in h3.service_ports
+        h1, _, h3, _ = await migrating(made)
+        assert 1 in h1.service_ports
+        assert 1 not in h3.service_ports
         made.reconciler.claimed(h3.session, 1, None)
         await eventually(lambda: 1 in h3.service_ports and 1 not in h1.service_ports, "served on h3")
 
@@ -142,7 +151,8 @@ async def test_claimed_addresses_move_with_it() -> None:
         await eventually(lambda: h2.fdb[VNI].get(wire_of(9)) == vtep, "the address is on h3")
         port = made.store.state.ports[p1]
         live = live_binding(made.store.state, port)
-        assert live is not None and (live.host, live.claimed) == (H3, (vip,))
+        assert live is not None
+        assert (live.host, live.claimed) == (H3, (vip,))
         assert [b.claimed for b in standby_bindings(made.store.state, port)] == [()]
 
 
@@ -162,7 +172,7 @@ async def test_a_new_number_does_not_change_where_it_lives() -> None:
 
 async def test_where_it_is_not_on_standby_it_cannot_move() -> None:
     async with controller() as made:
-        h1, h2, _, p1 = await migrating(made)
+        *_, p1 = await migrating(made)
         state = made.store.state
         assert not move_txn(state, H1, 1)
         with pytest.raises(ClaimRefused, match="no port of that number"):
@@ -174,13 +184,52 @@ async def test_where_it_is_not_on_standby_it_cannot_move() -> None:
 
 async def test_two_that_announce_at_the_same_moment_do_not_both_win() -> None:
     async with controller() as made:
-        h1, h2, h3, p1 = await migrating(made)
+        h1, h2, h3, _ = await migrating(made)
         made.reconciler.claimed(h3.session, 1, None)
         await at(h3, h1, h2)
         state = made.store.state
         first, late = move_txn(state, H1, 1), move_txn(state, H1, 1)
         assert (await made.store._commit(first)).committed
         assert not (await made.store._commit(late)).committed
+
+
+async def test_the_order_of_a_move() -> None:
+    """Nobody is sent to the new place before its flows are there; the old one is blocked when all know."""
+    async with controller() as made:
+        h1, h2, h3, _p1 = await migrating(made)
+        seen: list[str] = []
+        note(h3.switch, lambda: seen.append("flows there") if lives(h3) else None)
+        note(h1.switch, lambda: seen.append("blocked here") if stands_by(h1) else None)
+        old = h2._apply
+        h2._apply = lambda delta: (seen.append("entries"), old(delta))  # type: ignore[assignment,func-returns-value]
+        made.reconciler.claimed(h3.session, 1, None)
+        await at(h3, h1, h2)
+        assert [s for n, s in enumerate(seen) if s not in seen[:n]] == [
+            "flows there",
+            "entries",
+            "blocked here",
+        ]
+
+
+async def test_a_move_waits_for_nobody_who_is_gone() -> None:
+    async with controller() as made:
+        h1, h2, h3, _p1 = await migrating(made)
+        h2.mute = True
+        made.reconciler.switch_gone(h3.switch.dpid)
+        made.reconciler.claimed(h3.session, 1, None)
+        await eventually(partial(leads, h2, MAC1, ip_address("192.0.2.3").packed), "forwarding entries")
+        await eventually(lambda: stands_by(h1), "blocked")
+
+
+def note(switch: FakeSwitch, then: Callable[[], object]) -> None:
+    """Call a function after each change of a switch."""
+    apply = switch.apply
+
+    async def noted(delta: FlowDelta) -> None:
+        await apply(delta)
+        then()
+
+    switch.apply = noted  # type: ignore[method-assign]
 
 
 async def test_a_controller_that_starts_anew_knows_where_it_lives() -> None:
@@ -190,7 +239,8 @@ async def test_a_controller_that_starts_anew_knows_where_it_lives() -> None:
         await at(h3, h1, h2)
         made.reconciler._begin_anew(None)
         live = live_binding(made.store.state, made.store.state.ports[p1])
-        assert live is not None and live.host == H3
+        assert live is not None
+        assert live.host == H3
         desired = made.reconciler.hosts[H3].flows.flows_of(("port", p1))
         assert any(flow.table == FORWARD for flow in desired)
         assert made.reconciler.tracker.gate().refused == 0
