@@ -282,7 +282,8 @@ class Verifier:
                 continue
             network = self.world.networks.get(port.name.parent)
             spreads = network is not None and network.multicast
-            what = misled(self.hosts[host].bridge, number, port.ofport, multicast=spreads)
+            bridge = self.hosts[host].bridge
+            what = misled(bridge, number, port.ofport, multicast=spreads, stands_by=port.stands_by)
             if what:
                 findings.meter(port, what)
                 self._suspects.meters.add((host, number))
