@@ -94,6 +94,8 @@ class PortView:
     allowed_address_pairs: tuple[AddressPair, ...] = ()
     # Of the pairs' addresses, those that live here: it was the last port to announce them.
     claimed: tuple[IpAddress, ...] = ()
+    # It lives on another host, and may come to live here: its guest has but to announce itself.
+    standby: bool = False
 
     @property
     def cookie(self) -> int:

@@ -162,7 +162,7 @@ class Findings:
     def _near(self, host: HostName) -> Iterator[Sender]:
         """Ports on a host, then others of their networks."""
         for network in self._world.on_host.get(host, ()):
-            for port in self._world.ports_on(host, network).values():
+            for port in self._world.senders_on(host, network):
                 yield host, port.ofport
         for network in self._world.on_host.get(host, ()):
             for port in self._world.members_of(network).ports.values():

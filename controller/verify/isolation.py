@@ -278,12 +278,13 @@ class Verifier:
                 findings.station(host, wrong)
                 self._suspects.host_stations.add(host)
         for host, number in touched.meters:
-            port = self.world.by_number.get(number)
-            if port is None or port.host != host:
+            port = self.world.numbered(host, number)
+            if port is None:
                 continue
             network = self.world.networks.get(port.name.parent)
             spreads = network is not None and network.multicast
-            what = misled(self.hosts[host].bridge, number, port.ofport, multicast=spreads)
+            bridge = self.hosts[host].bridge
+            what = misled(bridge, number, port.ofport, multicast=spreads, stands_by=port.stands_by)
             if what:
                 findings.meter(port, what)
                 self._suspects.meters.add((host, number))

@@ -18,6 +18,7 @@ from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    ETH_RARP,
     FRAGMENT,
     FRAGMENT_LATER,
     HEADER_FIELDS,
@@ -76,7 +77,7 @@ class _Maker:
         used: set[object] = set()
         made = [self._port(PortName(*name, f"p{i}"), subnets, used) for i in range(ports)]
         self.ports.update({p.name: p for p in made})
-        present = {p.host for p in made if p.host is not None}
+        present = {p.host for p in made if p.host is not None} | {h for p in made for h, _ in p.standby}
         tunnels = {h: self.ofports[h].pop() for h in sorted(present) if self.vteps[h] and rng.random() < 0.95}
         self.networks[name] = NetworkIntent(
             name=name,
@@ -109,8 +110,13 @@ class _Maker:
             ofport = self.ofports[host].pop() if host else 0
             return PortIntent(
                 name=name, number=self.number, mac=mac, addresses=addresses, host=host, ofport=ofport,
-                profile=self._profile(name.tenant), pairs=pairs, claimed=claimed,
+                profile=self._profile(name.tenant), pairs=pairs, claimed=claimed, standby=self._standby(host),
             )  # fmt: skip
+
+    def _standby(self, host: HostName | None) -> tuple[tuple[HostName, int], ...]:
+        """Where a port is plugged besides."""
+        others = [other for other in self.host_names if other != host and self.rng.random() < 0.12]
+        return tuple((other, self.ofports[other].pop()) for other in others)
 
     def _profile(self, tenant: str) -> int:
         own = list(self.policies[tenant].profiles)
@@ -194,6 +200,7 @@ def port_view(world: World, port: PortIntent) -> PortView:
             AddressPair(p.prefix, None if p.mac is None else Mac(p.mac)) for p in port.pairs
         ),
         claimed=port.claimed,
+        standby=port.stands_by,
     )
 
 
@@ -209,7 +216,7 @@ def _tenant_number(tenant: str) -> int:
 def compiled_view(world: World, host: HostName) -> HostView:
     """What the compiler is given for a host."""
     names = world.on_host.get(host, ())
-    ports = {p.name: p for name in names for p in world.ports_on(host, name).values()}
+    ports = {p.name: p for name in names for p in world.senders_on(host, name)}
     networks = {p.parent: world.networks[p.parent] for p in ports}
     return HostView(
         networks={Vni(n.vni): network_view(world, n, host) for n in networks.values()},
@@ -347,6 +354,9 @@ class Packets:
             if a
         ]
         v["eth_type"] = rng.choice(kinds * 8 + [ETH_IPV4, ETH_ARP, ETH_IPV6, 0x88CC])
+        if port.stands_by:
+            v["eth_type"] = rng.choice((*kinds, ETH_RARP))
+            peer = rng.choice((peer, port))
         target4 = rng.choice((*peer.addresses4, *peer.addresses4, rng.choice(self.ips4)))
         target6 = rng.choice((*peer.addresses6, *peer.addresses6, rng.choice(self.ips6)))
         if v["eth_type"] == ETH_ARP:
