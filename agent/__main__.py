@@ -19,6 +19,7 @@ import click
 import structlog
 
 from agent.inspect import Inspector
+from agent.lean import share_memory
 from agent.netlink import LinuxKernel, kernel_datapath_works
 from agent.outbox import Outbox
 from agent.ovsdb import OvsBridge, TlsFiles
@@ -242,6 +243,7 @@ def main(
     log_format: str, log_level: str,
 ) -> None:  # fmt: skip
     """Carry out on this host what the controllers decide. Runs as root, one per host."""
+    share_memory()
     _configure_logs(log_format, log_level)
     endpoints = tuple(filter(None, (part.strip() for part in controller.split(","))))
     if not endpoints:

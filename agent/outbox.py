@@ -24,7 +24,7 @@ class Outbox:
         self._drifts: deque[pb.Drift] = deque(maxlen=DRIFTS_MAX)
         self._inspections: deque[pb.Inspection] = deque()
         # In the order in which they were made; one that is made again is the latest.
-        self._claims: dict[tuple[int, IpAddress], None] = {}
+        self._claims: dict[tuple[int, IpAddress | None], None] = {}
         self._view = BridgeView()
         self._told_view = self._view
         self._told_interfaces: dict[str, InterfaceView] = {}
@@ -41,8 +41,8 @@ class Outbox:
         self._drifts.append(drift)
         self._filled.set()
 
-    def claim(self, number: int, address: IpAddress) -> None:
-        """Tell that the guest of a port announced an address; kept until there is a stream."""
+    def claim(self, number: int, address: IpAddress | None) -> None:
+        """Tell that the guest of a port announced an address, or (None) itself; kept for a stream."""
         self._claims.pop((number, address), None)
         if len(self._claims) >= CLAIMS_MAX:
             del self._claims[next(iter(self._claims))]
@@ -95,7 +95,8 @@ class Outbox:
         while self._drifts:
             messages.append(pb.AgentMessage(drift=self._drifts.popleft()))
         for number, address in self._claims:
-            claim = pb.AddressClaim(port_number=number, address=address.packed)
+            said = address.packed if address is not None else b""
+            claim = pb.AddressClaim(port_number=number, address=said)
             messages.append(pb.AgentMessage(address_claim=claim))
         self._claims.clear()
         while self._inspections:

@@ -83,6 +83,8 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
 
 async def _start(options: Options, stack: AsyncExitStack) -> None:
     """Start every part; what ends them again is on the stack."""
+    # Nearly all that is made while the state is read and compiled stays: looking for garbage there is in vain.
+    gc.set_threshold(50_000, 20, 100)
     store = EtcdStore(options.etcd, options.etcd_tls, Settings(limits=options.etcd_limits))
     stack.push_async_callback(store.stop)
     await store.start()
@@ -123,7 +125,6 @@ def _spare_collections() -> None:
     """A full collection stops every thread for as long as the state is large; most of it lives for ever."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _signer(tls: Tls | None) -> Signer | None:

@@ -10,7 +10,7 @@ import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
+ARP, RARP, IPV4, IPV6 = 0x0806, 0x8035, 0x0800, 0x86DD
 UDP_PROTOCOL, ICMP_PROTOCOL, ICMP6_PROTOCOL = 17, 1, 58
 VXLAN_PORT = 4789
 SERVICES_MAC = "0a:f3:00:00:00:01"
@@ -37,6 +37,13 @@ def arp(
     body += mac_bytes(source) + IPv4Address(sender).packed
     body += (mac_bytes(to) if operation == 2 else bytes(6)) + IPv4Address(target).packed
     return ethernet(to, source, ARP, body + trailer)
+
+
+def rarp(mac: str) -> bytes:
+    """Where a MAC is now, to all (RFC 903): what a hypervisor says for a guest that has come."""
+    own = mac_bytes(mac)
+    body = struct.pack("!HHBBH", 1, IPV4, 6, 4, 3) + own + bytes(4) + own + bytes(4)
+    return ethernet(BROADCAST, mac, RARP, body.ljust(46, b"\0"))
 
 
 def udp(source: str, to: str, sender: str, target: str, payload: bytes, port: int = 7) -> bytes:

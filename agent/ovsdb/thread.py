@@ -9,23 +9,20 @@ import asyncio
 import os
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from agent.lean import as_if_absent
 from agent.ovsdb import rows
 from agent.ovsdb.ports import PortRows
 from agent.ovsdb.view import BridgeView
 from cloison.errors import Unavailable
 
-# Where eventlet is installed ovs.poller imports it, and that would put copies of dnspython's modules in place
-# of those the local services use: exceptions of the one are not those of the other.
-os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")
-with warnings.catch_warnings():
-    # ovs.poller looks whether eventlet is in use; where it is installed, that alone warns.
-    warnings.simplefilter("ignore")
+# Where eventlet is installed ovs.poller imports it, with copies of dnspython's modules in place of those
+# that the local services use (exceptions of the one are not those of the other).
+with as_if_absent("eventlet", "gevent"):
     import ovs.db.idl
     import ovs.jsonrpc
     import ovs.poller

@@ -98,10 +98,13 @@ class Dispatcher:
     def handle(self, frame: bytes) -> list[bytes]:
         """Return the answers to a frame; none, and a reason counted, to one that gets none."""
         number = packets.port_number(frame)
-        port = None if number is None else self._ports.get(number)
+        if number is None:
+            return self._refuse("unknown_port")
+        port, packet = self._ports.get(number), packets.parse(frame)
+        if self._claims is not None and self._claims.arrived(number, port, frame, packet):
+            return self._refuse("arrivals")
         if port is None:
             return self._refuse("unknown_port")
-        packet = packets.parse(frame)
         if packet is None:
             return self._refuse("malformed")
         claimed = self._claims is not None and self._claims.see(port, packet)

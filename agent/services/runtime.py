@@ -52,7 +52,7 @@ class Services:
     ) -> None:
         """on_lost is called when the device went away; attach() is to be called then.
 
-        on_claim is called when a guest announces an address of its allowed address pairs.
+        on_claim is called when a guest announces an address of its pairs, or that it runs here.
         """
         self._claims = Claims(on_claim, time.monotonic)
         self._ports, self._zones = ServicePorts(), Zones()

@@ -116,11 +116,13 @@ class HostSyncServicer(host_sync_pb2_grpc.HostSyncServicer):
             session.close("an internal error")
 
 
-def _claimed_address(claim: host_sync_pb2.AddressClaim) -> IpAddress:
+def _claimed_address(claim: host_sync_pb2.AddressClaim) -> IpAddress | None:
+    if not claim.address:
+        return None
     try:
         return ip_address(claim.address)
     except ValueError as error:
-        raise InvalidIntent.of("address", claim.address[:16].hex(), "4 or 16 bytes") from error
+        raise InvalidIntent.of("address", claim.address[:16].hex(), "4 or 16 bytes, or none") from error
 
 
 def _registration(hello: host_sync_pb2.Hello) -> Registration:

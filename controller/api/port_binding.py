@@ -12,6 +12,7 @@ from cloison.v1 import port_binding_pb2, port_binding_pb2_grpc
 from controller.api import validate
 from controller.api.parents import Parent
 from controller.api.standard import Api, page_of
+from controller.api.views import effective
 from controller.store.state import State
 
 
@@ -20,12 +21,6 @@ class _Row:
 
     def __init__(self, name: PortName, binding: PortBinding) -> None:
         self.name, self.binding = name, binding
-
-
-def effective(state: State, port: PortName) -> PortBinding | None:
-    """Return the one binding to show of a port: the one that counts, else any."""
-    bindings = sorted(state.bindings_of(port), key=lambda b: (not state.is_effective(b), b.host))
-    return bindings[0] if bindings else None
 
 
 class PortBindingService(port_binding_pb2_grpc.PortBindingServiceServicer):

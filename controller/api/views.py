@@ -12,8 +12,9 @@ from typing import Any
 
 from cloison.codec import ResourceMessage, StatusMessage, resource_to_proto
 from cloison.model import Host, Network, Port, PortBinding, Resource
-from cloison.names import HostName
+from cloison.names import HostName, PortName
 from cloison.v1 import common_pb2, host_pb2, network_pb2, port_binding_pb2, port_pb2
+from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.tracker import Condition, Tracker
 from controller.reconcile.views import overlay_mtu
 from controller.store.state import State
@@ -32,6 +33,14 @@ def hide_hosts(condition: Condition) -> Condition:
     """Return a condition without the names of hosts."""
     subjects = tuple(s for s in condition.subjects if not s.startswith("hosts/"))
     return Condition(condition.reason, _HOST_IN_TEXT.sub("a host", condition.message), subjects)
+
+
+def effective(state: State, port: PortName) -> PortBinding | None:
+    """Return the one binding to show of a port: where it lives, else any; it says where else."""
+    known = state.ports.get(port)
+    live = live_binding(state, known) if known is not None else None
+    bindings = sorted(state.bindings_of(port), key=lambda b: (not state.is_effective(b), b.host))
+    return live or (bindings[0] if bindings else None)
 
 
 class Views:
@@ -61,6 +70,8 @@ class Views:
             state, _, host = self._tracker.port_state(port)
             if host == binding.host:
                 message.state = state
+            if live_binding(self._state, port) == binding:
+                message.standby_hosts.extend(str(b.host) for b in standby_bindings(self._state, port))
         return message  # type: ignore[no-any-return]
 
     def conditions(self, conditions: Iterable[Condition], *, tenant_view: bool) -> list[common_pb2.Condition]:

@@ -38,7 +38,7 @@ from cloison.v1 import (
     tenant_pb2,
     watch_pb2,
 )
-from controller.api.views import Views
+from controller.api.views import Views, effective
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
 
@@ -119,9 +119,10 @@ class Events:
             state.subnets,
             state.routers,
             state.ports,
-            state.bindings,
         )
-        return [stored for table in tables for stored in table.values() if scope.includes(stored)]
+        found = [stored for table in tables for stored in table.values() if scope.includes(stored)]
+        bindings = (effective(state, name) for name in dict.fromkeys(port for port, _ in state.bindings))
+        return [*found, *(b for b in bindings if b is not None and scope.includes(b))]
 
     def of_revision(self, changes: RevisionChanges) -> Iterator[watch_pb2.WatchEvent]:
         """Yield the events of one revision and its end; nothing if nothing of it is to be seen."""
@@ -133,8 +134,14 @@ class Events:
             if not self._scope.includes(stored):
                 continue
             assert not isinstance(stored, Reservation | TunnelPort | PolicyProfile)
-            yield self.upsert(stored, revision) if change.new is not None else self._delete(stored, revision)
             sent = True
+            # One binding stands for all places of its port.
+            shown = effective(self._state, stored.port) if isinstance(stored, PortBinding) else change.new
+            if shown is not None:
+                assert not isinstance(shown, Reservation | TunnelPort | PolicyProfile)
+                yield self.upsert(shown, revision)
+            else:
+                yield self._delete(stored, revision)
         # A network's hosts and MTU follow from where its ports are plugged, and those it is routed with.
         for name in moved:
             network = self._state.networks.get(name)

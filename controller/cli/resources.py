@@ -201,6 +201,7 @@ BINDING = Resource(
         ("HOST", lambda m: m.host.removeprefix("hosts/")),
         ("INTERFACE", lambda m: m.interface),
         ("OFPORT", lambda m: m.ofport),
+        ("STANDBY", lambda m: " ".join(m.standby_hosts) or "-"),
         ("CLAIMED", lambda m: " ".join(m.claimed_addresses) or "-"),
         ("STATE", lambda m: port_pb2.Port.State.Name(m.state)),
     ),

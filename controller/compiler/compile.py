@@ -82,6 +82,8 @@ def network_flows(network: NetworkView) -> tuple[Flow, ...]:
 
 def port_flows(port: PortView) -> tuple[Flow, ...]:
     """Flows of a port plugged on the host. Its meters must be in the switch before them."""
+    if port.standby:
+        return (*admission.standby_flows(port), *meter.port_flows(port))
     return (
         *admission.port_flows(port),
         *nd_guard.port_flows(port),

@@ -9,6 +9,7 @@ from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
 # EtherTypes (IEEE 802 numbers).
 ETH_IPV4 = 0x0800
 ETH_ARP = 0x0806
+ETH_RARP = 0x8035
 ETH_IPV6 = 0x86DD
 
 # OFPVID_NONE (OpenFlow 1.4.1, table 12): the frame has no VLAN tag, of any kind and any number.

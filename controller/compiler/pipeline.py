@@ -150,7 +150,8 @@ ADMISSION = Table(
     purpose="Who sent it. A local port is believed only if every source address it claims is its own.",
     drop_reason="SPOOFED",
     matches=_IP_TYPE
-    | {"in_port", "vlan_vid", "eth_src", "arp_sha", "arp_spa"}
+    | {"in_port", "vlan_vid", "eth_src", "arp_sha", "arp_spa", "arp_tpa"}
+    | {"ip_ttl", "icmpv6_type", "icmpv6_code", "ipv6_nd_target"}
     | {"ipv4_src", "ipv4_dst", "ipv6_src", "ip_proto", "udp_src", "udp_dst"},
     writes=(NETWORK, FROM_PORT, ORIGIN, TENANT, FROM_PROFILE),
     rewrites=frozenset({"eth_src"}),

@@ -20,6 +20,7 @@ and nothing rests on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from controller.flows import Field, Load, Move, field
 
@@ -38,9 +39,7 @@ class Register:
 
         Raises ValueError if it does not fit.
         """
-        if value >> self.bits:
-            raise ValueError(f"{self.name}: {value:#x} has more than {self.bits} bits")
-        return Load(self.field, self.start, self.bits, value)
+        return _load(self, value)
 
     def copy(self, source: Register) -> Move:
         """Return the action that writes what stands in source."""
@@ -53,6 +52,14 @@ class Register:
     def has(self, value: int, mask: int) -> dict[str, tuple[int, int]]:
         """Return the terms of a match on some of its bits."""
         return {self.field.name: (value << self.start, mask << self.start)}
+
+
+@lru_cache(maxsize=1 << 16)
+def _load(register: Register, value: int) -> Load:
+    """See Register.load; the flows of a port share theirs."""
+    if value >> register.bits:
+        raise ValueError(f"{register.name}: {value:#x} has more than {register.bits} bits")
+    return Load(register.field, register.start, register.bits, value)
 
 
 NETWORK = Register("NETWORK", field("reg0"))

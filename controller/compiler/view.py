@@ -5,7 +5,7 @@ Frozen values. A unit of compiling sees one of them and no other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
@@ -124,6 +124,8 @@ class PortView:
     allowed_address_pairs: tuple[AddressPair, ...] = ()
     # Of the pairs' addresses, those that live here: it was the last port to announce them.
     claimed: tuple[IpAddress, ...] = ()
+    # It lives on another host, and may come to live here: its guest has but to announce itself.
+    standby: bool = False
 
     @property
     def cookie(self) -> int:
@@ -185,7 +187,7 @@ class PortView:
     @property
     def held(self) -> tuple[Claim, ...]:
         """What it may speak for in ARP and neighbour discovery: what lives here, with each MAC it may use."""
-        living = [IPv4Network(a) for a in self.reached4] + [IPv6Network(a) for a in self.reached6]
+        living = [*_alone(self.reached4), *_alone(self.reached6)]
         paired = [
             Claim(mac, one)
             for one in living
@@ -202,8 +204,7 @@ class PortView:
 
     @property
     def _own(self) -> list[Claim]:
-        own4 = [Claim(self.mac, IPv4Network(a)) for a in self.addresses4]
-        return own4 + [Claim(self.mac, IPv6Network(a)) for a in self.addresses6]
+        return [Claim(self.mac, one) for own in (self.addresses4, self.addresses6) for one in _alone(own)]
 
     @property
     def _pairs(self) -> list[Claim]:
@@ -211,6 +212,13 @@ class PortView:
             Claim(self.mac if pair.mac is None else pair.mac, pair.prefix)
             for pair in self.allowed_address_pairs
         ]
+
+
+def _alone(addresses: Iterable[IpAddress]) -> Iterator[IpNetwork]:
+    """Yield the ranges of just one address; from numbers, as from addresses they are made by way of text."""
+    for address in addresses:
+        number = int(address)
+        yield IPv4Network(number) if isinstance(address, IPv4Address) else IPv6Network(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

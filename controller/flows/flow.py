@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from controller.flows.actions import Action
@@ -20,6 +21,13 @@ _TUPLE_FIELDS: dict[str, tuple[int, ...]] = {
     "ct_nw_proto": (_IPV4, _IPV6),
     "ct_tp_src": (_IPV4, _IPV6),
     "ct_tp_dst": (_IPV4, _IPV6),
+}
+
+
+# Where each field comes in a match.
+_RANKS = {
+    field.name: rank
+    for rank, field in enumerate(sorted(FIELDS.values(), key=lambda field: (field.oxm_class, field.number)))
 }
 
 
@@ -44,23 +52,24 @@ def match(**terms: int | tuple[int, int]) -> Match:
     """
     if not _TUPLE_FIELDS.keys().isdisjoint(terms):
         _check_tuple(terms)
-    made = []
-    for name, term in terms.items():
-        field = FIELDS[name]
-        value, mask = term if isinstance(term, tuple) else (term, field.all_ones)
-        if value & ~mask or mask & ~field.all_ones or value < 0 or mask < 0:
-            raise ValueError(
-                f"{name}={value:#x}/{mask:#x}: bits outside the mask or the field's {field.width}"
-            )
-        if mask != field.all_ones and not field.maskable:
-            raise ValueError(f"{name} takes no mask, got {mask:#x}")
-        if name == "ct_state" and mask & ~CT_STATE_BITS:
-            raise ValueError(f"ct_state={value:#x}/{mask:#x}: bits that do not exist")
-        if name == "nxm_in_port":
-            raise ValueError("nxm_in_port is for actions; match in_port")
-        if mask:
-            made.append(MatchTerm(field, value, mask))
-    return tuple(sorted(made, key=lambda t: (t.field.oxm_class, t.field.number)))
+    made = (_term(name, terms[name]) for name in sorted(terms, key=_RANKS.__getitem__))
+    return tuple(term for term in made if term.mask)
+
+
+@lru_cache(maxsize=1 << 16)
+def _term(name: str, term: int | tuple[int, int]) -> MatchTerm:
+    """Return a term; the flows of a port share theirs, which saves checking them and most of their memory."""
+    field = FIELDS[name]
+    value, mask = term if isinstance(term, tuple) else (term, field.all_ones)
+    if value & ~mask or mask & ~field.all_ones or value < 0 or mask < 0:
+        raise ValueError(f"{name}={value:#x}/{mask:#x}: bits outside the mask or the field's {field.width}")
+    if mask != field.all_ones and not field.maskable:
+        raise ValueError(f"{name} takes no mask, got {mask:#x}")
+    if name == "ct_state" and mask & ~CT_STATE_BITS:
+        raise ValueError(f"ct_state={value:#x}/{mask:#x}: bits that do not exist")
+    if name == "nxm_in_port":
+        raise ValueError("nxm_in_port is for actions; match in_port")
+    return MatchTerm(field, value, mask)
 
 
 def _check_tuple(terms: Mapping[str, int | tuple[int, int]]) -> None:

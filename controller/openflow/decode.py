@@ -8,6 +8,7 @@ again (`known`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
@@ -172,6 +173,8 @@ def _match_order(term: MatchTerm) -> tuple[int, int]:
     return term.field.oxm_class, term.field.number
 
 
+# The flows of one port come one after the other, and most do the same.
+@lru_cache(maxsize=1024)
 def decode_instructions(raw: bytes) -> tuple[int | None, tuple[Action, ...], int | None]:
     """Instructions -> meter, actions and next table; raises Malformed, or Foreign."""
     actions: tuple[Action, ...] = ()

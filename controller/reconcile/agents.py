@@ -129,8 +129,8 @@ class Agents:
         if actor is not None and actor.agent is session:
             actor.acked(ack.revision, tuple(f"{e.reason}: {e.message}" for e in ack.errors))
 
-    def claimed(self, session: AgentSession, number: int, address: IpAddress) -> None:
-        """An agent heard the guest of a port announce an address of its allowed address pairs."""
+    def claimed(self, session: AgentSession, number: int, address: IpAddress | None) -> None:
+        """An agent heard the guest of a port announce an address of its pairs; None: that it runs there."""
         actor = self._hosts.get(session.host)
         if actor is not None and actor.agent is session:
             self._claims.add(session.host, number, address)

@@ -1,7 +1,7 @@
 """Who may be plugged where: from what an agent reports to bindings and refusals. Pure.
 
-An interface binds the port whose iface-id it carries, if that port is scheduled to the host and lives
-nowhere else. Everything else is refused, with a reason that a person can act on.
+An interface binds the port whose iface-id it carries, if that port is scheduled to the host; who comes second
+does not live there yet. Everything else is refused, with a reason that a person can act on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cloison.model import Port, PortBinding
 from cloison.names import HostName
-from controller.reconcile.views import live_binding
+from controller.reconcile.plugged import next_rank
 from controller.store.state import State
 
 
@@ -74,9 +74,17 @@ def judge(
             host=host,
             interface=interface.name,
             ofport=interface.ofport,
+            rank=_rank(state, port, host),
         )
         verdicts.append(Verdict(interface, binding=binding))
     return verdicts
+
+
+def _rank(state: State, port: Port, host: HostName) -> int:
+    current = state.bindings.get((port.name, host))
+    if current is not None and current.port_uid == port.meta.uid:
+        return current.rank
+    return next_rank(state, port)
 
 
 def _refusal(
@@ -101,13 +109,6 @@ def _refusal(
             "DUPLICATE_IFACE_ID",
             f"{name} is plugged as {winner.name} already; unplug one of the two",
             (name,),
-        )
-    live = live_binding(state, port)
-    if live is not None and live.host != host:
-        return Refusal(
-            "BOUND_ELSEWHERE",
-            f"{name} is plugged on {live.host} already; unplug it there first",
-            (name, str(live.host)),
         )
     return None
 

@@ -1,4 +1,5 @@
-"""Stores what guests announce: addresses of allowed address pairs, one after the other as agents report them.
+"""Stores what guests announce: addresses of allowed address pairs, or themselves at another place (live
+migration), one after the other as agents report them.
 
 What the last one to announce an address says counts, so that order is kept; what is waiting is bounded.
 """
@@ -13,6 +14,7 @@ from cloison.addresses import IpAddress
 from cloison.errors import CloisonError
 from cloison.names import HostName
 from controller.reconcile.claims import ClaimRefused, claim_txn
+from controller.reconcile.moves import move_txn
 from controller.store.state import State
 from controller.store.store import Store
 from controller.store.txn import Txn
@@ -23,7 +25,7 @@ WAITING_MAX = 4096
 ATTEMPTS_MAX = 5
 RETRY_DELAY_S = 0.2
 
-_Claim = tuple[HostName, int, IpAddress]
+_Claim = tuple[HostName, int, IpAddress | None]
 
 
 class ClaimWorker:
@@ -35,8 +37,8 @@ class ClaimWorker:
         self._waiting: dict[_Claim, None] = {}
         self._wake = asyncio.Event()
 
-    def add(self, host: HostName, number: int, address: IpAddress) -> None:
-        """The guest of the port of that number on a host announced an address."""
+    def add(self, host: HostName, number: int, address: IpAddress | None) -> None:
+        """The guest of the port of that number on a host announced an address; None: that it runs there."""
         claim = (host, number, address)
         self._waiting.pop(claim, None)
         if len(self._waiting) >= WAITING_MAX:
@@ -57,20 +59,22 @@ class ClaimWorker:
 
     async def _settle(self, claim: _Claim) -> None:
         host, number, address = claim
-        log = _log.bind(host=host.host, port_number=number, address=str(address))
+        log = _log.bind(host=host.host, port_number=number, address=str(address or "itself"))
 
         def build(state: State) -> tuple[Txn, None]:
+            if address is None:
+                return move_txn(state, host, number), None
             return claim_txn(state, host, number, address), None
 
         for _ in range(ATTEMPTS_MAX):
             try:
                 await self._store.transact(build)
             except ClaimRefused as refused:
-                log.info("an announced address was refused", reason=str(refused))
+                log.info("an announcement was refused", reason=str(refused))
                 return
             except CloisonError as error:
-                log.warning("could not store an announced address, will retry", error=str(error))
+                log.warning("could not store an announcement, will retry", error=str(error))
                 await asyncio.sleep(RETRY_DELAY_S)
             else:
                 return
-        log.error("an announced address was not stored")
+        log.error("an announcement was not stored")

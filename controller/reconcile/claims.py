@@ -45,7 +45,7 @@ def claim_txn(state: State, host: HostName, number: int, address: IpAddress) -> 
 
     No change if it does already. Raises ClaimRefused if it may not.
     """
-    binding = _binding_on(state, host, number)
+    binding = binding_on(state, host, number)
     port = state.ports[binding.port]
     _check(state, port, binding, address)
     network, txn = port.name.parent, Txn()
@@ -159,7 +159,8 @@ def _reservations(state: State, network: NetworkName, address: IpAddress) -> Ite
             yield found
 
 
-def _binding_on(state: State, host: HostName, number: int) -> PortBinding:
+def binding_on(state: State, host: HostName, number: int) -> PortBinding:
+    """Return the binding of the port of that number on a host; raises ClaimRefused if there is none."""
     for binding in state.bindings_on(host):
         port = state.ports.get(binding.port)
         if port is not None and port.number == number:

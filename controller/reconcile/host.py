@@ -22,7 +22,7 @@ from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.meters import CONNECTIONS_PER_S, HostMeters
 from controller.reconcile.progress import Progress
-from controller.reconcile.session import AgentSession
+from controller.reconcile.session import AgentSession, Pause
 from controller.reconcile.tracker import Condition
 from controller.reconcile.tunnels import PlanChange
 
@@ -85,6 +85,8 @@ class HostActor:
         # The first read of a session finds what a restart left, which is no drift.
         self._read_before = False
         self._wake = asyncio.Event()
+        # What the next flows wait for.
+        self._pause: Pause | None = None
         self._drift_task: asyncio.Task[None] | None = None
         self._log = _log.bind(host=name.host)
 
@@ -116,6 +118,20 @@ class HostActor:
             if not self.plan_held and self.agent is not None and self.agent.ready:
                 self.agent.send_plan(self._latest(), plan)
         self.send_barrier()
+
+    @property
+    def obeys(self) -> bool:
+        """Tell whether its switch and its agent are there to obey."""
+        return self.switch is not None and self.agent is not None
+
+    def pause_plan(self, until: Pause) -> None:
+        """Let the changes of plan from now on wait."""
+        if self.agent is not None and self.agent.ready:
+            self.agent.pause(until)
+
+    def pause_flows(self, until: Pause) -> None:
+        """Let the changes of flows from now on wait."""
+        self._pause = until
 
     def release_plan(self) -> None:
         """What was held back may go."""
@@ -273,6 +289,9 @@ class HostActor:
 
     async def _settle(self) -> None:
         """Read if need be, then send what differs until nothing does."""
+        if self._pause is not None:
+            pause, self._pause = self._pause, None
+            await pause()
         switch = self.switch
         if switch is None:
             return

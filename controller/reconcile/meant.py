@@ -13,7 +13,8 @@ from cloison.model import Router, SecurityGroupRule
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.impact import Impact
-from controller.reconcile.views import HasPort, live_binding, vxlan_device
+from controller.reconcile.plugged import live_binding, standby_bindings
+from controller.reconcile.views import HasPort, vxlan_device
 from controller.reconcile.views import believe as believe
 from controller.store.state import State
 from controller.verify.intent import (
@@ -169,6 +170,11 @@ def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent |
     binding = live_binding(state, port)
     if binding is not None and not has_port(binding.host, binding.ofport, binding.interface):
         binding = None
+    standby = tuple(
+        (other.host, other.ofport)
+        for other in standby_bindings(state, port)
+        if has_port(other.host, other.ofport, other.interface)
+    )
     profile = port.profile
     if profile >= PROFILE_FIRST:
         known = state.profiles.get(profile)
@@ -185,4 +191,5 @@ def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent |
         profile=profile,
         pairs=tuple(PairIntent(pair.prefix, pair.mac) for pair in port.allowed_address_pairs),
         claimed=claimed_by(state, port, binding) if binding is not None else (),
+        standby=standby,
     )

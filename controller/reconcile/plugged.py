@@ -1,10 +1,14 @@
 """Which binding makes a port live, and where. Pure.
 
 Fail closed: a port lives only when everything about it fits: it is enabled, plugged on a host it is
-scheduled to, and the binding was made for this very port (uid) and not for a namesake before it.
+scheduled to, and the binding was made for this very port (uid) and not for a namesake before it. It lives in
+one place. Elsewhere it may be plugged for a live migration: it is on standby there, and comes to live there
+when its guest says that it runs there, or when it is unplugged where it lives.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from cloison.model import Port, PortBinding
 from controller.store.state import State
@@ -21,9 +25,24 @@ def is_plugged(port: Port, binding: PortBinding) -> bool:
 
 
 def live_binding(state: State, port: Port) -> PortBinding | None:
-    """Return the binding on which the port lives: the first of its requested hosts that has one."""
+    """Return the binding on which the port lives: of the highest rank, the first of its requested hosts'."""
+    return max(_plugged(state, port), key=lambda binding: binding.rank, default=None)
+
+
+def standby_bindings(state: State, port: Port) -> tuple[PortBinding, ...]:
+    """Return where else it is plugged: blocked there until its guest announces itself."""
+    live = live_binding(state, port)
+    return tuple(binding for binding in _plugged(state, port) if binding is not live)
+
+
+def next_rank(state: State, port: Port) -> int:
+    """Return the rank of a place where the port comes to be plugged: it goes on living where it does."""
+    ranks = [b.rank for b in state.bindings_of(port.name) if b.port_uid == port.meta.uid]
+    return min(ranks) - 1 if ranks else 0
+
+
+def _plugged(state: State, port: Port) -> Iterator[PortBinding]:
     for host in port.requested_hosts:
         binding = state.bindings.get((port.name, host))
         if binding is not None and is_plugged(port, binding):
-            return binding
-    return None
+            yield binding

@@ -23,6 +23,7 @@ from controller.reconcile.agents import Agents
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
+from controller.reconcile.handover import Handover
 from controller.reconcile.host import HostActor, Ports
 from controller.reconcile.impact import Impact, add_everyone, impact_of, whole
 from controller.reconcile.meant import intent_delta, intent_of
@@ -69,6 +70,7 @@ class Reconciler:
         self.self_check = SelfCheck(self._hosts, self._settled, self._fresh, self._repair)
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
+        self._handovers: list[Handover] = []
         self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
         self.tracker.hosts = self._hosts
         self.tracker.gate = self._figures
@@ -262,7 +264,9 @@ class Reconciler:
     ) -> None:
         known = self._hosts.keys() | self._store.state.hosts.keys()
         left = []
-        for host in (compiled.keys() | plans.keys()) & known:
+        concerned = (compiled.keys() | plans.keys()) & known
+        handovers = self._hand_over(concerned, verdict)
+        for host in concerned:
             units, actor = verdict.units.get(host, {}), self._actor(host)
             had = [unit[1] for unit in units if _is_port(unit) and actor.flows.flows_of(unit)]
             actor.change(since, units, plans.get(host), hold_plan=host in verdict.held)
@@ -272,7 +276,25 @@ class Reconciler:
                     actor.block(unit, "REFUSED_BY_GATE", "; ".join(map(str, verdict.refused[:3])))
             for unit in self._units.failed.pop(host, ()):
                 actor.block(unit, "COMPILER_FAILED", "its flows could not be made; the log says why")
+        for handover in handovers:
+            handover.progressed()
         self.tracker.touched(impact, since, self._revision, left)
+
+    def _hand_over(self, concerned: set[HostName], verdict: Verdict) -> list[Handover]:
+        """Let all wait for the hosts to which ports move; the hosts where these stand by now, for all."""
+        moves = {port: way for port, way in self._plans.moves.items() if way[1] in concerned}
+        arrivals, made = {to for _, to in moves.values()}, []
+        others = [self._actor(host) for host in concerned - arrivals]
+        for to in arrivals:
+            handover = Handover(self._revision, self._actor(to), others)
+            made.append(handover)
+            for actor in others:
+                actor.pause_plan(handover.ready)
+            for port, (old, new) in moves.items():
+                if new == to and old not in arrivals and verdict.units.get(old, {}).get(("port", port)):
+                    self._actor(old).pause_flows(handover.followed)
+        self._handovers = [h for h in self._handovers if not h.over] + made
+        return made
 
     def _ports_changed(self, actor: HostActor, before: Ports) -> None:
         """The bridge gave numbers to other interfaces than before: work out again what relies on them."""
@@ -357,6 +379,8 @@ class Reconciler:
             self.tracker.unsettle(name)
 
     def _progressed(self, actor: HostActor) -> None:
+        for handover in self._handovers:
+            handover.progressed()
         self.tracker.progressed()
         self._release.progressed()
 
@@ -416,7 +440,7 @@ class Reconciler:
         """See Agents."""
         self._agents.drifted(session, drift)
 
-    def claimed(self, session: AgentSession, number: int, address: IpAddress) -> None:
+    def claimed(self, session: AgentSession, number: int, address: IpAddress | None) -> None:
         """See Agents."""
         self._agents.claimed(session, number, address)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Set
 from ipaddress import IPv4Address
 
 from cloison.addresses import IpAddress
@@ -22,6 +22,8 @@ FDB_ENTRIES_PER_MESSAGE = 4000
 # Parts of a plan are put into one message up to this; what they remove and put is apart from each other.
 JOINED_BYTES_MAX = 16_384
 
+Pause = Callable[[], Awaitable[None]]
+
 
 class AgentSession:
     """Inventory in, plans out. `ready` once the agent has told everything it has."""
@@ -36,7 +38,7 @@ class AgentSession:
         self._by_iface: dict[str, dict[str, Interface]] = {}
         self._owners: dict[int, set[str | Vni]] = {}
         self._shared: set[int] = set()
-        self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | Pause | None] = asyncio.Queue()
         # What was queued last, until it is on its way.
         self._last: host_sync_pb2.ControllerMessage | None = None
         self.closed_because: str | None = None
@@ -135,6 +137,12 @@ class AgentSession:
         self._queue.put_nowait(message)
         self._last = message
 
+    def pause(self, until: Pause) -> None:
+        """Let what is queued from now on wait for something (that must come)."""
+        if self.closed_because is None:
+            self._queue.put_nowait(until)
+            self._last = None
+
     def send_plan(self, revision: int, plan: PlanChange) -> None:
         """Queue the change of plan of one revision."""
         for delta in plan_messages(revision, plan):
@@ -171,6 +179,9 @@ class AgentSession:
     async def outgoing(self) -> AsyncIterator[host_sync_pb2.ControllerMessage]:
         """Messages in order, until the session is closed."""
         while (message := await self._queue.get()) is not None:
+            if not isinstance(message, host_sync_pb2.ControllerMessage):
+                await message()
+                continue
             if message is self._last:
                 self._last = None
             yield message

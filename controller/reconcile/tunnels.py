@@ -68,6 +68,8 @@ class TunnelPlans:
         self._segments: dict[NetworkName, _Segment] = {}
         self._locations: dict[PortName, Location] = {}
         self._on_host: dict[HostName, set[NetworkName]] = {}
+        # Of the last update: ports that live on another host than before, as (from, to).
+        self.moves: dict[PortName, tuple[HostName, HostName]] = {}
 
     def update(self, state: State, impact: Impact) -> dict[HostName, PlanChange]:
         """Follow one revision; return what changes on which host.
@@ -78,6 +80,7 @@ class TunnelPlans:
         for port in impact.moved:
             moved.setdefault(port.parent, []).append(port)
         plans: dict[HostName, PlanChange] = {}
+        self.moves = {}
         for name in impact.networks:
             before = self.hosts_of(name)
             self._update_network(state, name, moved.get(name, ()), plans)
@@ -163,6 +166,8 @@ class TunnelPlans:
             # (A network that comes a second time has none of its ports yet.)
             if old == new and (old is None or old.macs <= segment.macs.keys()):
                 continue
+            if old is not None and new is not None and old.host != new.host:
+                self.moves[port] = old.host, new.host
             if old is not None:
                 gone.update(dict.fromkeys(old.macs, old))
                 del self._locations[port]

@@ -14,6 +14,7 @@ from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView, PortView
 from controller.reconcile.claims import claimed_by
+from controller.reconcile.plugged import is_plugged
 from controller.reconcile.plugged import live_binding as live_binding
 from controller.reconcile.routers import router_views
 from controller.store.state import State
@@ -47,15 +48,13 @@ class Location:
 
 
 def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
-    """Return what the compiler must know of a port on a host; None if it does not live there."""
-    port = state.ports.get(name)
-    if port is None:
-        return None
-    binding = live_binding(state, port)
+    """Return what the compiler must know of a port on a host; None if it is not plugged there."""
+    port, binding = state.ports.get(name), state.bindings.get((name, host))
     network = state.networks.get(name.parent)
     tenant = state.tenants.get(name.parent.parent)
-    if binding is None or binding.host != host or network is None or tenant is None:
+    if port is None or binding is None or network is None or tenant is None or not is_plugged(port, binding):
         return None
+    lives = live_binding(state, port) is binding
     return PortView(
         tenant_number=tenant.number,
         port_number=port.number,
@@ -65,7 +64,8 @@ def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
         addresses=tuple(sorted((f.address for f in port.fixed_ips), key=lambda a: (a.version, int(a)))),
         profile=_profile(state, port),
         allowed_address_pairs=port.allowed_address_pairs,
-        claimed=claimed_by(state, port, binding),
+        claimed=claimed_by(state, port, binding) if lives else (),
+        standby=not lives,
     )
 
 

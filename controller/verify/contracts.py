@@ -185,6 +185,8 @@ def _admission_leaf(leaf: Leaf, port: PortIntent, placed: Mapping[str, int]) -> 
 
 def after_admission(port: PortIntent, seen: Question) -> int | None:
     """Return the table where a packet goes that a port sends; None if it goes nowhere."""
+    if port.stands_by:
+        return METER if semantics.arrives(port, seen) else None
     if not semantics.admitted(port, seen):
         return None
     if semantics.announces(port, seen) or semantics.served(seen):

@@ -11,10 +11,12 @@ the one that is meant, about the same ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName
+from controller.verify.attention import Paid, due, paid
 from controller.verify.contracts import same_header
 from controller.verify.copies import to_group
 from controller.verify.explore import Question, explore
@@ -35,8 +37,17 @@ from controller.verify.policy import Seen, lets_in, lets_out
 from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fates_of, said_by_services
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
-from controller.verify.stages import COMMIT, EGRESS, INGRESS, INITIATOR, POLICY, RESPONDER, TENANT
-from controller.verify.symbolic import TABLES, Undefined
+from controller.verify.stages import (
+    COMMIT,
+    EGRESS,
+    INGRESS,
+    INITIATOR,
+    POLICY,
+    RESPONDER,
+    TENANT,
+    TO_SERVICE_PREFIX,
+)
+from controller.verify.symbolic import TABLES, Leaf, Undefined
 
 Asked = tuple[int, int, int, int]
 """A question to policy: the table, and what is in TENANT, INITIATOR and RESPONDER there."""
@@ -50,6 +61,7 @@ class Arrival(NamedTuple):
     ofport: int | None
     frame: Frame
     asked: frozenset[Asked] = frozenset()
+    paid: Paid = ()
 
 
 class Copy(NamedTuple):
@@ -58,6 +70,7 @@ class Copy(NamedTuple):
     ofport: int
     frame: Frame
     asked: frozenset[Asked]
+    paid: Paid
 
     @property
     def unsure(self) -> bool:
@@ -66,30 +79,34 @@ class Copy(NamedTuple):
 
 
 class _Onward(NamedTuple):
-    """A table, the frame as it comes there, and what it was asked on its way."""
+    """A table, the frame as it comes there, and what was asked on its way: of policy, and attention.py."""
 
     table: int
     frame: Frame
     asked: frozenset[Asked]
+    paid: Paid
 
 
 class Trail(NamedTuple):
     """What becomes of one part of a sender's packets. looped: it went on and on.
 
-    undefined: why nobody can say what becomes of them; then there are no deliveries.
+    undefined: why nobody can say what becomes of them; then there are no deliveries, and only those are
+    concerned of which policy allows all of asked.
     """
 
     region: Region
     deliveries: tuple[Arrival, ...]
     looped: bool
     undefined: str | None = None
+    asked: frozenset[Asked] = frozenset()
 
 
 class Fault(NamedTuple):
     """A packet, as one number, that is not treated as it should be; why, if its treatment is not defined.
 
     lost: nobody gets it, and somebody should. guessed: a question is asked of policy that nobody should ask,
-    so that only the flows can tell the answer: see what really happens to the packet.
+    so that only the flows can tell the answer: see what really happens to the packet. unheeded: it is
+    received as it should be, but not all that is due was asked about it (attention.py).
     """
 
     number: int
@@ -97,6 +114,16 @@ class Fault(NamedTuple):
     looped: bool = False
     lost: bool = False
     guessed: bool = False
+    unheeded: bool = False
+
+
+class Stuck(Undefined):
+    """What a bridge does with some packets is not defined: with those of which policy allows all of asked."""
+
+    def __init__(self, undefined: Undefined, asked: frozenset[Asked]) -> None:
+        assert undefined.flow is not None, undefined
+        super().__init__(str(undefined), undefined.flow, undefined.region)
+        self.asked = asked
 
 
 # After so many parts of which nobody can say what becomes of them, all the rest is such a part.
@@ -121,7 +148,8 @@ class Judge:
         sender = self._world.by_ofport.get((host, ofport)) if ofport is not None else None
         services = ofport is not None and ofport == self._world.service_of(host)
         if services:
-            starts = tuple(part for start in starts for part in _said_by_services(start))
+            spoken = [self._world.networks[name].vni for name in self._world.on_host.get(host, ())]
+            starts = tuple(part for start in starts for part in _said_by_services(start, spoken))
 
         def fates(seen: Question) -> tuple[Fate, ...]:
             if sender is not None:
@@ -133,7 +161,7 @@ class Judge:
         lost = False
         for trail in (t for start in starts for t in self.trails(host, ofport, start)):
             if trail.undefined is not None:
-                number = member(trail.region)
+                number = self.allowed(trail.region, trail.asked)
                 if number is not None:
                     yield Fault(number, undefined=trail.undefined)
                 continue
@@ -146,25 +174,31 @@ class Judge:
                         yield fault
 
     def run(self, at: HostName, frame: Frame) -> Iterator[tuple[Region, tuple[Copy, ...]]]:
-        """Yield what a bridge sends of each part of a frame that enters it, as Bridge.run."""
+        """Yield what a bridge sends of each part of a frame that enters it. Raises Stuck."""
         nothing: tuple[Copy, ...] = ()
+        start: Paid = ()
         # What is still to be followed of a region: tables, the frame that comes there, what it was asked.
         pending: list[tuple[Region, tuple[_Onward, ...], tuple[Copy, ...]]] = [
-            (frame.region, (_Onward(0, frame, frozenset()),), nothing)
+            (frame.region, (_Onward(0, frame, frozenset(), start),), nothing)
         ]
-        bridge = self._hosts[at].bridge
         while pending:
             region, todo, before = pending.pop()
             if not todo:
                 yield region, before
                 continue
-            (table, now, asked), rest = todo[0], todo[1:]
-            stop_at = EGRESS if table < EGRESS else TABLES
-            for leaf in bridge.run(now._replace(region=region), table, stop_at=stop_at):
-                sent = (*before, *(Copy(ofport, there, asked) for ofport, there in leaf.sent))
+            (table, now, asked, so_far), rest = todo[0], todo[1:]
+            for leaf in self._leaves(at, now._replace(region=region), table, asked):
+                heeded = so_far + paid(leaf.rules)
+                sent = (*before, *(Copy(ofport, there, asked, heeded) for ofport, there in leaf.sent))
                 arrived = leaf.copies if leaf.stopped is None else (*leaf.copies, leaf.stopped)
-                more = tuple(_onward(number, there, asked) for number, there in arrived)
+                more = tuple(_onward(_Onward(number, there, asked, heeded)) for number, there in arrived)
                 pending.append((leaf.region, (*more, *rest), sent))
+
+    def _leaves(self, at: HostName, frame: Frame, table: int, asked: frozenset[Asked]) -> Iterator[Leaf]:
+        try:
+            yield from self._hosts[at].bridge.run(frame, table, stop_at=EGRESS if table < EGRESS else TABLES)
+        except Undefined as undefined:
+            raise Stuck(undefined, asked) from undefined
 
     def allows(self, asked: Asked, seen: Seen) -> bool:
         """Tell whether policy admits a connection; of ends that are not known, that it does."""
@@ -177,7 +211,11 @@ class Judge:
 
     def one_of(self, region: Region, copy: Copy | Arrival) -> int | None:
         """Return a packet of a region of which policy lets a copy through; None if there is none."""
-        parts = explore(region, lambda seen: all(self.allows(asked, seen) for asked in copy.asked))
+        return self.allowed(region, copy.asked)
+
+    def allowed(self, region: Region, asked: frozenset[Asked]) -> int | None:
+        """Return a packet of a region of which policy allows all that is asked; None if there is none."""
+        parts = explore(region, lambda seen: all(self.allows(question, seen) for question in asked))
         return next((n for part, let in parts if let and (n := member(part)) is not None), None)
 
     def _faults_of(
@@ -227,6 +265,21 @@ class Judge:
         if number is not None:
             lost = not trail.looped and (too_long or not trail.deliveries)
             yield Fault(number, looped=trail.looped, lost=lost)
+        elif wanted and sender is not None and trail.deliveries:
+            for unheeded in self._unheeded(trail, wanted, sender):
+                yield Fault(unheeded, unheeded=True)
+                return
+
+    def _unheeded(self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent) -> Iterator[int]:
+        """Yield packets that are received as wanted although not all that is due was asked about them."""
+        here = {(arrival.host, arrival.ofport): arrival.paid for arrival in trail.deliveries}
+        network = self._world.networks[sender.name.parent]
+        for fate in wanted:
+            receiver = self._world.by_ofport.get((fate.host, fate.ofport))
+            for part, asked in explore(trail.region, partial(due, network, sender, receiver)):
+                number = member(part) if asked != here[fate.host, fate.ofport] else None
+                if number is not None:
+                    yield number
 
     def _only_too_long(self, trail: Trail, sender: PortIntent | None) -> bool:
         """Tell whether the sender's services, and nobody else, get what is too long for the overlay."""
@@ -250,24 +303,28 @@ class Judge:
             entered = _reenter(here.frame._replace(region=now), here.ofport)
             found, undefined = self._run(here.host, entered)
             for part, sent in found:
-                copies = tuple(copy._replace(asked=copy.asked | here.asked) for copy in sent)
+                copies = tuple(
+                    copy._replace(asked=copy.asked | here.asked, paid=here.paid + copy.paid) for copy in sent
+                )
                 for piece, come, out in self._carry(here.host, part, copies):
                     pending.append((piece, (*rest, *come), (*done, *out), hops + 1))
             if undefined is not None:
                 stuck += 1
-                part = undefined.region if stuck < UNDEFINED_MAX else now
-                yield Trail(part, (), False, str(undefined))
+                part, asked = undefined.region, undefined.asked | here.asked
+                if stuck >= UNDEFINED_MAX:
+                    part, asked = now, frozenset()
+                yield Trail(part, (), False, str(undefined), asked)
                 if stuck < UNDEFINED_MAX:
-                    pending += ((other, arrivals, done, hops) for other in _apart(now, part))
+                    pending += ((other, arrivals, done, hops) for other in apart(now, part))
 
     def _run(
         self, at: HostName, entered: Frame
-    ) -> tuple[list[tuple[Region, tuple[Copy, ...]]], Undefined | None]:
+    ) -> tuple[list[tuple[Region, tuple[Copy, ...]]], Stuck | None]:
         """All of `run`; nothing, and why, if a part of it is not defined."""
         try:
             return list(self.run(at, entered)), None
-        except Undefined as undefined:
-            return [], undefined
+        except Stuck as stuck:
+            return [], stuck
 
     def _carry(
         self, at: HostName, region: Region, sent: tuple[Copy, ...]
@@ -276,15 +333,16 @@ class Judge:
         if not sent:
             yield region, (), ()
             return
-        (ofport, frame, asked), others = sent[0], sent[1:]
+        (ofport, frame, asked, heeded), others = sent[0], sent[1:]
         vni = self._hosts[at].devices.get(ofport)
         for part, come, out in self._carry(at, region, others):
             if vni is None:
-                yield part, come, (Arrival(at, ofport, frame, asked), *out)
+                yield part, come, (Arrival(at, ofport, frame, asked, heeded), *out)
                 continue
             for piece, vtep in _looked_up(self._hosts[at].fdb.get(vni, {}), frame._replace(region=part)):
                 arrival = self._arrival(vtep, vni) if vtep is not None else None
-                yield piece, come if arrival is None else (Arrival(*arrival, frame, asked), *come), out
+                carried = () if arrival is None else (Arrival(*arrival, frame, asked, heeded),)
+                yield piece, (*carried, *come), out
 
     def _arrival(self, vtep: IpAddress, vni: int) -> tuple[HostName, int] | None:
         there = self._world.by_vtep.get(vtep)
@@ -294,7 +352,7 @@ class Judge:
         return (there, found[-1]) if found else None
 
 
-def _apart(region: Region, gone: Region) -> Iterator[Region]:
+def apart(region: Region, gone: Region) -> Iterator[Region]:
     """Yield parts of a region that together are what is not in another one."""
     outside = without(region, (gone.value, gone.mask))
     if outside is not None:
@@ -340,21 +398,25 @@ _NO_REAL_MAC = tuple(cube(eth_dst=r) for r in (GROUP_MAC, *WIRE_MACS))
 _SOLICITED = cube(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=ND_SOLICITATION)
 
 
-def _said_by_services(start: Region) -> Iterator[Region]:
-    """Yield what of some packets the local services may send: to a real MAC, and no solicitation."""
-    found: Region | None = start
-    for hole in (*_NO_REAL_MAC, _SOLICITED):
-        found = without(found, hole) if found is not None else None
-    if found is not None:
-        yield found
+def _said_by_services(start: Region, spoken: Iterable[int]) -> Iterator[Region]:
+    """Yield what of some packets the local services may send: to a real MAC, and no solicitation.
+
+    spoken: the VNIs of the networks in which they speak; they do in no other one.
+    """
+    for vni in spoken:
+        found = within(start, cube(eth_src=TO_SERVICE_PREFIX << 32 | vni))
+        for hole in (*_NO_REAL_MAC, _SOLICITED):
+            found = without(found, hole) if found is not None else None
+        if found is not None:
+            yield found
 
 
-def _onward(table: int, frame: Frame, asked: frozenset[Asked]) -> _Onward:
+def _onward(now: _Onward) -> _Onward:
     """Where a frame is to be followed on: past policy, whose question it takes along."""
-    if table not in POLICY:
-        return _Onward(table, frame, asked)
-    tenant, opener, other = (_or_unknown(frame.field(n)) for n in (TENANT, INITIATOR, RESPONDER))
-    return _Onward(COMMIT, frame, asked | {(table, tenant, opener, other)})
+    if now.table not in POLICY:
+        return now
+    tenant, opener, other = (_or_unknown(now.frame.field(n)) for n in (TENANT, INITIATOR, RESPONDER))
+    return now._replace(table=COMMIT, asked=now.asked | {(now.table, tenant, opener, other)})
 
 
 def _or_unknown(value: int | None) -> int:

@@ -7,12 +7,19 @@ to every question it asked; so the text that people read is the text that is pro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
-from controller.verify.packet import FIELD_MASKS, OFFSETS
+from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
 from controller.verify.space import Region, within, without
 
 T = TypeVar("T")
+
+
+@lru_cache(maxsize=1 << 16)
+def _cut(name: str, value: int, mask: int) -> Cube:
+    at = OFFSETS[name]
+    return value << at, FIELD_MASKS[name] if mask == -1 else mask << at
 
 
 class Question:
@@ -28,9 +35,13 @@ class Question:
 
     def has(self, name: str, value: int, mask: int = -1) -> bool:
         """Tell whether the field, under the mask, is value; where that differs, go on with those that do."""
-        at = OFFSETS[name]
-        cut = (value << at, FIELD_MASKS[name] if mask == -1 else mask << at)
-        inside = within(self.region, cut)
+        cut = _cut(name, value, mask)
+        region = self.region
+        if (region.value ^ cut[0]) & region.mask & cut[1]:
+            return False
+        if not cut[1] & ~region.mask:
+            return True
+        inside = within(region, cut)
         if inside is None:
             return False
         if inside is not self.region:

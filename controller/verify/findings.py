@@ -7,12 +7,13 @@ the check on the symbolic engine itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from itertools import islice
 
 from cloison.names import HostName, NetworkName
 from controller.verify import contracts
 from controller.verify.accuser import Accuser
-from controller.verify.exact import Fault, Judge
+from controller.verify.exact import Fault, Judge, apart
 from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
@@ -35,11 +36,14 @@ from controller.verify.violation import (
     UNDEFINED,
     Violation,
     of_packet,
+    unheeded,
 )
 
 VIOLATIONS_MAX = 20
 # How many senders are asked about a table that is the same for all.
-STATION_SENDERS_MAX = 8
+STATION_SENDERS_MAX = 3
+# How many packets out of the overlay are looked at for one that shows what it does.
+REFLECTIONS_MAX = 128
 Sender = tuple[HostName, int]
 
 
@@ -145,18 +149,25 @@ class Findings:
                 yield violation
 
     def _station(self, host: HostName, wrong: str) -> Violation:
-        """With a packet that suffers, if one is found among a few senders."""
+        """With a packet that suffers, if one is found among a few senders.
+
+        If packets are only lost it is still said of the table: that is known, and what else it does is not.
+        """
+        lost: Violation | None = None
         for sender in islice(self._near(host), STATION_SENDERS_MAX):
             found = self._worst(*sender, PACKETS)
-            # That something is lost is not the worst that such a table can do: it is said as what it is.
             if found is not None and found.kind != BLACKHOLE:
                 return found
-        return Violation(STAGE, f"on {host} {wrong}", host)
+            lost = lost or found
+        said = Violation(STAGE, f"on {host} {wrong}", host)
+        if lost is None:
+            return said
+        return replace(said, objects=lost.objects, packet=lost.packet, in_port=lost.in_port, path=lost.path)
 
     def _near(self, host: HostName) -> Iterator[Sender]:
         """Ports on a host, then others of their networks."""
         for network in self._world.on_host.get(host, ()):
-            for port in self._world.ports_on(host, network).values():
+            for port in self._world.senders_on(host, network):
                 yield host, port.ofport
         for network in self._world.on_host.get(host, ()):
             for port in self._world.members_of(network).ports.values():
@@ -222,6 +233,8 @@ class Findings:
         except Refused as refused:
             return Violation(UNDEFINED, str(refused), host, (), packet, ofport)
         found = of_packet(self._world, host, ofport, packet, wanted, journey)
+        if found is None and fault.unheeded:
+            found = unheeded(self._world, host, ofport, packet, wanted, journey)
         if found is not None:
             return found
         message = fault.undefined or "the symbolic and the concrete answer differ: a bug of the proof"
@@ -234,23 +247,42 @@ class Findings:
         return Fabric(states, self._world.by_vtep)
 
     def _overlay(self, host: HostName, network: NetworkIntent) -> Iterator[Violation]:
-        """Frames out of the overlay, of any kind: they must stay with the network's local ports."""
+        """Frames out of the overlay, of any kind: they must stay with the network's local ports.
+
+        Best shown with one that nothing stops later; policy may drop one and not another.
+        """
         ofport = network.tunnels.get(host)
         if ofport is None:
             return
         here = {p.ofport for p in self._world.ports_on(host, network.name).values()}
-        for kind in PACKETS:
+        guessed: Violation | None = None
+        fabric: Fabric | None = None
+        for found in islice(self._reflections(host, network, ofport, here), REFLECTIONS_MAX):
+            guessed = guessed or found
+            fabric = fabric or self._fabric()
+            if _escapes_really(fabric, found, here):
+                yield found
+                return
+        if guessed is not None:
+            yield guessed
+
+    def _reflections(
+        self, host: HostName, network: NetworkIntent, ofport: int, here: Set[int]
+    ) -> Iterator[Violation]:
+        objects = (str(network.name),)
+        pending = list(reversed(PACKETS))
+        while pending:
+            region = pending.pop()
             try:
-                number, out = next(self._escapes(host, entering(kind, ofport), here), (None, 0))
+                for number, out in self._escapes(host, entering(region, ofport), here):
+                    message = (
+                        f"a frame out of the overlay of {network.name} leaves {host} by OpenFlow port {out}"
+                    )
+                    yield Violation(REFLECTION, message, host, objects, Packet.unpack(number), ofport)
             except Undefined as undefined:
                 packet = Packet.unpack(member(undefined.region) or 0)
-                yield Violation(UNDEFINED, str(undefined), host, (str(network.name),), packet, ofport)
-                return
-            if number is not None:
-                message = f"a frame out of the overlay of {network.name} leaves {host} by OpenFlow port {out}"
-                objects = (str(network.name),)
-                yield Violation(REFLECTION, message, host, objects, Packet.unpack(number), ofport)
-                return
+                yield Violation(UNDEFINED, str(undefined), host, objects, packet, ofport)
+                pending = [*apart(region, undefined.region), *pending]
 
     def _escapes(self, host: HostName, entered: Frame, here: Set[int]) -> Iterator[tuple[int, int]]:
         """Yield packets, as numbers, that leave a host by another OpenFlow port than these, and by which."""
@@ -281,6 +313,16 @@ class Findings:
                 ofport = (fault.number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
                 yield self._of(host, ofport, fault)
                 return
+
+
+def _escapes_really(fabric: Fabric, found: Violation, here: Set[int]) -> bool:
+    assert found.host is not None, found
+    assert found.packet is not None, found
+    try:
+        sent = fabric.walk(found.host, found.in_port, found.packet).hops[0].run.sent
+    except Refused:
+        return True
+    return any(copy.ofport not in here for copy in sent)
 
 
 _PROFILE_BITS = (1 << WIDTHS[FROM_PROFILE]) - 1

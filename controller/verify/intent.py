@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress, IpNetwork, host_mac, link_local
 from cloison.names import HostName, NetworkName, PortName
@@ -40,6 +40,10 @@ class PortIntent:
     pairs: tuple[PairIntent, ...] = ()
     # Of the addresses of its pairs, those that live here.
     claimed: tuple[IpAddress, ...] = ()
+    # Where else it is plugged, as (host, OpenFlow port): it may say there that it is there, and nothing else.
+    standby: tuple[tuple[HostName, int], ...] = ()
+    # This is the port as it is at one of these places (World.by_ofport).
+    stands_by: bool = False
     # Its IPv4 addresses, claimed ones last.
     addresses4: tuple[int, ...] = field(init=False, repr=False, compare=False)
     # Its IPv6 addresses; who was given any also has its EUI-64 link-local one (RFC 4291, appendix A).
@@ -261,6 +265,9 @@ class World:
         self.by_number: dict[int, PortIntent] = {}
         # The networks whose routers lead into one.
         self.routing_to: dict[NetworkName, set[NetworkName]] = {}
+        # Ports where they stand by: by host and number, and by host and network.
+        self.standing: dict[tuple[HostName, int], PortIntent] = {}
+        self.standing_in: dict[tuple[HostName, NetworkName], dict[int, PortIntent]] = {}
         # How many ports and devices of each network a host has.
         self.on_host: dict[HostName, Counter[NetworkName]] = {}
         self.claims: Counter[Claim] = Counter()
@@ -274,6 +281,16 @@ class World:
         if found is None:
             found = self.members[name] = Members()
         return found
+
+    def numbered(self, host: HostName, number: int) -> PortIntent | None:
+        """Return the port of a number as it is on a host, None if it is not plugged there."""
+        port = self.by_number.get(number)
+        return port if port is not None and port.host == host else self.standing.get((host, number))
+
+    def senders_on(self, host: HostName, network: NetworkName) -> Iterator[PortIntent]:
+        """Yield the ports of a network that are plugged on a host, those that stand by there included."""
+        yield from self.ports_on(host, network).values()
+        yield from self.standing_in.get((host, network), {}).values()
 
     def ports_on(self, host: HostName, network: NetworkName) -> Mapping[PortName, PortIntent]:
         """Return the ports of a network that are plugged on a host."""
@@ -349,7 +366,7 @@ class World:
         service = self.service_of(host)
         found: set[int] = set() if service is None else {service}
         for name in self.on_host.get(host, ()):
-            found.update(port.ofport for port in self.ports_on(host, name).values())
+            found.update(port.ofport for port in self.senders_on(host, name))
             network = self.networks.get(name)
             if network is not None and host in network.tunnels:
                 found.add(network.tunnels[host])
@@ -434,6 +451,8 @@ class World:
 
     def _add_port(self, port: PortIntent) -> None:
         self.ports[port.name] = port
+        for place in _places(port):
+            self._stand(place)
         if port.host is None:
             return
         for claim in _port_claims(port):
@@ -443,7 +462,30 @@ class World:
         self._enter(port.host, port.name.parent)
         self.members_of(port.name.parent).add(port)
 
+    def _stand(self, port: PortIntent) -> None:
+        assert port.host is not None, port
+        self._claim(("OpenFlow port", port.host, port.ofport))
+        self.by_ofport[port.host, port.ofport] = port
+        self.standing[port.host, port.number] = port
+        self.standing_in.setdefault((port.host, port.name.parent), {})[port.number] = port
+        self._enter(port.host, port.name.parent)
+
+    def _stand_no_more(self, port: PortIntent) -> None:
+        assert port.host is not None, port
+        self._release(("OpenFlow port", port.host, port.ofport))
+        if self.by_ofport.get((port.host, port.ofport)) == port:
+            del self.by_ofport[port.host, port.ofport]
+        self.standing.pop((port.host, port.number), None)
+        spot = port.host, port.name.parent
+        here = self.standing_in.get(spot, {})
+        here.pop(port.number, None)
+        if not here:
+            self.standing_in.pop(spot, None)
+        self._leave(port.host, port.name.parent)
+
     def _drop_port(self, port: PortIntent) -> None:
+        for place in _places(port):
+            self._stand_no_more(place)
         if port.host is None:
             return
         for claim in _port_claims(port):
@@ -475,6 +517,12 @@ class World:
             self.clashes.discard(claim)
         if not self.claims[claim]:
             del self.claims[claim]
+
+
+def _places(port: PortIntent) -> Iterator[PortIntent]:
+    """Yield the port as it is where it stands by."""
+    for host, ofport in port.standby:
+        yield replace(port, host=host, ofport=ofport, claimed=(), standby=(), stands_by=True)
 
 
 def _port_claims(port: PortIntent) -> Iterator[Claim]:

@@ -30,14 +30,15 @@ alone when something it speaks of changes (touched.py).
 Contracts that differ only in names are decided once (known.py, policed.py).
 
 Sound: what passes is right, for every packet of packet.py's fields. Complete: where a contract does not
-hold, exact.Judge decides with whole paths, and only a packet that is really mistreated is a violation; to
-that come flows that may not exist whatever they match (grammar.py), an FDB entry or device too many or too
-few, a frame from the overlay that leaves the local ports of its network, even if only a hostile host
-would send it, and a table that is the same for all or a policy that is other than it should be, whether or
-not somebody has it to suffer from yet. Assumed: bridges show layer 4 of first fragments (every session sets
-it), and connection tracking keeps zones apart, and finds a reply only where the connection was remembered.
-Not covered: payload, overlapping fragments, timing between hosts during a change, how much a meter lets
-through.
+hold, exact.Judge decides with whole paths, and only a packet that is really mistreated, or arrives without
+its meter or connection tracking having been asked (attention.py), is a violation; to that come flows that
+may not exist whatever they match (grammar.py), an FDB entry or device too many or too few, a frame from the
+overlay that leaves the local ports of its network, even if only a hostile host would send it, and a table
+that is the same for all or a policy that is other than it should be, whether or not somebody has it to suffer
+from yet. Assumed: bridges show layer 4 of first fragments (every session sets it), connection tracking keeps
+zones apart, and finds a reply only where the connection was remembered, and the local services speak only in
+networks that have ports on their host. Not covered: payload, overlapping fragments, timing between hosts
+during a change, how much a meter lets through.
 """
 
 from __future__ import annotations
@@ -282,12 +283,13 @@ class Verifier:
                 findings.station(host, wrong)
                 self._suspects.host_stations.add(host)
         for host, number in touched.meters:
-            port = self.world.by_number.get(number)
-            if port is None or port.host != host:
+            port = self.world.numbered(host, number)
+            if port is None:
                 continue
             network = self.world.networks.get(port.name.parent)
             spreads = network is not None and network.multicast
-            what = misled(self.hosts[host].bridge, number, port.ofport, multicast=spreads)
+            bridge = self.hosts[host].bridge
+            what = misled(bridge, number, port.ofport, multicast=spreads, stands_by=port.stands_by)
             if what:
                 findings.meter(port, what)
                 self._suspects.meters.add((host, number))

@@ -286,7 +286,7 @@ def _admission_shape(bridge: Bridge, port: PortIntent, network: NetworkIntent, t
     addresses4 = {value: (4, n) for n, value in enumerate(port.addresses4)}
     addresses6 = {value: (6, n, local[value]) for n, value in enumerate(port.addresses6)}
     once = (len(addresses4), len(addresses6)) == (len(port.addresses4), len(port.addresses6))
-    paired = port.pairs or port.claimed
+    paired = port.pairs or port.claimed or port.stands_by
     if not port.mac or paired or not once or 0 in addresses4 or not local.keys().isdisjoint(SERVICES6):
         raise Shapeless
     mac = {port.mac: _MAC}

@@ -41,12 +41,14 @@ _WAYS = (
 _TO_ALL = _Way("what it sends to all of its network", ANYTHING, SPREADING, FORWARD, True)
 
 
-def misled(bridge: Bridge, number: int, ofport: int, *, multicast: bool) -> str:
+def misled(bridge: Bridge, number: int, ofport: int, *, multicast: bool, stands_by: bool = False) -> str:
     """Return what of a local port does not go through its own meter as it should; "" if all does.
 
-    multicast: whether its network has it.
+    multicast: whether its network has it. stands_by: it lives elsewhere and sends here to the services alone
+    (contracts.after_admission); where nothing of it comes it has no meter.
     """
-    for way in (*_WAYS, _TO_ALL) if multicast else _WAYS:
+    ways = _WAYS[:1] if stands_by else (*_WAYS, _TO_ALL) if multicast else _WAYS
+    for way in ways:
         try:
             if any(True for _ in _astray(bridge, way, number, ofport)):
                 return way.what

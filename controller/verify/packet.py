@@ -20,6 +20,7 @@ from controller.flows.fields import FIELDS
 from controller.flows.text import field_text, value_text
 
 ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
+ETH_RARP = 0x8035
 UNTAGGED, VLAN_PRESENT = 0, 0x1000
 PROTO_ICMPV4, PROTO_TCP, PROTO_UDP, PROTO_ICMPV6 = 1, 6, 17, 58
 PROTO_IPV6_FRAGMENT = 44

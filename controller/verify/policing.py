@@ -3,8 +3,9 @@
 Both sides are brought into one form and compared: for each profile whose rules are asked, the set of remotes
 (anyone, profiles, ranges of addresses) for each kind of traffic (family, protocol, ports). From the flows
 it is read off, clause by clause, so that a conjunction is never multiplied out; every flow of these tables
-only admits, so together they admit the union, whatever their priorities. A flow of another form is not
-understood, and that is a violation. Where the forms differ, `difference` decides exactly, by regions.
+only admits, so together they admit the union, whatever their priorities; the default alone drops, and is
+below all of them. Flows of another form rulings.py decides. Where the forms differ, `difference` decides
+exactly, by regions.
 """
 
 from __future__ import annotations
@@ -215,6 +216,8 @@ def admitted(judge: Judged, rules: Iterable[Rule], tenant: int) -> Admitted:
     clauses: dict[int, list[tuple[Rule, int, int, Terms]]] = defaultdict(list)
     opened: set[int] = set()
     for rule in rules:
+        if not rule.priority:
+            raise Refused("a flow of policy has the priority of the default", rule.flow)
         terms = terms_of(judge, rule)
         if terms.tenant not in (None, tenant):
             raise Refused("a flow of policy is of two tenants", rule.flow)
@@ -292,8 +295,8 @@ def _about(clause: Iterable[Terms], rule: Rule) -> str:
 
 
 def is_static(judge: Judged, rule: Rule) -> bool:
-    """Tell whether a rule is of no tenant: the default, or for ports without port security."""
-    return (rule.cube == (0, 0) and rule.drops) or is_open(judge, rule)
+    """Tell whether a rule is of no tenant: the default, below all, or for ports without port security."""
+    return is_open(judge, rule) if rule.priority else rule.cube == (0, 0) and rule.drops
 
 
 def is_open(judge: Judged, rule: Rule) -> bool:

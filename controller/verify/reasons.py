@@ -42,6 +42,8 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
     if sender is None or network is None:
         return "no port of any network is plugged there"
     packet = connected(packet)
+    if sender.stands_by:
+        return _why_blocked(world, sender, packet)
     if not semantics.admitted(sender, packet):
         return why_not_admitted(sender, packet)
     if semantics.announces(sender, packet) or semantics.served(packet):
@@ -97,6 +99,13 @@ def _why_not_in_group(world: World, sender: PortIntent, packet: Packet) -> str:
     if fates:
         return "it is for all of the network, and no other port's security groups admit it"
     return "it is for all of the network, and no other port can be reached"
+
+
+def _why_blocked(world: World, sender: PortIntent, packet: Packet) -> str:
+    if not semantics.arrives(sender, packet):
+        return f"{sender.name} lives on another host: it may only say that it is here now"
+    served = sender.host is not None and world.service_of(sender.host) is not None
+    return "" if served else "this host has no local services yet"
 
 
 def _why_not_received(

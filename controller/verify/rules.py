@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 
 from controller.flows import (
@@ -54,6 +55,12 @@ class Rule:
         return self.steps, self.goto, self.flow.meter
 
     @property
+    def attention(self) -> tuple[tuple[str, int], ...]:
+        """Whom it asks (attention.py)."""
+        asked = (("remember" if a else "ask", self.table) for verb, a, _, _ in self.steps if verb == "ct")
+        return (*asked, *([("meter", self.flow.meter)] if self.flow.meter is not None else []))
+
+    @property
     def key(self) -> RuleKey:
         """What tells flows apart."""
         return self.table, self.priority, *self.cube
@@ -93,9 +100,16 @@ def match_cube(match: Match) -> Cube:
         at = OFFSETS[field.name]
         value |= term_value << at
         mask |= term_mask << at
-    return value, mask
+    return value, _shared(mask)
 
 
+@lru_cache(maxsize=1 << 12)
+def _shared(mask: int) -> int:
+    """Return the one number that all masks of this value are: there are few, and each has a hundred bytes."""
+    return mask
+
+
+@lru_cache(maxsize=1 << 16)
 def _step(action: object) -> tuple[str, int, int, int]:
     match action:
         case Output(port):

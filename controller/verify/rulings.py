@@ -31,7 +31,7 @@ def ruled(judge: Judged, rules: Iterable[Rule], tenant: int, wanted: Admitted) -
     Raises Refused if a packet meets what does not just admit or drop it, or if there is too much to look at.
     """
     bridge = Bridge()
-    bridge.tables[judge.table] = _flat(judge, list(rules))
+    bridge.tables[judge.table] = _flat(list(rules), cube(**{TENANT: tenant}))
     for subject in sorted({*wanted, PROFILE_OPEN, PROFILE_NONE}):
         meant = list(cubes(judge, wanted.get(subject, ())))
         found = (_of_family(judge, bridge, tenant, subject, meant, kind) for kind in (ETH_IPV4, ETH_IPV6))
@@ -61,8 +61,11 @@ def _of_family(
     return None
 
 
-def _flat(judge: Judged, rules: list[Rule]) -> Table:
-    """The rules without conjunctions: each is one rule for each choice of a flow from every clause."""
+def _flat(rules: list[Rule], asked: Cube) -> Table:
+    """The rules without conjunctions: each is one rule for each choice of a flow from every clause.
+
+    asked: the packets that matter.
+    """
     table = Table(filed=False)
     parts: dict[int, list[tuple[Rule, int, int]]] = {}
     openers: dict[int, list[Rule]] = {}
@@ -76,28 +79,52 @@ def _flat(judge: Judged, rules: list[Rule]) -> Table:
         elif not steps:
             _put(table, rule)
     for number, flows in parts.items():
-        for rule in _multiplied(flows, openers.get(number, []), rules):
+        for rule in _multiplied(flows, openers.get(number, []), rules, asked):
             _put(table, rule)
     return table
 
 
-def _multiplied(flows: list[tuple[Rule, int, int]], openers: list[Rule], rules: list[Rule]) -> Iterator[Rule]:
+def _multiplied(
+    flows: list[tuple[Rule, int, int]], openers: list[Rule], rules: list[Rule], asked: Cube
+) -> Iterator[Rule]:
     first, _, size = flows[0]
     if any((rule.priority, n) != (first.priority, size) for rule, _, n in flows):
         raise Refused("the flows of a conjunction do not have one priority and size", first.flow)
     if any(rule.priority != first.priority for rule in openers):
         raise Refused("a conjunction leads to a flow of another priority", openers[0].flow)
     clauses = [[rule for rule, clause, _ in flows if clause == n] for n in range(1, size + 1)]
-    if any(0 < rule.priority < first.priority for rule in rules):
+    below = (rule for rule in rules if 0 < rule.priority < first.priority)
+    if any(rule.cube != (0, 0) or not rule.drops for rule in below):
         raise Refused("there are flows below a conjunction", first.flow)
-    # Without a flow that it leads to, a switch takes a complete conjunction to what is below: the default.
-    for opener in openers or [replace(first, steps=(), goto=None, cube=(0, 0))]:
-        for chosen in product(*clauses):
-            met: Region | None = Region(opener.cube[0] & ~_CONJUNCTION, opener.cube[1] & ~_CONJUNCTION)
-            for rule in chosen:
-                met = within(met, rule.cube) if met is not None else None
-            if met is not None:
-                yield replace(opener, cube=(met.value, met.mask), priority=first.priority)
+    # Where it leads to no flow, a switch takes a complete conjunction to what is below: the default.
+    nowhere = replace(first, steps=(), goto=None)
+    for chosen in product(*clauses):
+        met: Region | None = Region(*asked)
+        for rule in chosen:
+            met = within(met, rule.cube) if met is not None else None
+        rest = [] if met is None else [met]
+        for opener in openers:
+            there = opener.cube[0] & ~_CONJUNCTION, opener.cube[1] & ~_CONJUNCTION
+            here = within(met, there) if met is not None else None
+            if here is not None:
+                yield replace(opener, cube=(here.value, here.mask), priority=first.priority)
+            rest = [part for whole in rest for part in _outside(whole, there)]
+        for part in rest:
+            yield replace(nowhere, cube=(part.value, part.mask))
+
+
+def _outside(region: Region, cut: Cube) -> Iterator[Region]:
+    """Yield, as cubes, what of a cube is not in another one."""
+    if (region.value ^ cut[0]) & region.mask & cut[1]:
+        yield region
+        return
+    value, mask = region.value, region.mask
+    left = cut[1] & ~mask
+    while left:
+        bit = left & -left
+        left ^= bit
+        yield Region(value | ~cut[0] & bit, mask | bit)
+        value, mask = value | cut[0] & bit, mask | bit
 
 
 def _put(table: Table, rule: Rule) -> None:

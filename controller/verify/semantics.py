@@ -3,10 +3,11 @@
 `seen` is the packet with its connection, or anything that answers the same two questions about its fields
 (symbolic.py asks them of all packets at once). A packet that a port sends reaches at most one other port, of
 the same network, or of one that a router leads into, or the local services of its own host; in a network with
-multicast, one for a group or for all reaches all its other ports. A port gets it with its own MAC as
-destination (the group's, if it is for one), an IP packet with the wire MAC of its source address as source,
-and with a TTL one less if a router sent it on; nothing else is changed. Whether the receiver hears it is said
-in policy.py, by the connection it is of. What goes to the services is also metered, so that some of it may be
+multicast, one for a group or for all reaches all its other ports. Where a port stands by (it lives on another
+host), it may but tell the services that it runs there, and nobody reaches it. A port gets a packet with its
+own MAC as destination (a group's), an IP packet with the wire MAC of its source address as source, and with a
+TTL one less if a router sent it on; nothing else is changed. Whether the receiver hears it is said in
+policy.py, by the connection it is of. What goes to the services is also metered, so that some of it may be
 lost; that is not said here.
 """
 
@@ -25,6 +26,7 @@ from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    ETH_RARP,
     FRAGMENT,
     FRAGMENT_LATER,
     INVALID,
@@ -146,7 +148,7 @@ def _received(packet: Packet, fate: Fate) -> Packet:
 def fates_of(world: World, sender: PortIntent, seen: Seen) -> tuple[Fate, ...]:
     """Return all that becomes of a packet that a plugged port sends, each receiver once."""
     network = world.networks.get(sender.name.parent)
-    if network is not None and sender.host is not None and network.multicast:
+    if network is not None and sender.host is not None and network.multicast and not sender.stands_by:
         group = group_of(network, seen)
         if group is not None:
             return tuple(_fates_in_group(world, sender, network, group, seen))
@@ -157,7 +159,7 @@ def fates_of(world: World, sender: PortIntent, seen: Seen) -> tuple[Fate, ...]:
 def fate_at(world: World, sender: PortIntent, receiver: PortIntent, seen: Seen) -> Fate | None:
     """Return that of fates_of that is at one other port; None if it does not get there in any case."""
     network = world.networks.get(sender.name.parent)
-    if network is not None and network.multicast:
+    if network is not None and network.multicast and not sender.stands_by:
         group = group_of(network, seen)
         if group is not None:
             spoken = _speaks_to_all(sender, seen) and not served(seen)
@@ -236,7 +238,11 @@ def _fate_in_group(
 def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
     """Return what becomes of a packet that a plugged port sends; None if nobody gets it in any case."""
     network = world.networks.get(sender.name.parent)
-    if network is None or sender.host is None or not admitted(sender, seen):
+    if network is None or sender.host is None:
+        return None
+    if sender.stands_by:
+        return _to_services(world, sender) if arrives(sender, seen) else None
+    if not admitted(sender, seen):
         return None
     if announces(sender, seen) or served(seen):
         return _to_services(world, sender)
@@ -500,6 +506,22 @@ def announces(port: PortIntent, seen: Seen) -> bool:
     return _icmpv6(seen, ND_ADVERTISEMENT) and not any(
         seen.has("ipv6_nd_target", a) and _any(seen, "ipv6_nd_tll", (0, mac)) for mac, a in port.spoken6
     )
+
+
+def arrives(port: PortIntent, seen: Seen) -> bool:
+    """Tell whether a packet of a port that stands by says that its guest runs there now.
+
+    That is RARP, a gratuitous ARP, or an advertisement for one of its addresses; nothing else may it send.
+    """
+    if not (seen.has("vlan_vid", UNTAGGED) and seen.has("eth_src", port.mac)):
+        return False
+    if seen.has("eth_type", ETH_RARP):
+        return True
+    if seen.has("eth_type", ETH_ARP):
+        own = (a for a in port.addresses4 if seen.has("arp_spa", a) and seen.has("arp_tpa", a))
+        return seen.has("arp_sha", port.mac) and any(True for _ in own)
+    said = _icmpv6(seen, ND_ADVERTISEMENT) and _from_link(seen)
+    return said and _any(seen, "ipv6_nd_target", port.addresses6)
 
 
 def _claims(seen: Seen, claims: Iterable[tuple[int, int, int]], mac: str, address: str, *also: str) -> bool:

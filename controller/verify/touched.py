@@ -112,7 +112,7 @@ class Touched:
         self._senders(world, host, name)
 
     def _senders(self, world: World, host: HostName, name: NetworkName) -> None:
-        for port in world.ports_on(host, name).values():
+        for port in world.senders_on(host, name):
             self.entries.add((host, port.ofport))
             self.meters.add((host, port.number))
         network = world.networks.get(name)
@@ -155,7 +155,7 @@ class Touched:
                 self.meters.add((host, number))
                 return
             for name in world.on_host.get(host, ()):
-                self.meters.update((host, p.number) for p in world.ports_on(host, name).values())
+                self.meters.update((host, p.number) for p in world.senders_on(host, name))
 
     def _policy_flow(self, world: World, host: HostName, match: Cube) -> None:
         number = _exact(match, TENANT)
@@ -265,7 +265,17 @@ class Touched:
             self.entries.add((host, service))
         self.strangers.add(host)
 
+    def _first(self, host: HostName, network: NetworkName) -> None:
+        """Add what counts from the moment on that a host has a port of a network, or of a tenant."""
+        self.stations.add(host)
+        self.host_stations.add(host)
+        self.policies.add((host, network.tenant))
+
     def _port(self, world: World, port: PortIntent) -> None:
+        for host, ofport in port.standby:
+            self.meters.add((host, port.number))
+            self.entries.add((host, ofport))
+            self._first(host, port.name.parent)
         if port.host is None:
             return
         self.meters.add((port.host, port.number))
@@ -273,9 +283,7 @@ class Touched:
             # The first one (or the last): from now on somebody sends here.
             self.addressing.add((port.host, port.name.parent))
             self.forward((port.host, port.name.parent), None)
-            self.stations.add(port.host)
-            self.host_stations.add(port.host)
-            self.policies.add((port.host, port.name.tenant))
+            self._first(port.host, port.name.parent)
             network = world.networks.get(port.name.parent)
             for reached in network.reaches if network is not None else ():
                 self._sent_into(world, port.host, reached)

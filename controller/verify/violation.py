@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from cloison.names import HostName, PortName
 from controller.flows.text import flow_text
+from controller.verify.attention import due, paid
 from controller.verify.intent import World
-from controller.verify.packet import Packet
+from controller.verify.packet import Packet, connected
 from controller.verify.path import Journey
+from controller.verify.rules import prepare
 from controller.verify.semantics import Delivery
 
 LEAK = "leak"
@@ -82,6 +84,28 @@ def of_packet(
     return Violation(kind, message, host, tuple(names), packet, in_port, path_lines(journey))
 
 
+def unheeded(
+    world: World, host: HostName, in_port: int, packet: Packet, wanted: frozenset[Delivery], journey: Journey
+) -> Violation | None:
+    """Return what was not asked about a packet that went as wanted (attention.py); None if all was."""
+    sender = world.by_ofport.get((host, in_port))
+    if sender is None or not wanted:
+        return None
+    network = world.networks[sender.name.parent]
+    asked = paid(prepare(flow) for hop in journey.hops for flow in hop.run.flows)
+    got = next(iter(wanted))
+    receiver = world.by_ofport.get((got.host, got.ofport))
+    wants = due(network, sender, receiver, connected(packet))
+    # Of several copies the journey does not say which asked what.
+    if asked == wants and len(wanted) == 1:
+        return None
+    tracking = [a for a in asked if a[0] != "meter"] != [a for a in wants if a[0] != "meter"]
+    missed = "connection tracking" if tracking else "its meter"
+    message = f"what {sender.name} sends to {_name(world, got)} arrives, but not by way of {missed}"
+    names = tuple(str(p.name) for p in (sender, receiver) if p is not None)
+    return Violation(STAGE, message, host, names, packet, in_port, path_lines(journey))
+
+
 def _named(
     world: World,
     host: HostName,
@@ -117,4 +141,4 @@ def _nameless(world: World, host: HostName, ofport: int) -> str:
 
 def _name(world: World, delivery: Delivery) -> PortName | str:
     port = world.by_ofport.get((delivery.host, delivery.ofport))
-    return port.name if port is not None else f"OpenFlow port {delivery.ofport} of {delivery.host}"
+    return port.name if port is not None else _nameless(world, delivery.host, delivery.ofport)

@@ -316,6 +316,7 @@ def binding_to_proto(binding: PortBinding) -> port_binding_pb2.PortBinding:
         interface=binding.interface,
         ofport=binding.ofport,
         claimed_addresses=map(str, binding.claimed),
+        rank=binding.rank,
     )
 
 
@@ -328,5 +329,6 @@ def binding_from_proto(message: port_binding_pb2.PortBinding, revision: int) -> 
         interface=message.interface,
         ofport=parse_number(message.ofport, "ofport", 1, OFPORT_MAX),
         claimed=tuple(parse_address(text, "claimed_addresses") for text in message.claimed_addresses),
+        rank=message.rank,
         revision=Revision(revision),
     )

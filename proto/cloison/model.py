@@ -296,6 +296,8 @@ class PortBinding:
     ofport: int
     # Of its allowed address pairs, those that its guest was the last to announce. Sorted.
     claimed: tuple[IpAddress, ...] = ()
+    # Of several places where it is plugged, it lives where this is highest.
+    rank: int = 0
     revision: Revision = Revision(0)
 
 

@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
     if set(given.sizes or ()) - {*SIZES}:
         parser.error(f"--sizes: known are {', '.join(map(str, SIZES))}")
     given.sizes = given.sizes or (SIZES if given.long else SHORT_SIZES)
-    given.samples = given.samples or (40 if given.long else 20)
+    given.samples = given.samples or (40 if given.long else 16)
     everything = ON_STAGE + ALONE
     given.only = given.only or (everything if given.long else [p for p in everything if p not in LONG_ONLY])
     return given

@@ -76,7 +76,7 @@ def trace_text(packet: Packet, ofport: int) -> str:
     if packet.protocol == "icmp":
         parts += ["icmp_type=8", "icmp_code=0"]
     else:
-        parts += ["tp_src=40000", f"tp_dst={packet.port}"]
+        parts += [f"{packet.protocol}_src=40000", f"{packet.protocol}_dst={packet.port}"]
     return ",".join(parts)
 
 

@@ -29,6 +29,8 @@ from tests.support.scale import large_intent
 from tests.support.worlds import compiled_view, port_view
 
 FULL = ("decode what switches sent", "read everything", "check everything")
+# As the controller has them (controller/__main__.py).
+GC_THRESHOLDS = (50_000, 20, 100)
 CHANGE = "plug a port"
 Changes = dict[HostName, HostChange]
 
@@ -130,6 +132,7 @@ def take(size: Size, changes: int) -> Found:
     dumped = {host: [identity(f, encode_flow(f)) for f in state.flows] for host, state in states.items()}
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     verifier, clock, rng = Verifier(), Clock(), Random(1)
     decoded = clock.time(
         FULL[0], lambda: {h: list(map(decode_identity, names)) for h, names in dumped.items()}

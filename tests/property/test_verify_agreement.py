@@ -106,7 +106,7 @@ def symbolic_deliveries(
     """The deliveries of a trail, for one packet of it."""
     whole = Region(packet.pack(), (1 << 4096) - 1)
     found = []
-    for host, ofport, frame, asked in trail.deliveries:
+    for host, ofport, frame, asked, _ in trail.deliveries:
         if not all(judge.allows(question, packet) for question in asked):
             continue
         value, _ = frame._replace(region=whole).known()

@@ -18,6 +18,7 @@ from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    ETH_RARP,
     FRAGMENT,
     FRAGMENT_LATER,
     HEADER_FIELDS,
@@ -79,7 +80,8 @@ class _Maker:
         used: set[object] = set()
         made = [self._port(PortName(*name, f"p{i}"), subnets, used) for i in range(ports)]
         self.ports.update({p.name: p for p in made})
-        tunnels = self.tunnels({p.host for p in made if p.host is not None})
+        present = {p.host for p in made if p.host is not None} | {h for p in made for h, _ in p.standby}
+        tunnels = self.tunnels(present)
         self.networks[name] = NetworkIntent(
             name=name,
             vni=4096 + len(self.networks) * rng.choice((1, 7)),
@@ -116,8 +118,13 @@ class _Maker:
             ofport = self.ofports[host].pop() if host else 0
             return PortIntent(
                 name=name, number=self.number, mac=mac, addresses=addresses, host=host, ofport=ofport,
-                profile=self._profile(name.tenant), pairs=pairs, claimed=claimed,
+                profile=self._profile(name.tenant), pairs=pairs, claimed=claimed, standby=self._standby(host),
             )  # fmt: skip
+
+    def _standby(self, host: HostName | None) -> tuple[tuple[HostName, int], ...]:
+        """Where a port is plugged besides."""
+        others = [other for other in self.host_names if other != host and self.rng.random() < 0.12]
+        return tuple((other, self.ofports[other].pop()) for other in others)
 
     def _profile(self, tenant: str) -> int:
         own = list(self.policies[tenant].profiles)
@@ -204,6 +211,7 @@ def port_view(world: World, port: PortIntent) -> PortView:
             AddressPair(p.prefix, None if p.mac is None else Mac(p.mac)) for p in port.pairs
         ),
         claimed=port.claimed,
+        standby=port.stands_by,
     )
 
 
@@ -219,7 +227,7 @@ def _tenant_number(tenant: str) -> int:
 def compiled_view(world: World, host: HostName) -> HostView:
     """What the compiler is given for a host."""
     names = world.on_host.get(host, ())
-    ports = {p.name: p for name in names for p in world.ports_on(host, name).values()}
+    ports = {p.name: p for name in names for p in world.senders_on(host, name)}
     names = {reached for p in ports for reached in (p.parent, *world.networks[p.parent].reaches)}
     networks = {name: world.networks[name] for name in sorted(names)}
     return HostView(
@@ -371,6 +379,9 @@ class Packets:
             if a
         ]
         v["eth_type"] = rng.choice(kinds * 8 + [ETH_IPV4, ETH_ARP, ETH_IPV6, 0x88CC])
+        if port.stands_by:
+            v["eth_type"] = rng.choice((*kinds, ETH_RARP))
+            peer = rng.choice((peer, port))
         target4 = rng.choice((*peer.addresses4, *peer.addresses4, rng.choice(self.ips4)))
         target6 = rng.choice((*peer.addresses6, *peer.addresses6, rng.choice(self.ips6)))
         if v["eth_type"] == ETH_ARP:

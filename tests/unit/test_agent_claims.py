@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
-from scapy.layers.l2 import ARP
-from scapy.packet import Packet
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet, Raw
 
 from agent.outbox import CLAIMS_MAX, Outbox
 from agent.services.claims import BURST_CLAIMS, QUIET_S, Claims
@@ -24,13 +24,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.now_s = 100.0
-        self.told: list[tuple[int, IpAddress]] = []
+        self.told: list[tuple[int, IpAddress | None]] = []
         served = port(allowed_prefixes=PREFIXES)
         self.guest = Guest(served)
         claims = Claims(lambda number, address: self.told.append((number, address)), lambda: self.now_s)
         self.guest.dispatcher = Dispatcher(ServicePorts([served]), base_routes(), claims)
 
-    def says(self, packet: Packet) -> list[IpAddress]:
+    def says(self, packet: Packet) -> list[IpAddress | None]:
         """What is told of a packet."""
         before = len(self.told)
         self.guest.sends(packet)
@@ -84,7 +84,15 @@ def test_a_guest_that_repeats_itself_is_told_once_in_a_while(heard: Heard) -> No
     assert len(heard.says(said)) == 1
     assert heard.says(said) == []
     assert len(heard.says(ARP(op=1, psrc="10.0.0.8", pdst="10.0.0.8"))) == 1
-    heard.now_s += QUIET_S
+    heard.now_s += 2 * QUIET_S
+    assert len(heard.says(said)) == 1
+
+
+def test_an_address_that_was_taken_away_meanwhile_can_be_announced_at_once(heard: Heard) -> None:
+    """Away takes some 40 ms at the least, and nobody tells the agent."""
+    said = ARP(op=1, psrc="10.0.0.9", pdst="10.0.0.9")
+    assert len(heard.says(said)) == 1
+    heard.now_s += 0.04
     assert len(heard.says(said)) == 1
 
 
@@ -107,3 +115,63 @@ def test_claims_wait_for_a_stream_in_the_order_in_which_they_were_made() -> None
         outbox.claim(number, ip_address("10.0.0.9"))
     sent = [m.address_claim for m in outbox.take()]
     assert [c.port_number for c in sent] == list(range(5, CLAIMS_MAX + 5))
+
+
+class Blocked(Heard):
+    """A guest of a port that is not served here: it lives on another host, or did a moment ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        claims = Claims(lambda number, address: self.told.append((number, address)), lambda: self.now_s)
+        self.guest.dispatcher = Dispatcher(ServicePorts(), base_routes(), claims)
+
+    def announces(self, packet: Packet) -> bool:
+        """Tell whether the port is told to be here."""
+        before = len(self.told)
+        assert self.guest.sends(packet) == []
+        self.now_s += 1
+        assert set(self.told[before:]) <= {(NUMBER, None)}
+        return len(self.told) > before
+
+
+@pytest.fixture
+def blocked() -> Blocked:
+    return Blocked()
+
+
+def raw_rarp() -> Packet:
+    """As a hypervisor pads it."""
+    return Raw(bytes.fromhex("0001080006040003") + bytes(38))
+
+
+@pytest.mark.parametrize("op", [1, 2])
+def test_a_blocked_port_comes_by_gratuitous_arp(blocked: Blocked, op: int) -> None:
+    assert blocked.announces(ARP(op=op, psrc="10.0.0.5", pdst="10.0.0.5"))
+
+
+def test_a_blocked_port_comes_by_an_advertisement_that_nobody_asked_for(blocked: Blocked) -> None:
+    assert blocked.announces(advertisement("fd01::5"))
+    asked = IPv6(src="fd01::5", dst="fd01::6", hlim=255) / ICMPv6ND_NA(tgt="fd01::5", R=0, S=1, O=1)
+    assert not blocked.announces(asked)
+
+
+def test_a_blocked_port_that_asks_for_another_has_not_come(blocked: Blocked) -> None:
+    assert not blocked.announces(ARP(op=1, psrc="10.0.0.5", pdst="10.0.0.6"))
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["still-served", "not-served"])
+def test_a_blocked_port_comes_by_rarp(served: bool) -> None:
+    """Its flows may be blocked a moment before its agent knows, or after."""
+    made = Heard() if served else Blocked()
+    frame = Ether(dst=f"0a:f3:{NUMBER >> 24:02x}:{NUMBER >> 16 & 255:02x}:{NUMBER >> 8 & 255:02x}:"
+                  f"{NUMBER & 255:02x}", src=made.guest.mac, type=0x8035) / raw_rarp()  # fmt: skip
+    assert made.guest.dispatcher.handle(bytes(frame)) == []
+    assert made.told == [(NUMBER, None)]
+
+
+def test_a_port_that_is_here_is_told_by_an_empty_address() -> None:
+    outbox = Outbox()
+    outbox.claim(7, None)
+    outbox.begin()
+    (claim,) = (m.address_claim for m in outbox.take())
+    assert (claim.port_number, claim.address) == (7, b"")

@@ -96,6 +96,22 @@ async def test_a_binding_shows_in_its_network(world: Api) -> None:
     assert list(events[1].network.hosts) == ["hosts/h1"]
 
 
+async def test_a_binding_says_where_its_port_stands_by(world: Api) -> None:
+    await world.hosts.CreateHost(host_pb2.CreateHostRequest(host_id="h2"))
+    await new_port(world, "p2", requested_hosts=["hosts/h1", "hosts/h2"])
+    async with watching(world) as stream:
+        await until(stream, SNAPSHOT_COMPLETE)
+        shown = []
+        for host in ("hosts/h1", "hosts/h2"):
+            await world.bind(f"{NET}/ports/p2", host)
+            binding = (await until(stream, REVISION_COMPLETE))[0].port_binding
+            shown.append((binding.host, list(binding.standby_hosts)))
+    assert shown == [("hosts/h1", []), ("hosts/h1", ["hosts/h2"])]
+    async with watching(world) as stream:
+        events = await until(stream, SNAPSHOT_COMPLETE)
+    assert [e.port_binding.host for e in events if e.port_binding.name] == ["hosts/h1"]
+
+
 async def test_resume(world: Api) -> None:
     async with watching(world) as stream:
         since = (await until(stream, SNAPSHOT_COMPLETE))[-1].revision

@@ -139,10 +139,10 @@ def test_a_packet_is_told_with_what_it_claims() -> None:
     packet = Packet(source, target, "tcp", 443)
     text = trace_text(packet, 7)
     assert text.startswith(f"in_port=7,tcp,dl_src={source.mac},dl_dst={target.mac},nw_src={source.address}")
-    assert text.endswith("tp_dst=443")
+    assert text.endswith("tcp_dst=443")
     assert f"nw_src={target.address}" in trace_text(replace(packet, spoofed=target.address), 7)
     assert f"dl_src={target.mac}" in trace_text(replace(packet, spoofed=target.mac), 7)
-    assert "tp_dst" not in trace_text(replace(packet, protocol="icmp"), 7)
+    assert "tcp" not in trace_text(replace(packet, protocol="icmp"), 7)
 
 
 def test_what_a_port_has_sent_is_read_from_its_counters() -> None:

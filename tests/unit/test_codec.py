@@ -173,6 +173,7 @@ bindings = st.builds(
     interface=text,
     ofport=st.integers(1, model.OFPORT_MAX),
     claimed=st.lists(st.ip_addresses(), max_size=3).map(tuple),
+    rank=st.integers(-(2**63), 2**63 - 1),
     revision=revisions,
 )
 others = st.one_of(

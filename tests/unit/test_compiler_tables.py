@@ -44,7 +44,7 @@ from controller.compiler.registers import (
 )
 from controller.compiler.view import METERS_OF_CONNECTIONS
 from controller.flows import CT_STATE, CheckPacketLarger, Ct, Flow, Load, Output
-from controller.reconcile.zones import owner_of, zone_of
+from controller.reconcile.zones import may_keep, owner_of, zone_of
 from tests.support.compiled import (
     ME,
     MTU,
@@ -168,6 +168,48 @@ def test_a_claimed_address_is_delivered_and_says_nothing_new_of_who_owns_the_zon
     assert come == {ADMISSION.number, FORWARD.number}
     owners = [owner_of(f for f in port_flows(view) if zone_of(f) is not None) for view in (plain, claimed)]
     assert owners[0] == owners[1]
+
+
+RARP = 0x8035
+
+
+def of_mine(kind: int, target: int) -> dict[str, int]:
+    fields = {"icmpv6_type": kind, "ip_ttl": 255, "ipv6_nd_target": target}
+    return {"eth_type": IPV6, "ip_proto": ICMP6, **fields}
+
+
+@pytest.mark.parametrize(
+    ("packet", "goes"),
+    [
+        ({"eth_type": RARP}, "METER"),
+        ({"eth_type": RARP, "eth_src": MAC + 1}, "drop"),
+        ({"eth_type": RARP, "vlan_vid": 0x1005}, "drop"),
+        ({"eth_type": ARP, "arp_sha": MAC, "arp_spa": MINE, "arp_tpa": MINE}, "METER"),
+        ({"eth_type": ARP, "arp_sha": MAC, "arp_spa": MINE, "arp_tpa": MINE + 1}, "drop"),
+        ({"eth_type": ARP, "arp_sha": MAC, "arp_spa": MINE + 1, "arp_tpa": MINE + 1}, "drop"),
+        ({"eth_type": ARP, "arp_sha": MAC + 1, "arp_spa": MINE, "arp_tpa": MINE}, "drop"),
+        (of_mine(NA, MINE6), "METER"),
+        (of_mine(NA, MINE6) | {"ip_ttl": 64}, "drop"),
+        (of_mine(NA, MINE6 + 1), "drop"),
+        (of_mine(NS, MINE6), "drop"),
+        ({"eth_type": IPV4, "ipv4_src": MINE}, "drop"),
+        ({"eth_type": IPV6, "ipv6_src": MINE6}, "drop"),
+    ],
+)  # fmt: skip
+def test_a_port_that_stands_by_may_but_announce_itself(packet: dict[str, int], goes: str) -> None:
+    host = host_of(port(ME, standby=True))
+    assert next_of(ADMISSION, host, **(mine() | packet)) == goes
+
+
+def test_a_port_that_stands_by_is_not_delivered_to() -> None:
+    assert {f.table for f in port_flows(port(ME, standby=True))} == {ADMISSION.number, METER.number}
+
+
+def test_coming_to_live_flushes_no_zone_and_leaving_does() -> None:
+    views = (port(ME), port(ME, standby=True))
+    live, standby = (owner_of(f for f in port_flows(view) if zone_of(f) is not None) for view in views)
+    assert may_keep(standby, live)
+    assert not may_keep(live, standby)
 
 
 def test_a_pair_that_is_the_port_itself_changes_nothing() -> None:

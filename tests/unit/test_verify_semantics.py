@@ -356,6 +356,24 @@ def test_a_port_that_only_claims_an_address_is_given_none(world: World) -> None:
     assert meaning(world, H1, 1, arp("10.0.0.3", sender=str(vip)))
 
 
+def test_where_a_port_stands_by_it_may_but_say_that_it_is_there(world: World) -> None:
+    given = world.ports[PortName("red", "web", "a")]
+    world.apply(IntentDelta(ports={given.name: replace(given, standby=((H2, 77),))}))
+    own = str(given.addresses[0])
+    rarp = Packet(eth_src=given.mac, eth_dst=0xFFFFFFFFFFFF, eth_type=0x8035)
+    for said in (rarp, arp(own)):
+        wanted = replace(said, eth_dst=0x0AF300000000 | given.number)
+        assert meaning(world, H2, 77, said) == {Delivery(H2, SERVICE_OFPORT, wanted)}
+    for said in (arp("10.0.0.3"), replace(rarp, eth_src=given.mac + 1), ip4(own, "10.0.0.3")):
+        assert not meaning(world, H2, 77, said)
+    # Where it lives nothing is different, and nobody reaches it but there.
+    assert not meaning(world, H1, 1, rarp)
+    assert {d.ofport for d in meaning(world, H1, 1, arp("10.0.0.3"))} == {3}
+    world.apply(IntentDelta(ports={given.name: given}))
+    assert not meaning(world, H2, 77, rarp)
+    assert not world.clashes
+
+
 # --- services -----------------------------------------------------------------------------------------------
 
 TO_SERVICES = {

@@ -8,6 +8,9 @@ Then it gets its network, tenant, its sender's number and policy profile. A tagg
 not its own, any other EtherType: dropped, by a flow of the port, so that it is known of whom it was not
 believed. One more thing is believed: a guest without an address that asks for one (DHCPv4). A port without
 port security is believed in everything but a tag.
+A port that lives on another host and is plugged here as well (live migration) is believed in nothing but that
+it is here: RARP, a gratuitous ARP or a neighbour advertisement for its own addresses goes to the agent, which
+alone hears it.
 From the network's VXLAN device: the device decides the network, nothing in the frame does; the sender's
 profile stands in the source MAC of IP packets, where TAG of the sending host wrote it.
 From the services of this host: the source MAC says which network.
@@ -30,8 +33,12 @@ from controller.compiler.headers import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    ETH_RARP,
+    IP_PROTO_ICMPV6,
     IP_PROTO_UDP,
     LIMITED_BROADCAST,
+    ND_HOP_LIMIT,
+    NEIGHBOUR_ADVERTISEMENT,
     UNTAGGED,
     prefix,
 )
@@ -64,6 +71,14 @@ _ADDRESS_REQUEST: dict[str, Any] = {
     "udp_dst": DHCP_SERVER,
 }
 
+_ADVERTISEMENT: dict[str, Any] = {
+    "eth_type": ETH_IPV6,
+    "ip_proto": IP_PROTO_ICMPV6,
+    "ip_ttl": ND_HOP_LIMIT,
+    "icmpv6_type": NEIGHBOUR_ADVERTISEMENT,
+    "icmpv6_code": 0,
+}
+
 
 def port_flows(port: PortView) -> Iterator[Flow]:
     """One flow per address and way to claim it (IPv4 and ARP, or IPv6), one to ask for an address, and one
@@ -83,6 +98,19 @@ def port_flows(port: PortView) -> Iterator[Flow]:
     yield from _resolution(port, port.announced, METER, ANNOUNCE)
     if port.addresses4:
         yield _admit(port, SERVICES, eth_src=port.mac, **_ADDRESS_REQUEST)
+
+
+def standby_flows(port: PortView) -> Iterator[Flow]:
+    """What announces that the guest runs here: RARP (RFC 903, what hypervisors send), gratuitous ARP, an
+    advertisement (the agent sees to it that it is unsolicited). All else is dropped.
+    """
+    yield ADMISSION.flow(REFUSE, match(in_port=port.ofport), cookie=port.cookie)
+    yield _admit(port, METER, eth_src=port.mac, eth_type=ETH_RARP)
+    for address in port.addresses4:
+        said = {"arp_sha": port.mac, "arp_spa": int(address), "arp_tpa": int(address)}
+        yield _admit(port, METER, eth_src=port.mac, eth_type=ETH_ARP, **said)
+    for address6 in port.addresses6:
+        yield _admit(port, METER, eth_src=port.mac, ipv6_nd_target=int(address6), **_ADVERTISEMENT)
 
 
 def network_flows(network: NetworkView) -> Iterator[Flow]:

@@ -28,7 +28,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63loison/v1/port_binding.proto\x12\ncloison.v1\x1a\x15\x63loison/v1/port.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\"\xe8\x02\n\x0bPortBinding\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x16\n\x08revision\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04port\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08port_uid\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04host\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tinterface\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06ofport\x18\x07 \x01(\rB\x04\xe2\x41\x01\x03\x12+\n\x05state\x18\x08 \x01(\x0e\x32\x16.cloison.v1.Port.StateB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x63laimed_addresses\x18\t \x03(\tB\x04\xe2\x41\x01\x03:p\xea\x41m\n\x16\x63loison.v1/PortBinding\x12\x38tenants/{tenant}/networks/{network}/ports/{port}/binding*\x0cportBindings2\x0bportBinding\"+\n\x15GetPortBindingRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"V\n\x17ListPortBindingsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x18ListPortBindingsResponse\x12.\n\rport_bindings\x18\x01 \x03(\x0b\x32\x17.cloison.v1.PortBinding\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd5\x01\n\x12PortBindingService\x12U\n\x0eGetPortBinding\x12!.cloison.v1.GetPortBindingRequest\x1a\x17.cloison.v1.PortBinding\"\x07\xda\x41\x04name\x12h\n\x10ListPortBindings\x12#.cloison.v1.ListPortBindingsRequest\x1a$.cloison.v1.ListPortBindingsResponse\"\t\xda\x41\x06parentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63loison/v1/port_binding.proto\x12\ncloison.v1\x1a\x15\x63loison/v1/port.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\"\x99\x03\n\x0bPortBinding\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x16\n\x08revision\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04port\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08port_uid\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04host\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tinterface\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06ofport\x18\x07 \x01(\rB\x04\xe2\x41\x01\x03\x12+\n\x05state\x18\x08 \x01(\x0e\x32\x16.cloison.v1.Port.StateB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x63laimed_addresses\x18\t \x03(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rstandby_hosts\x18\n \x03(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04rank\x18\x0b \x01(\x12\x42\x04\xe2\x41\x01\x03:p\xea\x41m\n\x16\x63loison.v1/PortBinding\x12\x38tenants/{tenant}/networks/{network}/ports/{port}/binding*\x0cportBindings2\x0bportBinding\"+\n\x15GetPortBindingRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"V\n\x17ListPortBindingsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x18ListPortBindingsResponse\x12.\n\rport_bindings\x18\x01 \x03(\x0b\x32\x17.cloison.v1.PortBinding\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd5\x01\n\x12PortBindingService\x12U\n\x0eGetPortBinding\x12!.cloison.v1.GetPortBindingRequest\x1a\x17.cloison.v1.PortBinding\"\x07\xda\x41\x04name\x12h\n\x10ListPortBindings\x12#.cloison.v1.ListPortBindingsRequest\x1a$.cloison.v1.ListPortBindingsResponse\"\t\xda\x41\x06parentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,6 +53,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PORTBINDING'].fields_by_name['state']._serialized_options = b'\342A\001\003'
   _globals['_PORTBINDING'].fields_by_name['claimed_addresses']._loaded_options = None
   _globals['_PORTBINDING'].fields_by_name['claimed_addresses']._serialized_options = b'\342A\001\003'
+  _globals['_PORTBINDING'].fields_by_name['standby_hosts']._loaded_options = None
+  _globals['_PORTBINDING'].fields_by_name['standby_hosts']._serialized_options = b'\342A\001\003'
+  _globals['_PORTBINDING'].fields_by_name['rank']._loaded_options = None
+  _globals['_PORTBINDING'].fields_by_name['rank']._serialized_options = b'\342A\001\003'
   _globals['_PORTBINDING']._loaded_options = None
   _globals['_PORTBINDING']._serialized_options = b'\352Am\n\026cloison.v1/PortBinding\0228tenants/{tenant}/networks/{network}/ports/{port}/binding*\014portBindings2\013portBinding'
   _globals['_GETPORTBINDINGREQUEST'].fields_by_name['name']._loaded_options = None
@@ -64,13 +68,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PORTBINDINGSERVICE'].methods_by_name['ListPortBindings']._loaded_options = None
   _globals['_PORTBINDINGSERVICE'].methods_by_name['ListPortBindings']._serialized_options = b'\332A\006parent'
   _globals['_PORTBINDING']._serialized_start=154
-  _globals['_PORTBINDING']._serialized_end=514
-  _globals['_GETPORTBINDINGREQUEST']._serialized_start=516
-  _globals['_GETPORTBINDINGREQUEST']._serialized_end=559
-  _globals['_LISTPORTBINDINGSREQUEST']._serialized_start=561
-  _globals['_LISTPORTBINDINGSREQUEST']._serialized_end=647
-  _globals['_LISTPORTBINDINGSRESPONSE']._serialized_start=649
-  _globals['_LISTPORTBINDINGSRESPONSE']._serialized_end=748
-  _globals['_PORTBINDINGSERVICE']._serialized_start=751
-  _globals['_PORTBINDINGSERVICE']._serialized_end=964
+  _globals['_PORTBINDING']._serialized_end=563
+  _globals['_GETPORTBINDINGREQUEST']._serialized_start=565
+  _globals['_GETPORTBINDINGREQUEST']._serialized_end=608
+  _globals['_LISTPORTBINDINGSREQUEST']._serialized_start=610
+  _globals['_LISTPORTBINDINGSREQUEST']._serialized_end=696
+  _globals['_LISTPORTBINDINGSRESPONSE']._serialized_start=698
+  _globals['_LISTPORTBINDINGSRESPONSE']._serialized_end=797
+  _globals['_PORTBINDINGSERVICE']._serialized_start=800
+  _globals['_PORTBINDINGSERVICE']._serialized_end=1013
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PortBinding(_message.Message):
-    __slots__ = ("name", "revision", "port", "port_uid", "host", "interface", "ofport", "state", "claimed_addresses")
+    __slots__ = ("name", "revision", "port", "port_uid", "host", "interface", "ofport", "state", "claimed_addresses", "standby_hosts", "rank")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,8 @@ class PortBinding(_message.Message):
     OFPORT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CLAIMED_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    STANDBY_HOSTS_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
     name: str
     revision: int
     port: str
@@ -30,7 +32,9 @@ class PortBinding(_message.Message):
     ofport: int
     state: _port_pb2.Port.State
     claimed_addresses: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., revision: _Optional[int] = ..., port: _Optional[str] = ..., port_uid: _Optional[str] = ..., host: _Optional[str] = ..., interface: _Optional[str] = ..., ofport: _Optional[int] = ..., state: _Optional[_Union[_port_pb2.Port.State, str]] = ..., claimed_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+    standby_hosts: _containers.RepeatedScalarFieldContainer[str]
+    rank: int
+    def __init__(self, name: _Optional[str] = ..., revision: _Optional[int] = ..., port: _Optional[str] = ..., port_uid: _Optional[str] = ..., host: _Optional[str] = ..., interface: _Optional[str] = ..., ofport: _Optional[int] = ..., state: _Optional[_Union[_port_pb2.Port.State, str]] = ..., claimed_addresses: _Optional[_Iterable[str]] = ..., standby_hosts: _Optional[_Iterable[str]] = ..., rank: _Optional[int] = ...) -> None: ...
 
 class GetPortBindingRequest(_message.Message):
     __slots__ = ("name",)
