@@ -188,9 +188,10 @@ def _follow_hosts(
         return
     ports = {loc.host: loc for mac, loc in segment.macs.items() if mac not in segment.of_hosts}
     wanted: dict[Mac, Location] = {}
-    for there in ports.values() if multicast else ():
-        mac = host_mac(there.vtep)
-        wanted[mac] = Location(there.host, there.vtep, frozenset({mac}))
+    # By name: should two hosts say they have one VTEP, it is the same one that counts, whoever came first.
+    for host in sorted(ports) if multicast else ():
+        mac = host_mac(ports[host].vtep)
+        wanted.setdefault(mac, Location(host, ports[host].vtep, frozenset({mac})))
     lost = {mac: loc for mac, loc in segment.of_hosts.items() if wanted.get(mac) != loc}
     new = {mac: loc for mac, loc in wanted.items() if segment.of_hosts.get(mac) != loc}
     for mac in lost:

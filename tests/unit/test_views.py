@@ -10,7 +10,7 @@ import pytest
 from cloison.addresses import Mac, host_mac
 from cloison.model import PROFILE_FIRST, PROFILE_NONE, PROFILE_OPEN, AddressPair, PolicyProfile, Port
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, TenantName
-from controller.reconcile.impact import impact_of, whole
+from controller.reconcile.impact import Impact, impact_of, whole
 from controller.reconcile.services import guest_mtu
 from controller.reconcile.tunnels import TunnelPlans
 from controller.reconcile.views import host_unit_view, network_view, plugged_ports, policy_view, port_view
@@ -155,3 +155,13 @@ def test_copies_for_a_host_find_it_while_it_has_a_port(wide: World) -> None:
     assert vtep_mac(wide, H0) not in plans.snapshot(H0).networks[vni].upserted, "nobody sends to himself"
     impact = impact_of(wide.drop(BindingKey(PortName(*NETWORK, "p2"), H1)).changes, wide.state)
     assert mac in plans.update(wide.state, impact)[H0].networks[vni].removed
+
+
+def test_of_two_hosts_that_say_they_have_one_vtep_the_same_one_counts_whoever_came_first(wide: World) -> None:
+    wide.put(replace(wide.state.hosts[H1], vtep=wide.state.hosts[H0].vtep))
+    at_once, one_by_one = TunnelPlans(), TunnelPlans()
+    at_once.update(wide.state, whole(wide.state))
+    for name in reversed([PortName(*NETWORK, f"p{n}") for n in range(3)]):
+        one_by_one.update(wide.state, Impact(moved={name}, spans={NETWORK}))
+    for host in (H0, H1):
+        assert one_by_one.snapshot(host).networks == at_once.snapshot(host).networks
