@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from controller.verify.packet import ETH_IPV6, PROTO_ICMPV6
+from controller.verify.packet import ETH_IPV6, PROTO_ICMPV6, PROTO_UDP
 
 # Groups, what is reserved, and the limited broadcast; groups; and what never leaves its link.
 GROUPS4 = (0xE000_0000, 0xE000_0000)
@@ -39,3 +39,8 @@ def any_of(seen: Seen, name: str, values: Iterable[int]) -> bool:
 def within(seen: Seen, name: str, ranges: Iterable[tuple[int, int]]) -> bool:
     """Say whether the field lies in one of these masked ranges."""
     return any(seen.has(name, value, mask) for value, mask in ranges)
+
+
+def udp(seen: Seen, source: int, target: int) -> bool:
+    """Say whether this is UDP from the one port to the other."""
+    return seen.has("ip_proto", PROTO_UDP) and seen.has("udp_src", source) and seen.has("udp_dst", target)
