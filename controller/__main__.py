@@ -83,7 +83,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
 
 async def _start(options: Options, stack: AsyncExitStack) -> None:
     """Start every part; what ends them again is on the stack."""
-    # Nearly all that is made while the state is read and compiled stays: looking for garbage there is in vain.
+    # Nearly all that is made while the state is read and compiled stays: looking for garbage is in vain.
     gc.set_threshold(50_000, 20, 100)
     store = EtcdStore(options.etcd, options.etcd_tls, Settings(limits=options.etcd_limits))
     stack.push_async_callback(store.stop)
