@@ -25,6 +25,7 @@ from cloison.v1 import (
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    router_pb2_grpc,
     security_group_pb2_grpc,
     subnet_pb2,
     subnet_pb2_grpc,
@@ -53,6 +54,7 @@ class Client:
         self.ports = port_pb2_grpc.PortServiceStub(self._channel)
         self.security_groups = security_group_pb2_grpc.SecurityGroupServiceStub(self._channel)
         self.address_groups = address_group_pb2_grpc.AddressGroupServiceStub(self._channel)
+        self.routers = router_pb2_grpc.RouterServiceStub(self._channel)
         self.hosts = host_pb2_grpc.HostServiceStub(self._channel)
         self.state = watch_pb2_grpc.StateServiceStub(self._channel)
 

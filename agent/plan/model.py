@@ -42,6 +42,8 @@ class NetworkPlan:
     mtu: int
     fdb: Mapping[Mac, Vtep] = field(default_factory=dict)
     rejected: Mapping[int, bytes] = field(default_factory=dict)
+    # VTEPs of hosts that send into the network and have nothing in it to be sent to.
+    senders: frozenset[Vtep] = frozenset()
 
     @property
     def fault(self) -> str | None:
@@ -55,7 +57,8 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """All networks of this host at one revision. `peer_uses` counts the FDB entries of each VNI and VTEP.
+    """All networks of this host at one revision. `peer_uses` counts what there is of each VNI and VTEP: FDB
+    entries, and senders.
 
     service_ports are by number, zones by VNI.
     """
@@ -68,7 +71,7 @@ class HostPlan:
 
     @property
     def peers(self) -> frozenset[Peer]:
-        """Every VTEP that may send to this host, with the network it may send in: those its FDBs name."""
+        """Every VTEP that may send to this host, with the network it may send in."""
         return frozenset(self.peer_uses)
 
     def apply(self, delta: pb.PlanDelta) -> HostPlan:
@@ -81,7 +84,7 @@ class HostPlan:
         for vni in delta.removed_vnis:
             gone = networks.pop(Vni(vni), None)
             if gone is not None:
-                for vtep in gone.fdb.values():
+                for vtep in (*gone.fdb.values(), *gone.senders):
                     _release(uses, (gone.vni, vtep))
         for change in delta.networks:
             known = networks.get(Vni(change.vni)) or NetworkPlan(Vni(change.vni), 0)
@@ -147,7 +150,15 @@ def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: dict[Pee
         vtep = Vtep(entry.vtep)
         fdb[Mac(entry.mac)] = vtep
         uses[known.vni, vtep] = uses.get((known.vni, vtep), 0) + 1
-    return NetworkPlan(known.vni, change.mtu or known.mtu, MappingProxyType(fdb), MappingProxyType(rejected))
+    senders = known.senders
+    if change.HasField("senders"):
+        for vtep in senders:
+            _release(uses, (known.vni, vtep))
+        senders = frozenset(Vtep(vtep) for vtep in change.senders.addresses if usable(1, vtep))
+        for vtep in senders:
+            uses[known.vni, vtep] = uses.get((known.vni, vtep), 0) + 1
+    mtu = change.mtu or known.mtu
+    return NetworkPlan(known.vni, mtu, MappingProxyType(fdb), MappingProxyType(rejected), senders)
 
 
 def usable(mac: int, vtep: bytes) -> bool:
@@ -165,6 +176,8 @@ def full_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
     for vni in sorted(plan.networks):
         network = plan.networks[vni]
         part = message.networks.add(vni=vni, mtu=network.mtu)
+        if network.senders:
+            part.senders.addresses.extend(sorted(network.senders))
         for mac, vtep in sorted([*network.fdb.items(), *network.rejected.items()]):
             if room == 0:
                 yield message

@@ -48,6 +48,15 @@ class ServiceSubnet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRouter:
+    """A router in a port's network: here are its addresses there, addresses all it has anywhere."""
+
+    mac: Mac
+    here: tuple[IpAddress, ...]
+    addresses: tuple[IpAddress, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
     """What a network boot asks for: a server (name or address) and a file for each kind of client."""
 
@@ -81,6 +90,17 @@ class ServicePort:
     project_id: str = ""
     ofport: int = 0
     allowed_prefixes: tuple[IpNetwork, ...] = ()
+    routers: tuple[ServiceRouter, ...] = ()
+
+    def router_at(self, address: IpAddress) -> ServiceRouter | None:
+        """Return the router that has an address in the port's network, or None."""
+        return next((router for router in self.routers if address in router.here), None)
+
+    @property
+    def default_router6(self) -> ServiceRouter | None:
+        """The router that answers at an IPv6 gateway of the port's subnets, or None."""
+        gateways = (s.gateway for s in self.subnets if isinstance(s.gateway, IPv6Address))
+        return next((router for at in gateways if (router := self.router_at(at)) is not None), None)
 
     def subnet_of(self, address: IpAddress) -> ServiceSubnet | None:
         """Return the subnet an address lies in, or None."""
@@ -139,6 +159,7 @@ def read_service_port(message: pb.ServicePort) -> ServicePort:
         project_id=message.project_id,
         ofport=message.ofport,
         allowed_prefixes=tuple(_prefix_of_text(text) for text in message.allowed_prefixes),
+        routers=tuple(_router(given) for given in message.routers),
     )
 
 
@@ -157,6 +178,13 @@ def _subnet(given: pb.ServiceAddress) -> ServiceSubnet:
         ntp_servers=_addresses(given.ntp_servers),
         routes=tuple(routes),
         ipv6_mode=_MODES[given.ipv6_mode],
+    )
+
+
+def _router(given: pb.ServiceRouter) -> ServiceRouter:
+    _check("a router's MAC", given.mac, 1, (1 << 48) - 1)
+    return ServiceRouter(
+        mac=Mac(given.mac), here=_addresses(given.here), addresses=_addresses(given.addresses)
     )
 
 

@@ -1,8 +1,9 @@
-"""Answers ARP requests for the service addresses, and for no others (RFC 826). Pure."""
+"""Answers ARP requests for the addresses of services and of routers, and for no others (RFC 826). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import dpkt
 
@@ -14,7 +15,7 @@ _ANSWERED = frozenset({DNS4.packed, METADATA4.packed})
 
 
 class Arp:
-    """Says where the services are."""
+    """Says where the services are, and the routers of the guest's network."""
 
     def handle(self, port: ServicePort, packet: Packet) -> Iterator[bytes]:
         """Yield the reply to a request."""
@@ -22,11 +23,14 @@ class Arp:
         if asked[6:8] != dpkt.arp.ARP_OP_REQUEST.to_bytes(2, "big"):
             return
         sender_mac, sender, target = asked[8:14], asked[14:18], asked[24:28]
-        if target not in _ANSWERED or sender in _ANSWERED:
+        router = port.router_at(IPv4Address(target))
+        answered = target in _ANSWERED or router is not None
+        if not answered or sender in _ANSWERED or port.router_at(IPv4Address(sender)) is not None:
             return
+        mac = SERVICE_MAC if router is None else router.mac
         reply = dpkt.arp.ARP(
             op=dpkt.arp.ARP_OP_REPLY,
-            sha=SERVICE_MAC.to_bytes(6, "big"),
+            sha=mac.to_bytes(6, "big"),
             spa=target,
             tha=sender_mac,
             tpa=sender,

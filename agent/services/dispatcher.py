@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agent.services import dhcp4, dhcp6, neighbours, packets, routers
 from agent.services.arp import Arp
 from agent.services.claims import Claims
-from agent.services.echo import Echo
+from agent.services.echo import Echo, answers
 from agent.services.oversize import Oversize
 from agent.services.seams import (
     ETH_ARP,
@@ -23,6 +23,7 @@ from agent.services.seams import (
     ServicePort,
     ServicePorts,
 )
+from agent.services.undelivered import Undelivered
 from cloison.service_link import SERVICE_ADDRESSES
 
 
@@ -45,8 +46,9 @@ def _icmp6(packet: Packet, kind: int) -> bool:
     return packet.protocol == IP_ICMP6 and packet.payload[0] == kind
 
 
-def _echo(packet: Packet) -> bool:
-    return packet.protocol in (IP_ICMP, IP_ICMP6) and packet.target in SERVICE_ADDRESSES
+def _echo(port: ServicePort, packet: Packet) -> bool:
+    icmp = packet.protocol in (IP_ICMP, IP_ICMP6)
+    return icmp and packet.target is not None and answers(port, packet.target)
 
 
 def base_routes() -> list[Route]:
@@ -65,17 +67,24 @@ def base_routes() -> list[Route]:
             lambda _, p: _udp(p, ETH_IPV6, dhcp6.CLIENT_PORT, dhcp6.SERVER_PORT),
             dhcp6.Dhcp6(),
         ),
-        Route("echo", lambda _, p: _echo(p), Echo()),
+        Route("echo", _echo, Echo()),
     ]
 
 
-def oversize_route() -> Route:
-    """Return what comes after all others: a packet for somebody else that is too large for the way there."""
-    return Route("oversize", _too_large, Oversize())
+def last_routes() -> list[Route]:
+    """Return what comes after all others: packets for somebody else that do not get there.
+
+    Those that are too large for the way, and those that a router does not send on.
+    """
+    return [Route("oversize", _too_large, Oversize()), Route("undelivered", _routed, Undelivered())]
 
 
 def _too_large(port: ServicePort, packet: Packet) -> bool:
     return packet.target not in SERVICE_ADDRESSES and len(packet.network) > port.mtu
+
+
+def _routed(port: ServicePort, packet: Packet) -> bool:
+    return bool(port.routers) and packet.target is not None and packet.target not in SERVICE_ADDRESSES
 
 
 class Dispatcher:

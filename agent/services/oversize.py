@@ -28,18 +28,26 @@ class Oversize:
     def handle(self, port: ServicePort, packet: Packet) -> Iterator[bytes]:
         """Yield an error; none about an error, a later fragment or a group (RFC 1122, section 3.2.2)."""
         source, target = packet.source, packet.target
-        if source is None or target is None or len(packet.network) <= port.mtu:
-            return
-        if target.is_multicast or source.is_multicast or source.is_unspecified or int(target) == 0xFFFFFFFF:
+        if source is None or target is None or len(packet.network) <= port.mtu or not may_be_told(packet):
             return
         if isinstance(source, IPv4Address):
-            if _later_fragment(packet) or _error4(packet):
-                return
             header = struct.pack(">BBHHH", UNREACHABLE, FRAGMENTATION_NEEDED, 0, 0, port.mtu)
             yield ip(port, DNS4, source, IP_ICMP, header + packet.network[:QUOTED4_BYTES_MAX])
-        elif not _error6(packet):
+        else:
             header = struct.pack(">BBHI", PACKET_TOO_BIG, 0, 0, port.mtu)
             yield ip(port, LINK_LOCAL6, source, IP_ICMP6, header + packet.network[:QUOTED6_BYTES_MAX])
+
+
+def may_be_told(packet: Packet) -> bool:
+    """Tell whether an error about a packet may be sent (RFC 1122, section 3.2.2; RFC 4443, section 2.4)."""
+    source, target = packet.source, packet.target
+    if source is None or target is None or source.is_multicast or source.is_unspecified:
+        return False
+    if target.is_multicast or int(target) == 0xFFFFFFFF:
+        return False
+    if isinstance(source, IPv4Address):
+        return not (_later_fragment(packet) or _error4(packet))
+    return not _error6(packet)
 
 
 def _later_fragment(packet: Packet) -> bool:

@@ -1,7 +1,8 @@
 """Answers router solicitations: how to get an address, what is on the link, DNS, the MTU. Pure.
 
-RFC 4861 (sections 4.2 and 4.6), RFC 8106 (DNS). The router lifetime is 0: this tells of the link, and is
-nobody's default router. What is told holds for ever, for there is no router that would repeat it.
+RFC 4861 (sections 4.2 and 4.6), RFC 8106 (DNS). Where a router answers at the gateway of one of the guest's
+subnets, this is its default router too; else the lifetime is 0: it tells of the link, and is nobody's router.
+What is told holds for ever, but for that lifetime, which must be repeated in time (runtime.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SOURCE_MAC, PREFIX, MTU, DNS, SEARCH = 1, 3, 5, 25, 31
 MANAGED, OTHER = 0x80, 0x40
 ON_LINK, AUTONOMOUS = 0x80, 0x40
 FOR_EVER_S = 0xFFFFFFFF
+ROUTER_LIFETIME_S = 65535
+"""The longest there is (RFC 8319, section 4)."""
 SERVERS_MAX = 8
 SERVICE_PREFIX = IPv6Network("fd00:ec2::/64")
 """Where DNS and metadata are: on the link, with no address for a guest in it."""
@@ -50,8 +53,10 @@ def advertisement(port: ServicePort, receiver: IPv6Address = ALL_NODES) -> Itera
     subnets = [subnet for subnet in port.subnets if isinstance(subnet.prefix, IPv6Network)]
     if not subnets:
         return
-    head = struct.pack(">BBHBBHII", ADVERTISEMENT, 0, 0, _HOP_LIMIT, _flags(subnets), 0, 0, 0)
-    body = bytes([SOURCE_MAC, 1]) + SERVICE_MAC.to_bytes(6, "big") + struct.pack(">BBHI", MTU, 1, 0, port.mtu)
+    router = port.default_router6
+    mac, lifetime_s = (SERVICE_MAC, 0) if router is None else (router.mac, ROUTER_LIFETIME_S)
+    head = struct.pack(">BBHBBHII", ADVERTISEMENT, 0, 0, _HOP_LIMIT, _flags(subnets), lifetime_s, 0, 0)
+    body = bytes([SOURCE_MAC, 1]) + mac.to_bytes(6, "big") + struct.pack(">BBHI", MTU, 1, 0, port.mtu)
     for subnet in subnets:
         autonomous = AUTONOMOUS if subnet.ipv6_mode in _AUTONOMOUS_MODES else 0
         body += _prefix(subnet.prefix, ON_LINK | autonomous)

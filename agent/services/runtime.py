@@ -12,7 +12,7 @@ import structlog
 from agent.plan import SERVICE_AGENT_LINK, HostPlan, PortRecord, ServiceLink, Zone
 from agent.services import nat_doors, routers
 from agent.services.claims import Claims, Tell
-from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
+from agent.services.dispatcher import Dispatcher, base_routes, last_routes
 from agent.services.dns import DnsService
 from agent.services.dns_forward import Forwarder, Resolver
 from agent.services.dns_zones import Zones
@@ -28,6 +28,8 @@ _log = structlog.get_logger("agent.services")
 
 REPORT_INTERVAL_S = 60.0
 OPEN_RETRY_S = 10.0
+# The longest that RFC 4861 has between advertisements (MaxRtrAdvInterval, section 6.2.1).
+ADVERTISE_INTERVAL_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Services:
         self._dns = DnsService(self._ports, self._zones, Forwarder(settings.resolvers), self._send)
         metadata = MetadataProxy(settings.metadata, settings.metadata_secret)
         self._gate = NatGate(self._ports, self._send, nat_doors.doors(self._dns, metadata))
-        routes = [*base_routes(), *nat_doors.routes(self._dns, self._gate), oversize_route()]
+        routes = [*base_routes(), *nat_doors.routes(self._dns, self._gate), *last_routes()]
         self._dispatcher = Dispatcher(self._ports, routes, self._claims)
         self._edge = Edge(self._ports, self._dispatcher, on_lost)
         # Of the plan that is served: a plan shares with the one before it what did not change.
@@ -100,9 +102,13 @@ class Services:
         """Keep what must be kept going; until cancelled."""
         try:
             await self._open_gate()
+            repeat_s = time.monotonic() + ADVERTISE_INTERVAL_S
             while True:
                 await asyncio.sleep(REPORT_INTERVAL_S)
                 self._report()
+                if time.monotonic() >= repeat_s:
+                    repeat_s = time.monotonic() + ADVERTISE_INTERVAL_S
+                    self._repeat()
         finally:
             self._edge.close()
             await self._dns.close()
@@ -130,6 +136,12 @@ class Services:
 
     def _send(self, frame: bytes) -> None:
         self._edge.send(frame)
+
+    def _repeat(self) -> None:
+        """Routers are forgotten unless they are heard of again; nobody else says that they are there."""
+        for port in self._ports:
+            if port.default_router6 is not None:
+                self._announce(port)
 
     def _announce(self, port: ServicePort) -> None:
         """Tell a guest at once what has changed; by DHCP it asks when it renews."""

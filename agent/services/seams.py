@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.plan.service_port import Boot, ServicePort, ServiceRoute, ServiceSubnet
+from agent.plan.service_port import Boot, ServicePort, ServiceRoute, ServiceRouter, ServiceSubnet
 from cloison.addresses import IpAddress, Mac
 from cloison.model import Ipv6Mode, Vni
 
@@ -21,6 +21,7 @@ __all__ = [
     "ServicePort",
     "ServicePorts",
     "ServiceRoute",
+    "ServiceRouter",
     "ServiceSubnet",
     "Send",
 ]

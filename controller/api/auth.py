@@ -98,6 +98,7 @@ METHODS: dict[str, Rule] = {
     "/cloison.v1.SecurityGroupService/AddSecurityGroupRules": Rule(Permission.WRITE_TENANT, "name"),
     "/cloison.v1.SecurityGroupService/RemoveSecurityGroupRules": Rule(Permission.WRITE_TENANT, "name"),
     **_standard("AddressGroupService", "AddressGroup", Permission.READ_TENANT, Permission.WRITE_TENANT),
+    **_standard("RouterService", "Router", Permission.READ_TENANT, Permission.WRITE_TENANT),
     **_standard("HostService", "Host", Permission.READ_INFRASTRUCTURE, Permission.OPERATE),
     # Where a port is plugged is the operator's knowledge.
     "/cloison.v1.PortBindingService/GetPortBinding": Rule(Permission.READ_INFRASTRUCTURE),

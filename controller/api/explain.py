@@ -151,8 +151,11 @@ def receiver_name(world: World, delivery: Delivery) -> str:
 
 def service_of(packet: Packet) -> str:
     """Return what a packet asks the local services for, as people say it."""
-    if not served(packet):
-        return "path MTU (it is too long for the overlay)"
+    resolves = packet.eth_type == ETH_ARP or discovery(packet)
+    if not served(packet) and not resolves:
+        if packet.oversize:
+            return "path MTU (it is too long for the overlay)"
+        return "an answer in the router's stead (its address, no hop left, or no route)"
     if packet.eth_type == ETH_ARP or discovery(packet):
         return "address resolution"
     if (packet.udp_src, packet.udp_dst) == DHCP4 and packet.eth_type == ETH_IPV4:

@@ -63,6 +63,7 @@ class _Completion:
     def __init__(self, world: World, sender: PortIntent, said: Said, receiver: PortIntent | None) -> None:
         self._sender, self._said, self._receiver = sender, said, receiver
         self._members: Members = world.members_of(sender.name.parent)
+        self._network = world.networks.get(sender.name.parent)
         here = world.hosts.get(sender.host) if sender.host is not None else None
         self._mtu = here.mtu if here is not None else 0
         # Of the whole datagram: a later fragment of IPv6 does not show it.
@@ -222,7 +223,7 @@ class _Completion:
         if address in SERVICES4:
             return SERVICE_MAC
         theirs = self._receiver.addresses4 if self._receiver is not None else ()
-        return self._resolved(self._members.by_ipv4.get(address), address in theirs)
+        return self._resolved(address, 4, self._members.by_ipv4.get(address), address in theirs)
 
     def _owner6(self, address: int) -> int:
         if address >> 120 == 0xFF:
@@ -231,13 +232,32 @@ class _Completion:
         if address in SERVICES6:
             return SERVICE_MAC
         theirs = self._receiver.addresses6 if self._receiver is not None else ()
-        return self._resolved(self._members.by_ipv6.get(address), address in theirs)
+        return self._resolved(address, 6, self._members.by_ipv6.get(address), address in theirs)
 
-    def _resolved(self, owner: PortIntent | None, is_receivers: bool) -> int:
-        """The owner's MAC; of a port of another network too, as if the guest had learnt it somehow."""
+    def _resolved(self, address: int, version: int, owner: PortIntent | None, is_receivers: bool) -> int:
+        """The owner's MAC, or off the link that of the network's router.
+
+        Without a router the MAC of a port of another network, as if the guest had learnt it somehow.
+        """
+        if owner is None and (router := self._router(address, version)) is not None:
+            return router
         if owner is None and is_receivers:
             owner = self._receiver
         return owner.mac if owner is not None else NOBODY
+
+    def _router(self, address: int, version: int) -> int | None:
+        """The MAC by which a guest leaves its network, or reaches a router's own address in it."""
+        if self._network is None:
+            return None
+        for router in self._network.routers:
+            here = [int(a) for a in router.here if a.version == version]
+            if address in here:
+                return router.mac
+        ranges = self._network.ranges4 if version == 4 else self._network.ranges6
+        if any(address & mask == value for value, mask in ranges):
+            return None
+        led = (r for r in self._network.routers if any(a.version == version for a in r.here))
+        return next((router.mac for router in led), None)
 
     def _checked(self, packet: Packet) -> Packet:
         """Refuse what was said of fields that such a packet does not have."""

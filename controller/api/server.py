@@ -38,6 +38,8 @@ from cloison.v1 import (
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
     security_group_pb2,
     security_group_pb2_grpc,
     subnet_pb2,
@@ -57,6 +59,7 @@ from controller.api.network import NetworkService
 from controller.api.plan_service import PlanService, Proof
 from controller.api.port import Birth, PortService
 from controller.api.port_binding import PortBindingService
+from controller.api.router import RouterService
 from controller.api.security_group import SecurityGroupService
 from controller.api.standard import Api
 from controller.api.state_service import StateService
@@ -82,6 +85,7 @@ SERVICES = tuple(
         port_binding_pb2,
         security_group_pb2,
         address_group_pb2,
+        router_pb2,
         host_pb2,
         watch_pb2,
         verify_pb2,
@@ -181,6 +185,7 @@ class ApiServer:
         subnet_pb2_grpc.add_SubnetServiceServicer_to_server(SubnetService(api), server)
         security_group_pb2_grpc.add_SecurityGroupServiceServicer_to_server(SecurityGroupService(api), server)
         address_group_pb2_grpc.add_AddressGroupServiceServicer_to_server(AddressGroupService(api), server)
+        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterService(api), server)
         host_pb2_grpc.add_HostServiceServicer_to_server(HostService(api, tracker), server)
         port_binding_pb2_grpc.add_PortBindingServiceServicer_to_server(PortBindingService(api), server)
         state = StateService(api, tracker, self._config.version)

@@ -14,6 +14,7 @@ from cloison.names import (
     NetworkName,
     PortName,
     ResourceName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
@@ -39,6 +40,7 @@ _NAME_TYPES: dict[str, Any] = {
     "hosts": HostName,
     "securityGroups": SecurityGroupName,
     "addressGroups": AddressGroupName,
+    "routers": RouterName,
 }
 
 
@@ -48,7 +50,7 @@ def parse_name(text: str) -> ResourceName:
     kind = _NAME_TYPES.get(parts[-2]) if len(parts) >= 2 else None
     if kind is None:
         raise InvalidIntent.of(
-            "name", text, "the name of a tenant, network, subnet, port, host or group, or nothing"
+            "name", text, "the name of a tenant, network, subnet, port, router, host or group, or nothing"
         )
     name: ResourceName = kind.parse(text, "name")
     return name

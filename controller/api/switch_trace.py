@@ -20,18 +20,24 @@ from controller.verify.path import Hop
 # ofproto/trace writes no number where an output field decided, but the line after it.
 _OUTPUT = re.compile(r"^\s*(?:-> output port is |output:)(\d+)\n(?!\s*>> )", re.MULTILINE)
 _ENTERS = re.compile(r"^Flow:.*dl_src=([0-9a-f:]{17}),dl_dst=([0-9a-f:]{17})", re.MULTILINE)
+_HOPS = re.compile(r"\bnw_ttl=(\d+)")
 _ACTIONS = re.compile(r"^Datapath actions: (.*)$", re.MULTILINE)
 _ETHERNET = re.compile(r"(src|dst)=([0-9a-f:]{17})(?:/([0-9a-f:]{17}))?")
+_SET_HOPS = re.compile(r"set\(ipv[46]\((?:ttl|hlimit)=(\d+)\)\)")
 # What neither sends, nor changes what is sent.
 _NO_MATTER = ("ct(", "ct_clear", "recirc(", "meter(", "drop", "userspace(")
 
 
 class Said(NamedTuple):
-    """A frame that Open vSwitch would send. longer: only if it is too long, or only if not; None: anyway."""
+    """A frame that Open vSwitch would send. hops: its TTL or hop limit, 0 of what has none.
+
+    longer: only if it is too long, or only if not; None: anyway.
+    """
 
     ofport: int
     eth_src: int
     eth_dst: int
+    hops: int
     longer: bool | None
 
 
@@ -89,7 +95,7 @@ def _flags(state: int) -> str:
 
 
 def same_outputs(hop: Hop, answers: list[str]) -> bool:
-    """Tell whether the switch sends what the flows as read do: by the same ports, with the same two MACs.
+    """Tell whether the switch sends what the flows as read do: by the same ports, with the same MACs and TTL.
 
     answers: to each of questions(hop).
     """
@@ -103,8 +109,9 @@ def same_outputs(hop: Hop, answers: list[str]) -> bool:
     except ValueError:
         return False
     oversize = bool(hop.packet.oversize)
-    found = sorted((s.ofport, s.eth_src, s.eth_dst) for s in said if s.longer in (None, oversize))
-    wanted = ((sent.ofport, sent.packet.eth_src, sent.packet.eth_dst) for sent in hop.run.sent)
+    found = sorted(s[:4] for s in said if s.longer in (None, oversize))
+    packets = ((sent.ofport, sent.packet) for sent in hop.run.sent)
+    wanted = ((ofport, packet.eth_src, packet.eth_dst, packet.ip_ttl) for ofport, packet in packets)
     return found == sorted(wanted)
 
 
@@ -118,38 +125,44 @@ def _sent(text: str) -> Iterator[Said]:
         entered, actions = _ENTERS.search(run), _ACTIONS.findall(run)
         if entered is None or len(actions) != 1:
             raise ValueError("a trace without flow or datapath actions")
-        frames = list(_frames(actions[0], (parse_mac(entered[1]), parse_mac(entered[2])), None))
-        for port, (macs, longer) in zip(ports, frames, strict=True):
-            yield Said(port, *macs, longer)
+        line = run[entered.start() : run.find("\n", entered.start())]
+        hops = _HOPS.search(line)
+        head = parse_mac(entered[1]), parse_mac(entered[2]), int(hops[1]) if hops else 0
+        frames = list(_frames(actions[0], head, None))
+        for port, (said, longer) in zip(ports, frames, strict=True):
+            yield Said(port, *said, longer)
 
 
-_Macs = tuple[int, int]
+_Head = tuple[int, int, int]
+"""Both MACs, and the TTL."""
 
 
-def _frames(actions: str, macs: _Macs, longer: bool | None) -> Iterator[tuple[_Macs, bool | None]]:
-    """Yield the MACs of each output of a list of datapath actions, with its branch of check_pkt_len."""
+def _frames(actions: str, head: _Head, longer: bool | None) -> Iterator[tuple[_Head, bool | None]]:
+    """Yield the head of each output of a list of datapath actions, with its branch of check_pkt_len."""
     for action in _split(actions):
         if action.isdecimal():
-            yield macs, longer
+            yield head, longer
         elif action.startswith("set(eth("):
-            macs = _set(action, macs)
+            head = _set(action, head)
+        elif (hops := _SET_HOPS.fullmatch(action)) is not None:
+            head = *head[:2], int(hops[1])
         elif action.startswith("check_pkt_len("):
             branches = [a for a in _split(action[len("check_pkt_len(") : -1]) if not a.startswith("size=")]
             for branch in branches:
                 name, _, inner = branch.partition("(")
                 if name not in ("gt", "le"):
                     raise ValueError(f"an unknown branch: {branch}")
-                yield from _frames(inner[:-1], macs, name == "gt")
+                yield from _frames(inner[:-1], head, name == "gt")
         elif not action.startswith(_NO_MATTER):
             raise ValueError(f"an unknown datapath action: {action}")
 
 
-def _set(action: str, macs: _Macs) -> _Macs:
-    found = list(macs)
+def _set(action: str, head: _Head) -> _Head:
+    found = list(head)
     for end, text, mask in _ETHERNET.findall(action):
         number, bits = ("src", "dst").index(end), parse_mac(mask) if mask else (1 << 48) - 1
         found[number] = found[number] & ~bits | parse_mac(text) & bits
-    return found[0], found[1]
+    return found[0], found[1], found[2]
 
 
 def _split(text: str) -> Iterator[str]:

@@ -82,7 +82,7 @@ class Views:
         carried = overlay_mtu(self._state, network)
         message.mtu = min(carried, network.mtu_limit) if network.mtu_limit and carried else carried
         if not tenant_view:
-            message.hosts.extend(map(str, sorted(self._state.bound_hosts(network.name))))
+            message.hosts.extend(map(str, sorted(self._state.span(network.name))))
 
     def _fill_port(self, message: Any, port: Port, tenant_view: bool) -> None:
         state, conditions, host = self._tracker.port_state(port)

@@ -18,6 +18,7 @@ from cloison.model import (
     PortBinding,
     Reservation,
     Resource,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -31,6 +32,7 @@ from cloison.v1 import (
     network_pb2,
     port_binding_pb2,
     port_pb2,
+    router_pb2,
     security_group_pb2,
     subnet_pb2,
     tenant_pb2,
@@ -49,6 +51,7 @@ _FIELDS: dict[type, tuple[str, type[Any]]] = {
     Host: ("host", host_pb2.Host),
     SecurityGroup: ("security_group", security_group_pb2.SecurityGroup),
     AddressGroup: ("address_group", address_group_pb2.AddressGroup),
+    Router: ("router", router_pb2.Router),
 }
 
 
@@ -114,6 +117,7 @@ class Events:
             state.security_groups,
             state.networks,
             state.subnets,
+            state.routers,
             state.ports,
         )
         found = [stored for table in tables for stored in table.values() if scope.includes(stored)]
@@ -126,8 +130,7 @@ class Events:
         moved: dict[NetworkName, None] = {}
         for change in changes.changes:
             stored = change.stored
-            if isinstance(stored, PortBinding) and self._scope.includes_tenant(stored.port.tenant):
-                moved[stored.port.parent] = None
+            moved.update(dict.fromkeys(self._elsewhere(stored)))
             if not self._scope.includes(stored):
                 continue
             assert not isinstance(stored, Reservation | TunnelPort | PolicyProfile)
@@ -139,7 +142,7 @@ class Events:
                 yield self.upsert(shown, revision)
             else:
                 yield self._delete(stored, revision)
-        # A network's hosts and MTU follow from where its ports are plugged.
+        # A network's hosts and MTU follow from where its ports are plugged, and those it is routed with.
         for name in moved:
             network = self._state.networks.get(name)
             if network is not None:
@@ -147,6 +150,14 @@ class Events:
                 sent = True
         if sent:
             yield self.mark(watch_pb2.WatchEvent.REVISION_COMPLETE, revision)
+
+    def _elsewhere(self, stored: Stored) -> Iterator[NetworkName]:
+        """Yield the networks that may be on other hosts because of an object that changed."""
+        if isinstance(stored, PortBinding) and self._scope.includes_tenant(stored.port.tenant):
+            yield stored.port.parent
+            yield from self._state.routed_with(stored.port.parent)
+        elif isinstance(stored, Router) and self._scope.includes_tenant(stored.name.tenant):
+            yield from stored.networks
 
     def of_status(self, name: PortName) -> Iterator[watch_pb2.WatchEvent]:
         """Yield a port whose status changed, if it is still there and to be seen."""

@@ -105,6 +105,30 @@ def _dhcp_option(name: str) -> Apply:
     return apply
 
 
+def _interfaces(message: Any, values: Sequence[str], parent: str) -> None:
+    for value in values:
+        subnet, _, address = value.partition(",")
+        network, slash, short = subnet.strip().partition("/")
+        if not slash:
+            raise click.BadParameter(
+                f"{value!r} is not NETWORK/SUBNET or NETWORK/SUBNET,ADDRESS, such as web/v4",
+                param_hint="--interface",
+            )
+        name = f"{parent}/networks/{network}/subnets/{short}"
+        full = subnet.strip() if "/" in short else name
+        message.interfaces.add(subnet=full, ip_address=address.strip())
+
+
+def _router_routes(message: Any, values: Sequence[str], parent: str) -> None:
+    for value in values:
+        destination, *hops = (part.strip() for part in value.split(","))
+        if not hops:
+            raise click.BadParameter(
+                f"{value!r} is not RANGE,NEXTHOP, such as 192.0.2.0/24,10.0.0.7", param_hint="--route"
+            )
+        message.routes.add(destination=destination, next_hops=hops)
+
+
 DISPLAY_NAME = Field(("--display-name",), "display_name", "A name for people.", _plain("display_name"))
 
 SUBNET_FIELDS = (
@@ -170,6 +194,17 @@ NETWORK_FIELDS = (
 )
 ADDRESS_GROUP_FIELDS = (
     Field(("--prefix",), "prefixes", "A range; repeatable.", _append("prefixes"), multiple=True),
+)
+ROUTER_FIELDS = (
+    Field(("--mac",), "mac_address", "Its MAC.  [default: 0a:f3:00:00:00:02]", _plain("mac_address")),
+    Field(
+        ("--interface",),
+        "interfaces",
+        "NETWORK/SUBNET or NETWORK/SUBNET,ADDRESS; repeatable.  [default: the gateway's address]",
+        _interfaces,
+        multiple=True,
+    ),
+    Field(("--route",), "routes", "RANGE,NEXTHOP; repeatable.", _router_routes, multiple=True),
 )
 PORT_FIELDS = (
     Field(("--mac",), "mac_address", "The MAC.  [default: one is chosen]", _plain("mac_address")),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloison.v1 import subnet_pb2
+from controller.cli.manifest_routers import interfaces, router_document, router_field, routes
 from controller.cli.manifest_rules import rule_document, rule_field, rules
 from controller.cli.manifest_values import Wrong, number_of, text_of, texts_of, truth_of
 
@@ -156,6 +157,7 @@ FIELDS: dict[str, dict[str, Apply]] = {
         "ntp": _list("ntp", "ntp_servers"),
         "ipv6_mode": _ipv6_mode,
     },
+    "Router": _COMMON | {"mac": _plain("mac", "mac_address"), "interfaces": interfaces, "routes": routes},
     # In this order: `ips` come before `subnets` in fixed_ips (see yaml_field).
     "Port": _COMMON
     | {
@@ -180,6 +182,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "SecurityGroup": ("tenant",),
     "Network": ("tenant",),
     "Subnet": ("tenant", "network"),
+    "Router": ("tenant",),
     "Port": ("tenant", "network"),
 }
 
@@ -189,6 +192,7 @@ PLURALS = {
     "SecurityGroup": "security_groups",
     "Network": "networks",
     "Subnet": "subnets",
+    "Router": "routers",
     "Port": "ports",
 }
 
@@ -201,6 +205,8 @@ def yaml_field(data: Mapping[str, Any], path: str) -> str:
         ips = data.get("ips", [])
         count = len(ips) if isinstance(ips, list) else 1
         return f"ips[{number}]" if int(number) < count else f"subnets[{int(number) - count}]"
+    if top in ("interfaces", "routes") and bracket and data.get("kind") == "Router":
+        return router_field(path)
     if top == "rules" and bracket:
         return rule_field(path)
     names = {
@@ -244,6 +250,8 @@ def document_of(kind: str, message: Any) -> dict[str, Any]:
             document |= _network_document(message, ids)
         case "Subnet":
             document |= _subnet_document(message)
+        case "Router":
+            document |= router_document(message)
         case "Port":
             document |= _port_document(message) | _guest_document(message, ids)
     return document

@@ -12,6 +12,7 @@ PLURALS = {
     "subnet": "subnets",
     "port": "ports",
     "host": "hosts",
+    "router": "routers",
     "security-group": "securityGroups",
     "address-group": "addressGroups",
 }

@@ -26,6 +26,7 @@ _KINDS = {
     "security_group": "SecurityGroup",
     "network": "Network",
     "subnet": "Subnet",
+    "router": "Router",
     "port": "Port",
 }
 

@@ -20,6 +20,8 @@ from cloison.v1 import (
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
     security_group_pb2,
     security_group_pb2_grpc,
     subnet_pb2,
@@ -32,6 +34,7 @@ from controller.cli.fields import (
     DISPLAY_NAME,
     NETWORK_FIELDS,
     PORT_FIELDS,
+    ROUTER_FIELDS,
     SUBNET_FIELDS,
     Field,
 )
@@ -86,6 +89,11 @@ def _yes(value: bool) -> str:
 def _port_state(message: Any) -> str:
     state: str = port_pb2.Port.State.Name(message.state)
     return state if not message.disabled else f"{state} (disabled)"
+
+
+def _in_network(subnet: str) -> str:
+    """tenants/acme/networks/web/subnets/v4 -> web/v4"""
+    return "/".join(subnet.split("/")[3::2])
 
 
 def _groups(message: Any) -> str:
@@ -235,6 +243,25 @@ ADDRESS_GROUP = Resource(
     (DISPLAY_NAME, *ADDRESS_GROUP_FIELDS),
     field_name="address_group",
 )
+ROUTER = Resource(
+    "router",
+    "Router",
+    router_pb2,
+    router_pb2_grpc.RouterServiceStub,
+    ("tenant",),
+    (
+        _TENANT,
+        ("ROUTER", _id),
+        ("MAC", lambda m: m.mac_address),
+        (
+            "INTERFACES",
+            lambda m: " ".join(f"{_in_network(i.subnet)},{i.ip_address}" for i in m.interfaces) or "-",
+        ),
+        ("ROUTES", lambda m: " ".join(f"{r.destination},{','.join(r.next_hops)}" for r in m.routes) or "-"),
+    ),
+    "What joins networks of a tenant.",
+    (DISPLAY_NAME, *ROUTER_FIELDS),
+)
 ALL: Mapping[str, Resource] = {
-    r.noun: r for r in (TENANT, NETWORK, SUBNET, PORT, SECURITY_GROUP, ADDRESS_GROUP, HOST, BINDING)
+    r.noun: r for r in (TENANT, NETWORK, SUBNET, PORT, ROUTER, SECURITY_GROUP, ADDRESS_GROUP, HOST, BINDING)
 }

@@ -18,8 +18,11 @@ from controller.compiler.view import (
     HostUnitView,
     HostView,
     NetworkView,
+    NextHop,
     PolicyView,
     PortView,
+    RouterView,
+    RouteView,
 )
 
 __all__ = [
@@ -28,9 +31,12 @@ __all__ = [
     "HostUnitView",
     "HostView",
     "NetworkView",
+    "NextHop",
     "PolicyCost",
     "PolicyView",
     "PortView",
+    "RouteView",
+    "RouterView",
     "compile_host",
     "host_unit_flows",
     "network_flows",

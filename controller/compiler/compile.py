@@ -24,6 +24,7 @@ from controller.compiler.tables import (
     opening,
     output,
     policy,
+    route,
     service,
     services,
     source,
@@ -44,6 +45,7 @@ def static_flows() -> tuple[Flow, ...]:
         *track.static_flows(),
         *opening.static_flows(),
         *addressing.static_flows(),
+        *route.static_flows(),
         *forward.static_flows(),
         *deliver.static_flows(),
         *direction.static_flows(),
@@ -72,6 +74,7 @@ def network_flows(network: NetworkView) -> tuple[Flow, ...]:
     return (
         *admission.network_flows(network),
         *addressing.network_flows(network),
+        *route.network_flows(network),
         *spreading.network_flows(network),
         *forward.network_flows(network),
     )

@@ -9,13 +9,23 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
+from cloison.addresses import ROUTER_MAC
 from cloison.model import Direction, EtherType, Meta, SecurityGroup, SecurityGroupRule, Vni
 from cloison.names import PortName, SecurityGroupName, TenantName
 from controller.compiler.compile import compile_host
 from controller.compiler.pipeline import TABLE_NAMES, TABLES, Table
 from controller.compiler.policy import policy_cost
 from controller.compiler.registers import REGISTERS, Register
-from controller.compiler.view import HostUnitView, HostView, NetworkView, PolicyView, PortView
+from controller.compiler.view import (
+    HostUnitView,
+    HostView,
+    NetworkView,
+    NextHop,
+    PolicyView,
+    PortView,
+    RouterView,
+    RouteView,
+)
 from controller.flows import Flow
 from controller.flows.text import field_text, flows_text
 
@@ -45,17 +55,21 @@ No flow says NORMAL or FLOOD, none learns, none sends to the controller.
    lets it open so many a second.
 4. ADDRESSING writes the *wire MAC* of the destination address (0a:f0 + IPv4 address, 0a:f6 + low 32 bits of
    the IPv6 address; for ARP and neighbour solicitations, of the target): one flow per subnet, not per port.
-5. FORWARD finds the wire MAC among the ports of this host and puts the real MAC back; failing that the
+5. IP to the MAC of a router goes from ADDRESSING by ROUTE: the longest prefix says into which network, the
+   TTL gets one less, and from then on it is as if it had been sent there. So routing is done at the sender's
+   host, by flows for the router's subnets and routes. What asks for a router's address, is for the router
+   itself, has no hop left or no route is answered by the services of this host.
+6. FORWARD finds the wire MAC among the ports of this host and puts the real MAC back; failing that the
    frame goes to the VXLAN device, whose static forwarding database knows the VTEP of each wire MAC. In a
    network with multicast, what is for a group or for all is copied, so much a second of each port
    (SPREADING): to DELIVER for each local port, to EXIT for each other host (under that host's MAC,
    0a:f5 + VTEP), and what comes from there to local ports only.
-6. To another host EXIT and TAG put the sender's *policy profile*, the number of its set of security groups,
+7. To another host EXIT and TAG put the sender's *policy profile*, the number of its set of security groups,
    into the source MAC: 0a:f4 + number. So a member of a remote group costs no flow anywhere.
-7. DELIVER to COMMIT judge, once, at the receiver's host: the egress rules of who opened the connection and
+8. DELIVER to COMMIT judge, once, at the receiver's host: the egress rules of who opened the connection and
    the ingress rules of whom it was opened to, for every packet of both directions. A rule withdrawn stops
    what it had admitted. SOURCE then hides the profile: the source MAC is the source address's wire MAC.
-8. What nobody has goes nowhere: no flow, or no FDB entry, and silence.
+9. What nobody has goes nowhere: no flow, or no FDB entry, and silence.
 
 Profiles 1 and 2 are no sets of groups. 1 is a port without port security: it may send and get everything but
 tags, and what others may send it is for their egress rules to say. Its packets are tracked, so that replies
@@ -82,6 +96,7 @@ def example_host() -> HostView:
         vni=Vni(5001),
         subnets=(ip_network("10.0.0.0/24"), ip_network("2001:db8::/64")),
         tunnel_ofport=2,
+        routers=(example_router(),),
     )
     port = PortView(
         tenant_number=1,
@@ -97,6 +112,20 @@ def example_host() -> HostView:
         ports={PortName("acme", "web", "web1"): port},
         unit=HostUnitView(service_ofport=1, mtu=1450),
         policies={TenantName("acme"): example_policy()},
+    )
+
+
+def example_router() -> RouterView:
+    """Joins 10.0.0.0/24 with 10.1.0.0/24 of another network, where 192.0.2.0/24 is behind a port."""
+    return RouterView(
+        mac=ROUTER_MAC,
+        here=(ip_address("10.0.0.1"),),
+        addresses=(ip_address("10.0.0.1"), ip_address("10.1.0.1")),
+        routes=(
+            RouteView(prefix=ip_network("10.0.0.0/24"), vni=Vni(5001)),
+            RouteView(prefix=ip_network("10.1.0.0/24"), vni=Vni(5002)),
+            RouteView(prefix=ip_network("192.0.2.0/24"), vni=Vni(5002), next_hop=NextHop(0x525400000009)),
+        ),
     )
 
 
@@ -162,6 +191,8 @@ def _deeds(table: Table) -> Iterable[str]:
         yield f"connection tracking, zone {zone}"
     if table.conjoins:
         yield "conjunctions"
+    if table.ages:
+        yield "decrementing the TTL"
     if table.meters:
         yield "metering"
     if table.sends:
@@ -180,15 +211,20 @@ def _counts() -> str:
     def more(view: HostView) -> int:
         return len(compile_host(view)) - static
 
+    alone = {vni: replace(network, routers=()) for vni, network in host.networks.items()}
+    routed = len(compile_host(host)) - len(compile_host(replace(host, networks=alone)))
+
     only4 = {n: replace(p, addresses=p.addresses4) for n, p in host.ports.items()}
     cost = policy_cost(example_policy())
     return (
         "\n## How many flows\n\n"
         f"{static} static ones, {more(replace(nothing, unit=host.unit))} for the host;"
-        f" {more(replace(nothing, networks=host.networks))} for a network with a subnet of each family;\n"
+        f" {more(replace(nothing, networks=alone))} for a network with a subnet of each family;\n"
         f"{more(replace(nothing, ports=only4))} for a port with one IPv4 address,"
         f" {more(replace(nothing, ports=host.ports))} for one with an IPv6 address besides."
         " None for a remote port.\n"
+        f"The router above: {routed} in each network of it that has a port on the host, of which one for each"
+        " of its\naddresses and routes.\n"
         f"The policy above: {cost.flows}, with {cost.masks} distinct masks. A policy costs the sum of the"
         " profiles, addresses and\nport ranges of its rules, on each host with a port of the tenant.\n"
     )

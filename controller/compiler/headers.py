@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 
 from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX, IpNetwork
 
@@ -51,8 +51,12 @@ LATER_FRAGMENT = (2, 2)
 NOT_A_LATER_FRAGMENT = (0, 2)
 NOT_A_FRAGMENT = (0, 1)
 
+LINK_LOCAL_4 = IPv4Network("169.254.0.0/16")
 LINK_LOCAL_6 = IPv6Network("fe80::/10")
 
+# Multicast, what is reserved, the limited broadcast; multicast.
+GROUPS_4 = IPv4Network("224.0.0.0/3")
+GROUPS_6 = IPv6Network("ff00::/8")
 MULTICAST_MAC = (1 << 40, 1 << 40)
 WIRE4_RANGE = (WIRE4_PREFIX << 32, 0xFFFF << 32)
 WIRE6_RANGE = (WIRE6_PREFIX << 32, 0xFFFF << 32)

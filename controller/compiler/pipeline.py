@@ -27,6 +27,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Field,
     Flow,
     Load,
@@ -47,6 +48,7 @@ class Table:
     drop_reason: what is said of that, a stable upper-snake word of the API (port.proto, DropCount).
     zone: the 16 bits that choose the zone of its ct actions; None: it has none. sends: the kinds of output
     it may use. meters: its flows may name a meter. conjoins: its flows may be dimensions of a conjunction.
+    ages: its flows may make the TTL one less.
     copies: its flows may resubmit to the tables in next.
     """
 
@@ -63,6 +65,7 @@ class Table:
     sends: tuple[type[Action], ...] = ()
     meters: bool = False
     conjoins: bool = False
+    ages: bool = False
     copies: bool = False
 
     def flow(
@@ -131,6 +134,8 @@ class Table:
                 return zone_declared and (action.table is None or action.table in self.next)
             case Conjunction():
                 return self.conjoins
+            case DecTtl():
+                return self.ages
             case Resubmit():
                 return self.copies and action.table in self.next
 
@@ -211,7 +216,19 @@ ADDRESSING = Table(
     matches=_IP_TYPE | _SOLICITED | {"eth_dst", "arp_op", "arp_tpa", "ipv4_dst", "ipv6_dst"},
     reads=(NETWORK, FROM_PROFILE),
     rewrites=frozenset({"eth_dst"}),
-    next=(15, 20),
+    next=(12, 15, 20, 31),
+)
+ROUTE = Table(
+    number=12,
+    name="ROUTE",
+    purpose="To a router: into which network, and to whom. The longest prefix decides.",
+    drop_reason="NO_ROUTE",
+    matches=_IP_TYPE | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type", "ipv4_dst", "ipv6_dst", "ipv6_src"},
+    reads=(NETWORK,),
+    writes=(NETWORK,),
+    rewrites=frozenset({"eth_dst"}),
+    ages=True,
+    next=(20, 31),
 )
 SPREADING = Table(
     number=15,
@@ -346,6 +363,7 @@ TABLES: tuple[Table, ...] = (
     OPENING,
     TRACKED,
     ADDRESSING,
+    ROUTE,
     SPREADING,
     FORWARD,
     DELIVER,

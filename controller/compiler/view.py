@@ -31,6 +31,34 @@ class HostUnitView:
     mtu: int
 
 
+class NextHop(NamedTuple):
+    """Who forwards what a route leads to. mac is None if no port has its address."""
+
+    mac: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteView:
+    """Where a router sends a range: into the network of this VNI, to the address itself or to a next hop."""
+
+    prefix: IpNetwork
+    vni: Vni
+    next_hop: NextHop | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterView:
+    """A router as one of its networks sees it.
+
+    here: its addresses in that network; addresses: all of them. No two routes have one prefix.
+    """
+
+    mac: int
+    here: tuple[IpAddress, ...]
+    addresses: tuple[IpAddress, ...]
+    routes: tuple[RouteView, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Everyone:
     """All ports of a network, as one host sees them.
@@ -48,6 +76,7 @@ class Everyone:
 class NetworkView:
     """A network as one host sees it. tunnel_ofport is None until its VXLAN device is on the bridge.
 
+    routers: those that ports of the network on this host can reach; none where it has no port.
     everyone: whom what is sent to a group or to all reaches; None if the network has no multicast.
     """
 
@@ -55,6 +84,7 @@ class NetworkView:
     vni: Vni
     subnets: tuple[IpNetwork, ...]
     tunnel_ofport: int | None
+    routers: tuple[RouterView, ...] = ()
     everyone: Everyone | None = None
 
     @property

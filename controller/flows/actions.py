@@ -113,6 +113,15 @@ class CheckPacketLarger:
 
 
 @dataclass(frozen=True, slots=True)
+class DecTtl:
+    """Make the TTL or hop limit one less (OFPAT_DEC_NW_TTL); the flow must match ip or ipv6.
+
+    Of a packet whose TTL is 0 or 1 nothing else happens any more, and controllers that asked for it are told:
+    a flow of higher priority must have seen to it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Resubmit:
     """Carry out what a table says of the packet as it is now, then go on here (NXAST_RESUBMIT_TABLE).
 
@@ -128,4 +137,6 @@ class Resubmit:
             raise ValueError(f"a table is 0 to 254, got {self.table}")
 
 
-Action = Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger | Resubmit
+Action = (
+    Output | OutputField | SetField | Load | Move | Ct | Conjunction | CheckPacketLarger | DecTtl | Resubmit
+)

@@ -11,6 +11,7 @@ from controller.flows.actions import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Load,
     Move,
     Output,
@@ -111,6 +112,8 @@ def action_text(action: Action, table_names: Mapping[int, str] | None = None) ->
             return f"conjunction({number},{clause}/{clauses})"
         case CheckPacketLarger(length_bytes, field, bit):
             return f"check_pkt_larger({length_bytes})->{_bits_text(field, bit, 1)}"
+        case DecTtl():
+            return "dec_ttl"
         case Resubmit(table):
             return f"resubmit(,{_table_text(table, table_names)})"
         case Ct():

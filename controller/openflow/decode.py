@@ -19,6 +19,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Field,
     Flow,
     FlowKey,
@@ -219,6 +220,9 @@ def _decode_action(kind: int, raw: bytes) -> Action:
             return SetField(field, int.from_bytes(raw[8 : 8 + field.length]))
         if kind == wire.ACTION_EXPERIMENTER:
             return _decode_nicira(raw)
+        if kind == wire.ACTION_DEC_NW_TTL:
+            wire.DEC_TTL.unpack(raw)
+            return DecTtl()
     except StructError as error:
         raise Malformed(f"an action of type {kind} is cut off") from error
     raise Foreign(f"action {kind}")

@@ -17,6 +17,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Field,
     Flow,
     Load,
@@ -204,6 +205,10 @@ def _check_larger(action: CheckPacketLarger) -> bytes:
     return wire.CHECK_LARGER.pack(_CHECK_LARGER_HEAD, action.length_bytes, action.bit, header)
 
 
+def _dec_ttl(_: DecTtl) -> bytes:
+    return wire.DEC_TTL.pack(wire.ACTION_DEC_NW_TTL, wire.DEC_TTL.size)
+
+
 def _resubmit(action: Resubmit) -> bytes:
     return wire.RESUBMIT.pack(_RESUBMIT_HEAD, wire.PORT_IN_PORT, action.table)
 
@@ -217,6 +222,7 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     Ct: _ct,
     Conjunction: _conjunction,
     CheckPacketLarger: _check_larger,
+    DecTtl: _dec_ttl,
     Resubmit: _resubmit,
 }
 

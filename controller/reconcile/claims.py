@@ -76,6 +76,25 @@ def lists(port: Port, address: IpAddress) -> bool:
     return any(address.version == p.prefix.version and address in p.prefix for p in pairs)
 
 
+def living_at(state: State, network: NetworkName, address: IpAddress) -> Port | None:
+    """Return the port at which an address of a network lives, its own or claimed."""
+    reservation = state.reservations.get(keys.ip(network, address))
+    if reservation is not None:
+        try:
+            port = state.ports.get(PortName.parse(reservation.owner))
+        except InvalidIntent:
+            port = None
+        owns = port is not None and any(ip.address == address for ip in port.fixed_ips)
+        if port is not None and owns and live_binding(state, port) is not None:
+            return port
+    for binding in state.claimants(network, wire_mac(address)):
+        port = state.ports.get(binding.port)
+        lives = port is not None and live_binding(state, port) == binding
+        if port is not None and lives and address in claimed_by(state, port, binding):
+            return port
+    return None
+
+
 def rivals(state: State, port: Port) -> Iterator[PortName]:
     """Yield the ports whose claims depend on whether this one lives, by its addresses."""
     for wire in {wire_mac(address) for address in _own(port)}:

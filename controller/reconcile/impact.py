@@ -12,6 +12,7 @@ from cloison.model import (
     PolicyProfile,
     Port,
     PortBinding,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -26,7 +27,10 @@ from controller.store.state import State
 
 @dataclass(slots=True)
 class Impact:
-    """Units to compile again. A host's unit is compiled from the new state; nothing is patched."""
+    """Units to compile again. A host's unit is compiled from the new state; nothing is patched.
+
+    Where a network comes to a host, or goes, is for those to add who know where it was (tunnels.py).
+    """
 
     port_units: set[tuple[HostName, PortName]] = field(default_factory=set)
     network_units: set[tuple[HostName, NetworkName]] = field(default_factory=set)
@@ -77,6 +81,7 @@ def impact_of(changes: Iterable[Change], state: State) -> Impact:
                 _add(impact, value, state)
         if old is None and isinstance(new, Tenant | Network):
             _came_late(impact, new, state)
+    _next_hops(impact, state)
     return impact
 
 
@@ -127,9 +132,7 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             _moved(impact, value.name, state)
             _displaced(impact, value, state)
         case PortBinding():
-            impact.port_units.add((value.host, value.port))
-            impact.network_units.add((value.host, value.port.parent))
-            impact.policy_units.add((value.host, value.port.parent.parent))
+            _bound(impact, value.host, value.port)
             _moved(impact, value.port, state)
             port = state.ports.get(value.port)
             if port is not None:
@@ -138,8 +141,10 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
                 _moved(impact, name, state)
         case Subnet():
             impact.services.add(value.name.parent)
-            for host in state.bound_hosts(value.name.parent):
+            for host in state.span(value.name.parent):
                 impact.network_units.add((host, value.name.parent))
+            for router in state.routers_using(value.name):
+                _router(impact, router, state)
         case TunnelPort():
             network = state.network_by_vni(value.vni)
             if network is not None:
@@ -147,8 +152,12 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
         case Network():
             impact.spans.add(value.name)
             impact.services.add(value.name)
-            for host in state.bound_hosts(value.name):
+            for host in state.span(value.name):
                 impact.network_units.add((host, value.name))
+            for router in state.routers_on(value.name):
+                _router(impact, router, state)
+        case Router():
+            _router(impact, value, state)
         case Host():
             _add_host(impact, value, state)
         case Tenant():
@@ -175,13 +184,50 @@ def _policy(impact: Impact, tenant: TenantName, state: State) -> None:
 def _moved(impact: Impact, port: PortName, state: State) -> None:
     impact.moved.add(port)
     impact.served.add(port)
-    impact.spans.add(port.parent)
+    # (Whoever has a port of it carries what is routed with it as well.)
+    impact.spans.update((port.parent, *state.routed_with(port.parent)))
     add_everyone(impact, port.parent, state)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
-        impact.port_units.add((binding.host, port))
-        impact.network_units.add((binding.host, port.parent))
-        impact.policy_units.add((binding.host, port.parent.parent))
+        _bound(impact, binding.host, port)
+
+
+def _bound(impact: Impact, host: HostName, port: PortName) -> None:
+    """A binding may have come or gone, or have become the live one."""
+    impact.port_units.add((host, port))
+    impact.network_units.add((host, port.parent))
+    impact.policy_units.add((host, port.parent.parent))
+
+
+def _router(impact: Impact, router: Router, state: State) -> None:
+    """Everybody in its networks may reach more or less, and by other ways."""
+    networks = router.networks
+    impact.spans.update(networks)
+    impact.services.update(networks)
+    _senders(impact, networks, state)
+
+
+def _senders(impact: Impact, networks: Iterable[NetworkName], state: State) -> None:
+    """What ports of these networks can send, on their hosts."""
+    for network in networks:
+        impact.network_units.update((host, network) for host in state.bound_hosts(network))
+
+
+def _next_hops(impact: Impact, state: State) -> None:
+    """Routes lead to a port's MAC: to another one, or to nobody, when the port has moved or changed."""
+    for name in tuple(impact.moved):
+        for router in state.routers_on(name.parent):
+            if router.routes and _may_be_hop(state.ports.get(name), router):
+                _senders(impact, router.networks, state)
+
+
+def _may_be_hop(port: Port | None, router: Router) -> bool:
+    if port is None:
+        return True
+    hops = {hop for route in router.routes for hop in route.next_hops}
+    own = any(fixed_ip.address in hops for fixed_ip in port.fixed_ips)
+    pairs = port.allowed_address_pairs
+    return own or any(hop.version == p.prefix.version and hop in p.prefix for hop in hops for p in pairs)
 
 
 def add_everyone(impact: Impact, name: NetworkName, state: State) -> None:
@@ -194,7 +240,9 @@ def add_everyone(impact: Impact, name: NetworkName, state: State) -> None:
 def _add_host(impact: Impact, host: Host, state: State) -> None:
     """The VTEP or MTU may have changed: every port on it has another location."""
     impact.host_units.add(host.name)
+    networks = set()
     for binding in state.bindings_on(host.name):
         impact.moved.add(binding.port)
-        impact.spans.add(binding.port.parent)
+        networks.add(binding.port.parent)
         add_everyone(impact, binding.port.parent, state)
+    impact.spans.update(networks.union(*map(state.routed_with, networks)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cloison.model import SecurityGroupRule
+from cloison.model import Router, SecurityGroupRule
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.impact import Impact
@@ -24,6 +24,8 @@ from controller.verify.intent import (
     NetworkIntent,
     PairIntent,
     PortIntent,
+    RouteIntent,
+    RouterIntent,
 )
 from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, PolicyIntent, RuleIntent
 
@@ -120,13 +122,43 @@ def network_intent(state: State, name: NetworkName, has_port: HasPort) -> Networ
     if network is None or name.parent not in state.tenants:
         return None
     tunnels = {}
-    for host in state.bound_hosts(name):
+    for host in state.span(name):
         tunnel = state.tunnel_ports.get((host, network.vni))
         if tunnel is not None and has_port(host, tunnel.ofport, vxlan_device(network.vni)):
             tunnels[host] = tunnel.ofport
     cidrs = tuple(subnet.cidr for subnet in state.subnets_of(name))
+    routers = tuple(router_intent(state, router, name) for router in _routers_on(state, name))
     return NetworkIntent(
-        name=name, vni=network.vni, subnets=cidrs, tunnels=tunnels, multicast=network.multicast
+        name=name,
+        vni=network.vni,
+        subnets=cidrs,
+        tunnels=tunnels,
+        multicast=network.multicast,
+        routers=routers,
+    )
+
+
+def _routers_on(state: State, network: NetworkName) -> list[Router]:
+    return sorted(state.routers_on(network), key=lambda router: router.name)
+
+
+def router_intent(state: State, router: Router, network: NetworkName) -> RouterIntent:
+    """Return what is meant of a router, as one of its networks knows it."""
+    connected = {
+        state.subnets[interface.subnet].cidr: interface.subnet.parent
+        for interface in router.interfaces
+        if interface.subnet in state.subnets and interface.subnet.parent in state.networks
+    }
+    routes = [RouteIntent(cidr, into) for cidr, into in connected.items()]
+    for route in router.routes:
+        for hop in route.next_hops[:1]:
+            into = [n for cidr, n in connected.items() if cidr.version == hop.version and hop in cidr]
+            routes += [RouteIntent(route.destination, n, hop) for n in into]
+    return RouterIntent(
+        mac=router.mac,
+        here=tuple(i.address for i in router.interfaces if i.subnet.parent == network),
+        addresses=tuple(interface.address for interface in router.interfaces),
+        routes=tuple(routes),
     )
 
 

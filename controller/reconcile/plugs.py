@@ -160,9 +160,9 @@ class PlugWorker:
 
 
 def _carries(state: State, host: HostName, vni: Vni) -> bool:
-    """Tell whether the network has a port on the host: a host reports devices of its own networks only."""
+    """Tell whether the host carries the network: it reports devices of such networks only."""
     network = state.network_by_vni(vni)
-    return network is not None and host in state.bound_hosts(network.name)
+    return network is not None and host in state.span(network.name)
 
 
 def _put(txn: Txn, old: PortBinding | TunnelPort | None, new: PortBinding | TunnelPort) -> None:

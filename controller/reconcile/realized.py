@@ -18,6 +18,7 @@ from cloison.names import (
     NetworkName,
     PortName,
     ResourceName,
+    RouterName,
     SecurityGroupName,
     TenantName,
 )
@@ -85,7 +86,8 @@ class RealizedTracker:
     def unsettle(self, host: HostName) -> None:
         """What a host had confirmed is not known any more: so is what that means for ports."""
         state = self._state()
-        for network in {binding.port.parent for binding in state.bindings_on(host)}:
+        networks = {binding.port.parent for binding in state.bindings_on(host)}
+        for network in networks.union(*map(state.routed_with, networks)):
             self._unsettled.update(dict.fromkeys(port.name for port in state.ports_of(network)))
         self.progressed()
 
@@ -171,7 +173,7 @@ class RealizedTracker:
         if network is None:
             return [Lack(Condition("NETWORK_GONE", f"{port.name.parent} does not exist"))]
         effect = self._effect.get(port.name, self._revision)
-        span = state.bound_hosts(port.name.parent)
+        span = state.span(port.name.parent)
         lacks = []
         device = vxlan_device(network.vni)
         for member in sorted(span | {host}):
@@ -299,15 +301,18 @@ class RealizedTracker:
         if isinstance(name, HostName):
             return [name] if name in state.hosts else []
         if isinstance(name, TenantName):
-            spans = [state.bound_hosts(n.name) for n in state.networks_of(name)]
+            spans = [state.span(n.name) for n in state.networks_of(name)]
             return sorted(set().union(*spans))
         if isinstance(name, NetworkName):
-            return sorted(state.bound_hosts(name))
+            return sorted(state.span(name))
+        if isinstance(name, RouterName):
+            router = state.routers.get(name)
+            return sorted(set().union(*map(state.bound_hosts, router.networks))) if router else []
         if isinstance(name, SecurityGroupName | AddressGroupName):
             return sorted(state.tenant_hosts(name.parent))
         if name is not None:
             was = self._left.get(name, set()) if isinstance(name, PortName) else set()
-            return sorted((state.bound_hosts(name.parent) | was) & state.hosts.keys())
+            return sorted((state.span(name.parent) | was) & state.hosts.keys())
         return sorted(state.hosts)
 
     def _holds(self, host: HostName, revision: int) -> bool:

@@ -247,7 +247,9 @@ class Reconciler:
 
     def _compile(self, impact: Impact) -> tuple[UnitFlows, dict[HostName, PlanChange]]:
         state = self._store.state
-        units, plans = self._units.compile(state, impact), self._plans.update(state, impact)
+        # Plans first: they know which networks come to a host, or go.
+        plans = self._plans.update(state, impact)
+        units = self._units.compile(state, impact)
         for host, change in self._services.update(state, impact).items():
             plans.setdefault(host, PlanChange()).services = change
         return units, plans

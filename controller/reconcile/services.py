@@ -7,11 +7,11 @@ host is worked out from the state alone; only what differs from what it was told
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cloison.addresses import IpAddress
-from cloison.model import FixedIp, Network, Port, Vni
+from cloison.model import FixedIp, Network, Port, Subnet, Vni
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from cloison.v1 import host_sync_pb2, subnet_pb2
 from controller.reconcile.impact import Impact
@@ -224,7 +224,26 @@ def service_port(
         boot_file_ipxe=boot.boot_file_ipxe,
         ofport=ofport,
         allowed_prefixes=[str(pair.prefix) for pair in port.allowed_address_pairs],
+        routers=_routers(state, network.name),
     )
+
+
+def _routers(state: State, network: NetworkName) -> Iterator[host_sync_pb2.ServiceRouter]:
+    """Yield the routers of a network."""
+    for router in sorted(state.routers_on(network), key=lambda router: router.name):
+        yield host_sync_pb2.ServiceRouter(
+            mac=router.mac,
+            here=[_packed(i.address) for i in router.interfaces if i.subnet.parent == network],
+            addresses=[_packed(interface.address) for interface in router.interfaces],
+        )
+
+
+def _gateway(state: State, subnet: Subnet) -> bytes:
+    """Return the gateway's address of a subnet if a router answers at it."""
+    for router in state.routers_using(subnet.name):
+        if any(i.subnet == subnet.name and i.address == subnet.gateway_ip for i in router.interfaces):
+            return b"" if subnet.gateway_ip is None else _packed(subnet.gateway_ip)
+    return b""
 
 
 def _address(state: State, fixed_ip: FixedIp) -> host_sync_pb2.ServiceAddress:
@@ -237,6 +256,7 @@ def _address(state: State, fixed_ip: FixedIp) -> host_sync_pb2.ServiceAddress:
     return host_sync_pb2.ServiceAddress(
         address=_packed(address),
         prefix_length=subnet.cidr.prefixlen,
+        router=_gateway(state, subnet),
         dns_servers=map(_packed, subnet.dns_servers),
         ntp_servers=map(_packed, subnet.ntp_servers),
         routes=[

@@ -225,6 +225,9 @@ def _network_parts(vni: Vni, change: NetworkChange) -> Iterable[host_sync_pb2.Ne
             part.upserted.add(mac=mac, vtep=packed(vtep))
         if start == 0:
             part.removed_macs.extend(sorted(change.removed))
+            if change.senders is not None:
+                part.senders.SetInParent()
+                part.senders.addresses.extend(sorted(map(packed, change.senders)))
         yield part
 
 

@@ -7,7 +7,7 @@ a change is worked out once for all hosts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cloison.addresses import IpAddress, Mac, host_mac
@@ -21,11 +21,15 @@ from controller.store.state import State
 
 @dataclass(slots=True)
 class NetworkChange:
-    """What changes in one network's forwarding database on one host."""
+    """What changes in one network's forwarding database on one host.
+
+    senders: VTEPs of other hosts that send into the network without a port of it; None: the same as before.
+    """
 
     mtu: int
     upserted: dict[Mac, IpAddress] = field(default_factory=dict)
     removed: set[Mac] = field(default_factory=set)
+    senders: frozenset[IpAddress] | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class _Segment:
     vni: Vni
     mtu: int = 0
     hosts: frozenset[HostName] = frozenset()
+    senders: Mapping[HostName, IpAddress] = field(default_factory=dict)
     macs: dict[Mac, Location] = field(default_factory=dict)
     # Those of them that are of hosts, for what is for all of a network with multicast.
     of_hosts: dict[Mac, Location] = field(default_factory=dict)
@@ -67,14 +72,19 @@ class TunnelPlans:
         self.moves: dict[PortName, tuple[HostName, HostName]] = {}
 
     def update(self, state: State, impact: Impact) -> dict[HostName, PlanChange]:
-        """Follow one revision; return what changes on which host."""
+        """Follow one revision; return what changes on which host.
+
+        Adds to impact the units of networks that a host comes to carry, or no longer carries.
+        """
         moved: dict[NetworkName, list[PortName]] = {}
         for port in impact.moved:
             moved.setdefault(port.parent, []).append(port)
         plans: dict[HostName, PlanChange] = {}
         self.moves = {}
         for name in impact.networks:
+            before = self.hosts_of(name)
             self._update_network(state, name, moved.get(name, ()), plans)
+            impact.network_units.update((host, name) for host in before ^ self.hosts_of(name))
         return plans
 
     def snapshot(self, host: HostName) -> PlanChange:
@@ -82,7 +92,7 @@ class TunnelPlans:
         plan = PlanChange()
         for name in self._on_host.get(host, ()):
             segment = self._segments[name]
-            plan.networks[segment.vni] = NetworkChange(segment.mtu, _remote(segment.macs, host))
+            plan.networks[segment.vni] = _whole(segment, host)
         return plan
 
     def hosts_of(self, network: NetworkName) -> frozenset[HostName]:
@@ -102,8 +112,9 @@ class TunnelPlans:
             if network is None:
                 return
             segment = self._segments[name] = _Segment(network.vni)
-        before, mtu_before = segment.hosts, segment.mtu
-        segment.hosts = frozenset(state.bound_hosts(name)) if network else frozenset()
+        before, mtu_before, senders_before = segment.hosts, segment.mtu, segment.senders
+        segment.hosts = state.span(name) if network else frozenset()
+        segment.senders = _senders(state, name) if network else {}
         segment.mtu = overlay_mtu(state, network) if network else 0
         gone, come = self._relocate(state, segment, moved)
         _follow_hosts(segment, gone, come, multicast=network is not None and network.multicast)
@@ -111,12 +122,14 @@ class TunnelPlans:
             plans.setdefault(host, PlanChange()).removed_vnis.add(segment.vni)
             self._on_host[host].discard(name)
         for host in segment.hosts - before:
-            change = NetworkChange(segment.mtu, _remote(segment.macs, host))
-            plans.setdefault(host, PlanChange()).networks[segment.vni] = change
+            plans.setdefault(host, PlanChange()).networks[segment.vni] = _whole(segment, host)
             self._on_host.setdefault(host, set()).add(name)
         for host in segment.hosts & before:
             change = _change_on(host, segment.mtu, gone, come)
-            if change.upserted or change.removed or segment.mtu != mtu_before:
+            if segment.senders != senders_before:
+                change.senders = _other_senders(segment, host)
+            news = change.upserted or change.removed or change.senders is not None
+            if news or segment.mtu != mtu_before:
                 plans.setdefault(host, PlanChange()).networks[segment.vni] = change
         if network is None:
             del self._segments[name]
@@ -202,3 +215,24 @@ def _change_on(
     removed = {mac for mac in before if mac not in upserted}
     upserted = {mac: vtep for mac, vtep in upserted.items() if before.get(mac) != vtep}
     return NetworkChange(mtu, upserted, removed)
+
+
+def _whole(segment: _Segment, host: HostName) -> NetworkChange:
+    """What a host that comes to have the network must know of it."""
+    change = NetworkChange(segment.mtu, _remote(segment.macs, host))
+    change.senders = _other_senders(segment, host) or None
+    return change
+
+
+def _senders(state: State, name: NetworkName) -> dict[HostName, IpAddress]:
+    """The hosts that send into a network without a port of it, by routers."""
+    found = {}
+    for host in state.span(name) - state.bound_hosts(name):
+        there = state.hosts.get(host)
+        if there is not None and there.vtep is not None:
+            found[host] = there.vtep
+    return found
+
+
+def _other_senders(segment: _Segment, host: HostName) -> frozenset[IpAddress]:
+    return frozenset(vtep for sender, vtep in segment.senders.items() if sender != host)

@@ -16,6 +16,7 @@ from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView,
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.plugged import is_plugged
 from controller.reconcile.plugged import live_binding as live_binding
+from controller.reconcile.routers import router_views
 from controller.store.state import State
 
 # Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348, section 5) count against the underlay's MTU,
@@ -99,7 +100,7 @@ def network_view(
     """
     network = state.networks.get(name)
     tenant = state.tenants.get(name.parent)
-    if network is None or tenant is None or host not in state.bound_hosts(name):
+    if network is None or tenant is None or host not in state.span(name):
         return None
     tunnel = state.tunnel_ports.get((host, network.vni))
     subnets = sorted(
@@ -110,8 +111,9 @@ def network_view(
         vni=network.vni,
         subnets=tuple(subnets),
         tunnel_ofport=tunnel.ofport if tunnel else None,
+        routers=router_views(state, name) if state.bound_ports(name, host) else (),
         everyone=_everyone(state, host, plugged() if plugged else plugged_ports(state, name))
-        if network.multicast
+        if network.multicast and state.bound_ports(name, host)
         else None,
     )
 
@@ -165,7 +167,7 @@ def location(state: State, name: PortName) -> Location | None:
 
 def overlay_mtu(state: State, network: Network) -> int:
     """Return the MTU of a network in bytes, 0 while it is present nowhere."""
-    hosts = (state.hosts.get(name) for name in state.bound_hosts(network.name))
+    hosts = (state.hosts.get(name) for name in state.span(network.name))
     sizes = (host_mtu(host) for host in hosts if host is not None)
     return min((size for size in sizes if size), default=0)
 

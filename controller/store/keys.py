@@ -1,7 +1,7 @@
 """The key schema: what lies where in etcd. The only module that makes or reads a key. Pure.
 
     /cloison/v1/ tenants/{t}  networks/{t}/{n}  subnets/{t}/{n}/{s}  ports/{t}/{n}/{p}  hosts/{h}
-                 securitygroups/{t}/{g}         addressgroups/{t}/{g}
+                 securitygroups/{t}/{g}         addressgroups/{t}/{g}        routers/{t}/{r}
                  profiles/{t}/{number}          a distinct set of security groups that ports have
                  bindings/{t}/{n}/{p}/{h}       tunnelports/{h}/{vni}
                  alloc/KIND/[SCOPE/]VALUE       an identifier that is taken, or waits to be free again
@@ -40,6 +40,7 @@ from cloison.names import (
     NetworkName,
     PortName,
     ResourceName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
@@ -117,6 +118,8 @@ def resource_key(name: ResourceName) -> str:
             return f"{PREFIX}securitygroups/{tenant}/{group}"
         case AddressGroupName(tenant, group):
             return f"{PREFIX}addressgroups/{tenant}/{group}"
+        case RouterName(tenant, router):
+            return f"{PREFIX}routers/{tenant}/{router}"
         case NetworkName(tenant, network):
             return f"{PREFIX}networks/{tenant}/{network}"
         case TenantName(tenant):
@@ -184,7 +187,7 @@ def child_prefixes(name: ResourceName) -> tuple[str, ...]:
         case NetworkName(tenant, network):
             return (f"{PREFIX}subnets/{tenant}/{network}/", f"{PREFIX}ports/{tenant}/{network}/")
         case TenantName(tenant):
-            kinds = ("networks", "securitygroups", "addressgroups", "profiles")
+            kinds = ("networks", "routers", "securitygroups", "addressgroups", "profiles")
             return tuple(f"{PREFIX}{kind}/{tenant}/" for kind in kinds)
         case _:
             return ()
@@ -382,6 +385,8 @@ def parse(key: str) -> StoredKey:
             return SecurityGroupName.parse(f"tenants/{tenant}/securityGroups/{group}", "key")
         case ["addressgroups", tenant, group]:
             return AddressGroupName.parse(f"tenants/{tenant}/addressGroups/{group}", "key")
+        case ["routers", tenant, router]:
+            return RouterName.parse(f"tenants/{tenant}/routers/{router}", "key")
         case ["profiles", tenant, number] if number.isdecimal() and str(int(number)) == number:
             return ProfileKey(TenantName.parse(f"tenants/{tenant}", "key"), int(number))
         case ["tunnelports", host, number] if number.isdecimal() and str(int(number)) == number:
@@ -408,6 +413,7 @@ _OF_TENANTS = frozenset(
         "bindings",
         "securitygroups",
         "addressgroups",
+        "routers",
         "profiles",
     }
 )

@@ -20,6 +20,7 @@ from cloison.model import (
     PortBinding,
     Resource,
     Revision,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -33,6 +34,7 @@ from cloison.names import (
     NetworkName,
     PortName,
     ResourceName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
@@ -112,6 +114,11 @@ class State(Tables):
         return MappingProxyType(self._address_groups)
 
     @property
+    def routers(self) -> Mapping[RouterName, Router]:
+        """All routers."""
+        return MappingProxyType(self._routers)
+
+    @property
     def profile_keys(self) -> Iterable[ProfileKey]:
         """What all policy profiles are found under."""
         return self._profile_records.keys()
@@ -148,6 +155,8 @@ class State(Tables):
                 return self._security_groups.get(name)
             case AddressGroupName():
                 return self._address_groups.get(name)
+            case RouterName():
+                return self._routers.get(name)
 
     # -- relations ---------------------------------------------------------------------------------
 
@@ -217,12 +226,30 @@ class State(Tables):
         return self._tunnel_ports_at.get((host, ofport), ())
 
     def bound_hosts(self, network: NetworkName) -> frozenset[HostName]:
-        """Return the span of a network: the hosts on which one of its ports is bound in effect."""
+        """Return the hosts on which one of a network's ports is bound in effect."""
         return frozenset(self._span.get(network, ()))
+
+    def bound_ports(self, network: NetworkName, host: HostName) -> int:
+        """Return how many bindings in effect of a network's ports are on a host."""
+        return self._span.get(network, {}).get(host, 0)
+
+    def routed_with(self, network: NetworkName) -> frozenset[NetworkName]:
+        """Return the networks that some router joins with a network, itself left out."""
+        routers = self._routers_on.get(network, {}).values()
+        return frozenset(other for router in routers for other in router.networks) - {network}
+
+    def span(self, network: NetworkName) -> frozenset[HostName]:
+        """Return the hosts that must carry a network: those with a port that can send into it, routed too."""
+        here = self.bound_hosts(network)
+        if network not in self._routers_on:
+            return here
+        return here.union(*(self._span.get(other, ()) for other in self.routed_with(network)))
 
     def is_present(self, network: NetworkName, host: HostName) -> bool:
         """Tell whether a host is in the span of a network."""
-        return host in self._span.get(network, ())
+        if host in self._span.get(network, ()):
+            return True
+        return any(host in self._span.get(other, ()) for other in self.routed_with(network))
 
     def tenant_hosts(self, tenant: TenantName) -> frozenset[HostName]:
         """Return the hosts on which some port of a tenant is bound in effect."""
@@ -235,6 +262,18 @@ class State(Tables):
     def address_groups_of(self, tenant: TenantName) -> tuple[AddressGroup, ...]:
         """Return the address groups of a tenant."""
         return tuple(self._address_groups_of.get(tenant, {}).values())
+
+    def routers_of(self, tenant: TenantName) -> tuple[Router, ...]:
+        """Return the routers of a tenant."""
+        return tuple(self._routers_of.get(tenant, {}).values())
+
+    def routers_on(self, network: NetworkName) -> tuple[Router, ...]:
+        """Return the routers with an interface in a network."""
+        return tuple(self._routers_on.get(network, {}).values())
+
+    def routers_using(self, subnet: SubnetName) -> tuple[Router, ...]:
+        """Return the routers with an interface in a subnet."""
+        return tuple(self._routers_using.get(subnet, {}).values())
 
     def profiles_of(self, tenant: TenantName) -> tuple[PolicyProfile, ...]:
         """Return the policy profiles of a tenant, those that no port has (any more) included."""
@@ -275,12 +314,15 @@ class State(Tables):
     def children_of(self, name: TenantName | NetworkName) -> tuple[Resource, ...]:
         """Return what must be deleted before the named resource can be."""
         if isinstance(name, TenantName):
-            return (*self.networks_of(name), *self.groups_of(name), *self.address_groups_of(name))
+            groups: tuple[Resource, ...] = (*self.groups_of(name), *self.address_groups_of(name))
+            return (*self.networks_of(name), *groups, *self.routers_of(name))
         return (*self.subnets_of(name), *self.ports_of(name))
 
-    def referrers_of(self, name: SubnetName | HostName) -> tuple[Port, ...]:
-        """Return the ports that keep a subnet or a host from being deleted."""
-        return self.ports_using(name) if isinstance(name, SubnetName) else self.ports_on(name)
+    def referrers_of(self, name: SubnetName | HostName) -> tuple[Port | Router, ...]:
+        """Return the ports and routers that keep a subnet or a host from being deleted."""
+        if isinstance(name, SubnetName):
+            return (*self.ports_using(name), *self.routers_using(name))
+        return self.ports_on(name)
 
     # -- changing it: only the store does ----------------------------------------------------------
 

@@ -18,6 +18,7 @@ from cloison.model import (
     PortBinding,
     Reservation,
     Revision,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -30,6 +31,7 @@ from cloison.names import (
     HostName,
     NetworkName,
     PortName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
@@ -56,6 +58,9 @@ _INDEXES = frozenset(
         "_profiles_with",
         "_groups_naming",
         "_groups_naming_addresses",
+        "_routers_of",
+        "_routers_using",
+        "_routers_on",
     }
 )
 
@@ -74,6 +79,7 @@ class Tables:
         self._tunnel_ports: MutableMapping[tuple[HostName, Vni], TunnelPort] = {}
         self._security_groups: MutableMapping[SecurityGroupName, SecurityGroup] = {}
         self._address_groups: MutableMapping[AddressGroupName, AddressGroup] = {}
+        self._routers: MutableMapping[RouterName, Router] = {}
         self._profile_records: MutableMapping[ProfileKey, PolicyProfile] = {}
         self._reservations = Reservations()
         self._networks_of: Index[TenantName, NetworkName, Network] = {}
@@ -107,6 +113,9 @@ class Tables:
         self._profiles_with: Index[SecurityGroupName, int, PolicyProfile] = {}
         self._groups_naming: Index[SecurityGroupName, SecurityGroupName, SecurityGroup] = {}
         self._groups_naming_addresses: Index[AddressGroupName, SecurityGroupName, SecurityGroup] = {}
+        self._routers_of: Index[TenantName, RouterName, Router] = {}
+        self._routers_using: Index[SubnetName, RouterName, Router] = {}
+        self._routers_on: Index[NetworkName, RouterName, Router] = {}
         self._tables = self._by_key_type()
 
     def _by_key_type(self) -> dict[type, MutableMapping[Any, Any]]:
@@ -121,6 +130,7 @@ class Tables:
             HostName: self._hosts,
             SecurityGroupName: self._security_groups,
             AddressGroupName: self._address_groups,
+            RouterName: self._routers,
             ProfileKey: self._profile_records,
         }
 
@@ -174,6 +184,8 @@ class Tables:
                 self._link_group(stored, sign)
             case AddressGroup():
                 link(self._address_groups_of, stored.name.parent, stored.name, stored, sign)
+            case Router():
+                self._link_router(stored, sign)
             case PolicyProfile():
                 self._link_profile(stored, sign)
 
@@ -184,6 +196,13 @@ class Tables:
                 link(self._groups_naming, rule.remote_group, group.name, group, sign)
             if rule.remote_address_group is not None:
                 link(self._groups_naming_addresses, rule.remote_address_group, group.name, group, sign)
+
+    def _link_router(self, router: Router, sign: int) -> None:
+        link(self._routers_of, router.name.parent, router.name, router, sign)
+        for interface in router.interfaces:
+            link(self._routers_using, interface.subnet, router.name, router, sign)
+        for network in router.networks:
+            link(self._routers_on, network, router.name, router, sign)
 
     def _link_profile(self, profile: PolicyProfile, sign: int) -> None:
         link(self._profiles_of, profile.tenant, profile.number, profile, sign)

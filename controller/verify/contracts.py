@@ -3,7 +3,8 @@
 The stages that differ from port to port and from network to network; stations.py has those that are the same
 for all, policing.py those of security groups. They meet at these tables: a frame leaves for METER, TRACK or
 ADDRESSING with its sender's network, tenant, number and profile in the registers, unchanged, if and only if
-its sender may send it and that is where it is to go; it enters FORWARD with the MAC of whom it is meant for;
+its sender may send it and that is where it is to go; it enters FORWARD with the MAC of whom it is meant for,
+in that one's network, or goes to METER if the services answer it for a router;
 there it goes to DELIVER for the local port that this is, with that port's profile, or to EXIT for the
 network's VXLAN device; and what is for all, as a copy each, to all ports here and to all other hosts. With
 unique identifiers and exact forwarding databases the contracts of all hosts imply that every packet is
@@ -23,7 +24,7 @@ from cloison.names import HostName
 from controller.verify import semantics
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame, entering
-from controller.verify.intent import Members, NetworkIntent, PortIntent, World
+from controller.verify.intent import Members, NetworkIntent, PortIntent, RouteIntent, World
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -58,6 +59,7 @@ from controller.verify.stages import (
     ORIGIN,
     ORIGIN_BITS,
     OVERLAY,
+    ROUTE,
     SERVICE_MAC,
     SPREADING,
     TENANT,
@@ -110,18 +112,20 @@ _PREFIX = {
 def regular(rule: Rule) -> bool:
     """Tell whether a rule leaves the registers alone that say who sent a frame, and in which network.
 
-    Only table 0 writes them. So a rule that matches on one of them is met only by frames of that sender or
-    network, and a change of the rule concerns nobody else: contracts.py and isolation.py rest on that.
+    Only table 0 writes them, but for the network, which ROUTE changes for what it matches by network. So a
+    rule that matches on one of them is met only by frames of that sender or network, and of a network by
+    what routers lead into it; a change of the rule concerns nobody else. contracts.py and isolation.py rest
+    on that.
     """
     if rule.table == 0:
         return True
-    return not any(_writes(step) & _IDENTITY_MASK for step in rule.steps)
+    kept = _SENDER_MASK if rule.table == ROUTE else _IDENTITY_MASK
+    return not any(_writes(step) & kept for step in rule.steps)
 
 
 _ORIGIN_MASK = ((1 << ORIGIN_BITS) - 1) << OFFSETS[ORIGIN]
-_IDENTITY_MASK = _ORIGIN_MASK | sum(
-    FIELD_MASKS[name] for name in ("in_port", NETWORK, FROM_PORT, FROM_PROFILE, TENANT)
-)
+_SENDER_MASK = _ORIGIN_MASK | sum(FIELD_MASKS[name] for name in ("in_port", FROM_PORT, FROM_PROFILE, TENANT))
+_IDENTITY_MASK = _SENDER_MASK | FIELD_MASKS[NETWORK]
 
 
 def _writes(step: tuple[str, int, int, int]) -> int:
@@ -294,60 +298,100 @@ Addressed = dict[tuple[object, ...], bool]
 """Verdicts of `addressing`, by all that they depend on: networks look the same on many hosts."""
 
 
-def addressing(bridge: Bridge, network: NetworkIntent, verdicts: Addressed | None = None) -> bool:
-    """Tell whether ADDRESSING gives each admitted frame the MAC of whom it is for, and drops the rest."""
+class Led(NamedTuple):
+    """Where a route leads: the VNI (None: nowhere), and the MAC of the next hop (None: of whom it is for)."""
+
+    vni: int | None
+    mac: int | None = None
+
+
+Leads = Mapping[RouteIntent, Led]
+
+
+def leads_of(world: World, network: NetworkIntent) -> Leads:
+    """Return where the routes lead that a network's ports can take."""
+    found = {}
+    for route in (route for router in network.routers for route in router.routes):
+        into, hop = world.networks.get(route.network), world.next_hop(route)
+        if into is None or (route.via is not None and hop is None):
+            found[route] = Led(None)
+        else:
+            found[route] = Led(into.vni, hop.mac if hop is not None else None)
+    return found
+
+
+def addressing(
+    bridge: Bridge, network: NetworkIntent, leads: Leads, verdicts: Addressed | None = None
+) -> bool:
+    """Tell whether ADDRESSING and ROUTE give each admitted frame the network and the MAC of whom it is for,
+    hand to the services what they answer in a router's stead, and drop the rest.
+    """
     if verdicts is None:
-        return _addresses(bridge, network)
+        return _addresses(bridge, network, leads)
     met = [
         (rule.key, rule.steps, rule.goto)
         for number in range(ADDRESSING, SPREADING)
         if number in bridge.tables
         for rule in bridge.tables[number].candidates(cube(**{NETWORK: network.vni, ORIGIN: LOCAL}))
     ]
-    key = (network.vni, network.multicast, network.ranges4, network.ranges6, *sorted(met))
+    routing = network.routers, tuple(leads.items())
+    key = (network.vni, network.multicast, network.ranges4, network.ranges6, routing, *sorted(met))
     found = verdicts.get(key)
     if found is None:
-        found = verdicts[key] = _addresses(bridge, network)
+        found = verdicts[key] = _addresses(bridge, network, leads)
     return found
 
 
-def _addresses(bridge: Bridge, network: NetworkIntent) -> bool:
+def _addresses(bridge: Bridge, network: NetworkIntent, leads: Leads) -> bool:
     from_open = cube(**{FROM_PROFILE: PROFILE_OPEN})
     starts = [(_untagged(kind)._replace(holes=(from_open,)), True) for kind in (ETH_ARP, ETH_IPV4, ETH_IPV6)]
     anything = cube(**{"vlan_vid": UNTAGGED, FROM_PROFILE: PROFILE_OPEN})
     for region, checked in (*starts, (Region(*anything), False)):
         start = _start(region, network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=SPREADING):
-            for part, aimed in explore(leaf.region, partial(_aim, network, checked)):
-                if not _addressed(leaf, start, network, aimed) and member(part) is not None:
+            for part, way in explore(leaf.region, partial(_way, network, checked)):
+                if not _addressed(leaf, start, network, leads, way) and member(part) is not None:
                     return False
     return True
 
 
 TO_ALL = "all"
+Way = str | RouteIntent | semantics.Services | None
 
 
-def _aim(network: NetworkIntent, checked: bool, seen: Question) -> str | None:
-    """As semantics.aim, or TO_ALL."""
+def _way(network: NetworkIntent, checked: bool, seen: Question) -> Way:
+    """As semantics.onward, or TO_ALL."""
     if network.multicast and semantics.group_of(network, seen) is not None:
         return TO_ALL
-    return semantics.aim(network, seen, checked=checked)
+    return semantics.onward(network, seen, checked=checked)
 
 
-def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, aimed: str | None) -> bool:
+def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, leads: Leads, way: Way) -> bool:
     if leaf.sent or leaf.copies:
         return False
-    if aimed is None or leaf.stopped is None:
-        return aimed is None and leaf.stopped is None
+    led = leads[way] if isinstance(way, RouteIntent) else Led(network.vni)
+    if way is None or led.vni is None or leaf.stopped is None:
+        return (way is None or led.vni is None) and leaf.stopped is None
     table, frame = leaf.stopped
-    wanted = start._replace(region=frame.region)
-    wanted = wanted.write(_ETH_DST, 48, TO_ALL_MAC) if aimed == TO_ALL else _on_wire(wanted, aimed)
-    placed = frame.field(NETWORK) == network.vni and frame.field(ORIGIN) == LOCAL
-    return table == (SPREADING if aimed == TO_ALL else FORWARD) and placed and same_header(frame, wanted)
+    wanted, goes_to = start._replace(region=frame.region), FORWARD
+    if isinstance(way, RouteIntent):
+        aimed = "ipv4_dst" if way.prefix.version == 4 else "ipv6_dst"
+        wanted = _on_wire(wanted, aimed) if led.mac is None else wanted.write(_ETH_DST, 48, led.mac)
+        wanted = wanted.older()
+    elif way == TO_ALL:
+        wanted, goes_to = wanted.write(_ETH_DST, 48, TO_ALL_MAC), SPREADING
+    elif isinstance(way, str):
+        wanted = _on_wire(wanted, way)
+    else:
+        goes_to = METER
+    placed = frame.field(NETWORK) == led.vni and frame.field(ORIGIN) == LOCAL
+    return table == goes_to and placed and same_header(frame, wanted)
 
 
 def same_header(frame: Frame, wanted: Frame) -> bool:
     """Tell whether two frames of one region have the same header; False if that needs a closer look."""
+    if frame.aged != wanted.aged:
+        return False
     if frame.written & HEADER_MASK != wanted.written & HEADER_MASK:
         return False
     mine, theirs = frame.known(), wanted.known()

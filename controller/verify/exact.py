@@ -372,7 +372,7 @@ def _reenter(frame: Frame, in_port: int | None) -> Frame:
     const = frame.const_mask & written
     return Frame(
         frame.region, clean.written | written, clean.const_value | frame.const_value & const,
-        clean.const_mask | const, slices,
+        clean.const_mask | const, slices, frame.aged,
     )  # fmt: skip
 
 
@@ -440,7 +440,7 @@ def _mistreated(trail: Trail, wanted: tuple[Fate, ...]) -> int | None:
 
 def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
     """The packet that came in, as it should come out."""
-    frame = to_group(frame, (wanted.eth_dst, wanted.copied))
+    frame = to_group(frame, (wanted.eth_dst, wanted.copied))._replace(aged=wanted.hops)
     if wanted.source is not None:
         return frame.write(OFFSETS["eth_src"], 48, wanted.source)
     if not wanted.wired:
@@ -455,6 +455,9 @@ def _as_wanted(frame: Frame, wanted: Fate) -> Frame:
 def _altered(frame: Frame, wanted: Frame) -> Iterator[Region]:
     """Yield the parts of the region in which two frames are not the same packet."""
     if same_header(frame, wanted):
+        return
+    if frame.aged != wanted.aged:
+        yield frame.region
         return
     bits = (frame.written | wanted.written) & HEADER_MASK
     while bits:

@@ -35,7 +35,7 @@ def wrong_entries(
 ) -> Iterator[Violation]:
     """Yield what is wrong with the entries for some MACs; held None: the host has no FDB for the network."""
     if held is None:
-        if host not in world.members_of(network.name).by_host:
+        if not any(world.senders_into(host, network.name)):
             return
         held = {}
     get = held.get
@@ -66,7 +66,7 @@ def suspects(world: World, network: NetworkIntent, host: HostName, held: Fdb | N
     """
     members = world.members_of(network.name)
     if held is None:
-        return set(whole) if host in members.by_host else set()
+        return set(whole) if any(world.senders_into(host, network.name)) else set()
     own: set[int] = set()
     for port in members.by_host.get(host, {}).values():
         own |= port.frame_macs

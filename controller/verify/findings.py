@@ -104,6 +104,11 @@ class Findings:
                 self._senders[port.host, port.ofport] = None
             elif known is not None:
                 known.update(macs)
+        # What routers bring may go on to a next hop, by its MAC, whatever it is for.
+        for source in self._world.routing_to.get(network.name, set()):
+            for port in self._world.members_of(source).ports.values():
+                assert port.host is not None, port
+                self._senders[port.host, port.ofport] = None
 
     def violations(self) -> Iterator[Violation]:
         """Yield what is really wrong, at most VIOLATIONS_MAX and one for each sender.

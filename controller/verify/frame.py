@@ -20,7 +20,7 @@ class Frame(NamedTuple):
     """A frame on its way, for every packet of a region.
 
     written: the bits of the frame that are no longer those of the input; each is in const_mask (then
-    const_value has it) or in one of the slices.
+    const_value has it) or in one of the slices. aged: its TTL is that of the input less so much.
     """
 
     region: Region
@@ -28,6 +28,7 @@ class Frame(NamedTuple):
     const_value: int = 0
     const_mask: int = 0
     slices: tuple[Slice, ...] = ()
+    aged: int = 0
 
     def known(self) -> Cube:
         """Return the bits of the frame that are the same for all of the region."""
@@ -38,11 +39,24 @@ class Frame(NamedTuple):
             ones = (1 << bits) - 1
             value |= (self.region.value >> source & ones) << at
             mask |= (self.region.mask >> source & ones) << at
-        return value, mask
+        return self._aged(value, mask) if self.aged else (value, mask)
+
+    def _aged(self, value: int, mask: int) -> Cube:
+        """What is known when the TTL is less than that of the input."""
+        ttl = ((value & _TTL_MASK) >> _TTL_AT) - self.aged
+        value, known = value & ~_TTL_MASK, mask & _TTL_MASK == _TTL_MASK and ttl >= 0
+        return (value | ttl << _TTL_AT, mask) if known else (value, mask & ~_TTL_MASK)
 
     def source_of(self, cut: Cube) -> Cube | None:
         """Return the input cube for which the frame lies in cut; None if it never does."""
         cut_value, cut_mask = cut
+        if self.aged and cut_mask & _TTL_MASK:
+            # A match on the TTL is one on all of it (grammar.py).
+            ttl = ((cut_value & _TTL_MASK) >> _TTL_AT) + self.aged
+            if ttl > _TTL_MAX:
+                return None
+            cut_value = cut_value & ~_TTL_MASK | ttl << _TTL_AT
+            cut = cut_value, cut_mask
         if not cut_mask & self.written:
             return cut
         if (cut_value ^ self.const_value) & cut_mask & self.const_mask:
@@ -109,19 +123,24 @@ class Frame(NamedTuple):
     def tracked(self) -> Frame:
         """Return the frame when connection tracking has said what it is: ct_* are what the input says."""
         keep = ~CT_MASK
-        return Frame(
-            self.region, self.written & keep, self.const_value & keep, self.const_mask & keep, self.slices
+        return self._replace(
+            written=self.written & keep,
+            const_value=self.const_value & keep,
+            const_mask=self.const_mask & keep,
         )
+
+    def older(self) -> Frame:
+        """Return the frame with a TTL one less."""
+        return self._replace(aged=self.aged + 1)
 
     def _replaced(self, at: int, bits: int, value: int, mask: int, slices: tuple[Slice, ...]) -> Frame:
         ones = ((1 << bits) - 1) << at
         kept = [piece for old in self.slices for piece in _outside(old, at, bits)]
-        return Frame(
-            self.region,
-            self.written | ones,
-            self.const_value & ~ones | value,
-            self.const_mask & ~ones | mask,
-            (*kept, *slices),
+        return self._replace(
+            written=self.written | ones,
+            const_value=self.const_value & ~ones | value,
+            const_mask=self.const_mask & ~ones | mask,
+            slices=(*kept, *slices),
         )
 
 
@@ -144,4 +163,6 @@ def entering(region: Region, in_port: int | None) -> Frame:
     return frame
 
 
+_TTL_AT, _TTL_MASK = OFFSETS["ip_ttl"], FIELD_MASKS["ip_ttl"]
+_TTL_MAX = (1 << WIDTHS["ip_ttl"]) - 1
 _CLEARED = sum(FIELD_MASKS[name] for name in (*STATE_FIELDS, *CT_FIELDS))

@@ -3,8 +3,8 @@
 A match or action on a header field needs a match on what makes the field exist (OpenFlow 1.4.1, section
 7.2.3.6; ovs-fields(7), "Prerequisites"); so a field is never looked at in a packet that lacks it. Of a
 connection Open vSwitch looks at the ports only if the protocol is matched too, and else matches every port
-without a word: such a flow is a fault. Connection tracking, conjunctions and meters may be in their own
-tables only (stages.py), in the form used there.
+without a word: such a flow is a fault. Connection tracking, conjunctions, meters and what makes the TTL
+less may be in their own tables only (stages.py), in the form used there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Field,
     Flow,
     Load,
@@ -188,6 +189,10 @@ def _action_fault(flow: Flow, n: int, action: object, exact: Mapping[str, int]) 
             return (
                 None if exact.get("eth_type") in (ETH_IPV4, ETH_IPV6) else "asks for the length of any frame"
             )
+        case DecTtl():
+            ages = flow.table == stages.ROUTE and flow.actions.count(action) == 1
+            there = exact.get("eth_type") in (ETH_IPV4, ETH_IPV6)
+            return None if ages and there else "makes a TTL less where it may not"
         case _:
             return f"has an action the proof does not know: {action!r}"
 

@@ -89,14 +89,51 @@ class PortIntent:
         return self.profile != PROFILE_OPEN
 
 
+@dataclass(frozen=True, slots=True)
+class RouteIntent:
+    """A range that a router sends into a network: to whom it is for, or to who has the address via."""
+
+    prefix: IpNetwork
+    network: NetworkName
+    via: IpAddress | None = None
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """(value, mask) of the addresses."""
+        return int(self.prefix.network_address), int(self.prefix.netmask)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterIntent:
+    """A router, as one network knows it: here are its addresses in that network, in any order."""
+
+    mac: int
+    here: tuple[IpAddress, ...]
+    addresses: tuple[IpAddress, ...]
+    routes: tuple[RouteIntent, ...]
+
+    def own(self, version: int) -> tuple[int, ...]:
+        """Return all of its addresses of a family."""
+        return tuple(int(address) for address in self.addresses if address.version == version)
+
+    def ways(self, version: int) -> list[RouteIntent]:
+        """Return the routes of a family, the longest prefix first."""
+        found = [route for route in self.routes if route.prefix.version == version]
+        return sorted(found, key=lambda route: -route.prefix.prefixlen)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkIntent:
-    """A network: its VNI, its subnets, the OpenFlow port of its VXLAN device on each host that has one."""
+    """A network: its VNI, its subnets, the OpenFlow port of its VXLAN device on each host that has one.
+
+    routers: those that its ports can send to, no two with one MAC.
+    """
 
     name: NetworkName
     vni: int
     subnets: tuple[IpNetwork, ...]
     tunnels: Mapping[HostName, int] = field(default_factory=dict)
+    routers: tuple[RouterIntent, ...] = ()
     # Whether what is sent to a group, or to all, reaches all its ports; else it reaches nobody.
     multicast: bool = False
     # The broadcast address of each IPv4 subnet that has one (not of a /31 or /32, RFC 3021).
@@ -111,6 +148,11 @@ class NetworkIntent:
             object.__setattr__(self, name, tuple(ranges))
         wide = (s for s in self.subnets if s.version == 4 and s.prefixlen < 31)
         object.__setattr__(self, "broadcasts4", tuple(int(s.broadcast_address) for s in wide))
+
+    @property
+    def reaches(self) -> frozenset[NetworkName]:
+        """The networks that its routers lead into, itself included if they do."""
+        return frozenset(route.network for router in self.routers for route in router.routes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +263,8 @@ class World:
         self.by_vtep: dict[IpAddress, HostName] = {}
         self.members: dict[NetworkName, Members] = {}
         self.by_number: dict[int, PortIntent] = {}
+        # The networks whose routers lead into one.
+        self.routing_to: dict[NetworkName, set[NetworkName]] = {}
         # Ports where they stand by: by host and number, and by host and network.
         self.standing: dict[tuple[HostName, int], PortIntent] = {}
         self.standing_in: dict[tuple[HostName, NetworkName], dict[int, PortIntent]] = {}
@@ -251,6 +295,24 @@ class World:
     def ports_on(self, host: HostName, network: NetworkName) -> Mapping[PortName, PortIntent]:
         """Return the ports of a network that are plugged on a host."""
         return self.members_of(network).by_host.get(host, {})
+
+    def senders_into(self, host: HostName, name: NetworkName) -> Iterator[NetworkName]:
+        """Yield the networks with ports on a host that can send into a network: itself, and by routers."""
+        for source in {name, *self.routing_to.get(name, ())}:
+            if self.ports_on(host, source):
+                yield source
+
+    def carriers(self, name: NetworkName) -> set[HostName]:
+        """Return the hosts from which a network can be sent into."""
+        sources = {name, *self.routing_to.get(name, ())}
+        return {host for source in sources for host in self.members_of(source).by_host}
+
+    def next_hop(self, route: RouteIntent) -> PortIntent | None:
+        """Return the plugged port that has the next hop's address; None if nobody has it."""
+        if route.via is None:
+            return None
+        members = self.members_of(route.network)
+        return (members.by_ipv4 if route.via.version == 4 else members.by_ipv6).get(int(route.via))
 
     def joined(self, a: HostName, b: HostName, network: NetworkIntent) -> bool:
         """Tell whether a network can carry frames from a to b: each has a VTEP and the network's device."""
@@ -369,6 +431,8 @@ class World:
             self._release(("VNI", None, old.vni))
             if self.by_vni.get(old.vni) is old:
                 del self.by_vni[old.vni]
+            for reached in old.reaches:
+                self.routing_to[reached].discard(name)
             for host, ofport in old.tunnels.items():
                 self._release(("OpenFlow port", host, ofport))
                 self._leave(host, name)
@@ -378,6 +442,8 @@ class World:
             self.networks[name] = new
             self._claim(("VNI", None, new.vni))
             self.by_vni[new.vni] = new
+            for reached in new.reaches:
+                self.routing_to.setdefault(reached, set()).add(name)
             for host, ofport in new.tunnels.items():
                 self._claim(("OpenFlow port", host, ofport))
                 self._enter(host, name)

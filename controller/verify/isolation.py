@@ -9,7 +9,9 @@ port of network n:
 2. tracking (stations.py): in the sender's zone, where only packets of that sender are looked up; only what
    is invalid is dropped, unless its sender has no port security, and what is new is remembered, once the
    sender's meter has let it through (metering.py);
-3. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one);
+3. addressing: it gets to FORWARD with the wire MAC of the address it is meant for (or its own real one); what
+   a router of n sends on, in the network that it leads into, which from here on is n, with a TTL one less;
+   what a router would answer, to the services;
 4. forwarding: if a port on h has that address, it goes to DELIVER for it, with its real MAC and its profile;
    else to EXIT for the device of n, and unless it is too long leaves by it, the sender's profile in its
    source MAC (stations.py);
@@ -198,7 +200,7 @@ class Verifier:
         """Hosts that have, or must have, an FDB of a network."""
         network = self.world.networks.get(name)
         holders = self.hosts.holders(network.vni) if network is not None else ()
-        return {*self.world.members_of(name).by_host, *holders}
+        return {*self.world.carriers(name), *holders}
 
     def _fdb_everywhere(self) -> Iterator[Violation]:
         for name, network in self.world.networks.items():
@@ -236,9 +238,10 @@ class Verifier:
             network = self.world.networks.get(name)
             if not self.world.ports_on(host, name):
                 continue  # nobody sends; the first port to come touches this again (Touched._port)
-            if network is not None and not self._holds(
-                host, partial(self._known.addressing, network=network)
-            ):
+            if network is None:
+                continue
+            leads = contracts.leads_of(self.world, network)
+            if not self._holds(host, partial(self._known.addressing, network=network, leads=leads)):
                 findings.senders(host, name)
                 self._suspects.addressing.add((host, name))
         for (host, name), macs in touched.forwarding.items():
@@ -249,7 +252,9 @@ class Verifier:
             if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
                 findings.network(host, network, macs)
                 self._suspects.forward((host, name), macs)
-            if network.multicast and not self._holds(host, partial(self._replicates, place=place)):
+            # (Routers bring nothing for all; where the network has no port, nobody sends any.)
+            spreads = network.multicast and self.world.ports_on(host, name)
+            if spreads and not self._holds(host, partial(self._replicates, place=place)):
                 findings.network(host, network, None)
                 self._suspects.forward((host, name), (TO_ALL_MAC,))
         yield from findings.violations()
@@ -300,7 +305,7 @@ class Verifier:
 
     def _present(self, host: HostName, network: NetworkIntent) -> bool:
         """Tell whether frames of a network can come to a host's FORWARD: from a port, or out of a device."""
-        return host in network.tunnels or bool(self.world.ports_on(host, network.name))
+        return host in network.tunnels or any(self.world.senders_into(host, network.name))
 
     def _holds(self, host: HostName, contract: Callable[[Bridge], bool]) -> bool:
         """Tell whether a contract is known to hold for a host's bridge."""

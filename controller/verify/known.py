@@ -128,11 +128,11 @@ class Known:
             self._stations[key] = found
         return found
 
-    def addressing(self, bridge: Bridge, network: NetworkIntent) -> bool:
+    def addressing(self, bridge: Bridge, network: NetworkIntent, leads: contracts.Leads) -> bool:
         """As contracts.addressing."""
         if len(self._addressed) >= ADDRESSED_MAX:
             self._addressed.clear()
-        return contracts.addressing(bridge, network, self._addressed)
+        return contracts.addressing(bridge, network, leads, self._addressed)
 
     def forwarding(self, bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
         """As contracts.forwarding. All frames: those of each MAC that a port or a rule has, and the rest."""

@@ -12,7 +12,7 @@ from cloison.addresses import format_mac
 from cloison.names import HostName
 from controller.flows.text import value_text
 from controller.verify import semantics
-from controller.verify.intent import NetworkIntent, PortIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent, RouteIntent, World
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -54,13 +54,41 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
         return INVALID
     if network.multicast and semantics.group_of(network, packet) is not None:
         return _why_not_in_group(world, sender, packet)
-    aimed = semantics.aim(network, packet, checked=sender.checked)
-    if aimed is None:
-        return _why_aimless(network, packet)
+    way = semantics.onward(network, packet, checked=sender.checked)
+    if isinstance(way, semantics.Services):
+        return "" if world.service_of(host) is not None else "nobody is there to answer for the router"
+    if isinstance(way, RouteIntent):
+        return _why_not_routed(world, sender, way, packet)
+    if way is None:
+        routed = semantics.router_of(network, packet) is not None
+        return _why_not_forwarded(packet) if routed else _why_aimless(network, packet)
+    receiver = semantics.owner(world.members_of(network.name), way, packet)
+    return _why_not_received(world, sender, receiver, network, way, packet)
+
+
+def _why_not_routed(world: World, sender: PortIntent, route: RouteIntent, packet: Packet) -> str:
+    network = world.networks.get(route.network)
+    if network is None:
+        return f"its router leads to {route.network}, which is not there"
+    if route.via is not None:
+        hop = world.next_hop(route)
+        if hop is None:
+            return f"its router sends {route.prefix} by {route.via}, the address of no plugged port"
+        return _why_not_received(world, sender, hop, network, "eth_dst", packet)
+    aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
     receiver = semantics.owner(world.members_of(network.name), aimed, packet)
-    if receiver is sender:
-        return "it is meant for its own sender"
-    return _why_not_received(world, sender, receiver, aimed, packet)
+    return _why_not_received(world, sender, receiver, network, aimed, packet)
+
+
+def _why_not_forwarded(packet: Packet) -> str:
+    four = packet.eth_type == ETH_IPV4
+    if not four and packet.has("ipv6_src", *semantics.LINK_LOCAL6):
+        return "routers do not forward what has a link-local source"
+    field, groups = ("ipv4_dst", semantics.GROUPS4) if four else ("ipv6_dst", semantics.GROUPS6)
+    local = semantics.LINK_LOCAL4 if four else semantics.LINK_LOCAL6
+    if packet.has(field, *groups) or packet.has(field, *local):
+        return f"routers do not forward to {value_text(field, getattr(packet, field))}"
+    return "routers do not forward neighbour advertisements"
 
 
 def _why_not_in_group(world: World, sender: PortIntent, packet: Packet) -> str:
@@ -81,10 +109,17 @@ def _why_blocked(world: World, sender: PortIntent, packet: Packet) -> str:
 
 
 def _why_not_received(
-    world: World, sender: PortIntent, receiver: PortIntent | None, aimed: str, packet: Packet
+    world: World,
+    sender: PortIntent,
+    receiver: PortIntent | None,
+    network: NetworkIntent,
+    aimed: str,
+    packet: Packet,
 ) -> str:
-    network, host = world.networks[sender.name.parent], sender.host
+    host = sender.host
     assert host is not None, sender
+    if receiver is sender:
+        return "it is meant for its own sender"
     away = receiver is None or receiver.host != host
     if away and world.sends_to_overlay(host, network) and semantics.tracked(packet) and packet.oversize:
         return "" if world.service_of(host) is not None else "it is too long, and nobody is there to say so"

@@ -11,6 +11,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Flow,
     Load,
     Match,
@@ -129,6 +130,8 @@ def _step(action: object) -> tuple[str, int, int, int]:
             return "resubmit", table, 0, 0
         case CheckPacketLarger(length, field, bit):
             return "longer", length, OFFSETS[field.name] + bit, 0
+        case DecTtl():
+            return "age", 0, 0, 0
     raise Refused(f"an action the proof does not know: {action!r}")
 
 

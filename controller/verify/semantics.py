@@ -2,12 +2,13 @@
 
 `seen` is the packet with its connection, or anything that answers the same two questions about its fields
 (symbolic.py asks them of all packets at once). A packet that a port sends reaches at most one other port, of
-the same network, or the local services of its own host; in a network with multicast, one for a group or for
-all reaches all its other ports. Where a port stands by (it lives on another host), it may but tell the
-services that it runs there, and nobody reaches it. A port gets a packet with its own MAC as destination (a
-group's), and an IP packet with the wire MAC of its source address as source; nothing else is
-changed. Whether the receiver hears it is said in policy.py, by the connection it is of. What goes to the
-services is also metered, so that some of it may be lost; that is not said here.
+the same network, or of one that a router leads into, or the local services of its own host; in a network with
+multicast, one for a group or for all reaches all its other ports. Where a port stands by (it lives on another
+host), it may but tell the services that it runs there, and nobody reaches it. A port gets a packet with its
+own MAC as destination (a group's), an IP packet with the wire MAC of its source address as source, and with a
+TTL one less if a router sent it on; nothing else is changed. Whether the receiver hears it is said in
+policy.py, by the connection it is of. What goes to the services is also metered, so that some of it may be
+lost; that is not said here.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol
 
 from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
-from controller.verify.intent import Members, NetworkIntent, PortIntent, World
+from controller.verify.intent import Members, NetworkIntent, PortIntent, RouteIntent, World
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -45,15 +45,22 @@ from controller.verify.packet import (
     connected,
 )
 from controller.verify.policy import allowed
+from controller.verify.routing import Services as Services
+from controller.verify.routing import asks_router as asks_router
+from controller.verify.routing import router_of as router_of
+from controller.verify.routing import turn as turn
+from controller.verify.seen import ARP_REPLY as ARP_REPLY
+from controller.verify.seen import ARP_REQUEST as ARP_REQUEST
+from controller.verify.seen import GROUPS4 as GROUPS4
+from controller.verify.seen import GROUPS6 as GROUPS6
+from controller.verify.seen import LINK_LOCAL4 as LINK_LOCAL4
+from controller.verify.seen import LINK_LOCAL6 as LINK_LOCAL6
+from controller.verify.seen import Seen as Seen
+from controller.verify.seen import any_of, icmpv6, within
 from controller.verify.stages import SERVICE_MAC, TO_SERVICE_PREFIX
 
-ARP_REQUEST, ARP_REPLY = 1, 2
 ND_HOP_LIMIT = 255
-LINK_LOCAL6 = (0xFE80 << 112, 0xFFC0 << 112)
 LIMITED_BROADCAST = 0xFFFF_FFFF
-# 224.0.0.0/3: groups, what is reserved, and the limited broadcast. ff00::/8: groups.
-GROUPS4 = (0xE000_0000, 0xE000_0000)
-GROUPS6 = (0xFF << 120, 0xFF << 120)
 GROUP_MAC = (1 << 40, 1 << 40)
 NO_ICMPV6_TYPE = 0
 # ICMPv6 that a fragment may not be: neighbour discovery (RFC 6980), or ended before its type (RFC 7112).
@@ -77,16 +84,6 @@ SERVICES4 = tuple(int(IPv4Address(a)) for a in ("169.254.169.253", "169.254.169.
 SERVICES6 = tuple(int(IPv6Address(a)) for a in ("fd00:ec2::253", "fd00:ec2::254", "fe80::a9fe:a9fd"))
 
 
-class Seen(Protocol):
-    """A packet, as far as the meaning looks at it."""
-
-    def has(self, name: str, value: int, mask: int = -1) -> bool:
-        """Tell whether the field, under the mask, is value."""
-
-    def find(self, name: str, values: Mapping[int, object]) -> int | None:
-        """Return the field's value if values has it as a key."""
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A packet as it comes out of an OpenFlow port of a host's bridge."""
@@ -101,8 +98,9 @@ class Fate:
     """Where a packet comes out, and under which destination MAC.
 
     copied: a field, and how many of its last bits are the last bits of eth_dst. wired: its source MAC is the
-    wire MAC of its source address. source: its source MAC is this one. judged: the profiles of who opened its
-    connection and of the other end; it comes out only if policy allows them that. None: it comes out.
+    wire MAC of its source address. source: its source MAC is this one. hops: its TTL is so much less. judged:
+    the profiles of who opened its connection and of the other end; it comes out only if policy allows them
+    that. None: it comes out.
     """
 
     host: HostName
@@ -112,6 +110,7 @@ class Fate:
     copied: tuple[str, int] | None = None
     judged: tuple[int, int] | None = None
     source: int | None = None
+    hops: int = 0
 
 
 def meaning(world: World, host: HostName, ofport: int, packet: Packet) -> frozenset[Delivery]:
@@ -136,7 +135,8 @@ def _received(packet: Packet, fate: Fate) -> Packet:
     if fate.copied is not None:
         name, bits = fate.copied
         target |= getattr(packet, name) & ((1 << bits) - 1)
-    return replace(packet, eth_dst=target, eth_src=wire_source(packet) if fate.wired else packet.eth_src)
+    source = wire_source(packet) if fate.wired else packet.eth_src
+    return replace(packet, eth_dst=target, eth_src=source, ip_ttl=packet.ip_ttl - fate.hops)
 
 
 def fates_of(world: World, sender: PortIntent, seen: Seen) -> tuple[Fate, ...]:
@@ -175,7 +175,7 @@ def group_of(network: NetworkIntent, seen: Seen) -> Group | None:
     if seen.has("eth_type", ETH_IPV4):
         if seen.has("ipv4_dst", *MULTICAST4):
             return MULTICAST4_MAC, ("ipv4_dst", MULTICAST4_BITS)
-        return (BROADCAST_MAC, None) if _any(seen, "ipv4_dst", broadcasts(network)) else None
+        return (BROADCAST_MAC, None) if any_of(seen, "ipv4_dst", broadcasts(network)) else None
     if seen.has("eth_type", ETH_IPV6) and seen.has("ipv6_dst", *GROUPS6) and not discovery(seen):
         return MULTICAST6_MAC, ("ipv6_dst", MULTICAST6_BITS)
     return None
@@ -242,9 +242,36 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
         return _to_services(world, sender)
     if sender.checked and (says_it_serves(seen) or (tracked(seen) and invalid(seen))):
         return None
-    aimed = aim(network, seen, checked=sender.checked)
-    receiver = owner(world.members_of(network.name), aimed, seen)
-    if aimed is None or receiver is sender:
+    way = onward(network, seen, checked=sender.checked)
+    if isinstance(way, Services):
+        return _to_services(world, sender)
+    if isinstance(way, RouteIntent):
+        fate = _routed(world, sender, way, seen)
+        return replace(fate, hops=1) if fate is not None else None
+    if way is None:
+        return None
+    return _carried(world, sender, network, owner(world.members_of(network.name), way, seen), seen)
+
+
+def _routed(world: World, sender: PortIntent, route: RouteIntent, seen: Seen) -> Fate | None:
+    """As fate_of, of what a router sends on."""
+    network = world.networks.get(route.network)
+    if network is None:
+        return None
+    if route.via is not None:
+        hop = world.next_hop(route)
+        return _carried(world, sender, network, hop, seen) if hop is not None else None
+    aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
+    receiver = owner(world.members_of(route.network), aimed, seen)
+    return _carried(world, sender, network, receiver, seen)
+
+
+def _carried(
+    world: World, sender: PortIntent, network: NetworkIntent, receiver: PortIntent | None, seen: Seen
+) -> Fate | None:
+    """As fate_of, of what is sent into a network to whoever this is; None: to nobody."""
+    assert sender.host is not None, sender
+    if receiver is sender:
         return None
     if receiver is None or receiver.host != sender.host:
         if not world.sends_to_overlay(sender.host, network):
@@ -294,7 +321,7 @@ def internet(seen: Seen) -> bool:
 
 def listening(seen: Seen) -> bool:
     """Tell whether a packet says who listens to a group, or asks: whole, and to a group."""
-    said = _icmpv6(seen, *LISTENING) and seen.has("ipv6_dst", *GROUPS6)
+    said = icmpv6(seen, *LISTENING) and seen.has("ipv6_dst", *GROUPS6)
     return said and seen.has("ip_frag", 0, FRAGMENT)
 
 
@@ -305,12 +332,7 @@ def invalid(seen: Seen) -> bool:
 
 def discovery(seen: Seen) -> bool:
     """Tell whether a packet resolves addresses: a neighbour solicitation or advertisement."""
-    return _icmpv6(seen, ND_SOLICITATION, ND_ADVERTISEMENT)
-
-
-def _icmpv6(seen: Seen, *kinds: int) -> bool:
-    message = seen.has("eth_type", ETH_IPV6) and seen.has("ip_proto", PROTO_ICMPV6)
-    return message and _any(seen, "icmpv6_type", kinds)
+    return icmpv6(seen, ND_SOLICITATION, ND_ADVERTISEMENT)
 
 
 def wire_source(packet: Packet) -> int:
@@ -322,20 +344,34 @@ def wire_source(packet: Packet) -> int:
     return packet.eth_src
 
 
+# --- where it goes on ---
+
+
+def onward(network: NetworkIntent, seen: Seen, *, checked: bool) -> str | RouteIntent | Services | None:
+    """Return where an admitted packet goes on that is not for the services anyway; None if nowhere.
+
+    Who asks for a router's address, or sends what it does not forward, gets an answer of the local services.
+    """
+    if asks_router(network, seen):
+        return Services.THEY
+    router = router_of(network, seen)
+    return aim(network, seen, checked=checked) if router is None else turn(router, seen)
+
+
 # --- the local services -----------------------------------------------------------------------------------
 
 
 def served(seen: Seen) -> bool:
     """Tell whether a packet is for the local services, whoever sends it: it goes no further than its host."""
     if seen.has("eth_type", ETH_ARP):
-        return seen.has("arp_op", ARP_REQUEST) and _any(seen, "arp_tpa", SERVICES4)
+        return seen.has("arp_op", ARP_REQUEST) and any_of(seen, "arp_tpa", SERVICES4)
     if seen.has("eth_type", ETH_IPV4):
-        return _any(seen, "ipv4_dst", SERVICES4) or _udp(seen, *DHCP4)
+        return any_of(seen, "ipv4_dst", SERVICES4) or _udp(seen, *DHCP4)
     if not seen.has("eth_type", ETH_IPV6):
         return False
-    asked = _icmpv6(seen, ND_SOLICITATION) and _any(seen, "ipv6_nd_target", SERVICES6)
-    router = _icmpv6(seen, ND_ROUTER_SOLICITATION)
-    return asked or router or _any(seen, "ipv6_dst", SERVICES6) or _udp(seen, *DHCP6)
+    asked = icmpv6(seen, ND_SOLICITATION) and any_of(seen, "ipv6_nd_target", SERVICES6)
+    router = icmpv6(seen, ND_ROUTER_SOLICITATION)
+    return asked or router or any_of(seen, "ipv6_dst", SERVICES6) or _udp(seen, *DHCP6)
 
 
 def says_it_serves(seen: Seen) -> bool:
@@ -370,7 +406,7 @@ def said_by_services(world: World, host: HostName, seen: Seen) -> Fate | None:
     if not seen.has("vlan_vid", UNTAGGED):
         return None
     vni = next((v for v in world.by_vni if seen.has("eth_src", TO_SERVICE_PREFIX << 32 | v)), None)
-    if vni is None or _icmpv6(seen, ND_SOLICITATION):
+    if vni is None or icmpv6(seen, ND_SOLICITATION):
         return None
     members = world.members_of(world.by_vni[vni].name)
     mac = seen.find("eth_dst", members.by_mac)
@@ -416,8 +452,8 @@ def announces(port: PortIntent, seen: Seen) -> bool:
         return False
     if seen.has("eth_type", ETH_ARP):
         return not any(seen.has("arp_sha", mac) and seen.has("arp_spa", a) for mac, a in port.spoken4)
-    return _icmpv6(seen, ND_ADVERTISEMENT) and not any(
-        seen.has("ipv6_nd_target", a) and _any(seen, "ipv6_nd_tll", (0, mac)) for mac, a in port.spoken6
+    return icmpv6(seen, ND_ADVERTISEMENT) and not any(
+        seen.has("ipv6_nd_target", a) and any_of(seen, "ipv6_nd_tll", (0, mac)) for mac, a in port.spoken6
     )
 
 
@@ -433,8 +469,8 @@ def arrives(port: PortIntent, seen: Seen) -> bool:
     if seen.has("eth_type", ETH_ARP):
         own = (a for a in port.addresses4 if seen.has("arp_spa", a) and seen.has("arp_tpa", a))
         return seen.has("arp_sha", port.mac) and any(True for _ in own)
-    said = _icmpv6(seen, ND_ADVERTISEMENT) and _from_link(seen)
-    return said and _any(seen, "ipv6_nd_target", port.addresses6)
+    said = icmpv6(seen, ND_ADVERTISEMENT) and _from_link(seen)
+    return said and any_of(seen, "ipv6_nd_target", port.addresses6)
 
 
 def _claims(seen: Seen, claims: Iterable[tuple[int, int, int]], mac: str, address: str, *also: str) -> bool:
@@ -456,12 +492,12 @@ def _hidden(seen: Seen) -> bool:
 
     A later fragment shows nothing and needs not: it means what its first one, which was looked at, means.
     """
-    if _any(seen, "ip_proto", UNFINISHED):
+    if any_of(seen, "ip_proto", UNFINISHED):
         return True
     if seen.has("ip_proto", PROTO_IPV6_FRAGMENT):
         return not seen.has("ip_frag", FRAGMENT_LATER, FRAGMENT_LATER)
     in_fragment = seen.has("ip_proto", PROTO_ICMPV6) and seen.has("ip_frag", FRAGMENT, FRAGMENT)
-    return in_fragment and _any(seen, "icmpv6_type", UNFRAGMENTED)
+    return in_fragment and any_of(seen, "icmpv6_type", UNFRAGMENTED)
 
 
 def _honest_neighbour(port: PortIntent, seen: Seen) -> bool:
@@ -474,10 +510,10 @@ def _honest_neighbour(port: PortIntent, seen: Seen) -> bool:
         return _from_link(seen) and seen.has("ipv6_src", *LINK_LOCAL6)
     if seen.has("icmpv6_type", ND_SOLICITATION):
         macs = (mac for mac, _, _ in port.claims6)
-        return _from_link(seen) and _any(seen, "ipv6_nd_sll", (0, *macs))
+        return _from_link(seen) and any_of(seen, "ipv6_nd_sll", (0, *macs))
     if seen.has("icmpv6_type", ND_ADVERTISEMENT):
         return _from_link(seen) and any(
-            seen.has("ipv6_nd_target", value, mask) and _any(seen, "ipv6_nd_tll", (0, mac))
+            seen.has("ipv6_nd_target", value, mask) and any_of(seen, "ipv6_nd_tll", (0, mac))
             for mac, value, mask in port.claims6
         )
     return True
@@ -496,26 +532,26 @@ def aim(network: NetworkIntent, seen: Seen, *, checked: bool) -> str | None:
     """
     if seen.has("eth_type", ETH_ARP):
         asked = seen.has("arp_op", ARP_REQUEST) or seen.has("arp_op", ARP_REPLY)
-        if asked and _within(seen, "arp_tpa", network.ranges4):
+        if asked and within(seen, "arp_tpa", network.ranges4):
             return "arp_tpa"
         return None if checked else _by_mac(seen)
     if seen.has("eth_type", ETH_IPV4):
-        if _within(seen, "ipv4_dst", network.ranges4):
+        if within(seen, "ipv4_dst", network.ranges4):
             return "ipv4_dst"
         return None if seen.has("ipv4_dst", *GROUPS4) else _by_mac(seen)
     if not seen.has("eth_type", ETH_IPV6):
         return None if checked else _by_mac(seen)
     on_link = (*network.ranges6, LINK_LOCAL6)
-    if _icmpv6(seen, ND_SOLICITATION):
-        return "ipv6_nd_target" if _within(seen, "ipv6_nd_target", on_link) else None
-    if _within(seen, "ipv6_dst", on_link):
+    if icmpv6(seen, ND_SOLICITATION):
+        return "ipv6_nd_target" if within(seen, "ipv6_nd_target", on_link) else None
+    if within(seen, "ipv6_dst", on_link):
         return "ipv6_dst"
     return None if seen.has("ipv6_dst", *GROUPS6) else _by_mac(seen)
 
 
 def _by_mac(seen: Seen) -> str | None:
     """A real unicast MAC: wire MACs mean something only between hosts."""
-    unreal = seen.has("eth_dst", *GROUP_MAC) or _within(seen, "eth_dst", WIRE_MACS)
+    unreal = seen.has("eth_dst", *GROUP_MAC) or within(seen, "eth_dst", WIRE_MACS)
     return None if unreal else "eth_dst"
 
 
@@ -533,11 +569,3 @@ def owners(members: Members, aimed: str) -> Mapping[int, PortIntent]:
     if aimed in ("ipv4_dst", "arp_tpa"):
         return members.by_ipv4
     return members.by_mac if aimed == "eth_dst" else members.by_ipv6
-
-
-def _any(seen: Seen, name: str, values: Iterable[int]) -> bool:
-    return any(seen.has(name, value) for value in values)
-
-
-def _within(seen: Seen, name: str, ranges: Iterable[tuple[int, int]]) -> bool:
-    return any(seen.has(name, value, mask) for value, mask in ranges)

@@ -14,6 +14,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Flow,
     Load,
     Match,
@@ -184,6 +185,10 @@ def act(flow: Flow, action: object, packet: Packet, state: dict[str, int], sent:
             return _write(dst.name, dst_start, bits, value & ((1 << bits) - 1), packet, state)
         case CheckPacketLarger(_, field, bit):
             return _write(field.name, bit, 1, packet.oversize, packet, state)
+        case DecTtl():
+            if packet.ip_ttl <= 1:
+                raise Refused("makes a TTL less that is used up", flow)
+            return replace(packet, ip_ttl=packet.ip_ttl - 1)
         case Ct(_, _, table):
             if table is not None:
                 known = connected(packet)

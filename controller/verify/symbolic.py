@@ -12,7 +12,7 @@ from typing import NamedTuple
 from controller.flows import Flow
 from controller.verify.frame import Frame
 from controller.verify.grammar import OFPORT_MAX, Refused
-from controller.verify.packet import OFFSETS, Cube
+from controller.verify.packet import OFFSETS, Cube, cube
 from controller.verify.rules import Rule, RuleKey, Table, prepare
 from controller.verify.space import Region, member, within, without
 from controller.verify.stages import POLICY
@@ -156,6 +156,8 @@ def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame,
             continue
         elif verb == "ct":
             frame = frame.tracked() if b >= 0 else frame
+        elif verb == "age":
+            frame = _older(rule, frame)
         elif verb == "conjunction":
             raise Undefined("a conjunction is not looked at one flow at a time", rule.flow, frame.region)
         else:
@@ -164,6 +166,15 @@ def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame,
             if port not in (0, frame.field("in_port")):
                 sent = (*sent, (port, frame))
     return frame, sent
+
+
+def _older(rule: Rule, frame: Frame) -> Frame:
+    for used_up in (0, 1):
+        cut = frame.source_of(cube(ip_ttl=used_up))
+        part = within(frame.region, cut) if cut is not None else None
+        if part is not None and member(part) is not None:
+            raise Undefined("makes a TTL less that is used up", rule.flow, part)
+    return frame.older()
 
 
 def _handed(rule: Rule, frame: Frame) -> Iterator[Arrived]:

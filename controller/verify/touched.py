@@ -55,6 +55,8 @@ class Touched:
     # As fdb_everywhere, by VNI: what the changes of hosts are held against, one by one.
     _expected: dict[int, set[int]] = field(default_factory=dict)
     _networks: set[NetworkName] = field(default_factory=set)
+    # Networks that others may be led into otherwise, or that lead elsewhere.
+    _routed: set[NetworkName] = field(default_factory=set)
     _tunnels: set[Spot] = field(default_factory=set)
     # Tenants whose number is another.
     _numbered: set[str] = field(default_factory=set)
@@ -184,6 +186,8 @@ class Touched:
             old = world.networks.get(network_name)
             if old is None or new is None or _alike(old) != _alike(new):
                 self._networks.add(network_name)
+            if old is None or new is None or (old.vni, old.routers) != (new.vni, new.routers):
+                self._routed.add(network_name)
             tunnels = (old.tunnels if old else {}, new.tunnels if new else {})
             for host in tunnels[0].keys() | tunnels[1].keys():
                 if tunnels[0].get(host) != tunnels[1].get(host):
@@ -215,6 +219,8 @@ class Touched:
             if network is not None and host in network.tunnels:
                 self.entries.add((host, network.tunnels[host]))
                 self.devices.add((host, network.tunnels[host]))
+        for name in self._routed:
+            self._routing(world, name)
         self._policies(world, delta)
         for host_name in delta.hosts:
             self._host(world, host_name)
@@ -222,6 +228,23 @@ class Touched:
                 for port in world.ports_on(host_name, name).values():
                     self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
                 self._span(world, host_name, name, moves=True)
+
+    def _routing(self, world: World, name: NetworkName) -> None:
+        """Add what is sent into a network by routers, and what its own ports send into others."""
+        for source in world.routing_to.get(name, ()):
+            for host in world.members_of(source).by_host:
+                self.addressing.add((host, source))
+        network = world.networks.get(name)
+        for reached in network.reaches if network is not None else ():
+            for host in world.members_of(name).by_host:
+                self._sent_into(world, host, reached)
+
+    def _sent_into(self, world: World, host: HostName, name: NetworkName) -> None:
+        """Add a network that a host can send into from now on, or could until now."""
+        self.forward((host, name), None)
+        network = world.networks.get(name)
+        if network is not None:
+            self.fdb_here[host, network.vni] = None
 
     def _policies(self, world: World, delta: IntentDelta) -> None:
         if not delta.policies:
@@ -261,7 +284,11 @@ class Touched:
             self.addressing.add((port.host, port.name.parent))
             self.forward((port.host, port.name.parent), None)
             self._first(port.host, port.name.parent)
+            network = world.networks.get(port.name.parent)
+            for reached in network.reaches if network is not None else ():
+                self._sent_into(world, port.host, reached)
         self._span(world, port.host, port.name.parent)
+        self._next_hop(world, port)
         macs = port.frame_macs
         self.entries.add((port.host, port.ofport))
         self.forward((port.host, port.name.parent), macs)
@@ -284,9 +311,18 @@ class Touched:
         if here is not None and here.vtep is not None:
             self.fdb_everywhere.setdefault(name, set()).add(int(host_mac(here.vtep)))
 
+    def _next_hop(self, world: World, port: PortIntent) -> None:
+        """Add what is sent by way of a port."""
+        own = {*port.addresses4, *port.addresses6}
+        for source in world.routing_to.get(port.name.parent, ()):
+            routers = world.networks[source].routers if source in world.networks else ()
+            vias = (route.via for router in routers for route in router.routes)
+            if any(via is not None and int(via) in own for via in vias):
+                self.addressing.update((host, source) for host in world.members_of(source).by_host)
+
 
 def _alike(network: NetworkIntent) -> tuple[object, ...]:
-    return network.vni, network.subnets, network.multicast
+    return network.vni, network.subnets, network.multicast, network.routers
 
 
 def _exact(match: Cube, name: str) -> int | None:

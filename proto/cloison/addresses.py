@@ -27,6 +27,8 @@ HOST_PREFIX = 0x0AF5
 # Within a bridge, the destination MAC of what is for all ports of a network. No guest has it: a group MAC.
 TO_ALL_MAC = 0x0BF0_0000_0001
 MULTICAST_BIT = 1 << 40
+# The MAC of every router that has not chosen one: in the range of the services, which no guest can have.
+ROUTER_MAC = Mac(0x0AF300000002)
 
 _MAC_TEXT = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 

@@ -39,6 +39,7 @@ from cloison.codec_resources import (
     tenant_from_proto,
     tenant_to_proto,
 )
+from cloison.codec_routing import router_from_proto, router_to_proto
 from cloison.errors import InvalidIntent
 from cloison.model import (
     OFPORT_MAX,
@@ -54,6 +55,7 @@ from cloison.model import (
     Reservation,
     Resource,
     Revision,
+    Router,
     SecurityGroup,
     Stored,
     Subnet,
@@ -68,6 +70,7 @@ from cloison.v1 import (
     port_binding_pb2,
     port_pb2,
     record_pb2,
+    router_pb2,
     security_group_pb2,
     subnet_pb2,
     tenant_pb2,
@@ -81,6 +84,7 @@ ResourceMessage = (
     | host_pb2.Host
     | security_group_pb2.SecurityGroup
     | address_group_pb2.AddressGroup
+    | router_pb2.Router
 )
 StatusMessage = ResourceMessage | port_binding_pb2.PortBinding
 
@@ -100,6 +104,7 @@ _TO_PROTO: dict[type, Callable[[Any], Any]] = {
     Host: host_to_proto,
     SecurityGroup: security_group_to_proto,
     AddressGroup: address_group_to_proto,
+    Router: router_to_proto,
 }
 _FROM_PROTO: dict[type, Callable[[Any, Meta], Any]] = {
     tenant_pb2.Tenant: tenant_from_proto,
@@ -109,6 +114,7 @@ _FROM_PROTO: dict[type, Callable[[Any, Meta], Any]] = {
     host_pb2.Host: host_from_proto,
     security_group_pb2.SecurityGroup: security_group_from_proto,
     address_group_pb2.AddressGroup: address_group_from_proto,
+    router_pb2.Router: router_from_proto,
 }
 
 
@@ -126,6 +132,8 @@ def resource_to_proto(model: Host) -> host_pb2.Host: ...
 def resource_to_proto(model: SecurityGroup) -> security_group_pb2.SecurityGroup: ...
 @overload
 def resource_to_proto(model: AddressGroup) -> address_group_pb2.AddressGroup: ...
+@overload
+def resource_to_proto(model: Router) -> router_pb2.Router: ...
 @overload
 def resource_to_proto(model: PortBinding) -> port_binding_pb2.PortBinding: ...
 
@@ -156,6 +164,8 @@ def resource_from_proto(message: host_pb2.Host, revision: int) -> Host: ...
 def resource_from_proto(message: security_group_pb2.SecurityGroup, revision: int) -> SecurityGroup: ...
 @overload
 def resource_from_proto(message: address_group_pb2.AddressGroup, revision: int) -> AddressGroup: ...
+@overload
+def resource_from_proto(message: router_pb2.Router, revision: int) -> Router: ...
 @overload
 def resource_from_proto(message: port_binding_pb2.PortBinding, revision: int) -> PortBinding: ...
 
@@ -198,6 +208,7 @@ _RECORD_FIELD: dict[type, tuple[str, Callable[[Any], Message]]] = {
     Host: ("host", host_to_proto),
     SecurityGroup: ("security_group", security_group_to_proto),
     AddressGroup: ("address_group", address_group_to_proto),
+    Router: ("router", router_to_proto),
     PolicyProfile: ("policy_profile", profile_to_record),
     PortBinding: ("port_binding", binding_to_proto),
     TunnelPort: ("tunnel_port", _tunnel_port_to_proto),

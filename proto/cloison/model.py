@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from cloison.addresses import IpAddress, IpNetwork, Mac
+from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac
 from cloison.names import (
     AddressGroupName,
     HostName,
     NetworkName,
     PortName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
@@ -240,6 +241,40 @@ class AddressGroup:
     prefixes: tuple[IpNetwork, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RouterInterface:
+    """Where a router is connected: a subnet, and its address there."""
+
+    subnet: SubnetName
+    address: IpAddress
+
+
+@dataclass(frozen=True, slots=True)
+class RouterRoute:
+    """A range that a router reaches by next hops, each in a subnet of one of its interfaces."""
+
+    destination: IpNetwork
+    next_hops: tuple[IpAddress, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """Joins networks of a tenant: guests reach it under one MAC on every host."""
+
+    name: RouterName
+    meta: Meta
+    mac: Mac = ROUTER_MAC
+    # Sorted by subnet.
+    interfaces: tuple[RouterInterface, ...] = ()
+    # Sorted by destination, each once.
+    routes: tuple[RouterRoute, ...] = ()
+
+    @property
+    def networks(self) -> tuple[NetworkName, ...]:
+        """The networks it joins, each once."""
+        return tuple(dict.fromkeys(interface.subnet.parent for interface in self.interfaces))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyProfile:
     """A distinct set of security groups that ports of a tenant have; groups are sorted, never empty."""
@@ -291,5 +326,5 @@ class Reservation:
     revision: Revision = Revision(0)
 
 
-Resource = Tenant | Network | Subnet | Port | Host | SecurityGroup | AddressGroup
+Resource = Tenant | Network | Subnet | Port | Host | SecurityGroup | AddressGroup | Router
 Stored = Resource | PortBinding | TunnelPort | Reservation | PolicyProfile

@@ -178,6 +178,33 @@ class AddressGroupName(NamedTuple):
         return cls(*_ids(text, field, "tenants/{tenant}/addressGroups/{address_group}"))
 
 
+class RouterName(NamedTuple):
+    """tenants/{tenant}/routers/{router}"""
+
+    tenant: str
+    router: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/routers/{self.router}"
+
+    @property
+    def parent(self) -> TenantName:
+        """The name of what it belongs to."""
+        return TenantName(self.tenant)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> RouterName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/routers/{router}"))
+
+
 ResourceName = (
-    TenantName | NetworkName | SubnetName | PortName | HostName | SecurityGroupName | AddressGroupName
+    TenantName
+    | NetworkName
+    | SubnetName
+    | PortName
+    | HostName
+    | SecurityGroupName
+    | AddressGroupName
+    | RouterName
 )

@@ -53,15 +53,17 @@ class Follower:
         self.flows: dict[HostName, FlowSet] = {}
         self.fdb: dict[HostName, dict[int, dict[int, object]]] = {}
         self.mtu: dict[HostName, dict[int, int]] = {}
+        self.senders: dict[HostName, dict[int, frozenset[object]]] = {}
         self.told: dict[HostName, Told] = {}
 
     def follow(self, changes: Iterable[RevisionChanges], state: State) -> None:
         for revision in changes:
             impact = impact_of(revision.changes, state)
+            plans = self.plans.update(state, impact)
             for host, units in self.units.compile(state, impact).items():
                 self._set(host, units)
             assert not self.units.failed
-            for host, plan in self.plans.update(state, impact).items():
+            for host, plan in plans.items():
                 self._plan(host, plan)
             for host, change in self.services.update(state, impact).items():
                 self.told.setdefault(host, Told()).take(change)
@@ -76,8 +78,11 @@ class Follower:
         fdb, mtu = self.fdb.setdefault(host, {}), self.mtu.setdefault(host, {})
         for vni in plan.removed_vnis:
             del fdb[vni], mtu[vni]
+            self.senders.get(host, {}).pop(vni, None)
         for vni, change in plan.networks.items():
             mtu[vni] = change.mtu
+            if change.senders is not None:
+                self.senders.setdefault(host, {})[vni] = change.senders
             entries = fdb.setdefault(vni, {})
             entries.update(change.upserted)
             for mac in change.removed:
@@ -117,6 +122,8 @@ def assert_same_as_full(follower: Follower, state: State) -> None:
         expected = {vni: change.upserted for vni, change in snapshot.networks.items()}
         assert follower.fdb.get(host, {}) == expected
         assert follower.mtu.get(host, {}) == {vni: c.mtu for vni, c in snapshot.networks.items()}
+        heard = {vni: s for vni, s in follower.senders.get(host, {}).items() if s}
+        assert heard == {vni: c.senders for vni, c in snapshot.networks.items() if c.senders}
         same = follower.plans.snapshot(host)
         assert {v: (c.mtu, c.upserted) for v, c in same.networks.items()} == {
             v: (c.mtu, c.upserted) for v, c in snapshot.networks.items()
@@ -173,7 +180,10 @@ def test_no_host_carries_a_network_it_has_no_port_of(seed: int) -> None:
         pass
     state = world.state
     for host in state.hosts:
-        present = {n.vni for n in state.networks.values() if host in state.bound_hosts(n.name)}
+        routers = state.routers.values()
+        sends = {n for n in state.networks if host in state.bound_hosts(n)}
+        sends |= {n for router in routers if sends.intersection(router.networks) for n in router.networks}
+        present = {state.networks[n].vni for n in sends}
         assert set(full_plans(state).snapshot(host).networks) == present
         loaded = {
             action.value

@@ -23,6 +23,7 @@ from cloison.v1 import (
     port_binding_pb2_grpc,
     port_pb2,
     port_pb2_grpc,
+    router_pb2_grpc,
     security_group_pb2_grpc,
     subnet_pb2_grpc,
     tenant_pb2_grpc,
@@ -146,6 +147,7 @@ class Api:
         self.ports = port_pb2_grpc.PortServiceStub(self.channel)
         self.groups = security_group_pb2_grpc.SecurityGroupServiceStub(self.channel)
         self.addresses = address_group_pb2_grpc.AddressGroupServiceStub(self.channel)
+        self.routers = router_pb2_grpc.RouterServiceStub(self.channel)
         self.hosts = host_pb2_grpc.HostServiceStub(self.channel)
         self.bindings = port_binding_pb2_grpc.PortBindingServiceStub(self.channel)
         self.state = watch_pb2_grpc.StateServiceStub(self.channel)

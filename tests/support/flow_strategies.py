@@ -14,6 +14,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Field,
     Flow,
     Load,
@@ -116,11 +117,13 @@ def actions(draw: st.DrawFn, names: list[str], tracks: bool) -> Action:
         Move,
         CheckPacketLarger,
         Resubmit,
-        *([Ct] if tracks else []),
+        *([Ct, DecTtl] if tracks else []),
     ]
     kind = draw(st.sampled_from(kinds))
     if kind is Output:
         return Output(draw(st.integers(1, 0xFEFF)))
+    if kind is DecTtl:
+        return DecTtl()
     if kind is Resubmit:
         return Resubmit(draw(st.integers(0, 200)))
     if kind is Ct:

@@ -14,7 +14,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import NoPayload, Packet
 
-from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
+from agent.services.dispatcher import Dispatcher, base_routes, last_routes
 from agent.services.seams import ServicePort, ServicePorts, ServiceSubnet
 from cloison.addresses import Mac, format_mac, link_local
 from cloison.model import Ipv6Mode, Vni
@@ -47,7 +47,7 @@ class Guest:
         self.port = served
         self.mac = format_mac(served.mac)
         self.link_local = str(link_local(served.mac))
-        self.dispatcher = Dispatcher(ServicePorts([served]), [*base_routes(), oversize_route()])
+        self.dispatcher = Dispatcher(ServicePorts([served]), [*base_routes(), *last_routes()])
 
     def frame(self, packet: Packet, eth_src: str | None = None) -> bytes:
         """What the agent gets of a packet."""

@@ -77,6 +77,7 @@ class MemoryHost:
         self.switch = switch or TrackingSwitch(number, self.name.host)
         self.session = AgentSession(self.name)
         self.fdb: dict[int, dict[int, bytes]] = {}
+        self.senders: dict[int, set[bytes]] = {}
         self.verdicts: dict[str, host_sync_pb2.InterfaceVerdict] = {}
         self.service_ports: dict[int, host_sync_pb2.ServicePort] = {}
         self.zones: dict[int, dict[str, tuple[bytes, ...]]] = {}
@@ -177,6 +178,7 @@ class MemoryHost:
         self._apply_services(delta)
         for vni in delta.removed_vnis:
             del self.fdb[vni]
+            self.senders.pop(vni, None)
             self.tunnel_ofports.pop(vni, None)
             self._report(removed_tunnel_ports=[vni])
         for network in delta.networks:
@@ -187,6 +189,8 @@ class MemoryHost:
                 self.switch.set_port(self._ofport, f"vx{network.vni:06x}")
                 port = host_sync_pb2.TunnelPort(vni=network.vni, ofport=self._ofport)
                 self._report(tunnel_ports=[port])
+            if network.HasField("senders"):
+                self.senders[network.vni] = set(network.senders.addresses)
             entries = self.fdb[network.vni]
             entries.update({e.mac: e.vtep for e in network.upserted})
             for mac in network.removed_macs:

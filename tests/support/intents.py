@@ -27,6 +27,10 @@ from cloison.model import (
     PolicyProfile,
     Port,
     PortBinding,
+    Reservation,
+    Router,
+    RouterInterface,
+    RouterRoute,
     SecurityGroup,
     SecurityGroupRule,
     Stored,
@@ -40,17 +44,19 @@ from cloison.names import (
     HostName,
     NetworkName,
     PortName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
 )
 from controller.store.changes import Event, RevisionChanges
-from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey, stored_key
+from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey, ip, stored_key
 from controller.store.state import State
 
 # The same for every tenant, on purpose: overlapping addresses are the normal case.
 CIDR4 = ip_network("10.0.0.0/24")
 CIDR6 = ip_network("2001:db8::/64")
+CIDR4_2, CIDR6_2 = ip_network("10.9.0.0/24"), ip_network("2001:db8:9::/64")
 # What ports of a network may list and claim.
 VIP4, VIP6 = ip_address("10.0.0.250"), ip_address("2001:db8::250")
 
@@ -81,7 +87,7 @@ class World:
 
     def _stamped(self, stored: Stored) -> Stored:
         revision = self._revision + 1
-        if isinstance(stored, PortBinding | TunnelPort | PolicyProfile):
+        if isinstance(stored, PortBinding | TunnelPort | PolicyProfile | Reservation):
             return replace(stored, revision=revision)  # type: ignore[arg-type]
         return replace(stored, meta=replace(stored.meta, revision=revision))  # type: ignore[union-attr,arg-type,type-var]
 
@@ -108,6 +114,10 @@ class World:
             shared = Network(name=network, meta=self._meta(), vni=Vni(5000 + n), multicast=n % 2 == 1)
             made.append(self.put(shared))
             made.append(self.put(self.subnet(network, CIDR4), self.subnet(network, CIDR6)))
+            if self.random.random() < 0.7:
+                second = NetworkName(tenant.tenant, "db")
+                made.append(self.put(Network(name=second, meta=self._meta(), vni=Vni(6000 + n))))
+                made.append(self.put(self.subnet(second, CIDR4_2), self.subnet(second, CIDR6_2)))
         return made
 
     def subnet(self, network: NetworkName, cidr: IPv4Network | IPv6Network) -> Subnet:
@@ -119,9 +129,10 @@ class World:
     def port(self, network: NetworkName, number: int, hosts: tuple[HostName, ...]) -> Port:
         """Port p<number>, with the same MAC and addresses in each tenant's network."""
         offset = 10 + number
+        four, six = (CIDR4, CIDR6) if network.network == "web" else (CIDR4_2, CIDR6_2)
         ips = (
-            FixedIp(SubnetName(*network, "v4-0"), IPv4Address(int(CIDR4.network_address) + offset)),
-            FixedIp(SubnetName(*network, "v6-0"), IPv6Address(int(CIDR6.network_address) + offset)),
+            FixedIp(SubnetName(*network, "v4-0"), IPv4Address(int(four.network_address) + offset)),
+            FixedIp(SubnetName(*network, "v6-0"), IPv6Address(int(six.network_address) + offset)),
         )
         return Port(
             name=PortName(*network, f"p{number}"),
@@ -165,7 +176,7 @@ class World:
                 lambda: self._plug_somewhere(port),
                 lambda: self._plug_somewhere(port),
                 lambda: self.drop(*(BindingKey(b.port, b.host) for b in bindings[:1])),
-                lambda: self.drop(port.name, *(BindingKey(b.port, b.host) for b in bindings)),
+                lambda: self._delete_port(port),
                 lambda: self.put(replace(port, disabled=not port.disabled)),
                 lambda: self.put(replace(port, requested_hosts=(self.random.choice(self._hosts),))),
                 lambda: self._tunnel(),
@@ -177,6 +188,8 @@ class World:
                 lambda: self._change_addresses(port.name.parent.parent),
                 lambda: self._change_profile(port),
                 lambda: self._change_profile(port),
+                lambda: self._change_router(port.name.parent.parent),
+                lambda: self._change_router(port.name.parent.parent),
                 lambda: self._claim(port),
                 lambda: self._claim(port),
                 lambda: self._change_pairs(port),
@@ -185,12 +198,22 @@ class World:
         )()
 
     def _create_port(self) -> RevisionChanges:
-        network = NetworkName(self.random.choice(self._tenants).tenant, "web")
+        network = self.random.choice(sorted(self.state.networks))
         taken = {p.name.port for p in self.state.ports_of(network)}
         number = next(n for n in range(200) if f"p{n}" not in taken)
         host = self.random.choice(self._hosts)
         port = self.port(network, number, (host,))
-        return self.put(port, self.plug(port, host)) if self.random.random() < 0.5 else self.put(port)
+        taken_now = [
+            Reservation(key=ip(network, one.address), owner=str(port.name), owner_uid=port.meta.uid)
+            for one in port.fixed_ips
+        ]
+        plugged = [self.plug(port, host)] if self.random.random() < 0.5 else []
+        return self.put(port, *plugged, *taken_now)
+
+    def _delete_port(self, port: Port) -> RevisionChanges:
+        bindings = (BindingKey(b.port, b.host) for b in self.state.bindings_of(port.name))
+        reserved = (ip(port.name.parent, one.address) for one in port.fixed_ips)
+        return self.drop(port.name, *bindings, *reserved)
 
     def _plug_somewhere(self, port: Port) -> RevisionChanges:
         host = self.random.choice((*port.requested_hosts, self.random.choice(self._hosts)))
@@ -228,6 +251,27 @@ class World:
         if extra in self.state.subnets:
             return self.drop(extra)
         return self.put(self.subnet(network, ip_network("10.0.1.0/24")))
+
+    def _change_router(self, tenant: TenantName) -> RevisionChanges:
+        """A router over some subnets of the tenant, by way of ports and of nobody, or none."""
+        name = RouterName(tenant.tenant, "r")
+        if name in self.state.routers and self.random.random() < 0.3:
+            return self.drop(name)
+        subnets = [s for n in self.state.networks_of(tenant) for s in self.state.subnets_of(n.name)]
+        chosen: list[Subnet] = []
+        for subnet in sorted(subnets, key=lambda s: s.name):
+            alike = (s.cidr for s in chosen if s.cidr.version == subnet.cidr.version)
+            if self.random.random() < 0.7 and not any(cidr.overlaps(subnet.cidr) for cidr in alike):
+                chosen.append(subnet)
+        interfaces = tuple(RouterInterface(s.name, s.cidr[1]) for s in chosen)
+        routes = []
+        for text in ("0.0.0.0/0", "2001:db8:f::/48"):
+            destination = ip_network(text)
+            hops = [s.cidr[n] for s in chosen for n in (10, 11, 250) if s.cidr.version == destination.version]
+            if hops and self.random.random() < 0.6:
+                routes.append(RouterRoute(destination, (self.random.choice(hops),)))
+        meta = self.state.routers[name].meta if name in self.state.routers else self._meta()
+        return self.put(Router(name=name, meta=meta, interfaces=interfaces, routes=tuple(routes)))
 
     # --- policy -------------------------------------------------------------------------------------
 

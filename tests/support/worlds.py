@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from random import Random
 from typing import Any
 
-from cloison.addresses import IpAddress, IpNetwork, Mac, link_local, wire_mac
+from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac, link_local, wire_mac
 from cloison.model import AddressPair, Vni
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import HostView, NetworkView, PortView, compile_host
@@ -34,6 +34,7 @@ from controller.verify.packet import (
 from controller.verify.path import HostState
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent
 from tests.support.policies import policy_view, random_policy
+from tests.support.routed import Routers, router_views
 
 BROADCAST = 0xFFFFFFFFFFFF
 SUBNETS4 = [IPv4Network(n) for n in ("10.0.0.0/24", "10.0.1.0/26", "192.168.7.0/28", "10.0.0.0/8")]
@@ -47,8 +48,10 @@ def random_intent(rng: Random, *, tenants: int = 3, hosts: int = 4, ports: int =
     maker = _Maker(rng, host_names)
     for t in range(1, rng.randint(1, tenants) + 1):
         maker.policies[f"t{t}"] = random_policy(rng, f"t{t}", t)
-        for n in range(rng.choice((1, 1, 2))):
+        for n in range(rng.choice((1, 1, 2, 3))):
             maker.network(NetworkName(f"t{t}", f"n{n}"), rng.randint(0, ports))
+        if rng.random() < 0.7:
+            Routers(rng, maker).make(f"t{t}")
     return maker.intent()
 
 
@@ -78,7 +81,7 @@ class _Maker:
         made = [self._port(PortName(*name, f"p{i}"), subnets, used) for i in range(ports)]
         self.ports.update({p.name: p for p in made})
         present = {p.host for p in made if p.host is not None} | {h for p in made for h, _ in p.standby}
-        tunnels = {h: self.ofports[h].pop() for h in sorted(present) if self.vteps[h] and rng.random() < 0.95}
+        tunnels = self.tunnels(present)
         self.networks[name] = NetworkIntent(
             name=name,
             vni=4096 + len(self.networks) * rng.choice((1, 7)),
@@ -88,6 +91,11 @@ class _Maker:
         )
         while sum(n.vni == self.networks[name].vni for n in self.networks.values()) > 1:
             self.networks[name] = replace(self.networks[name], vni=self.networks[name].vni + 1)
+
+    def tunnels(self, hosts: set[HostName]) -> dict[HostName, int]:
+        """Nearly always a device on each host that can have one."""
+        rng = self.rng
+        return {h: self.ofports[h].pop() for h in sorted(hosts) if self.vteps[h] and rng.random() < 0.95}
 
     def _port(self, name: PortName, subnets: list[IpNetwork], used: set[object]) -> PortIntent:
         rng = self.rng
@@ -174,7 +182,10 @@ def network_view(world: World, network: NetworkIntent, host: HostName) -> Networ
         vni=Vni(network.vni),
         subnets=network.subnets,
         tunnel_ofport=network.tunnels.get(host),
-        everyone=_everyone(world, network, host) if network.multicast else None,
+        routers=router_views(world, network) if world.ports_on(host, network.name) else (),
+        everyone=_everyone(world, network, host)
+        if network.multicast and world.ports_on(host, network.name)
+        else None,
     )
 
 
@@ -217,7 +228,8 @@ def compiled_view(world: World, host: HostName) -> HostView:
     """What the compiler is given for a host."""
     names = world.on_host.get(host, ())
     ports = {p.name: p for name in names for p in world.senders_on(host, name)}
-    networks = {p.parent: world.networks[p.parent] for p in ports}
+    names = {reached for p in ports for reached in (p.parent, *world.networks[p.parent].reaches)}
+    networks = {name: world.networks[name] for name in sorted(names)}
     return HostView(
         networks={Vni(n.vni): network_view(world, n, host) for n in networks.values()},
         ports={p.name: port_view(world, p) for p in ports.values()},
@@ -266,8 +278,12 @@ class Packets:
         ips = [a for p in world.ports.values() for a in (*p.addresses, *p.claimed)]
         local = [link_local(m) for m in macs]
         self.macs: list[int] = [*macs, *(wire_mac(a) for a in (*ips, *local)), BROADCAST, 0, 0x01005E000001]
-        self.macs += [0x3333FF000005, 0x02AABBCCDDEE, 0x0AF00A000063, 0x0AF600000063, 0x0BF000000001]
-        self.macs += [0x0AF5AC100000 | n for n in range(1, 4)]
+        routers = [r for network in world.networks.values() for r in network.routers]
+        self.router_macs = [r.mac for r in routers]
+        self.macs += [*self.router_macs, ROUTER_MAC, 0x3333FF000005, 0x02AABBCCDDEE, 0x0AF00A000063]
+        self.macs += [0x0AF600000063, 0x0BF000000001, *(0x0AF5AC100000 | n for n in range(1, 4))]
+        ips += [a for r in routers for a in r.addresses]
+        ips += [route.prefix[-1] for r in routers for route in r.routes]
         self.ips4 = [int(a) for a in ips if a.version == 4]
         self.ips4 += [
             int(IPv4Address(a))
@@ -298,8 +314,17 @@ class Packets:
             sorted(self.world.ports.values(), key=str)
         )
         members = [p for p in self.world.ports.values() if p.name.parent == port.name.parent]
+        routers = self.world.networks[port.name.parent].routers
+        routed = bool(routers) and rng.random() < 0.6
+        if routed:
+            reached = {route.network for router in routers for route in router.routes}
+            others = [p for p in self.world.ports.values() if p.name.parent in reached]
+            members = others or members
         peer = rng.choice(members)
         values = self._honest(port, peer)
+        if routed and values["eth_type"] != ETH_ARP:
+            values["eth_dst"] = rng.choice(routers).mac
+            values["ip_ttl"] = rng.choice((0, 1, 2, 64, 64, 64, 255, 255))
         for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
             name = rng.choice([*values, "vlan_vid", "ip_frag"])
             values[name] = self._other(name)

@@ -17,7 +17,7 @@ from scapy.layers.l2 import ARP, Ether
 
 from agent.netlink import service_link
 from agent.plan import SERVICE_AGENT_LINK
-from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
+from agent.services.dispatcher import Dispatcher, base_routes, last_routes
 from agent.services.edge import Edge
 from agent.services.seams import ServicePorts
 from cloison.service_link import SERVICE_LINK
@@ -68,7 +68,7 @@ class Site:
     def __init__(self) -> None:
         self.ports = ServicePorts([ONE, TWO])
         self.lost = asyncio.Event()
-        routes = [*base_routes(), oversize_route()]
+        routes = [*base_routes(), *last_routes()]
         self.edge = Edge(self.ports, Dispatcher(self.ports, routes), self.lost.set)
 
 

@@ -9,6 +9,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Flow,
     Match,
     Output,
@@ -136,6 +137,8 @@ POLICY = (
     Flow(table=9, priority=2, match=match(ct_state=ct_state("+new"), eth_type=0x800), actions=(Ct(True, 5),)),
     Flow(table=24, priority=100, match=TRACKED, actions=(Conjunction(7, 1, 2), Conjunction(8, 2, 3))),
     Flow(table=24, priority=100, match=match(conj_id=7, reg8=4), goto=25),
+    Flow(table=15, priority=9, match=match(eth_type=0x86DD, ip_ttl=1), goto=31),
+    Flow(table=15, priority=1, match=match(eth_type=0x86DD), actions=(DecTtl(),), goto=20),
     Flow(table=27, priority=1, match=match(), actions=(CheckPacketLarger(1464, field("reg3"), 3),), goto=29),
     Flow(table=20, priority=1, match=match(), actions=(Resubmit(22), Resubmit(27)), goto=30),
 )

@@ -20,7 +20,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import ARP
 
-from agent.services.dispatcher import Dispatcher, base_routes, oversize_route
+from agent.services.dispatcher import Dispatcher, base_routes, last_routes
 from agent.services.seams import Boot, ServicePorts
 from tests.support.effort import examples
 from tests.support.guests import DNS4, DNS6, METADATA4, METADATA6, Guest, port
@@ -84,7 +84,7 @@ def mutated(frame: bytes, mutations: list[tuple[str, int, int]]) -> bytes:
 
 
 def assert_harmless(frame: bytes) -> None:
-    dispatcher = Dispatcher(ServicePorts([GUEST.port]), [*base_routes(), oversize_route()])
+    dispatcher = Dispatcher(ServicePorts([GUEST.port]), [*base_routes(), *last_routes()])
     for answer in dispatcher.handle(frame):
         assert answer[:6] == CHADDR, "for nobody but the guest that asked"
         assert answer[6:12] == (0x0AF300 << 24 | GUEST.port.vni).to_bytes(6, "big")

@@ -72,12 +72,14 @@ def acme_request(method: MethodDescriptor) -> Any:
         "Port": "networks/web/ports/p",
         "SecurityGroup": "securityGroups/g",
         "AddressGroup": "addressGroups/g",
+        "Router": "routers/r",
     }
-    nouns = ("PortBinding", "SecurityGroup", "AddressGroup", "Network", "Subnet", "Port")
+    nouns = ("PortBinding", "SecurityGroup", "AddressGroup", "Router", "Network", "Subnet", "Port")
     noun = next((n for n in nouns if n in method.name), "")
     name = "tenants/acme/" + {**names, "PortBinding": "networks/web/ports/p/binding"}.get(noun, "")
     if "parent" in fields:
-        child_of_tenant = noun in ("Network", "SecurityGroup", "AddressGroup") or method.name == "Watch"
+        child_of_tenant = noun in ("Network", "SecurityGroup", "AddressGroup", "Router")
+        child_of_tenant |= method.name == "Watch"
         request.parent = "tenants/acme" if child_of_tenant else "tenants/acme/networks/web"
     if "name" in fields:
         request.name = (

@@ -24,6 +24,7 @@ from controller.flows import (
     CheckPacketLarger,
     Conjunction,
     Ct,
+    DecTtl,
     Field,
     Flow,
     Load,
@@ -120,6 +121,8 @@ def os_ken_action(action: Action) -> Any:
             return parser.NXActionCT(int(commit), "", number, 255 if table is None else table, 0, [])
         case Conjunction(number, clause, clauses):
             return parser.NXActionConjunction(clause - 1, clauses, number)
+        case DecTtl():
+            return parser.OFPActionDecNwTtl()
         case Resubmit(table):
             return parser.NXActionResubmitTable(0xFFF8, table)
         case CheckPacketLarger(length_bytes, register, bit):

@@ -21,6 +21,7 @@ from cloison.model import (
     Port,
     Resource,
     Revision,
+    Router,
     SecurityGroup,
     Subnet,
     Tenant,
@@ -29,7 +30,7 @@ from cloison.names import ResourceName
 from controller.api import validate
 from controller.store.txn import Txn
 
-R = TypeVar("R", Tenant, Network, Subnet, Port, Host, SecurityGroup, AddressGroup)
+R = TypeVar("R", Tenant, Network, Subnet, Port, Host, SecurityGroup, AddressGroup, Router)
 REFERRERS_NAMED_MAX = 5
 
 

@@ -20,7 +20,7 @@ RELEASE_RETRY_S = 1.0
 
 def holders(state: State, network: Network) -> tuple[HostName, ...]:
     """Return the hosts that may hold something of a network: its span, and whoever has its device."""
-    hosts = set(state.bound_hosts(network.name))
+    hosts = set(state.span(network.name))
     hosts.update(host for host in state.hosts if (host, network.vni) in state.tunnel_ports)
     return tuple(sorted(hosts))
 

@@ -244,9 +244,22 @@ def update(state: State, request: subnet_pb2.UpdateSubnetRequest, stamp: common.
     )
     txn, new = common.changed(old, new, stamp)
     if new.gateway_ip != old.gateway_ip:
+        _refuse_routed(state, old)
         _release_gateway(txn, state, old)
         _reserve_gateway(txn, state, new)
     return txn, new
+
+
+def _refuse_routed(state: State, subnet: Subnet) -> None:
+    """Refuse to take the gateway's address away while a router has it."""
+    routers = [
+        router.name
+        for router in state.routers_using(subnet.name)
+        if any(i.subnet == subnet.name and i.address == subnet.gateway_ip for i in router.interfaces)
+    ]
+    common.refuse_if_referenced(
+        subnet.name, routers, f"has gateway_ip {subnet.gateway_ip}, which is the address of"
+    )
 
 
 def _release_gateway(txn: Txn, state: State, subnet: Subnet) -> None:
@@ -258,13 +271,15 @@ def _release_gateway(txn: Txn, state: State, subnet: Subnet) -> None:
 
 
 def delete(state: State, request: subnet_pb2.DeleteSubnetRequest) -> tuple[Txn, Subnet]:
-    """Return the transaction that removes a subnet; raises Precondition while ports have addresses of it."""
+    """Return the transaction that removes a subnet; raises Precondition while ports or routers use it."""
     name = SubnetName.parse(request.name)
     subnet = common.found(state.subnets, name)
     common.check_etag(subnet, request.etag)
     common.refuse_if_referenced(
         name, (p.name for p in state.ports_using(name)), "still has ports with addresses"
     )
+    routers = (router.name for router in state.routers_using(name))
+    common.refuse_if_referenced(name, routers, "is still joined by")
     txn = Txn()
     txn.delete(subnet)
     _release_gateway(txn, state, subnet)

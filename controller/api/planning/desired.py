@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from cloison.errors import InvalidIntent
-from cloison.model import AddressGroup, Network, Port, Resource, SecurityGroup, Subnet
+from cloison.model import AddressGroup, Network, Port, Resource, Router, SecurityGroup, Subnet
 from cloison.names import (
     AddressGroupName,
     NetworkName,
     PortName,
+    RouterName,
     SecurityGroupName,
     SubnetName,
     TenantName,
@@ -26,6 +27,7 @@ from cloison.v1 import (
     network_pb2,
     plan_pb2,
     port_pb2,
+    router_pb2,
     security_group_pb2,
     subnet_pb2,
     tenant_pb2,
@@ -34,7 +36,7 @@ from controller.api.intents.security_group import DEFAULT
 from controller.api.planning.operations import STEPS_MAX, Step
 from controller.store.state import State
 
-N = TypeVar("N", NetworkName, SubnetName, PortName, SecurityGroupName, AddressGroupName)
+N = TypeVar("N", NetworkName, SubnetName, PortName, RouterName, SecurityGroupName, AddressGroupName)
 
 _COMMON = ("display_name", "labels")
 # What an object keeps, when a file says nothing of it: these are chosen for it, or by somebody else.
@@ -44,6 +46,7 @@ _SUBNET_FIELDS = (
     *("cidr", "gateway_ip", "no_gateway", "allocation_pools"),
     *("no_dhcp", "dns_servers", "routes", "ntp_servers"),
 )
+_ROUTER_FIELDS = ("mac_address", "interfaces", "routes")
 _PORT_FIELDS = (
     *("disabled", "security_groups", "no_security_groups", "no_port_security"),
     *("allowed_address_pairs", "dns_name", "dhcp_options"),
@@ -74,6 +77,7 @@ class _Desired:
         self._networks = self._named(wanted.networks, "networks", NetworkName.parse)
         self._subnets = self._named(wanted.subnets, "subnets", SubnetName.parse)
         self._ports = self._named(wanted.ports, "ports", PortName.parse)
+        self._routers = self._named(wanted.routers, "routers", RouterName.parse)
         self._groups = self._named(wanted.security_groups, "security_groups", SecurityGroupName.parse)
         self._addresses = self._named(wanted.address_groups, "address_groups", AddressGroupName.parse)
 
@@ -96,6 +100,7 @@ class _Desired:
         ports, subnets, networks = self._superfluous()
         staying = [subnet for subnet in subnets if self._still_used(subnet, ports)]
         yield from map(_delete_port, ports)
+        yield from self._router_deletions({subnet.name for subnet in subnets})
         yield from (_delete_subnet(subnet) for subnet in subnets if subnet not in staying)
         # Nothing is left in a network that goes: what is wanted in it would keep it.
         yield from map(_delete_network, networks)
@@ -105,9 +110,20 @@ class _Desired:
         yield from self._ordered(self._groups, self._group)
         yield from self._ordered(self._networks, self._network)
         yield from self._ordered(self._subnets, self._subnet)
+        yield from self._ordered(self._routers, self._router)
         yield from self._ordered(self._ports, self._port)
         yield from map(_delete_subnet, staying)
         yield from self._group_deletions()
+
+    def _router_deletions(self, subnets: set[SubnetName]) -> Iterator[Step]:
+        """Yield what takes away the routers that are not wanted, and others out of subnets that go."""
+        routers = sorted(self._state.routers_of(self.name), key=lambda router: router.name)
+        for router in routers:
+            if router.name not in self._routers and self._wanted.prune:
+                request = router_pb2.DeleteRouterRequest(name=str(router.name))
+                yield _delete("router", request, router)
+            elif router.name in self._routers and not subnets.isdisjoint(i.subnet for i in router.interfaces):
+                yield _detached(router, subnets)
 
     def _group_deletions(self) -> Iterator[Step]:
         """Yield what takes away the groups that are not wanted; the default group stays as it is."""
@@ -192,6 +208,16 @@ class _Desired:
         update.update_mask.paths.extend((*_COMMON, *_PORT_FIELDS, *kept))
         return Step("update_port", update, field, str(name))
 
+    def _router(self, name: RouterName, message: router_pb2.Router, field: str) -> Step:
+        if name not in self._state.routers:
+            create = router_pb2.CreateRouterRequest(
+                parent=str(name.parent), router_id=name.router, router=message
+            )
+            return Step("create_router", create, field, str(name))
+        update = router_pb2.UpdateRouterRequest(router=message)
+        update.update_mask.paths.extend((*_COMMON, *_ROUTER_FIELDS))
+        return Step("update_router", update, field, str(name))
+
     def _bare_group(self, name: SecurityGroupName) -> Step:
         """Return what makes a group without its rules, which may name one that is made only after it."""
         message, field = self._groups[name]
@@ -229,6 +255,17 @@ def _delete_subnet(subnet: Subnet) -> Step:
 
 def _delete_network(network: Network) -> Step:
     return _delete("network", network_pb2.DeleteNetworkRequest(name=str(network.name)), network)
+
+
+def _detached(router: Router, subnets: set[SubnetName]) -> Step:
+    """Return what takes a router out of some subnets; its routes come back with all else that is wanted."""
+    update = router_pb2.UpdateRouterRequest()
+    update.router.name = str(router.name)
+    for interface in router.interfaces:
+        if interface.subnet not in subnets:
+            update.router.interfaces.add(subnet=str(interface.subnet), ip_address=str(interface.address))
+    update.update_mask.paths.extend(("interfaces", "routes"))
+    return Step("update_router", update, str(router.name), f"{router.name} interfaces")
 
 
 def _emptied(group: SecurityGroup) -> Step:

@@ -12,6 +12,7 @@ from cloison.model import (
     Network,
     Port,
     Resource,
+    Router,
     SecurityGroup,
     Subnet,
     Tenant,
@@ -31,7 +32,8 @@ _DEPTH: dict[type, int] = {
     SecurityGroup: 2,
     Network: 3,
     Subnet: 4,
-    Port: 5,
+    Router: 5,
+    Port: 6,
 }
 
 
@@ -105,6 +107,10 @@ def _text(field: str, value: Any) -> str:
         return ", ".join(name.rpartition("/")[2] for name in value)
     if field == "allowed_address_pairs":
         return ", ".join(f"{item.prefix} {item.mac_address}".strip() for item in value)
+    if field == "interfaces":
+        return ", ".join(f"{'/'.join(item.subnet.split('/')[3::2])} {item.ip_address}" for item in value)
+    if field == "routes" and value and hasattr(value[0], "next_hops"):
+        return ", ".join(f"{item.destination} via {' '.join(item.next_hops)}" for item in value)
     if field == "routes":
         return ", ".join(f"{item.destination} via {item.next_hop}" for item in value)
     if field == "dhcp_options":

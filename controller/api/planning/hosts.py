@@ -36,8 +36,9 @@ class HostImpact:
 def host_impacts(before: State, after: State, changes: Iterable[Change]) -> tuple[HostImpact, ...]:
     """Return the hosts on which something is to be done, in the order of their names."""
     impact = impact_of(changes, after)
-    was, will = _flows(before, impact), _flows(after, impact)
+    # Entries first: they tell which networks come to a host, or go.
     entries = _entries(before, after, impact)
+    was, will = _flows(before, impact), _flows(after, impact)
     impacts = []
     for host in sorted(was.keys() | will.keys() | entries.keys()):
         delta = flow_delta(will.get(host, {}), was.get(host, {}))
@@ -77,7 +78,7 @@ def _entries(before: State, after: State, impact: Impact) -> dict[HostName, tupl
     # What goes with a whole network is not told one by one: count it while it is there.
     held: dict[tuple[HostName, Vni], int] = {}
     for name in impact.networks:
-        for host in before.bound_hosts(name) - after.bound_hosts(name):
+        for host in before.span(name) - after.span(name):
             for vni, network in plans.snapshot(host).networks.items():
                 held[host, vni] = len(network.upserted)
     changed = plans.update(after, impact)

@@ -16,6 +16,7 @@ from controller.api.intents import (
     host,
     network,
     port,
+    router,
     security_group,
     subnet,
     tenant,
@@ -89,6 +90,9 @@ _CARRY: dict[str, Carry] = {
     "create_address_group": _made(address_group.create),
     "update_address_group": _made(address_group.update),
     "delete_address_group": _unmade(address_group.delete),
+    "create_router": _made(router.create),
+    "update_router": _made(router.update),
+    "delete_router": _unmade(router.delete),
 }
 
 

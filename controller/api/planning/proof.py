@@ -74,7 +74,7 @@ def _judged_otherwise(draft: Draft, impact: Impact) -> set[NetworkName]:
 
 
 def _entries(state: State, networks: Iterable[NetworkName]) -> int:
-    return sum(3 * len(state.bound_hosts(name)) * len(state.ports_of(name)) for name in networks)
+    return sum(3 * len(state.span(name)) * len(state.ports_of(name)) for name in networks)
 
 
 def _check(
@@ -99,7 +99,7 @@ class _Excerpt:
     ) -> None:
         names = sorted(networks)
         ports = sorted(port.name for name in names for port in state.ports_of(name))
-        carriers = sorted({host for name in names for host in state.bound_hosts(name)})
+        carriers = sorted({host for name in names for host in state.span(name)})
         tenants = sorted({name.parent for name in names})
         self.intent = IntentDelta(
             hosts={name: host_intent(state, name, nowhere) for name in carriers},

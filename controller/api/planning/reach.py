@@ -14,12 +14,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from cloison.addresses import format_mac
-from cloison.model import PROFILE_OPEN, AddressGroup, Network, Port, SecurityGroup, Subnet
+from cloison.model import PROFILE_OPEN, AddressGroup, Network, Port, Router, SecurityGroup, Subnet
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, TenantName
 from controller.api.intents.rules import describe
 from controller.api.planning.connections import Connections
 from controller.api.planning.spaces import spaces
-from controller.reconcile.meant import policy_intent
+from controller.reconcile.meant import policy_intent, router_intent
 from controller.reconcile.views import live_binding
 from controller.store.changes import Change
 from controller.store.state import State
@@ -68,7 +68,24 @@ def touched_ports(before: State, after: State, changes: Iterable[Change]) -> tup
     known = tuple(changes)
     names = {change.stored.name for change in known if isinstance(change.stored, Port)}
     touched = {name for name in names if _standing(before, name) != _standing(after, name)}
+    for state in (before, after):
+        for network in _rerouted(known):
+            touched.update(port.name for port in state.ports_of(network) if may_talk(port))
     return tuple(sorted(touched | _judged_otherwise(before, after, known)))
+
+
+def _rerouted(changes: Iterable[Change]) -> set[NetworkName]:
+    """Return the networks whose routers connect other subnets than before, or send otherwise."""
+    networks: set[NetworkName] = set()
+    for change in changes:
+        for router in (change.old, change.new):
+            if isinstance(router, Router) and _ways(change.old) != _ways(change.new):
+                networks.update(router.networks)
+    return networks
+
+
+def _ways(router: object) -> object:
+    return (router.mac, router.interfaces, router.routes) if isinstance(router, Router) else None
 
 
 def _judged_otherwise(before: State, after: State, changes: Iterable[Change]) -> set[PortName]:
@@ -120,17 +137,23 @@ def permitted_elsewise(
     before: State, after: State, ports: Iterable[PortName], changes: Iterable[Change]
 ) -> frozenset[NetworkName]:
     """Return the networks of those ports that may talk otherwise than before, plugged or not."""
-    judged = _judged_otherwise(before, after, tuple(changes))
+    known = tuple(changes)
+    judged = _judged_otherwise(before, after, known)
+    rerouted = _rerouted(known)
     return frozenset(
         name.parent
         for name in ports
-        if name in judged or _standing(before, name)[:2] != _standing(after, name)[:2]
+        if name in judged
+        or name.parent in rerouted
+        or _standing(before, name)[:2] != _standing(after, name)[:2]
     )
 
 
 def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
     """Yield, line by line, all that decides who can talk to whom in some networks."""
-    for network in sorted(networks):
+    for network in sorted(_with_routed(state, networks)):
+        for router in sorted(state.routers_on(network), key=lambda router: router.name):
+            yield f"{router.name} {_ways(router)}"
         ranges = sorted(str(subnet.cidr) for subnet in state.subnets_of(network))
         stored = state.networks.get(network)
         yield f"{network} {' '.join(ranges)}{' multicast' if stored and stored.multicast else ''}"
@@ -162,7 +185,9 @@ class Reach:
     def __init__(self, before: State, after: State, touched: Iterable[PortName]) -> None:
         self._touched = tuple(touched)
         networks = {port.parent for port in self._touched}
-        self._before, self._after = _View(before, networks), _View(after, networks)
+        self._reached = {n: _with_routed(before, {n}) | _with_routed(after, {n}) for n in networks}
+        known = networks.union(*self._reached.values())
+        self._before, self._after = _View(before, known), _View(after, known)
 
     def diff(self) -> ReachDiff:
         """Return which pairs with a touched port can talk after and could not before, and the reverse."""
@@ -182,8 +207,10 @@ class Reach:
     def _pairs(self) -> Iterator[tuple[PortName, PortName]]:
         """Yield each ordered pair once of which one port is touched and both can talk, before or after."""
         members = {
-            network: sorted({*self._before.members(network), *self._after.members(network)})
-            for network in {port.parent for port in self._touched}
+            network: sorted(
+                {m for n in reached for view in (self._before, self._after) for m in view.members(n)}
+            )
+            for network, reached in self._reached.items()
         }
         done: set[PortName] = set()
         for port in self._touched:
@@ -244,9 +271,21 @@ def _standing(state: State, name: PortName) -> _Standing:
     return _Standing(intent, port.security_groups, plugged=live_binding(state, port) is not None)
 
 
+def _with_routed(state: State, networks: Iterable[NetworkName]) -> set[NetworkName]:
+    """Return networks with those that a router joins with them."""
+    return {joined for network in networks for joined in (network, *state.routed_with(network))}
+
+
 def _network(state: State, network: Network) -> NetworkIntent:
     subnets = tuple(subnet.cidr for subnet in state.subnets_of(network.name))
-    return NetworkIntent(name=network.name, vni=network.vni, subnets=subnets, multicast=network.multicast)
+    routers = sorted(state.routers_on(network.name), key=lambda router: router.name)
+    return NetworkIntent(
+        name=network.name,
+        vni=network.vni,
+        subnets=subnets,
+        multicast=network.multicast,
+        routers=tuple(router_intent(state, router, network.name) for router in routers),
+    )
 
 
 class _View:

@@ -46,6 +46,7 @@ from controller.verify.space import Region, member, within, without
 
 # For experiments (RFC 3692): the meaning says nothing about it.
 _PLAIN_PROTOCOL = 253
+_TTL = 64
 _L4 = ("ct_nw_proto", "ct_tp_src", "ct_tp_dst")
 _L4_MASK = sum(FIELD_MASKS[name] for name in _L4)
 _FULL = -1
@@ -114,13 +115,15 @@ def spaces(world: World, sender: PortIntent, receiver: PortIntent) -> Iterator[t
     network = world.networks.get(sender.name.parent)
     if network is None:
         return
-    for words, region in _questions(network, sender, receiver):
-        found: dict[str, list[Region]] = {}
+    routed = sender.name.parent != receiver.name.parent
+    asked = _routed_questions if routed else _questions
+    found: dict[str, list[Region]] = {}
+    for words, region in asked(network, sender, receiver):
         for part, arrives in explore(region, lambda seen: _arrives(world, sender, receiver, seen)):
             if arrives and (not part.holes or member(part) is not None):
                 found.setdefault(words + _restriction(region, part), []).append(part)
-        for named, parts in found.items():
-            yield named, _connections(parts)
+    for named, parts in found.items():
+        yield named, _connections(parts)
 
 
 def _arrives(world: World, sender: PortIntent, receiver: PortIntent, seen: Question) -> bool:
@@ -143,12 +146,11 @@ def _questions(
     Link-local addresses are not asked about: a port has one if, and only if, it has another of IPv6.
     """
     for family in _FAMILIES:
-        targets = [int(a) for a in receiver.addresses if a.version == family.version]
         for source in _sources(sender, family):
-            for target in targets:
+            for target in _targets(receiver, family):
                 words = f"IPv{family.version} {source.words} -> {_text(family, target)}"
                 exact = {family.target: target, family.ct_target: target}
-                yield words, _region(family, source, **exact)
+                yield words, _unrouted(network, _region(family, source, **exact))
             # What a guest that routes may be sent: the address is nobody's here, so the MAC decides.
             words = (
                 f"IPv{family.version} from {source.words} to {format_mac(receiver.mac)} "
@@ -174,6 +176,31 @@ def _with(region: Region, family: _Family, value: int, mask: int) -> Region:
         part = within(region, (value << OFFSETS[name], mask << OFFSETS[name]))
         assert part is not None, "nothing is said of the target yet"
         region = part
+    return region
+
+
+def _routed_questions(
+    network: NetworkIntent, sender: PortIntent, receiver: PortIntent
+) -> Iterator[tuple[str, Region]]:
+    """As _questions, to a port of another network: by each router, while there are hops left."""
+    for family in _FAMILIES:
+        for source in _sources(sender, family):
+            for target in _targets(receiver, family):
+                words = f"IPv{family.version} {source.words} -> {_text(family, target)}"
+                exact = {family.target: target, family.ct_target: target, "ip_ttl": _TTL}
+                macs = {router.mac for router in network.routers}
+                for mac in sorted(macs):
+                    yield words, _region(family, source, eth_dst=mac, **exact)
+
+
+def _targets(receiver: PortIntent, family: _Family) -> list[int]:
+    return [int(a) for a in receiver.addresses if a.version == family.version]
+
+
+def _unrouted(network: NetworkIntent, region: Region) -> Region:
+    """Return the region without what is handed to a router, which comes to the same by a longer way."""
+    for router in network.routers:
+        region = without(region, cube(eth_dst=router.mac)) or region
     return region
 
 

@@ -1,10 +1,12 @@
-"""ADDRESSING (10): whom the frame is meant for, decided by address and not by MAC.
+"""ADDRESSING (10): whom the frame is meant for, decided by address and not by MAC, unless that is a router's.
 
 For a destination inside one of the network's subnets the address itself (for ARP the target, for a
 neighbour solicitation the target) is copied into the destination MAC under the wire prefix, whatever MAC
 the guest had put there: one flow per subnet reaches any number of ports. Resolution thus becomes unicast
 to the owner, and a poisoned cache still reaches the right one. A destination outside the subnets keeps
 the real MAC the guest chose (a guest that routes), unless that is multicast or pretends to be a wire MAC.
+IP to the MAC of one of the network's routers goes to ROUTE, and who asks for a router's address gets the
+answer from the services of its host.
 Broadcast and multicast end here, unless the network has multicast: then they get one MAC of ours, for FORWARD
 to copy, so much a second of each port (SPREADING). Other EtherTypes have no flow, but from a port without
 port security, for which they are addressed by the real MAC.
@@ -15,7 +17,7 @@ The ARP request for 10.0.0.6: eth_dst ff:ff:ff:ff:ff:ff becomes 0a:f0:0a:00:00:0
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 from cloison.addresses import TO_ALL_MAC, WIRE4_PREFIX, WIRE6_PREFIX
@@ -27,6 +29,8 @@ from controller.compiler.headers import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    GROUPS_4,
+    GROUPS_6,
     HOST_RANGE,
     IP_PROTO_ICMPV6,
     LIMITED_BROADCAST,
@@ -40,14 +44,16 @@ from controller.compiler.headers import (
     WIRE6_RANGE,
     prefix,
 )
-from controller.compiler.pipeline import ADDRESSING, FORWARD, SPREADING
+from controller.compiler.pipeline import ADDRESSING, FORWARD, METER, ROUTE, SPREADING
 from controller.compiler.registers import FROM_PROFILE, NETWORK
-from controller.compiler.view import NetworkView
+from controller.compiler.view import NetworkView, RouterView
 from controller.flows import Action, Flow, Load, Match, Move, SetField, field, match
 
+ROUTER_ASKED = 410
 SOLICITED = 400
 SOLICITED_ELSEWHERE = 390
 TO_ALL = 350
+ROUTED = 310
 INSIDE = 300
 NEVER = 200
 OUTSIDE = 100
@@ -99,12 +105,26 @@ def network_flows(network: NetworkView) -> Iterator[Flow]:
         for op in (ARP_REQUEST, ARP_REPLY):
             asked = match(**here, eth_type=ETH_ARP, arp_op=op, arp_tpa=range_)
             yield _inside("arp_tpa", asked, network.cookie)
+    for router in network.routers:
+        yield from _to_router(router, here, network.cookie)
+
+
+def _to_router(router: RouterView, here: dict[str, Any], cookie: int) -> Iterator[Flow]:
+    for address in router.here:
+        if isinstance(address, IPv4Address):
+            asked = match(**here, eth_type=ETH_ARP, arp_op=ARP_REQUEST, arp_tpa=int(address))
+        else:
+            asked = match(**here, **_SOLICITATION, ipv6_nd_target=int(address))
+        yield ADDRESSING.flow(ROUTER_ASKED, asked, goto=METER, cookie=cookie)
+    for eth_type in (ETH_IPV4, ETH_IPV6):
+        routed = match(**here, eth_dst=router.mac, eth_type=eth_type)
+        yield ADDRESSING.flow(ROUTED, routed, goto=ROUTE, cookie=cookie)
 
 
 # Group addresses to a unicast MAC: no member may be reached by a way round the rules for groups.
 _GROUPS: tuple[dict[str, Any], ...] = (
-    {"eth_type": ETH_IPV4, "ipv4_dst": (0xE0000000, 0xE0000000)},
-    {"eth_type": ETH_IPV6, "ipv6_dst": (0xFF << 120, 0xFF << 120)},
+    {"eth_type": ETH_IPV4, "ipv4_dst": prefix(GROUPS_4)},
+    {"eth_type": ETH_IPV6, "ipv6_dst": prefix(GROUPS_6)},
 )
 
 

@@ -161,7 +161,7 @@ class PlanDelta(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., removed_vnis: _Optional[_Iterable[int]] = ..., service_ports: _Optional[_Iterable[_Union[ServicePort, _Mapping]]] = ..., removed_service_ports: _Optional[_Iterable[int]] = ..., zones: _Optional[_Iterable[_Union[ZoneDelta, _Mapping]]] = ..., removed_zones: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ServicePort(_message.Message):
-    __slots__ = ("number", "vni", "mac", "port", "addresses", "mtu", "hostname", "domain", "device_id", "project_id", "next_server", "boot_file_bios", "boot_file_uefi", "boot_file_ipxe", "ofport", "allowed_prefixes")
+    __slots__ = ("number", "vni", "mac", "port", "addresses", "mtu", "hostname", "domain", "device_id", "project_id", "next_server", "boot_file_bios", "boot_file_uefi", "boot_file_ipxe", "ofport", "allowed_prefixes", "routers")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     VNI_FIELD_NUMBER: _ClassVar[int]
     MAC_FIELD_NUMBER: _ClassVar[int]
@@ -178,6 +178,7 @@ class ServicePort(_message.Message):
     BOOT_FILE_IPXE_FIELD_NUMBER: _ClassVar[int]
     OFPORT_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    ROUTERS_FIELD_NUMBER: _ClassVar[int]
     number: int
     vni: int
     mac: int
@@ -194,7 +195,18 @@ class ServicePort(_message.Message):
     boot_file_ipxe: str
     ofport: int
     allowed_prefixes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, number: _Optional[int] = ..., vni: _Optional[int] = ..., mac: _Optional[int] = ..., port: _Optional[str] = ..., addresses: _Optional[_Iterable[_Union[ServiceAddress, _Mapping]]] = ..., mtu: _Optional[int] = ..., hostname: _Optional[str] = ..., domain: _Optional[str] = ..., device_id: _Optional[str] = ..., project_id: _Optional[str] = ..., next_server: _Optional[str] = ..., boot_file_bios: _Optional[str] = ..., boot_file_uefi: _Optional[str] = ..., boot_file_ipxe: _Optional[str] = ..., ofport: _Optional[int] = ..., allowed_prefixes: _Optional[_Iterable[str]] = ...) -> None: ...
+    routers: _containers.RepeatedCompositeFieldContainer[ServiceRouter]
+    def __init__(self, number: _Optional[int] = ..., vni: _Optional[int] = ..., mac: _Optional[int] = ..., port: _Optional[str] = ..., addresses: _Optional[_Iterable[_Union[ServiceAddress, _Mapping]]] = ..., mtu: _Optional[int] = ..., hostname: _Optional[str] = ..., domain: _Optional[str] = ..., device_id: _Optional[str] = ..., project_id: _Optional[str] = ..., next_server: _Optional[str] = ..., boot_file_bios: _Optional[str] = ..., boot_file_uefi: _Optional[str] = ..., boot_file_ipxe: _Optional[str] = ..., ofport: _Optional[int] = ..., allowed_prefixes: _Optional[_Iterable[str]] = ..., routers: _Optional[_Iterable[_Union[ServiceRouter, _Mapping]]] = ...) -> None: ...
+
+class ServiceRouter(_message.Message):
+    __slots__ = ("mac", "here", "addresses")
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    HERE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    mac: int
+    here: _containers.RepeatedScalarFieldContainer[bytes]
+    addresses: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, mac: _Optional[int] = ..., here: _Optional[_Iterable[bytes]] = ..., addresses: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ServiceAddress(_message.Message):
     __slots__ = ("address", "prefix_length", "router", "dns_servers", "ntp_servers", "routes", "no_dhcp", "ipv6_mode")
@@ -249,16 +261,24 @@ class ZoneHost(_message.Message):
     def __init__(self, name: _Optional[str] = ..., addresses: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class NetworkDelta(_message.Message):
-    __slots__ = ("vni", "mtu", "upserted", "removed_macs")
+    __slots__ = ("vni", "mtu", "upserted", "removed_macs", "senders")
     VNI_FIELD_NUMBER: _ClassVar[int]
     MTU_FIELD_NUMBER: _ClassVar[int]
     UPSERTED_FIELD_NUMBER: _ClassVar[int]
     REMOVED_MACS_FIELD_NUMBER: _ClassVar[int]
+    SENDERS_FIELD_NUMBER: _ClassVar[int]
     vni: int
     mtu: int
     upserted: _containers.RepeatedCompositeFieldContainer[FdbEntry]
     removed_macs: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, vni: _Optional[int] = ..., mtu: _Optional[int] = ..., upserted: _Optional[_Iterable[_Union[FdbEntry, _Mapping]]] = ..., removed_macs: _Optional[_Iterable[int]] = ...) -> None: ...
+    senders: Vteps
+    def __init__(self, vni: _Optional[int] = ..., mtu: _Optional[int] = ..., upserted: _Optional[_Iterable[_Union[FdbEntry, _Mapping]]] = ..., removed_macs: _Optional[_Iterable[int]] = ..., senders: _Optional[_Union[Vteps, _Mapping]] = ...) -> None: ...
+
+class Vteps(_message.Message):
+    __slots__ = ("addresses",)
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    addresses: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, addresses: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class FdbEntry(_message.Message):
     __slots__ = ("mac", "vtep")

@@ -3,6 +3,7 @@ from cloison.v1 import host_pb2 as _host_pb2
 from cloison.v1 import network_pb2 as _network_pb2
 from cloison.v1 import port_pb2 as _port_pb2
 from cloison.v1 import port_binding_pb2 as _port_binding_pb2
+from cloison.v1 import router_pb2 as _router_pb2
 from cloison.v1 import security_group_pb2 as _security_group_pb2
 from cloison.v1 import subnet_pb2 as _subnet_pb2
 from cloison.v1 import tenant_pb2 as _tenant_pb2
@@ -47,7 +48,7 @@ class PolicyProfileRecord(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., number: _Optional[int] = ..., groups: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "security_group", "address_group", "policy_profile", "request_id", "request_digest")
+    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "security_group", "address_group", "policy_profile", "router", "request_id", "request_digest")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     SUBNET_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +61,7 @@ class Record(_message.Message):
     SECURITY_GROUP_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_GROUP_FIELD_NUMBER: _ClassVar[int]
     POLICY_PROFILE_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     tenant: _tenant_pb2.Tenant
@@ -74,9 +76,10 @@ class Record(_message.Message):
     security_group: _security_group_pb2.SecurityGroup
     address_group: _address_group_pb2.AddressGroup
     policy_profile: PolicyProfileRecord
+    router: _router_pb2.Router
     request_id: str
     request_digest: bytes
-    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., policy_profile: _Optional[_Union[PolicyProfileRecord, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., policy_profile: _Optional[_Union[PolicyProfileRecord, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
 
 class EpochRecord(_message.Message):
     __slots__ = ("epoch", "controller")

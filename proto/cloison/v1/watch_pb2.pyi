@@ -6,6 +6,7 @@ from cloison.v1 import host_pb2 as _host_pb2
 from cloison.v1 import network_pb2 as _network_pb2
 from cloison.v1 import port_pb2 as _port_pb2
 from cloison.v1 import port_binding_pb2 as _port_binding_pb2
+from cloison.v1 import router_pb2 as _router_pb2
 from cloison.v1 import security_group_pb2 as _security_group_pb2
 from cloison.v1 import subnet_pb2 as _subnet_pb2
 from cloison.v1 import tenant_pb2 as _tenant_pb2
@@ -28,7 +29,7 @@ class WatchRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., start_revision: _Optional[int] = ...) -> None: ...
 
 class WatchEvent(_message.Message):
-    __slots__ = ("kind", "revision", "tenant", "network", "subnet", "port", "port_binding", "host", "security_group", "address_group")
+    __slots__ = ("kind", "revision", "tenant", "network", "subnet", "port", "port_binding", "host", "security_group", "address_group", "router")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[WatchEvent.Kind]
@@ -51,6 +52,7 @@ class WatchEvent(_message.Message):
     HOST_FIELD_NUMBER: _ClassVar[int]
     SECURITY_GROUP_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_GROUP_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_FIELD_NUMBER: _ClassVar[int]
     kind: WatchEvent.Kind
     revision: int
     tenant: _tenant_pb2.Tenant
@@ -61,7 +63,8 @@ class WatchEvent(_message.Message):
     host: _host_pb2.Host
     security_group: _security_group_pb2.SecurityGroup
     address_group: _address_group_pb2.AddressGroup
-    def __init__(self, kind: _Optional[_Union[WatchEvent.Kind, str]] = ..., revision: _Optional[int] = ..., tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ...) -> None: ...
+    router: _router_pb2.Router
+    def __init__(self, kind: _Optional[_Union[WatchEvent.Kind, str]] = ..., revision: _Optional[int] = ..., tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ...) -> None: ...
 
 class WaitRealizedRequest(_message.Message):
     __slots__ = ("name", "revision", "timeout")

@@ -4,6 +4,7 @@ from tests.support.mutations import (  # noqa: F401 -- they enter their kinds
     actions,
     matches,
     policing,
+    routing,
     rules,
     strange,
     tunnels,

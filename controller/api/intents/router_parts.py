@@ -1,0 +1,218 @@
+"""The parts of a router's message: MAC, interfaces, routes, each held against what is there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac, format_mac, parse_mac
+from cloison.model import Router, RouterInterface, RouterRoute, Subnet
+from cloison.names import RouterName, SubnetName
+from cloison.service_link import SERVICE_ADDRESSES
+from cloison.v1 import router_pb2 as pb
+from controller.api import validate
+from controller.api.intents import release
+from controller.store import keys
+from controller.store.state import State
+
+# So that a router with all of its networks is one transaction that etcd takes as it comes (128 operations).
+INTERFACES_MAX, ROUTES_MAX = 30, 100
+# What no route leads to: groups, and what never leaves its link (RFC 3927, section 2.6.2; RFC 4291, 2.5.6).
+_NOWHERE: tuple[tuple[IpNetwork, str], ...] = (
+    (IPv4Network("224.0.0.0/3"), "multicast or reserved"),
+    (IPv4Network("169.254.0.0/16"), "link-local"),
+    (IPv4Network("127.0.0.0/8"), "loopback"),
+    (IPv6Network("ff00::/8"), "multicast"),
+    (IPv6Network("fe80::/10"), "link-local"),
+)
+
+
+def mac(check: validate.Checker, text: str) -> Mac:
+    """Return the MAC of a message: the common one if it says none."""
+    if not text:
+        return ROUTER_MAC
+    try:
+        if parse_mac(text) == ROUTER_MAC:
+            return ROUTER_MAC
+    except ValueError:
+        pass  # said below
+    return check.take(lambda: validate.mac(text, "router.mac_address")) or ROUTER_MAC
+
+
+def check_mac(check: validate.Checker, state: State, router: Router) -> None:
+    """Refuse a MAC that somebody else has in one of the router's networks."""
+    for network in router.networks:
+        key = keys.mac(network, router.mac)
+        held = release.foreign(state.reservations.get(key), router.meta.uid)
+        if held is None:
+            continue
+        text = format_mac(router.mac)
+        release.refuse_released(held, "router.mac_address", text)
+        check.wrong("router.mac_address", text, f"a MAC of its own in {network}: {held.owner} has this one")
+
+
+def interfaces(
+    check: validate.Checker,
+    state: State,
+    messages: Sequence[pb.RouterInterface],
+    name: RouterName,
+    uid: str,
+) -> tuple[RouterInterface, ...]:
+    """Return the interfaces, each in a subnet of the tenant, none overlapping another, by subnet."""
+    field = "router.interfaces"
+    if not check.that(
+        len(messages) <= INTERFACES_MAX,
+        field,
+        f"{len(messages)} interfaces",
+        f"at most {INTERFACES_MAX} interfaces",
+    ):
+        return ()
+    found: list[tuple[RouterInterface, Subnet]] = []
+    for i, message in enumerate(messages):
+        subnet = _subnet(check, state, message.subnet, f"{field}[{i}].subnet", name)
+        if subnet is None or not _apart(check, subnet, [s for _, s in found], f"{field}[{i}].subnet"):
+            continue
+        address = _address(check, message.ip_address, subnet, f"{field}[{i}].ip_address")
+        if address is not None:
+            _check_owner(check, state, subnet, address, f"{field}[{i}].ip_address", uid)
+            found.append((RouterInterface(subnet.name, address), subnet))
+    return tuple(sorted((interface for interface, _ in found), key=lambda i: i.subnet))
+
+
+def _subnet(
+    check: validate.Checker, state: State, text: str, field: str, router: RouterName
+) -> Subnet | None:
+    subnet_name = check.take(lambda: SubnetName.parse(text, field))
+    if subnet_name is None:
+        return None
+    if subnet_name.tenant != router.tenant:
+        check.wrong(field, text, f"a subnet of {router.parent}: a router joins networks of one tenant")
+        return None
+    subnet = state.subnets.get(subnet_name)
+    if subnet is None or subnet_name.parent not in state.networks:
+        check.wrong(field, text, "a subnet that exists")
+        return None
+    return subnet
+
+
+def _apart(check: validate.Checker, subnet: Subnet, others: Sequence[Subnet], field: str) -> bool:
+    for other in others:
+        if other.name == subnet.name:
+            return check.that(False, field, subnet.name, "each subnet once")
+        if other.cidr.version == subnet.cidr.version and other.cidr.overlaps(subnet.cidr):
+            return check.that(
+                False,
+                field,
+                subnet.name,
+                f"a subnet whose range ({subnet.cidr}) does not overlap {other.cidr} of {other.name}",
+            )
+    return True
+
+
+def _address(check: validate.Checker, text: str, subnet: Subnet, field: str) -> IpAddress | None:
+    if not text:
+        check.that(
+            subnet.gateway_ip is not None, field, "", f"an address of {subnet.cidr}: it has no gateway_ip"
+        )
+        return subnet.gateway_ip
+    address = check.take(lambda: validate.address(text, field))
+    if address is None:
+        return None
+    first, last = validate.usable(subnet.cidr)
+    make = type(subnet.cidr.network_address)
+    inside = address.version == subnet.cidr.version and first <= int(address) <= last
+    expected = f"an address of {subnet.cidr} that an interface can have: {make(first)} to {make(last)}"
+    if not check.that(inside, field, text, expected):
+        return None
+    free = address not in SERVICE_ADDRESSES
+    return address if check.that(free, field, text, validate.SERVICE_EXPECTED) else None
+
+
+def _check_owner(
+    check: validate.Checker, state: State, subnet: Subnet, address: IpAddress, field: str, uid: str
+) -> None:
+    """Refuse an address that a port or another router has; the gateway's waits for its router."""
+    for router in state.routers_using(subnet.name):
+        taken = any(i.subnet == subnet.name and i.address == address for i in router.interfaces)
+        if router.meta.uid != uid and taken:
+            check.wrong(field, address, f"another address of {subnet.cidr}: {router.name} has this one")
+            return
+    if address == subnet.gateway_ip:
+        return
+    held = release.foreign(state.reservations.get(keys.ip(subnet.name.parent, address)), uid)
+    if held is not None:
+        release.refuse_released(held, field, address)
+        check.wrong(field, address, f"an address that is not taken: {held.owner} has it")
+
+
+def routes(
+    check: validate.Checker,
+    state: State,
+    messages: Sequence[pb.RouterRoute],
+    connected: Sequence[RouterInterface],
+) -> tuple[RouterRoute, ...]:
+    """Return the routes, each destination once, each next hop in the subnet of an interface."""
+    field = "router.routes"
+    if not check.that(
+        len(messages) <= ROUTES_MAX, field, f"{len(messages)} routes", f"at most {ROUTES_MAX} routes"
+    ):
+        return ()
+    found: dict[IpNetwork, RouterRoute] = {}
+    subnets = {i.subnet: state.subnets[i.subnet].cidr for i in connected}
+    for i, message in enumerate(messages):
+        place = f"{field}[{i}]"
+        destination = _destination(check, message.destination, f"{place}.destination", subnets)
+        hop = _next_hop(check, message.next_hops, f"{place}.next_hops", connected, subnets)
+        if destination is None or hop is None:
+            continue
+        same = hop.version == destination.version
+        check.that(same, f"{place}.next_hops", hop, f"an IPv{destination.version} address, as {destination}")
+        once = destination not in found
+        check.that(once, f"{place}.destination", message.destination, "each destination once")
+        found[destination] = RouterRoute(destination, (hop,))
+    return tuple(sorted(found.values(), key=lambda r: _order(r.destination)))
+
+
+def _order(range_: IpNetwork) -> tuple[int, int, int]:
+    return range_.version, int(range_.network_address), range_.prefixlen
+
+
+def _destination(
+    check: validate.Checker, text: str, field: str, subnets: dict[SubnetName, IpNetwork]
+) -> IpNetwork | None:
+    destination = check.take(lambda: validate.prefix(text, field))
+    if destination is None:
+        return None
+    for name, cidr in subnets.items():
+        if destination == cidr:
+            check.wrong(field, text, f"another range than that of {name}, to which the router is connected")
+            return None
+    for never, what in _NOWHERE:
+        if never.version == destination.version and destination.subnet_of(never):  # type: ignore[arg-type]
+            check.wrong(field, text, f"a range of addresses that are routed: {never} is {what}")
+            return None
+    return destination
+
+
+def _next_hop(
+    check: validate.Checker,
+    texts: Sequence[str],
+    field: str,
+    connected: Sequence[RouterInterface],
+    subnets: dict[SubnetName, IpNetwork],
+) -> IpAddress | None:
+    if not check.that(
+        len(texts) == 1, field, ", ".join(texts), "one next hop: several are not supported yet"
+    ):
+        return None
+    hop = check.take(lambda: validate.unicast(texts[0], f"{field}[0]"))
+    if hop is None:
+        return None
+    if any(i.address == hop for i in connected):
+        check.wrong(f"{field}[0]", hop, "the address of somebody else: this is the router's own")
+        return None
+    if not any(cidr.version == hop.version and hop in cidr for cidr in subnets.values()):
+        known = ", ".join(str(cidr) for cidr in subnets.values()) or "it has none"
+        check.wrong(f"{field}[0]", hop, f"an address in the subnet of one of its interfaces: {known}")
+        return None
+    return hop

@@ -1,0 +1,43 @@
+"""The wire form of routers: model <-> message. Pure. See codec.py."""
+
+from __future__ import annotations
+
+from cloison.addresses import format_mac, parse_mac
+from cloison.codec_parts import meta_to_proto, parse_address, parse_range, parse_text
+from cloison.model import Meta, Router, RouterInterface, RouterRoute
+from cloison.names import RouterName, SubnetName
+from cloison.v1 import router_pb2
+
+
+def router_to_proto(router: Router) -> router_pb2.Router:
+    """Return the message of a router, without revision and etag."""
+    message = router_pb2.Router(mac_address=format_mac(router.mac))
+    for interface in router.interfaces:
+        message.interfaces.add(subnet=str(interface.subnet), ip_address=str(interface.address))
+    for route in router.routes:
+        message.routes.add(destination=str(route.destination), next_hops=map(str, route.next_hops))
+    meta_to_proto(router.name, router.meta, message)
+    return message
+
+
+def router_from_proto(message: router_pb2.Router, meta: Meta) -> Router:
+    """Return the router of a complete message; raises InvalidIntent."""
+    return Router(
+        name=RouterName.parse(message.name),
+        meta=meta,
+        mac=parse_text(parse_mac, message.mac_address, "mac_address", "a MAC such as 52:54:00:12:34:56"),
+        interfaces=tuple(
+            RouterInterface(
+                SubnetName.parse(interface.subnet, f"interfaces[{i}].subnet"),
+                parse_address(interface.ip_address, f"interfaces[{i}].ip_address"),
+            )
+            for i, interface in enumerate(message.interfaces)
+        ),
+        routes=tuple(
+            RouterRoute(
+                parse_range(route.destination, f"routes[{i}].destination"),
+                tuple(parse_address(text, f"routes[{i}].next_hops") for text in route.next_hops),
+            )
+            for i, route in enumerate(message.routes)
+        ),
+    )

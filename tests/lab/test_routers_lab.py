@@ -1,0 +1,235 @@
+"""Routed between networks of a tenant, as guests see it: pings, TCP, hops, errors, and what stays apart."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from cloison.v1 import network_pb2, router_pb2, subnet_pb2
+from tests.lab.clients import echo_servers, ping, tcp
+from tests.lab.spine import SETTLE_S, Site, cloison, site
+from topologies.client import CALL_S
+from topologies.wait import wait_until
+from topologies.workload import Workload
+
+TENANTS, FAMILIES = ("red", "blue"), (4, 6)
+GATEWAYS = {4: "10.0.0.1", 6: "fd00:10::1"}
+DB_GATEWAYS = {4: "10.1.0.1", 6: "fd00:11::1"}
+CHANGE_S = 3.0
+
+
+def router_name(tenant: str) -> str:
+    return f"tenants/{tenant}/routers/r1"
+
+
+def create_router(cloud: Site, tenant: str) -> None:
+    subnets = [f"tenants/{tenant}/networks/{n}/subnets/{s}" for n in ("web", "db") for s in ("v4", "v6")]
+    body = router_pb2.Router(interfaces=[router_pb2.RouterInterface(subnet=name) for name in subnets])
+    request = router_pb2.CreateRouterRequest(parent=f"tenants/{tenant}", router_id="r1", router=body)
+    cloud.client.routers.CreateRouter(request, timeout=CALL_S)
+
+
+def delete_router(cloud: Site, tenant: str) -> None:
+    request = router_pb2.DeleteRouterRequest(name=router_name(tenant))
+    cloud.client.routers.DeleteRouter(request, timeout=CALL_S)
+
+
+def enforced(cloud: Site) -> None:
+    answer = cloud.client.wait_realized(timeout_s=int(SETTLE_S))
+    assert answer.realized, list(answer.missing)
+
+
+def add_db(cloud: Site, tenant: str) -> None:
+    """A second network, with a port on h1 and one on h3; both tenants use the same addresses and MACs."""
+    parent = f"tenants/{tenant}"
+    made = network_pb2.CreateNetworkRequest(parent=parent, network_id="db")
+    network = str(cloud.client.networks.CreateNetwork(made, timeout=CALL_S).name)
+    for subnet_id, cidr in (("v4", "10.1.0.0/24"), ("v6", "fd00:11::/64")):
+        request = subnet_pb2.CreateSubnetRequest(
+            parent=network, subnet_id=subnet_id, subnet=subnet_pb2.Subnet(cidr=cidr)
+        )
+        cloud.client.subnets.CreateSubnet(request, timeout=CALL_S)
+    for number, host in ((1, "h1"), (3, "h3")):
+        port = cloud.create_port(
+            network, f"d{number}", host, mac=f"52:54:00:00:00:2{number}",
+            addresses=[f"10.1.0.1{number}", f"fd00:11::1{number}"],
+        )  # fmt: skip
+        cloud.adopt(port, cloud.lab.plug_port(port))
+
+
+def route_all(guest: Workload, gateways: dict[int, str]) -> None:
+    guest.run(["ip", "route", "replace", "default", "via", gateways[4]], check=True)
+    guest.run(["ip", "-6", "route", "replace", "default", "via", gateways[6]], check=True)
+
+
+@pytest.fixture(scope="module")
+def cloud(module_run_dir: Path) -> Iterator[Site]:
+    with site(module_run_dir) as cloud:
+        for tenant in TENANTS:
+            add_db(cloud, tenant)
+            create_router(cloud, tenant)
+        cloud.wait_active()
+        enforced(cloud)
+        for short, guest in cloud.guests.items():
+            route_all(guest, DB_GATEWAYS if "/d" in short else GATEWAYS)
+        yield cloud
+
+
+def hop(guest: Workload, target: str, ttl: int, *options: str) -> str:
+    """What ping says of one packet with so many hops to go."""
+    return guest.run(["ping", "-n", "-c", "1", "-W", "1", "-t", str(ttl), *options, target]).stdout
+
+
+def test_guests_of_two_networks_reach_each_other(cloud: Site) -> None:
+    """On one host, and on two; h2 has no port of db, and sends into it all the same."""
+    for version in FAMILIES:
+        for source in ("red/p1", "red/p2", "red/p3", "blue/p2"):
+            for target in ("d1", "d3"):
+                peer = cloud.guests[f"{source.partition('/')[0]}/{target}"]
+                assert ping(cloud.guests[source], peer, version), (source, target, version)
+        with echo_servers(cloud.guests["red/d3"], (5432,)):
+            assert tcp(cloud.guests["red/p2"], cloud.guests["red/d3"], 5432, version)
+
+
+def test_the_router_answers_for_itself(cloud: Site) -> None:
+    guest = cloud.guests["red/p2"]
+    for address in (*GATEWAYS.values(), *DB_GATEWAYS.values()):
+        assert guest.ping(address).ok, address
+
+
+def test_each_hop_is_seen(cloud: Site) -> None:
+    """What traceroute shows: the router, then the target."""
+    guest, peer = cloud.guests["red/p2"], cloud.guests["red/d3"]
+    for version in FAMILIES:
+        first = hop(guest, peer.address(version), 1)
+        assert f"From {GATEWAYS[version]}" in first, first
+        assert "exceeded" in first, first
+        second = hop(guest, peer.address(version), 2)
+        assert "1 received" in second, second
+    assert "ttl=63" in hop(guest, peer.address(4), 64)
+
+
+def test_what_has_no_route_is_said_to_be_unreachable(cloud: Site) -> None:
+    guest = cloud.guests["red/p2"]
+    for version, target in ((4, "192.0.2.1"), (6, "2001:db8::1")):
+        told = hop(guest, target, 64)
+        assert f"From {GATEWAYS[version]}" in told, told
+        assert "nreachable" in told, told
+
+
+def test_what_is_too_long_for_the_overlay_is_said_to_be(cloud: Site) -> None:
+    guest, peer = cloud.guests["red/p2"], cloud.guests["red/d3"]
+    whole = cloud.lab.underlay.mtu
+    usual, ends = whole - 50, ((guest, "eth0"), (cloud.host("h2").node, guest.plug.tap))
+    for node, device in ends:
+        node.ip([f"link set {device} mtu {whole}"])
+    try:
+        for version, headers_bytes in ((4, 28), (6, 48)):
+            size = str(whole - headers_bytes)
+            argv = ["ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", size, peer.address(version)]
+            said = guest.run(argv)
+            assert re.search(rf"mtu ?= ?{usual}\b", said.stdout + said.stderr), said.stdout + said.stderr
+    finally:
+        for node, device in ends:
+            node.ip([f"link set {device} mtu {usual}"])
+        route_all(guest, GATEWAYS)
+
+
+def test_security_groups_count_on_the_way(cloud: Site) -> None:
+    """Groups know no networks: the default one admits its members, whichever network they are in."""
+    name, guest, peer = cloud.ports["red/d3"].name, cloud.guests["red/p2"], cloud.guests["red/d3"]
+    cloud.update_port(name, security_groups=[], no_security_groups=True)
+    enforced(cloud)
+    try:
+        assert not ping(guest, peer)
+    finally:
+        cloud.update_port(
+            name, security_groups=["tenants/red/securityGroups/default"], no_security_groups=False
+        )
+        enforced(cloud)
+    assert ping(guest, peer)
+
+
+def test_tenants_with_the_same_routers_stay_apart(cloud: Site) -> None:
+    """Blue has the same networks, addresses and MACs, and hears nothing of what red sends."""
+    marker = b"routed-within-red"
+    blue = [guest for short, guest in cloud.guests.items() if short.startswith("blue/")]
+    captures = [guest.capture() for guest in blue]
+    for capture in captures:
+        capture.__enter__()
+    try:
+        for version in FAMILIES:
+            for target in ("red/d1", "red/d3"):
+                peer = cloud.guests[target]
+                done = cloud.guests["red/p2"].ping(peer.address(version), pattern=marker[:16].hex())
+                assert done.ok
+    finally:
+        for capture in captures:
+            capture.__exit__(None, None, None)
+    heard = [frame for capture in captures for frame in capture.stop() if marker[:16] in frame.data]
+    assert not heard
+
+
+def test_what_is_proved_holds_on_the_switches(cloud: Site) -> None:
+    done = cloison(cloud.lab, "verify", "--live")
+    assert done.returncode == 0, done.stdout + done.stderr
+    web, db = "tenants/red/networks/web/ports", "tenants/red/networks/db/ports"
+    traced = cloison(cloud.lab, "trace", f"{web}/p2", "--to", f"{db}/d3", "--live")
+    assert traced.returncode == 0, traced.stdout + traced.stderr
+    assert "ROUTE" in traced.stdout, traced.stdout
+
+
+def test_routes_to_a_next_hop(cloud: Site) -> None:
+    """192.0.2.0/24 and 2001:db8:f::/48 are behind red/d3; without the route nobody answers."""
+    guest, hop_ = cloud.guests["red/p2"], cloud.guests["red/d3"]
+    behind = {4: "192.0.2.7", 6: "2001:db8:f::7"}
+    for address in behind.values():
+        hop_.run(["ip", "address", "add", address, "dev", "lo"], check=True)
+    cloud.update_port(cloud.ports["red/d3"].name, no_port_security=True)
+    body = router_pb2.Router(
+        name=router_name("red"),
+        routes=[
+            router_pb2.RouterRoute(destination="192.0.2.0/24", next_hops=["10.1.0.13"]),
+            router_pb2.RouterRoute(destination="2001:db8:f::/48", next_hops=["fd00:11::13"]),
+        ],
+    )
+    request = router_pb2.UpdateRouterRequest(router=body, update_mask=FieldMask(paths=["routes"]))
+    cloud.client.routers.UpdateRouter(request, timeout=CALL_S)
+    enforced(cloud)
+    try:
+        for address in behind.values():
+            wait_until(lambda address=address: guest.ping(address).ok, CHANGE_S, f"{address} answers")
+        request.router.ClearField("routes")
+        cloud.client.routers.UpdateRouter(request, timeout=CALL_S)
+        enforced(cloud)
+        for address in behind.values():
+            assert not guest.ping(address).ok
+    finally:
+        cloud.update_port(cloud.ports["red/d3"].name, no_port_security=False)
+        enforced(cloud)
+
+
+def test_a_router_withdrawn_stops_at_once_and_takes_its_networks_off_other_hosts(cloud: Site) -> None:
+    guest, peer, vni = cloud.guests["red/p2"], cloud.guests["red/d3"], cloud.vni("red", "db")
+    device = f"vx{vni:06x}"
+    assert device in cloud.host("h2").node.run(["ip", "-o", "link"]).stdout
+    with echo_servers(peer, (5432,)):
+        assert tcp(guest, peer, 5432)
+        delete_router(cloud, "red")
+        enforced(cloud)
+        began_s = time.monotonic()
+        for version in FAMILIES:
+            assert not ping(guest, peer, version)
+            assert not tcp(guest, peer, 5432, version)
+        assert time.monotonic() - began_s < SETTLE_S
+    assert not guest.ping(GATEWAYS[4]).ok
+    assert device not in cloud.host("h2").node.run(["ip", "-o", "link"]).stdout
+    assert ping(cloud.guests["blue/p2"], cloud.guests["blue/d3"]), "the other tenant's router stays"
+    create_router(cloud, "red")
+    enforced(cloud)
+    wait_until(lambda: ping(guest, peer), CHANGE_S, "routed again")

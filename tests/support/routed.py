@@ -1,0 +1,125 @@
+"""Routers in random worlds: which networks they join, and what the compiler is given of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_network
+from random import Random
+from typing import Any
+
+from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork
+from cloison.model import Vni
+from cloison.names import HostName, NetworkName
+from controller.compiler import NextHop, RouterView, RouteView
+from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent, World
+
+DESTINATIONS = [
+    ip_network(n)
+    for n in (
+        "0.0.0.0/0",
+        "8.8.8.0/24",
+        "10.0.0.0/16",
+        "10.0.0.4/31",
+        "::/0",
+        "2001:4860::/32",
+        "2001:db8::4/127",
+    )
+]
+
+
+class Routers:
+    """Makes routers for networks that there are."""
+
+    def __init__(self, rng: Random, maker: Any) -> None:
+        self.rng, self.maker = rng, maker
+
+    def make(self, tenant: str) -> None:
+        """One router, or two, over some subnets of a tenant's networks that do not overlap."""
+        names = sorted(name for name in self.maker.networks if name.tenant == tenant)
+        for number in range(self.rng.choice((1, 1, 2))):
+            mac = ROUTER_MAC if not number else 0x02BB00000000 | number
+            connected = list(self._connected(names))
+            if connected:
+                self._join(tenant, mac, connected)
+        self._stretch(tenant)
+
+    def _connected(self, names: list[NetworkName]) -> Iterator[tuple[NetworkName, IpNetwork, IpAddress]]:
+        subnets = [(name, subnet) for name in names for subnet in self.maker.networks[name].subnets]
+        self.rng.shuffle(subnets)
+        taken: list[IpNetwork] = []
+        for name, subnet in subnets:
+            clashes = any(t.version == subnet.version and t.overlaps(subnet) for t in taken)
+            address = self._free(name, subnet)
+            if not clashes and address is not None and self.rng.random() < 0.85:
+                taken.append(subnet)
+                yield name, subnet, address
+
+    def _free(self, name: NetworkName, subnet: IpNetwork) -> IpAddress | None:
+        used = {
+            a for p in self.maker.ports.values() if p.name.parent == name for a in (*p.addresses, *p.claimed)
+        }
+        used |= {a for router in self.maker.networks[name].routers for a in router.here}
+        return next((subnet[n] for n in (1, 12, 13, 14) if subnet[n] not in used), None)
+
+    def _join(self, tenant: str, mac: int, connected: list[tuple[NetworkName, IpNetwork, IpAddress]]) -> None:
+        routes = [RouteIntent(subnet, name) for name, subnet, _ in connected]
+        for destination in self.rng.sample(DESTINATIONS, self.rng.choice((0, 1, 2))):
+            hops = [(n, s) for n, s, _ in connected if s.version == destination.version]
+            if hops and destination not in [subnet for _, subnet, _ in connected]:
+                name, subnet = self.rng.choice(hops)
+                routes.append(RouteIntent(destination, name, self._hop(name, subnet)))
+        for name in {name for name, _, _ in connected}:
+            router = RouterIntent(
+                mac=mac,
+                here=tuple(address for where, _, address in connected if where == name),
+                addresses=tuple(address for _, _, address in connected),
+                routes=tuple(routes),
+            )
+            network = self.maker.networks[name]
+            self.maker.networks[name] = replace(network, routers=(*network.routers, router))
+
+    def _hop(self, name: NetworkName, subnet: IpNetwork) -> IpAddress:
+        ports = [p for p in self.maker.ports.values() if p.name.parent == name]
+        there = [
+            a
+            for p in ports
+            for a in (*p.addresses, *p.claimed)
+            if a.version == subnet.version and a in subnet
+        ]
+        return self.rng.choice([*there * 4, subnet[10]])
+
+    def _stretch(self, tenant: str) -> None:
+        """Give each network a device wherever something can send into it."""
+        networks: dict[NetworkName, NetworkIntent] = self.maker.networks
+        for source in [n for n in networks.values() if n.name.tenant == tenant]:
+            for reached in sorted(source.reaches):
+                here = {p.host for p in self.maker.ports.values() if p.name.parent == source.name and p.host}
+                missing: set[HostName] = here - networks[reached].tunnels.keys()
+                tunnels = {**networks[reached].tunnels, **self.maker.tunnels(missing)}
+                networks[reached] = replace(networks[reached], tunnels=tunnels)
+
+
+def router_views(world: World, network: NetworkIntent) -> tuple[RouterView, ...]:
+    """What the compiler is given of a network's routers."""
+    return tuple(
+        RouterView(
+            mac=router.mac,
+            here=router.here,
+            addresses=router.addresses,
+            routes=tuple(
+                RouteView(
+                    prefix=route.prefix,
+                    vni=Vni(world.networks[route.network].vni),
+                    next_hop=None if route.via is None else NextHop(_mac_at(world, route.network, route.via)),
+                )
+                for route in router.routes
+            ),
+        )
+        for router in network.routers
+    )
+
+
+def _mac_at(world: World, name: NetworkName, address: IpAddress) -> int | None:
+    ports = world.members_of(name).ports.values()
+    return next((p.mac for p in ports if address in (*p.addresses, *p.claimed)), None)
