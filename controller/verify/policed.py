@@ -7,7 +7,8 @@ that match the tenant's number or one of its profiles, and the few that are of n
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
+from functools import partial
 
 from controller.verify.grammar import Refused
 from controller.verify.intent import World
@@ -24,15 +25,18 @@ from controller.verify.policing import (
     meant,
 )
 from controller.verify.policy import PROFILE_FIRST, PROFILE_OPEN, PolicyIntent
-from controller.verify.rules import Rule, Rules
+from controller.verify.rules import Rule, Rules, Shares
 from controller.verify.rulings import ruled
 from controller.verify.stages import TENANT
 from controller.verify.symbolic import Bridge
 
 POLICIES_MAX = 20_000
 Wrong = tuple[Difference | Refused, ...]
-_NOBODY = ""
-_NO_RULES = Rules(())
+# Whose a rule is. A number or a profile that no tenant has is on no packet either.
+Owner = tuple[str, int]
+_BY_TENANT, _BY_PROFILE = "tenant", "profile"
+_NOBODYS, _STRANGE = ("nobody", 0), ("strange", 0)
+_EMPTY = Shares(lambda _: _STRANGE, ())
 
 
 class Policed:
@@ -40,6 +44,8 @@ class Policed:
 
     def __init__(self) -> None:
         self._wrong: dict[Hashable, Wrong] = {}
+        # Of each tenant and table: the shares that its rules are, and those put together.
+        self._rules: dict[tuple[str, int], tuple[tuple[Rules, ...], Rules]] = {}
         # Of each tenant: its policy when last asked, a number for it, and what it means in each table.
         self._meant: dict[str, tuple[PolicyIntent, int, tuple[Admitted, ...]]] = {}
         self._versions = 0
@@ -49,19 +55,30 @@ class Policed:
         number, meanings = self._meaning(world, tenant)
         found: Wrong = ()
         for judge, wanted in zip(JUDGES, meanings, strict=True):
-            by_tenant = sorted_rules(judge, bridge, world)
-            strange = by_tenant.get(None, _NO_RULES).rules
+            shares = shares_of(judge, bridge)
+            strange, nobodys = shares.of(_STRANGE).rules, shares.of(_NOBODYS).rules
+            rules = self._rules_of(judge, shares, world, tenant)
+            of_tenant = world.tenant_number(tenant)
             if strange:
-                rules = (*by_tenant.get(tenant, _NO_RULES).rules, *by_tenant.get(_NOBODY, _NO_RULES).rules)
-                found += self._looked_at(judge, (*rules, *strange), world.tenant_number(tenant), wanted)
+                found += self._looked_at(judge, (*rules.rules, *nobodys, *strange), of_tenant, wanted)
                 continue
-            if not any(is_open(judge, rule) for rule in by_tenant.get(_NOBODY, _NO_RULES).rules):
+            if not any(is_open(judge, rule) for rule in nobodys):
                 found += (Difference(judge, PROFILE_OPEN, admitted=False),)
-            nobodys = by_tenant.get(_NOBODY, _NO_RULES).rules
-            found += self._of_tenant(
-                judge, by_tenant.get(tenant, _NO_RULES), nobodys, world.tenant_number(tenant), wanted, number
-            )
+            found += self._of_tenant(judge, rules, nobodys, of_tenant, wanted, number)
         return found
+
+    def _rules_of(self, judge: Judged, shares: Shares, world: World, tenant: str) -> Rules:
+        """Return the rules that a tenant's packets can meet, besides those that anybody's can."""
+        owners: list[Owner] = [(_BY_TENANT, world.tenant_number(tenant))]
+        owners += ((_BY_PROFILE, profile) for profile in sorted(world.policy_of(tenant).profiles))
+        parts = tuple(part for owner in owners if (part := shares.of(owner)).rules)
+        known = self._rules.get((tenant, judge.table))
+        if known is None or known[0] != parts:
+            if len(self._rules) >= POLICIES_MAX:
+                self._rules.clear()
+            made = Rules(tuple(rule for part in parts for rule in part.rules))
+            known = self._rules[tenant, judge.table] = parts, made
+        return known[1]
 
     def _of_tenant(
         self,
@@ -102,33 +119,27 @@ class Policed:
         return known[1], known[2]
 
 
-def sorted_rules(judge: Judged, bridge: Bridge, world: World) -> Mapping[str | None, Rules]:
-    """Return the rules of a table by tenant; under "" those of nobody, under None strange ones."""
+def shares_of(judge: Judged, bridge: Bridge) -> Shares:
+    """Return the rules of a table by whose packets can meet them."""
     table = bridge.tables.get(judge.table)
     if table is None:
-        return {}
-    if table.tenants is None or table.tenants[0] != world.policy_version:
-        found: dict[str | None, list[Rule]] = {}
-        for rule in table.rules.values():
-            found.setdefault(_tenant_of(judge, rule, world), []).append(rule)
-        sorted_ = {tenant: Rules(tuple(rules)) for tenant, rules in found.items()}
-        table.tenants = world.policy_version, sorted_
-    return table.tenants[1]
+        return _EMPTY
+    if table.shares is None:
+        table.shares = Shares(partial(owner_of, judge), table.rules.values())
+    return table.shares
 
 
-def _tenant_of(judge: Judged, rule: Rule, world: World) -> str | None:
+def owner_of(judge: Judged, rule: Rule) -> Owner:
+    """Return whose a rule is: of a tenant's number, a profile, nobody in particular; else it is strange."""
     number = _exact(rule, TENANT)
     if number is not None:
-        # A number that no tenant has: no packet has it either.
-        return world.tenant_by_number.get(number, _NOBODY)
+        return _BY_TENANT, number
     if is_static(judge, rule):
-        return _NOBODY
+        return _NOBODYS
     subject, remote = _exact(rule, judge.subject), _exact(rule, judge.remote)
     profile = remote if subject is None else subject
-    if profile is not None and profile < PROFILE_FIRST:
-        # A reserved one: ports of every tenant have it.
-        return None
-    return world.tenant_by_profile.get(profile, _NOBODY) if profile is not None else None
+    # A reserved one: ports of every tenant have it.
+    return (_BY_PROFILE, profile) if profile is not None and profile >= PROFILE_FIRST else _STRANGE
 
 
 def _exact(rule: Rule, name: str) -> int | None:

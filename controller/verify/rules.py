@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -184,16 +184,56 @@ class Rules:
         return self._content
 
 
+class Shares:
+    """Rules by whom they are of, followed rule by rule: what one owner's cost is not that of all others."""
+
+    __slots__ = ("_made", "_owner", "_rules")
+
+    def __init__(self, owner: Callable[[Rule], Hashable], rules: Iterable[Rule]) -> None:
+        self._owner = owner
+        self._rules: dict[Hashable, dict[RuleKey, Rule]] = {}
+        self._made: dict[Hashable, Rules] = {}
+        for rule in rules:
+            self.add(rule)
+
+    def add(self, rule: Rule) -> None:
+        """Put in a rule."""
+        owner = self._owner(rule)
+        self._rules.setdefault(owner, {})[rule.key] = rule
+        self._made.pop(owner, None)
+
+    def remove(self, rule: Rule) -> None:
+        """Take out a rule that is there."""
+        owner = self._owner(rule)
+        share = self._rules[owner]
+        del share[rule.key]
+        if not share:
+            del self._rules[owner]
+        self._made.pop(owner, None)
+
+    def of(self, owner: Hashable) -> Rules:
+        """Return an owner's rules: the same object as long as they are the same."""
+        made = self._made.get(owner)
+        if made is None:
+            if owner not in self._rules:
+                return _NO_RULES
+            made = self._made[owner] = Rules(tuple(self._rules[owner].values()))
+        return made
+
+
+_NO_RULES = Rules(())
+
+
 class Table:
     """The rules of one table."""
 
-    __slots__ = ("_content", "common", "filed", "rules", "shelves", "tenants")
+    __slots__ = ("_content", "common", "filed", "rules", "shares", "shelves")
 
     def __init__(self, *, filed: bool = True) -> None:
         # Rules of policy are not filed: nobody looks a frame up there (policing.py).
         self.filed = filed
-        # Of a table of policy: its rules by tenant (policed.py), at a version; None when one has changed.
-        self.tenants: tuple[int, Mapping[str | None, Rules]] | None = None
+        # Of a table of policy: its rules by whose they are (policed.py); None until that is asked.
+        self.shares: Shares | None = None
         self.rules: dict[RuleKey, Rule] = {}
         self._content: Hashable | None = None
         # By which of the fields a rule matches exactly, then by their values, then by destination MAC.
@@ -206,7 +246,9 @@ class Table:
         if rule.key in self.rules:
             raise Refused("a flow has the key of another flow", rule.flow)
         self.rules[rule.key] = rule
-        self.tenants = self._content = None
+        self._content = None
+        if self.shares is not None:
+            self.shares.add(rule)
         if not self.filed:
             return
         values, mac = _filing(rule.cube), _mac(rule.cube)
@@ -218,7 +260,9 @@ class Table:
     def remove(self, key: RuleKey) -> Rule | None:
         """Take out the rule of that key; None if there is none."""
         rule = self.rules.pop(key, None)
-        self.tenants = self._content = None
+        self._content = None
+        if rule is not None and self.shares is not None:
+            self.shares.remove(rule)
         if rule is not None and self.filed:
             values, mac = _filing(rule.cube), _mac(rule.cube)
             if values == _UNFILED:
