@@ -16,7 +16,7 @@ from controller.reconcile.reconciler import Reconciler
 from controller.reconcile.registration import Registration
 from controller.reconcile.session import AgentSession
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 SERVICE_OFPORT = 99
 
 
