@@ -116,9 +116,11 @@ class Judge:
     def _due(self, host: HostName, state: HostState) -> bool:
         """Tell whether the forwarding databases are what is due: whole where there is one or must be one.
 
-        One that is right, on a host that has no port of the network, leads nobody astray.
+        There must be one where a port sends into the network, itself or by a router. One that is right leads
+        nobody astray elsewhere, and where a port only stands by there is nobody to lead.
         """
-        here = {self.world.networks[name].vni for name in self.world.on_host.get(host, ())}
+        networks = self.world.networks.items()
+        here = {network.vni for name, network in networks if any(self.world.senders_into(host, name))}
         for vni in state.fdb.keys() | here:
             network, held = self.world.by_vni.get(vni), state.fdb.get(vni, {})
             if held != (fdb_of(self.world, network, host) if network is not None else {}):
