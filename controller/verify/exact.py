@@ -15,7 +15,8 @@ from functools import partial
 from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
-from cloison.names import HostName
+from cloison.names import HostName, PortName
+from controller.verify.answers import Answers
 from controller.verify.attention import Paid, due, paid
 from controller.verify.contracts import same_header
 from controller.verify.copies import to_group
@@ -25,18 +26,16 @@ from controller.verify.holding import Held
 from controller.verify.intent import PortIntent, World
 from controller.verify.packet import (
     ETH_IPV4,
-    ETH_IPV6,
     HEADER_MASK,
-    ND_SOLICITATION,
     OFFSETS,
-    PROTO_ICMPV6,
     cube,
 )
 from controller.verify.path import HOPS_MAX, Fdb
 from controller.verify.policy import Seen, lets_in, lets_out
-from controller.verify.semantics import GROUP_MAC, WIRE_MACS, Fate, fates_of, said_by_services
+from controller.verify.semantics import Fate, fates_of, said_by_services
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
+from controller.verify.spoken import services_may_say
 from controller.verify.stages import (
     COMMIT,
     EGRESS,
@@ -45,7 +44,6 @@ from controller.verify.stages import (
     POLICY,
     RESPONDER,
     TENANT,
-    TO_SERVICE_PREFIX,
 )
 from controller.verify.symbolic import TABLES, Leaf, Undefined
 
@@ -131,11 +129,14 @@ UNDEFINED_MAX = 16
 
 
 class Judge:
-    """Follows all packets of a sender through the hosts."""
+    """Follows all packets of a sender through the hosts. The world must not change meanwhile."""
 
     def __init__(self, world: World, hosts: Mapping[HostName, Held]) -> None:
         self._world = world
         self._hosts = hosts
+        # What is due of what one port sends another (None: the services); which questions policy says yes to.
+        self._due: dict[tuple[PortName, PortName | None], Answers[Paid]] = {}
+        self._yes: dict[frozenset[Asked], Answers[frozenset[Asked]]] = {}
 
     def faults(
         self, host: HostName, ofport: int | None, starts: Iterable[Region] = PACKETS
@@ -149,7 +150,7 @@ class Judge:
         services = ofport is not None and ofport == self._world.service_of(host)
         if services:
             spoken = [self._world.networks[name].vni for name in self._world.on_host.get(host, ())]
-            starts = tuple(part for start in starts for part in _said_by_services(start, spoken))
+            starts = tuple(part for start in starts for part in services_may_say(start, spoken))
 
         def fates(seen: Question) -> tuple[Fate, ...]:
             if sender is not None:
@@ -157,6 +158,10 @@ class Judge:
             said = said_by_services(self._world, host, seen) if services else None
             return () if said is None else (said,)
 
+        # Of one sender at a time: there may be as many as ports.
+        self._due.clear()
+        self._yes.clear()
+        meant = Answers(fates)
         # What becomes of packets first: that is asked of whole tables at once; what is meant, of each part.
         lost = False
         for trail in (t for start in starts for t in self.trails(host, ofport, start)):
@@ -167,7 +172,7 @@ class Judge:
                 continue
             if lost and not trail.looped and (not trail.deliveries or self._only_too_long(trail, sender)):
                 continue
-            for region, wanted in explore(trail.region, fates):
+            for region, wanted in meant.of(trail.region):
                 if wanted or trail.deliveries or trail.looped:
                     for fault in self._faults_of(trail._replace(region=region), wanted, sender):
                         lost = lost or fault.lost
@@ -232,17 +237,22 @@ class Judge:
                 yield from wrong
                 return
         open_ = due.union(*(arrival.asked for arrival in trail.deliveries))
-
-        def answers(seen: Question) -> frozenset[Asked]:
-            return frozenset(asked for asked in open_ if self.allows(asked, seen))
-
         guessed = any(arrival.asked - due for arrival in trail.deliveries)
-        for region, allowed in explore(trail.region, answers):
+        for region, allowed in self._answers(open_).of(trail.region):
             there = Trail(region, tuple(a for a in trail.deliveries if a.asked <= allowed), False)
             meant = tuple(fate for fate in wanted if right[fate.host, fate.ofport] <= allowed)
             for fault in self._mistreated(there, meant, sender):
                 # What is guessed to be lost may be delivered: it is not known to be a loss.
                 yield fault._replace(guessed=guessed, lost=fault.lost and not guessed)
+
+    def _answers(self, open_: frozenset[Asked]) -> Answers[frozenset[Asked]]:
+        """Which of some questions policy says yes to."""
+        known = self._yes.get(open_)
+        if known is None:
+            known = self._yes[open_] = Answers(
+                lambda seen: frozenset(asked for asked in open_ if self.allows(asked, seen))
+            )
+        return known
 
     def _right_questions(
         self, wanted: tuple[Fate, ...], sender: PortIntent | None
@@ -273,13 +283,22 @@ class Judge:
     def _unheeded(self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent) -> Iterator[int]:
         """Yield packets that are received as wanted although not all that is due was asked about them."""
         here = {(arrival.host, arrival.ofport): arrival.paid for arrival in trail.deliveries}
-        network = self._world.networks[sender.name.parent]
         for fate in wanted:
             receiver = self._world.by_ofport.get((fate.host, fate.ofport))
-            for part, asked in explore(trail.region, partial(due, network, sender, receiver)):
-                number = member(part) if asked != here[fate.host, fate.ofport] else None
+            for part, asked in self._due_of(sender, receiver).of(trail.region):
+                # Who gets nothing has paid nothing: _mistreated saw it, unless no packet is in the region.
+                number = member(part) if asked != here.get((fate.host, fate.ofport)) else None
                 if number is not None:
                     yield number
+
+    def _due_of(self, sender: PortIntent, receiver: PortIntent | None) -> Answers[Paid]:
+        """What is to be asked about what a port sends to another; None: to the local services."""
+        key = sender.name, receiver.name if receiver is not None else None
+        known = self._due.get(key)
+        if known is None:
+            network = self._world.networks[sender.name.parent]
+            known = self._due[key] = Answers(partial(due, network, sender, receiver))
+        return known
 
     def _only_too_long(self, trail: Trail, sender: PortIntent | None) -> bool:
         """Tell whether the sender's services, and nobody else, get what is too long for the overlay."""
@@ -392,23 +411,6 @@ def _looked_up(fdb: Fdb, frame: Frame) -> Iterator[tuple[Region, IpAddress | Non
         rest = without(rest, cut)
     if rest is not None:
         yield rest, fdb.get(0)
-
-
-_NO_REAL_MAC = tuple(cube(eth_dst=r) for r in (GROUP_MAC, *WIRE_MACS))
-_SOLICITED = cube(eth_type=ETH_IPV6, ip_proto=PROTO_ICMPV6, icmpv6_type=ND_SOLICITATION)
-
-
-def _said_by_services(start: Region, spoken: Iterable[int]) -> Iterator[Region]:
-    """Yield what of some packets the local services may send: to a real MAC, and no solicitation.
-
-    spoken: the VNIs of the networks in which they speak; they do in no other one.
-    """
-    for vni in spoken:
-        found = within(start, cube(eth_src=TO_SERVICE_PREFIX << 32 | vni))
-        for hole in (*_NO_REAL_MAC, _SOLICITED):
-            found = without(found, hole) if found is not None else None
-        if found is not None:
-            yield found
 
 
 def _onward(now: _Onward) -> _Onward:

@@ -14,10 +14,13 @@ from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
 from controller.verify.space import Region, within, without
 
 T = TypeVar("T")
+NoneOf = frozenset[tuple[str, int]]
+"""Look-ups that a region has answered with "none of them", by field and identity of the index."""
 
 
 @lru_cache(maxsize=1 << 16)
-def _cut(name: str, value: int, mask: int) -> Cube:
+def cut_of(name: str, value: int, mask: int) -> Cube:
+    """Return the packets of which a question (Question.has) is true."""
     at = OFFSETS[name]
     return value << at, FIELD_MASKS[name] if mask == -1 else mask << at
 
@@ -25,17 +28,16 @@ def _cut(name: str, value: int, mask: int) -> Cube:
 class Question:
     """Packets of a region, seen as one packet: semantics.Seen. What it answers holds for all of `region`."""
 
-    __slots__ = ("_none_of", "others", "region")
+    __slots__ = ("none_of", "others", "region")
 
-    def __init__(self, region: Region, none_of: frozenset[tuple[str, int]]) -> None:
+    def __init__(self, region: Region, none_of: NoneOf) -> None:
         self.region = region
-        # Look-ups already answered with "none of them" for this region, by field and identity of the index.
-        self._none_of = none_of
-        self.others: list[tuple[Region, frozenset[tuple[str, int]]]] = []
+        self.none_of = none_of
+        self.others: list[tuple[Region, NoneOf]] = []
 
     def has(self, name: str, value: int, mask: int = -1) -> bool:
         """Tell whether the field, under the mask, is value; where that differs, go on with those that do."""
-        cut = _cut(name, value, mask)
+        cut = cut_of(name, value, mask)
         region = self.region
         if (region.value ^ cut[0]) & region.mask & cut[1]:
             return False
@@ -47,7 +49,7 @@ class Question:
         if inside is not self.region:
             outside = without(self.region, cut)
             if outside is not None:
-                self.others.append((outside, self._none_of))
+                self.others.append((outside, self.none_of))
             self.region = inside
         return True
 
@@ -58,17 +60,17 @@ class Question:
             known = (self.region.value & wanted) >> at
             return known if known in values else None
         token = (name, id(values))
-        if token in self._none_of:
+        if token in self.none_of:
             return None
         holes = []
         for value in values:
             cut = (value << at, wanted)
             inside = within(self.region, cut)
             if inside is not None:
-                self.others.append((inside, self._none_of))
+                self.others.append((inside, self.none_of))
                 holes.append(cut)
         self.region = Region(self.region.value, self.region.mask, (*self.region.holes, *holes))
-        self._none_of |= {token}
+        self.none_of |= {token}
         return None
 
 
@@ -77,7 +79,7 @@ def explore(region: Region, ask: Callable[[Question], T]) -> Iterator[tuple[Regi
 
     A part may turn out empty (space.member decides); none is left out.
     """
-    pending: list[tuple[Region, frozenset[tuple[str, int]]]] = [(region, frozenset())]
+    pending: list[tuple[Region, NoneOf]] = [(region, frozenset())]
     while pending:
         question = Question(*pending.pop())
         answer = ask(question)

@@ -10,10 +10,15 @@ from cloison.model import Direction
 from cloison.names import HostName, SecurityGroupName
 from controller.flows import Flow, MatchTerm, match
 from controller.verify import violation as kinds
-from controller.verify.intent import HostIntent, Intent
+from controller.verify.exact import Arrival, Judge, Trail
+from controller.verify.frame import Frame
+from controller.verify.intent import HostIntent, Intent, World
 from controller.verify.isolation import verify_all
+from controller.verify.packet import cube
 from controller.verify.path import HostState
 from controller.verify.policy import PROFILE_FIRST, RuleIntent
+from controller.verify.semantics import Fate
+from controller.verify.space import Region
 from controller.verify.stages import ADDRESSING, SERVICE, SERVICES, SOURCE, TRACK
 from controller.verify.violation import Violation
 from tests.support.worlds import compile_intent
@@ -126,3 +131,21 @@ def test_the_services_of_a_host_without_ports_harm_nobody() -> None:
     assert verify_all(intent, damaged) == []
     here = replace(stray, match=match(in_port=200, eth_type=0x0800, vlan_vid=0))
     assert verify_all(intent, {**states, H1: replace(states[H1], flows=(*states[H1].flows, here))})
+
+
+def test_where_no_packet_is_left_nothing_is_mistreated() -> None:
+    """Parts may be empty (explore): who would get such packets is no fault, and no error."""
+    world = World(crowd(2))
+    sender, receiver = sorted((p for p in world.ports.values() if p.host is not None), key=lambda p: p.name)[
+        :2
+    ]
+    assert sender.host is not None
+    assert receiver.host is not None
+    half = cube(ct_state=(0, 1)), cube(ct_state=(1, 1))
+    nothing = Region(*cube(eth_type=0x0800), half)
+    elsewhere = Arrival(sender.host, 250, Frame(nothing))
+    wanted = Fate(receiver.host, receiver.ofport, receiver.mac)
+    judge = Judge(world, {})
+    assert not list(judge._mistreated(Trail(nothing, (elsewhere,), False), (wanted,), sender))
+    something = nothing._replace(holes=half[:1])
+    assert list(judge._mistreated(Trail(something, (elsewhere,), False), (wanted,), sender))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from controller.verify.explore import explore
+from controller.verify.answers import Answers
+from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame
 from controller.verify.packet import FIELD_MASKS, OFFSETS, cube
 from controller.verify.space import Region, member, within, without
@@ -87,3 +88,29 @@ def test_questions_split_a_region_into_their_answers() -> None:
             if not (number ^ region.value) & region.mask and all((number ^ v) & m for v, m in region.holes)
         ]
         assert here == [(value if value in index else None, value == 1, bool(value & 4))]
+
+
+def test_remembered_answers_are_those_of_the_text() -> None:
+    rng = Random(2)
+    index = {1: "one", 2: "two", 300: "never"}
+    asked = []
+
+    def ask(seen: Question) -> object:
+        asked.append(seen)
+        if seen.has("arp_op", 4, 4) and seen.has("ip_ttl", 3, 3):
+            return seen.find("arp_op", {5: "five", 6: "six"})
+        found = seen.find("arp_op", index)
+        return found if found is not None else (seen.has("ip_ttl", 1, 1), seen.find("ip_ttl", index))
+
+    answers = Answers(ask)
+    low = 7 << OFFSETS["arp_op"] | 7 << OFFSETS["ip_ttl"]
+    for _ in range(300):
+        region = Region(0, 0)
+        for _ in range(rng.randrange(5)):
+            mask = rng.getrandbits(low.bit_length()) & low
+            cut = rng.getrandbits(low.bit_length()) & mask, mask
+            region = (within if rng.random() < 0.5 else without)(region, cut) or region
+        assert list(answers.of(region)) == list(explore(region, ask))
+    asked.clear()
+    assert list(answers.of(region))
+    assert not asked, "asked again what is known"
