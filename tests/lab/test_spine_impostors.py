@@ -24,7 +24,7 @@ from controller.cli.pki import init_ca, issue
 from tests.lab.observe import reinstalled, tables
 from tests.lab.spine import SETTLE_S, Site, site, status_code
 from tests.support.openflow_peer import Peer
-from topologies.control import CONTROLLER_NAME, OPENFLOW_PORT, Tls, channel
+from topologies.control import CONTROLLER_NAME, METADATA_PORT, OPENFLOW_PORT, Tls, channel
 from topologies.daemon import Daemon
 from topologies.wait import wait_until
 
@@ -326,9 +326,12 @@ def test_etcd_serves_controllers_only(cloud: Site, who: str) -> None:
 
 
 def test_hosts_and_controller_listen_where_they_must_and_nowhere_else(cloud: Site) -> None:
-    """The inventory of open doors: none on a host but the tunnels' UDP port, three on the controller."""
+    """The inventory of open doors: none on a host but the tunnels' UDP port, two on the controller.
+
+    And the lab's own metadata service, which stands for an IaaS's on the controller's node.
+    """
     wanted = {name: {("udp", 4789)} for name in cloud.lab.hosts}
-    wanted["ctl"] = {("tcp", 7443), ("tcp", OPENFLOW_PORT)}
+    wanted["ctl"] = {("tcp", 7443), ("tcp", OPENFLOW_PORT), ("tcp", METADATA_PORT)}
     found = {name: _open_doors(cloud, name) for name in wanted}
     assert found == wanted
 

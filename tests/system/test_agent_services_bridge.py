@@ -24,7 +24,9 @@ def ovs() -> Iterator[Ovs]:
 
 
 async def shown(seam: Watched) -> int:
-    view = await seam.shows(lambda view: view.service and view.service.usable, "the service port")
+    view = await seam.shows(
+        lambda view: view.service and view.service.ofport > 0 and not view.service.error, "the service port"
+    )
     assert SERVICE_LINK not in view.interfaces, "it is no guest"
     assert view.service is not None
     return view.service.ofport
