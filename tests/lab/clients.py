@@ -107,12 +107,25 @@ def received_frames(guest: Workload) -> int:
     return int(line.split(":")[1].split()[1])
 
 
+def received_segments(guest: Workload) -> int:
+    """How many TCP segments the guest has received, over both families (RFC 4022, tcpInSegs)."""
+
+    def read() -> str:
+        return Path("/proc/thread-self/net/snmp").read_text(encoding="ascii")
+
+    names, values = (line.split() for line in guest.within(read).splitlines() if line.startswith("Tcp:"))
+    return int(values[names.index("InSegs")])
+
+
 def silent_since_s(guests: Sequence[Workload], quiet_s: float, timeout_s: float) -> float:
-    """Wait until nothing arrived at any of the guests for a while; when the last did (monotonic seconds)."""
+    """Wait until no TCP arrived at any of the guests for a while; when the last did (monotonic seconds).
+
+    What else arrives does not count: a guest's kernel asks for routers and neighbours whenever it likes.
+    """
     deadline = time.monotonic() + timeout_s
-    seen, last = [received_frames(g) for g in guests], time.monotonic()
+    seen, last = [received_segments(g) for g in guests], time.monotonic()
     while time.monotonic() - last < quiet_s:
-        now = [received_frames(g) for g in guests]
+        now = [received_segments(g) for g in guests]
         if now != seen:
             seen, last = now, time.monotonic()
         assert time.monotonic() < deadline, f"still receiving after {timeout_s} s"

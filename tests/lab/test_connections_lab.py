@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloison.v1 import port_pb2
-from tests.lab.clients import IPERF_PORT, iperf_server, received_frames, running, silent_since_s
+from tests.lab.clients import IPERF_PORT, iperf_server, received_segments, running, silent_since_s
 from tests.lab.policies import Policies, rule
 from tests.lab.spine import Site, site
 from topologies.wait import wait_until
@@ -18,7 +18,7 @@ from topologies.workload import Workload
 
 STOPPED_WITHIN_S = 1.0
 QUIET_S = 2.0
-FLOWING_FRAMES = 500
+FLOWING_SEGMENTS = 500
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,10 @@ def cloud(module_run_dir: Path) -> Iterator[Site]:
 
 def flowing(guests: list[Workload]) -> None:
     """Return when data flows to each of the guests."""
-    before = [received_frames(g) for g in guests]
+    before = [received_segments(g) for g in guests]
 
     def more() -> bool:
-        return all(received_frames(g) > b + FLOWING_FRAMES for g, b in zip(guests, before, strict=True))
+        return all(received_segments(g) > b + FLOWING_SEGMENTS for g, b in zip(guests, before, strict=True))
 
     wait_until(more, 10, "data in both directions")
 
