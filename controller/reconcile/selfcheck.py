@@ -107,7 +107,8 @@ def units_of(state: State, host: HostName) -> set[Unit]:
     units: set[Unit] = {("static",), ("host", host)}
     for binding in state.bindings_on(host):
         network = binding.port.parent
-        units |= {("port", binding.port), ("network", network), ("policy", network.parent)}
+        units |= {("port", binding.port), ("policy", network.parent)}
+        units |= {("network", carried) for carried in (network, *state.routed_with(network))}
     return units
 
 

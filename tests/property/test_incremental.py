@@ -13,6 +13,7 @@ from controller.compiler.view import HostView
 from controller.flows import Flow, FlowKey
 from controller.reconcile.flowset import FlowSet
 from controller.reconcile.impact import Impact, impact_of, whole
+from controller.reconcile.selfcheck import units_of
 from controller.reconcile.services import ServiceChange, ServicePlans
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
 from controller.reconcile.units import STATIC_UNIT, Units
@@ -118,6 +119,9 @@ def assert_same_as_full(follower: Follower, state: State) -> None:
     for host in state.hosts:
         flows = follower.flows.get(host)
         assert (flows.desired if flows else full_flows(State(), host)) == full_flows(state, host)
+        if flows is not None:
+            # Whoever compares what is kept must not overlook what is missing altogether.
+            assert {unit for unit in flows.units if flows.flows_of(unit)} <= units_of(state, host)
         snapshot = plans.snapshot(host)
         expected = {vni: change.upserted for vni, change in snapshot.networks.items()}
         assert follower.fdb.get(host, {}) == expected
