@@ -14,7 +14,7 @@ from cloison.v1 import port_binding_pb2, port_pb2
 from tests.lab import pinger
 from tests.lab.observe import entries
 from tests.lab.spine import SETTLE_S, Site, cloison, site
-from tests.lab.traffic import reaches, silence, uplinks, wait_reaches
+from tests.lab.traffic import reaches, says, silence, uplinks, wait_reaches
 from topologies import frames
 from topologies.client import CALL_S
 from topologies.wait import wait_until
@@ -72,18 +72,6 @@ class Migration:
 def moving(module_run_dir: Path) -> Iterator[Migration]:
     with site(module_run_dir) as cloud:
         yield Migration(cloud)
-
-
-def says(guest: Workload) -> list[bytes]:
-    """What a guest might say to red/p2 and that is no announcement, though it is right in every field."""
-    mac, v4, v6 = guest.plug.mac, guest.address(4), guest.address(6)
-    return [
-        frames.arp(mac, v4, "10.0.0.12"),
-        frames.solicitation(mac, v6, "fd00:10::12"),
-        frames.echo(mac, "52:54:00:00:00:12", v4, "10.0.0.12", b"mute?"),
-        frames.echo(mac, "52:54:00:00:00:12", v6, "fd00:10::12", b"mute?"),
-        frames.udp(mac, "0a:f0:0a:00:00:0c", v4, "10.0.0.12", b"mute?"),
-    ]
 
 
 def test_the_second_place_is_mute_and_deaf(moving: Migration) -> None:

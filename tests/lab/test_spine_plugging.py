@@ -11,8 +11,7 @@ import pytest
 from cloison.v1 import port_pb2
 from tests.lab.observe import entries, table, verdict
 from tests.lab.spine import DOWN, SETTLE_S, Site, site
-from tests.lab.traffic import silence, uplinks, wait_reaches
-from topologies import frames
+from tests.lab.traffic import says, silence, uplinks, wait_reaches
 from topologies.lab import Lab
 from topologies.wait import wait_until
 from topologies.workload import Workload
@@ -58,18 +57,6 @@ def wait_verdict(cloud: Site, host: str, guest: Workload, state: str, reason: st
         found = refused[guest.plug.tap]
         assert (found.iface_id, found.condition.reason) == (guest.plug.iface_id, reason)
         assert found.condition.message
-
-
-def says(guest: Workload) -> list[bytes]:
-    """What a guest with these addresses says to red/p2: right in every field."""
-    mac, v4, v6 = guest.plug.mac, guest.address(4), guest.address(6)
-    return [
-        frames.arp(mac, v4, "10.0.0.12"),
-        frames.solicitation(mac, v6, "fd00:10::12"),
-        frames.echo(mac, "52:54:00:00:00:12", v4, "10.0.0.12", b"mute?"),
-        frames.echo(mac, "52:54:00:00:00:12", v6, "fd00:10::12", b"mute?"),
-        frames.udp(mac, "0a:f0:0a:00:00:0c", v4, "10.0.0.12", b"mute?"),
-    ]
 
 
 def assert_mute(cloud: Site, guest: Workload) -> None:

@@ -61,6 +61,18 @@ class Pings:
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
 
+def says(guest: Workload) -> list[bytes]:
+    """What a guest with these addresses says to red/p2: right in every field, and no announcement."""
+    mac, v4, v6 = guest.plug.mac, guest.address(4), guest.address(6)
+    return [
+        frames.arp(mac, v4, "10.0.0.12"),
+        frames.solicitation(mac, v6, "fd00:10::12"),
+        frames.echo(mac, "52:54:00:00:00:12", v4, "10.0.0.12", b"mute?"),
+        frames.echo(mac, "52:54:00:00:00:12", v6, "fd00:10::12", b"mute?"),
+        frames.udp(mac, "0a:f0:0a:00:00:0c", v4, "10.0.0.12", b"mute?"),
+    ]
+
+
 @contextmanager
 def silence(guests: Iterable[Workload]) -> Iterator[list[Capture]]:
     """Nothing may arrive at these guests meanwhile: any frame fails, whatever it holds.
