@@ -28,10 +28,11 @@ from random import Random
 
 from cloison.names import HostName
 from controller.verify.holding import FdbChange, HostChange
-from controller.verify.intent import IntentDelta, PortIntent, World
+from controller.verify.intent import IntentDelta, PortIntent
 from controller.verify.isolation import Verifier, change_to
 from controller.verify.path import HostState
 from controller.verify.violation import Violation
+from controller.verify.world import World
 from tests.support.mutant_judge import Judge
 from tests.support.mutations import MUTATIONS, States, Subject
 from tests.support.worlds import compile_intent, random_intent
@@ -85,6 +86,8 @@ def run_shared(n: int, seed: int, processes: int) -> dict[str, Score]:
     """As `run`, in shares that processes make at once; n and seed alone decide what is made."""
     shares = [min(MUTANTS_PER_SHARE, n - done) for done in range(0, n, MUTANTS_PER_SHARE)]
     seeds = [seed * SEEDS_PER_RUN + number for number in range(len(shares))]
+    # The order of a set decides what a random choice takes from it: processes that are spawned read this.
+    os.environ["PYTHONHASHSEED"] = "0"
     total = {name: Score() for name in MUTATIONS}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for scores in pool.map(run, shares, seeds):

@@ -18,10 +18,10 @@ from cloison.v1 import common_pb2, verify_pb2
 from controller.api.explain import violation_message
 from controller.flows.text import flows_text
 from controller.reconcile.reading import Holding, Picture
-from controller.verify.intent import World
 from controller.verify.isolation import verify_all
 from controller.verify.path import HostState
 from controller.verify.violation import DEVICE, FORBIDDEN_FLOW, Violation
+from controller.verify.world import World
 
 VIOLATIONS_MAX = 100
 INVARIANTS = (

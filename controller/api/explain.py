@@ -16,7 +16,6 @@ from controller.compiler import cookies
 from controller.compiler.pipeline import EGRESS, INGRESS, TABLE_NAMES
 from controller.compiler.registers import REGISTERS
 from controller.verify.grammar import Refused
-from controller.verify.intent import World
 from controller.verify.packet import ETH_ARP, ETH_IPV4, ND_ROUTER_SOLICITATION, Packet, connected
 from controller.verify.path import Fabric, HostState
 from controller.verify.policy import PROFILE_OPEN, PolicyIntent, admits
@@ -33,6 +32,7 @@ from controller.verify.semantics import (
 )
 from controller.verify.steps import FDB, PORT, Names, Step, steps_of
 from controller.verify.violation import Violation
+from controller.verify.world import World
 
 # Of two names in one field the first: a match shows the whole field.
 NAMES = Names(TABLE_NAMES, {r.field.name: r.name for r in reversed(REGISTERS)})

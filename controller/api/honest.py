@@ -14,7 +14,7 @@ from cloison.errors import InvalidIntent
 from controller.api.connection import ECHO4, ECHO6, ECHO_REPLY4, ECHO_REPLY6, in_connection
 from controller.api.expression import Opened, Said
 from controller.flows.text import field_text
-from controller.verify.intent import Members, PortIntent, World
+from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     CT_FIELDS,
     ETH_ARP,
@@ -41,6 +41,7 @@ from controller.verify.semantics import (
     tracked,
 )
 from controller.verify.stages import SERVICE_MAC
+from controller.verify.world import Members, World
 
 BROADCAST = 0xFFFFFFFFFFFF
 # Where a guest that has no answer to its ARP would send, if it sent: no port can have it.

@@ -21,11 +21,12 @@ from controller.api.switch_trace import questions, same_outputs
 from controller.compiler.pipeline import TABLE_NAMES
 from controller.reconcile.reading import Holding, Observer, Picture
 from controller.verify.grammar import OFPORT_MAX, Refused
-from controller.verify.intent import PortIntent, World
+from controller.verify.intent import PortIntent
 from controller.verify.packet import Packet
 from controller.verify.path import HOPS_MAX, Fabric, Journey
 from controller.verify.semantics import Delivery, meaning
 from controller.verify.steps import Step, steps_of
+from controller.verify.world import World
 
 _A_HOST = re.compile(r"hosts/[a-z0-9-]+")
 SERVICES = "the local services"

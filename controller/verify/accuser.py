@@ -11,7 +11,7 @@ from cloison.model import Direction
 from cloison.names import HostName
 from controller.flows.text import flow_text, value_text
 from controller.verify.grammar import Refused
-from controller.verify.intent import PortIntent, World
+from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     CT_FIELDS,
     ETH_IPV4,
@@ -31,6 +31,7 @@ from controller.verify.policing import Difference, remote_profile
 from controller.verify.policy import PROFILE_OPEN
 from controller.verify.semantics import meaning
 from controller.verify.violation import BLACKHOLE, LEAK, UNDEFINED, Violation, of_packet
+from controller.verify.world import World
 
 PAIRS_MAX = 2_000
 

@@ -24,7 +24,7 @@ from cloison.names import HostName
 from controller.verify import semantics
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame, entering
-from controller.verify.intent import Members, NetworkIntent, PortIntent, RouteIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent, RouteIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -70,6 +70,7 @@ from controller.verify.stages import (
     TRACK,
 )
 from controller.verify.symbolic import Bridge, Leaf
+from controller.verify.world import Members, World
 
 _ETH_DST = OFFSETS["eth_dst"]
 _ETH_SRC_MASK = FIELD_MASKS["eth_src"]

@@ -23,7 +23,7 @@ from controller.verify.copies import to_group
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame, entering
 from controller.verify.holding import Held
-from controller.verify.intent import PortIntent, World
+from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     ETH_IPV4,
     HEADER_MASK,
@@ -46,6 +46,7 @@ from controller.verify.stages import (
     TENANT,
 )
 from controller.verify.symbolic import TABLES, Leaf, Undefined
+from controller.verify.world import World
 
 Asked = tuple[int, int, int, int]
 """A question to policy: the table, and what is in TENANT, INITIATOR and RESPONDER there."""

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from cloison.addresses import IpAddress, format_mac, host_mac
 from cloison.names import HostName
-from controller.verify.intent import Members, NetworkIntent, World
+from controller.verify.intent import NetworkIntent
 from controller.verify.path import Fdb
 from controller.verify.violation import FDB, Violation
+from controller.verify.world import Members, World
 
 Whereabouts = dict[tuple[HostName | None, IpAddress | None], list[int]]
 """MACs by the host of the port that has them, and that host's VTEP; None, None if no port has them."""

@@ -17,7 +17,7 @@ from controller.verify.exact import Fault, Judge, apart
 from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
-from controller.verify.intent import NetworkIntent, PortIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent
 from controller.verify.metering import unmetered
 from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Packet, cube
 from controller.verify.path import Fabric, HostState
@@ -38,6 +38,7 @@ from controller.verify.violation import (
     of_packet,
     unheeded,
 )
+from controller.verify.world import World
 
 VIOLATIONS_MAX = 20
 # How many senders are asked about a table that is the same for all.

@@ -57,7 +57,7 @@ from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong
 from controller.verify.findings import Findings
 from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
-from controller.verify.intent import Intent, IntentDelta, NetworkIntent, World
+from controller.verify.intent import Intent, IntentDelta, NetworkIntent
 from controller.verify.known import Known
 from controller.verify.metering import misled
 from controller.verify.path import HostState
@@ -66,6 +66,7 @@ from controller.verify.rules import match_cube
 from controller.verify.symbolic import Bridge, Undefined
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
+from controller.verify.world import World
 
 
 class Verifier:

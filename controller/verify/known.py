@@ -18,7 +18,7 @@ from cloison.names import HostName
 from controller.verify import contracts, stations
 from controller.verify.contracts import Place
 from controller.verify.grammar import OFPORT_MAX
-from controller.verify.intent import Members, NetworkIntent, PortIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent
 from controller.verify.packet import FIELD_MASKS, OFFSETS
 from controller.verify.policy import PROFILE_OPEN
 from controller.verify.rules import Once, Rule, Table
@@ -36,6 +36,7 @@ from controller.verify.stages import (
     TRACK,
 )
 from controller.verify.symbolic import Bridge, Undefined
+from controller.verify.world import Members, World
 
 SHAPES_MAX, ADDRESSED_MAX, STATIONS_MAX = 10_000, 2_000, 1_000
 Shape = Hashable

@@ -11,7 +11,6 @@ from collections.abc import Hashable, Iterable
 from functools import partial
 
 from controller.verify.grammar import Refused
-from controller.verify.intent import World
 from controller.verify.packet import FIELD_MASKS, OFFSETS
 from controller.verify.policing import (
     JUDGES,
@@ -29,6 +28,7 @@ from controller.verify.rules import Rule, Rules, Shares
 from controller.verify.rulings import ruled
 from controller.verify.stages import TENANT
 from controller.verify.symbolic import Bridge
+from controller.verify.world import World
 
 POLICIES_MAX = 20_000
 Wrong = tuple[Difference | Refused, ...]

@@ -12,7 +12,7 @@ from cloison.addresses import format_mac
 from cloison.names import HostName
 from controller.flows.text import value_text
 from controller.verify import semantics
-from controller.verify.intent import NetworkIntent, PortIntent, RouteIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent, RouteIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -31,6 +31,7 @@ from controller.verify.packet import (
     connected,
 )
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, allowed, lets_in, lets_out
+from controller.verify.world import World
 
 INVALID = "connection tracking finds it invalid: of no connection, and it cannot begin one"
 

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
-from controller.verify.intent import Members, NetworkIntent, PortIntent, RouteIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent, RouteIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -60,6 +60,7 @@ from controller.verify.seen import LINK_LOCAL6 as LINK_LOCAL6
 from controller.verify.seen import Seen as Seen
 from controller.verify.seen import any_of, icmpv6, udp, within
 from controller.verify.stages import SERVICE_MAC, TO_SERVICE_PREFIX
+from controller.verify.world import Members, World
 
 GROUP_MAC = (1 << 40, 1 << 40)
 WIRE_MACS = tuple((prefix << 32, 0xFFFF << 32) for prefix in (WIRE4_PREFIX, WIRE6_PREFIX, HOST_PREFIX))

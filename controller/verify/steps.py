@@ -14,10 +14,10 @@ from cloison.names import HostName
 from controller.flows import Flow, Resubmit
 from controller.flows.conntrack import ct_state_text
 from controller.flows.text import field_text, flow_text, value_text
-from controller.verify.intent import World
 from controller.verify.packet import HEADER_FIELDS, REGISTERS, Packet
 from controller.verify.path import Hop, HostState, Journey, fdb_lookup
 from controller.verify.switch import Sent, act, entry_state, onward
+from controller.verify.world import World
 
 FDB, PORT = "FDB", "PORT"
 # What gets it where no port does: the local services of the host.

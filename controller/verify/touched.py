@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from cloison.addresses import TO_ALL_MAC, host_mac
 from cloison.names import HostName, NetworkName
 from controller.verify.holding import FdbChange
-from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent, World
+from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
 from controller.verify.stages import (
     ADDRESSING,
@@ -28,6 +28,7 @@ from controller.verify.stages import (
     TENANT,
     TRACK,
 )
+from controller.verify.world import World
 
 Spot = tuple[HostName, NetworkName]
 

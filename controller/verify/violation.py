@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from cloison.names import HostName, PortName
 from controller.flows.text import flow_text
 from controller.verify.attention import due, paid
-from controller.verify.intent import World
 from controller.verify.packet import Packet, connected
 from controller.verify.path import Journey
 from controller.verify.rules import prepare
 from controller.verify.semantics import Delivery
+from controller.verify.world import World
 
 LEAK = "leak"
 SPOOF = "spoof"

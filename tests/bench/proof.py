@@ -20,10 +20,11 @@ from controller.openflow.decode import decode_identity, identity
 from controller.openflow.encode import encode_flow
 from controller.verify.fdb import whole_fdb
 from controller.verify.holding import FdbChange, HostChange
-from controller.verify.intent import IntentDelta, PortIntent, World
+from controller.verify.intent import IntentDelta, PortIntent
 from controller.verify.isolation import Verifier, change_to
 from controller.verify.path import HostState
 from controller.verify.violation import Violation
+from controller.verify.world import World
 from tests.bench.catalogue import Rows
 from tests.support.scale import large_intent
 from tests.support.worlds import compiled_view, port_view

@@ -16,13 +16,14 @@ from cloison.names import HostName
 from controller.verify.exact import Judge, Trail
 from controller.verify.explore import explore
 from controller.verify.holding import Held
-from controller.verify.intent import IntentDelta, World
+from controller.verify.intent import IntentDelta
 from controller.verify.isolation import Verifier, change_to, verify_all
 from controller.verify.packet import HEADER_MASK, Packet
 from controller.verify.path import Fabric, HostState
 from controller.verify.semantics import fates_of, meaning
 from controller.verify.shapes import PACKETS as ALL_PACKETS
 from controller.verify.space import Region
+from controller.verify.world import World
 from tests.support.worlds import Packets, compile_intent, random_intent
 
 PACKETS = int(os.environ.get("N", "4000"))

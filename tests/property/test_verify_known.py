@@ -14,9 +14,9 @@ from controller.verify import contracts
 from controller.verify.contracts import Place
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
-from controller.verify.intent import World
 from controller.verify.known import Known
 from controller.verify.symbolic import Undefined
+from controller.verify.world import World
 from tests.support.mutations import MUTATIONS, States, Subject
 from tests.support.worlds import compile_intent, random_intent
 

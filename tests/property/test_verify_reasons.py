@@ -5,11 +5,11 @@ from __future__ import annotations
 from random import Random
 
 from controller.api.explain import NAMES, drop_reason
-from controller.verify.intent import World
 from controller.verify.path import Fabric
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import meaning
 from controller.verify.steps import PORT, SERVICES, steps_of
+from controller.verify.world import World
 from tests.support.worlds import Packets, compile_intent, random_intent
 
 INTENTS, PACKETS = 60, 40

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cloison.names import HostName
 from controller.flows import Flow, Resubmit
-from controller.verify.intent import PortIntent, World
+from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -27,6 +27,7 @@ from controller.verify.packet import (
 from controller.verify.path import Fabric
 from controller.verify.semantics import SERVICES4, SERVICES6
 from controller.verify.switch import act, entry_state
+from controller.verify.world import World
 from tests.support.worlds import Packets
 
 RANDOM_PACKETS, STRANGE_PACKETS = 400, 8

@@ -11,11 +11,11 @@ from cloison.names import HostName
 from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import CheckPacketLarger, Conjunction, Ct, Flow
 from controller.verify.grammar import Refused, fault
-from controller.verify.intent import World
 from controller.verify.packet import INVALID, ND_SOLICITATION, NEW, Packet, connected
 from controller.verify.path import Fabric, HostState, Journey
 from controller.verify.semantics import group_of, meaning, served, tracked
 from controller.verify.switch import Switch
+from controller.verify.world import World
 from tests.support.mutant_corpus import Corpus, Probe
 from tests.support.mutant_probes import Probes
 from tests.support.mutations import States

@@ -13,7 +13,7 @@ from random import Random
 
 from cloison.names import HostName
 from controller.flows import Conjunction, Flow, Load, MatchTerm
-from controller.verify.intent import PortIntent, World
+from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     CT_FIELDS,
     ETH_ARP,
@@ -29,6 +29,7 @@ from controller.verify.packet import (
     VLAN_PRESENT,
     Packet,
 )
+from controller.verify.world import World
 from tests.support.mutant_corpus import STRANGER, Arrival, Corpus, Probe
 from tests.support.mutations import States
 

@@ -14,9 +14,10 @@ from controller.api.planning.draft import Draft
 from controller.api.planning.reach import NOW, Reach, Talk
 from controller.reconcile.meant import policy_intent
 from controller.store.state import State
-from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent, World
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent
 from controller.verify.packet import ETH_IPV4, ETH_IPV6, Packet, connected
 from controller.verify.semantics import meaning
+from controller.verify.world import World
 
 ANYWHERE = HostName("x")
 

@@ -12,7 +12,8 @@ from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName
 from controller.compiler import NextHop, RouterView, RouteView
-from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent, World
+from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent
+from controller.verify.world import World
 
 DESTINATIONS = [
     ip_network(n)

@@ -13,7 +13,7 @@ from cloison.model import AddressPair, Vni
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import HostView, NetworkView, PortView, compile_host
 from controller.compiler.view import Everyone, HostUnitView
-from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent, World
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -33,6 +33,7 @@ from controller.verify.packet import (
 )
 from controller.verify.path import HostState
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent
+from controller.verify.world import World
 from tests.support.policies import policy_view, random_policy
 from tests.support.routed import Routers, router_views
 

@@ -20,9 +20,9 @@ from cloison.addresses import parse_mac
 from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import CT_STATE, CheckPacketLarger
 from controller.flows.text import flows_text, value_text
-from controller.verify.intent import World
 from controller.verify.packet import CT_FIELDS, INVALID, Packet, present_fields
 from controller.verify.switch import Switch
+from controller.verify.world import World
 from tests.support.ovs import Ovs, OvsError
 from tests.support.worlds import Packets, compile_intent, random_intent
 

@@ -10,9 +10,10 @@ from cloison.names import HostName, PortName
 from controller.api.expression import parse
 from controller.api.honest import complete, shown
 from controller.flows import CT_STATE
-from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent
 from controller.verify.packet import Packet
 from controller.verify.stages import SERVICE_MAC
+from controller.verify.world import World
 
 H1 = HostName("h1")
 MTU = 1450

@@ -10,8 +10,8 @@ import pytest
 
 from cloison.names import HostName
 from controller.flows import Conjunction, Ct, Flow, MatchTerm
-from controller.verify.intent import World
 from controller.verify.path import HostState
+from controller.verify.world import World
 from tests.support.mutant_judge import Judge
 from tests.support.mutations import MUTATIONS, States
 from tests.support.worlds import compile_intent, random_intent

@@ -12,7 +12,7 @@ from controller.flows import Flow, MatchTerm, match
 from controller.verify import violation as kinds
 from controller.verify.exact import Arrival, Judge, Trail
 from controller.verify.frame import Frame
-from controller.verify.intent import HostIntent, Intent, World
+from controller.verify.intent import HostIntent, Intent
 from controller.verify.isolation import verify_all
 from controller.verify.packet import cube
 from controller.verify.path import HostState
@@ -21,6 +21,7 @@ from controller.verify.semantics import Fate
 from controller.verify.space import Region
 from controller.verify.stages import ADDRESSING, SERVICE, SERVICES, SOURCE, TRACK
 from controller.verify.violation import Violation
+from controller.verify.world import World
 from tests.support.worlds import compile_intent
 from tests.unit.test_verify_findings import (
     FORWARD,

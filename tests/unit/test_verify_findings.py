@@ -14,12 +14,13 @@ from controller.flows import Ct, Flow, Output, SetField, match
 from controller.verify import findings
 from controller.verify import violation as kinds
 from controller.verify.grammar import Refused
-from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent, World
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PortIntent
 from controller.verify.isolation import verify_all
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
 from controller.verify.policy import PROFILE_FIRST, PolicyIntent, RuleIntent
 from controller.verify.symbolic import Bridge
+from controller.verify.world import World
 from tests.support.worlds import compile_intent
 
 H1, NETWORK, GROUP = HostName("h1"), NetworkName("t1", "n0"), SecurityGroupName("t1", "g0")

@@ -14,13 +14,14 @@ from controller.flows import Flow, Load, Output, Resubmit, SetField, field, matc
 from controller.verify import violation as kinds
 from controller.verify.grammar import fault
 from controller.verify.holding import FdbChange, HostChange
-from controller.verify.intent import Intent, IntentDelta, World
+from controller.verify.intent import Intent, IntentDelta
 from controller.verify.isolation import Verifier, change_to, verify_all
 from controller.verify.packet import FRAGMENT, PROTO_UDP, Packet
 from controller.verify.path import HostState
 from controller.verify.policy import PROFILE_NONE
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import meaning
+from controller.verify.world import World
 from tests.support.worlds import compile_intent
 from tests.unit.test_verify_isolation import loaded, numbered, with_flow
 from tests.unit.test_verify_semantics import H1, H2, A, ip4, ip6, two_tenants

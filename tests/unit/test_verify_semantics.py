@@ -10,18 +10,11 @@ import pytest
 from cloison.addresses import link_local, parse_mac
 from cloison.model import Direction
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName
-from controller.verify.intent import (
-    HostIntent,
-    Intent,
-    IntentDelta,
-    NetworkIntent,
-    PairIntent,
-    PortIntent,
-    World,
-)
+from controller.verify.intent import HostIntent, Intent, IntentDelta, NetworkIntent, PairIntent, PortIntent
 from controller.verify.packet import ETH_ARP, ETH_IPV4, ETH_IPV6, INVALID, TRACKED, Packet, connected, replied
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, RuleIntent
 from controller.verify.semantics import Delivery, meaning, tracked, wire_source
+from controller.verify.world import World
 
 H1, H2 = HostName("h1"), HostName("h2")
 A, B, C = (parse_mac(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))

@@ -36,9 +36,10 @@ from controller.reconcile.tunnels import TunnelPlans
 from controller.reconcile.views import host_unit_view, network_view, policy_view, port_view
 from controller.store.state import State
 from controller.verify.holding import FdbChange, HostChange
-from controller.verify.intent import HostIntent, IntentDelta, NetworkIntent, PortIntent, World
+from controller.verify.intent import HostIntent, IntentDelta, NetworkIntent, PortIntent
 from controller.verify.isolation import Verifier, change_to
 from controller.verify.path import HostState
+from controller.verify.world import World
 
 VIOLATIONS_MAX = 20
 # Forwarding entries of all hosts in the networks that are touched: more would take too long for an answer.

@@ -23,8 +23,9 @@ from controller.reconcile.meant import policy_intent, router_intent
 from controller.reconcile.views import live_binding
 from controller.store.changes import Change
 from controller.store.state import State
-from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent, World
+from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent
 from controller.verify.semantics import broadcasts
+from controller.verify.world import World
 
 # A plan that touches more ordered pairs says so, and names those it looked at.
 PAIRS_MAX = 10_000

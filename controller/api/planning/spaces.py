@@ -18,7 +18,7 @@ from cloison.protocols import ICMP, ICMPV6
 from controller.api.planning.connections import DETAIL_MAX, PROTOCOLS, Connections, Interval, union
 from controller.flows.text import field_text, value_text
 from controller.verify.explore import Question, explore
-from controller.verify.intent import NetworkIntent, PortIntent, World
+from controller.verify.intent import NetworkIntent, PortIntent
 from controller.verify.packet import (
     ETH_IPV4,
     ETH_IPV6,
@@ -43,6 +43,7 @@ from controller.verify.semantics import (
     fate_at,
 )
 from controller.verify.space import Region, member, within, without
+from controller.verify.world import World
 
 # For experiments (RFC 3692): the meaning says nothing about it.
 _PLAIN_PROTOCOL = 253

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from cloison.names import HostName
 from controller.flows import Flow
-from controller.verify.intent import World
 from controller.verify.path import HostState
+from controller.verify.world import World
 
 States = dict[HostName, HostState]
 

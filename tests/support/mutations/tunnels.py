@@ -7,8 +7,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from cloison.addresses import IpAddress
-from controller.verify.intent import Intent, IntentDelta, World
+from controller.verify.intent import Intent, IntentDelta
 from controller.verify.path import HostState
+from controller.verify.world import World
 from tests.support.mutations.base import States, Subject, a_mac, a_vni, mutation
 from tests.support.worlds import compile_intent
 
