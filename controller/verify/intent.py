@@ -1,4 +1,4 @@
-"""What the tenants asked for and where it runs, as the proof needs it: frozen values. world.py has the index."""
+"""What the tenants asked for and where it runs, as the proof needs it: frozen values (index: world.py)."""
 
 from __future__ import annotations
 
