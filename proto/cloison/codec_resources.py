@@ -275,6 +275,7 @@ def host_to_proto(host: Host) -> host_pb2.Host:
         agent_version=host.agent_version,
         datapath_type=host.datapath_type,
         agent_labels=dict(host.agent_labels),
+        physical_networks=host.physical_networks,
     )
     meta_to_proto(host.name, host.meta, message)
     return message
@@ -303,6 +304,7 @@ def host_from_proto(message: host_pb2.Host, meta: Meta) -> Host:
         agent_version=message.agent_version,
         datapath_type=message.datapath_type,
         agent_labels=labels_of(message.agent_labels),
+        physical_networks=tuple(message.physical_networks),
     )
 
 

@@ -13,6 +13,8 @@ from typing import NewType
 from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac
 from cloison.names import (
     AddressGroupName,
+    ExternalNetworkName,
+    FloatingIpName,
     HostName,
     NetworkName,
     PortName,
@@ -186,6 +188,8 @@ class Host:
     agent_version: str = ""
     datapath_type: str = ""
     agent_labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    # Those that it maps to a bridge, sorted.
+    physical_networks: tuple[str, ...] = ()
 
 
 class Direction(StrEnum):
@@ -258,6 +262,18 @@ class RouterRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterGateway:
+    """A router's way out. addresses: its own there, at most one of each family."""
+
+    external_network: ExternalNetworkName
+    addresses: tuple[IpAddress, ...] = ()
+    snat: bool = True
+    distributed_snat: bool = False
+    # Sorted; what of the inside is not translated.
+    routed_prefixes: tuple[IpNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
     """Joins networks of a tenant: guests reach it under one MAC on every host."""
 
@@ -268,11 +284,66 @@ class Router:
     interfaces: tuple[RouterInterface, ...] = ()
     # Sorted by destination, each once.
     routes: tuple[RouterRoute, ...] = ()
+    gateway: RouterGateway | None = None
 
     @property
     def networks(self) -> tuple[NetworkName, ...]:
         """The networks it joins, each once."""
         return tuple(dict.fromkeys(interface.subnet.parent for interface in self.interfaces))
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalSubnet:
+    """A range of an external network. ranges: what addresses are taken from, as (first, last)."""
+
+    cidr: IpNetwork
+    gateway: IpAddress | None = None
+    ranges: tuple[tuple[IpAddress, IpAddress], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalNetwork:
+    """A physical network that routers have a way out to. gateway_hosts: the preferred first."""
+
+    name: ExternalNetworkName
+    meta: Meta
+    physical_network: str
+    vlan: int = 0
+    # IPv4 first; at most one of each family.
+    subnets: tuple[ExternalSubnet, ...] = ()
+    # Sorted.
+    shared_with: tuple[TenantName, ...] = ()
+    gateway_hosts: tuple[HostName, ...] = ()
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatingIp:
+    """An address outside that stands for one of a port; port, fixed and router are None while for none."""
+
+    name: FloatingIpName
+    meta: Meta
+    external_network: ExternalNetworkName
+    address: IpAddress
+    port: PortName | None = None
+    fixed: IpAddress | None = None
+    router: RouterName | None = None
+    distributed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterEdge:
+    """A way out that a router has: by a port of its transit network, in the place where that lives.
+
+    host: the one host that it is on; None for the one of the gateway hosts, living on one. addresses:
+    outside, of that host alone (distributed SNAT).
+    """
+
+    router: RouterName
+    host: HostName | None
+    port: PortName
+    addresses: tuple[IpAddress, ...] = ()
+    revision: Revision = Revision(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,40 @@ class RouterName(NamedTuple):
         return cls(*_ids(text, field, "tenants/{tenant}/routers/{router}"))
 
 
+class ExternalNetworkName(NamedTuple):
+    """externalNetworks/{external_network}"""
+
+    external_network: str
+
+    def __str__(self) -> str:
+        return f"externalNetworks/{self.external_network}"
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> ExternalNetworkName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "externalNetworks/{external_network}"))
+
+
+class FloatingIpName(NamedTuple):
+    """tenants/{tenant}/floatingIps/{floating_ip}"""
+
+    tenant: str
+    floating_ip: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/floatingIps/{self.floating_ip}"
+
+    @property
+    def parent(self) -> TenantName:
+        """The name of what it belongs to."""
+        return TenantName(self.tenant)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> FloatingIpName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/floatingIps/{floating_ip}"))
+
+
 ResourceName = (
     TenantName
     | NetworkName

@@ -31,7 +31,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63loison/v1/host.proto\x12\ncloison.v1\x1a\x17\x63loison/v1/common.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x10RefusedInterface\x12\x11\n\tinterface\x18\x01 \x01(\t\x12\x10\n\x08iface_id\x18\x02 \x01(\t\x12(\n\tcondition\x18\x03 \x01(\x0b\x32\x15.cloison.v1.Condition\"\xd1\x06\n\x04Host\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12,\n\x06labels\x18\x08 \x03(\x0b\x32\x1c.cloison.v1.Host.LabelsEntry\x12\x1a\n\x0cvtep_address\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x61tapath_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cunderlay_mtu\x18\x0b \x01(\rB\x04\xe2\x41\x01\x03\x12\x1b\n\ragent_version\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rdatapath_type\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x0c\x61gent_labels\x18\x0e \x03(\x0b\x32!.cloison.v1.Host.AgentLabelsEntryB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x61gent_connected\x18\x0f \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x10switch_connected\x18\x10 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11realized_revision\x18\x11 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64rift_count\x18\x12 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12/\n\nconditions\x18\x13 \x03(\x0b\x32\x15.cloison.v1.ConditionB\x04\xe2\x41\x01\x03\x12>\n\x12refused_interfaces\x18\x14 \x03(\x0b\x32\x1c.cloison.v1.RefusedInterfaceB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41gentLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:/\xea\x41,\n\x0f\x63loison.v1/Host\x12\x0chosts/{host}*\x05hosts2\x04host\"u\n\x11\x43reateHostRequest\x12\x15\n\x07host_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x04host\x18\x02 \x01(\x0b\x32\x10.cloison.v1.Host\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"$\n\x0eGetHostRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"9\n\x10ListHostsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x11ListHostsResponse\x12\x1f\n\x05hosts\x18\x01 \x03(\x0b\x32\x10.cloison.v1.Host\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x11UpdateHostRequest\x12$\n\x04host\x18\x01 \x01(\x0b\x32\x10.cloison.v1.HostB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\x11\x44\x65leteHostRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\x8b\x03\n\x0bHostService\x12N\n\nCreateHost\x12\x1d.cloison.v1.CreateHostRequest\x1a\x10.cloison.v1.Host\"\x0f\xda\x41\x0chost,host_id\x12@\n\x07GetHost\x12\x1a.cloison.v1.GetHostRequest\x1a\x10.cloison.v1.Host\"\x07\xda\x41\x04name\x12H\n\tListHosts\x12\x1c.cloison.v1.ListHostsRequest\x1a\x1d.cloison.v1.ListHostsResponse\x12R\n\nUpdateHost\x12\x1d.cloison.v1.UpdateHostRequest\x1a\x10.cloison.v1.Host\"\x13\xda\x41\x10host,update_mask\x12L\n\nDeleteHost\x12\x1d.cloison.v1.DeleteHostRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63loison/v1/host.proto\x12\ncloison.v1\x1a\x17\x63loison/v1/common.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x10RefusedInterface\x12\x11\n\tinterface\x18\x01 \x01(\t\x12\x10\n\x08iface_id\x18\x02 \x01(\t\x12(\n\tcondition\x18\x03 \x01(\x0b\x32\x15.cloison.v1.Condition\"\xf2\x06\n\x04Host\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12,\n\x06labels\x18\x08 \x03(\x0b\x32\x1c.cloison.v1.Host.LabelsEntry\x12\x1a\n\x0cvtep_address\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x61tapath_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cunderlay_mtu\x18\x0b \x01(\rB\x04\xe2\x41\x01\x03\x12\x1b\n\ragent_version\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rdatapath_type\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x0c\x61gent_labels\x18\x0e \x03(\x0b\x32!.cloison.v1.Host.AgentLabelsEntryB\x04\xe2\x41\x01\x03\x12\x1f\n\x11physical_networks\x18\x15 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x61gent_connected\x18\x0f \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x10switch_connected\x18\x10 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11realized_revision\x18\x11 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64rift_count\x18\x12 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12/\n\nconditions\x18\x13 \x03(\x0b\x32\x15.cloison.v1.ConditionB\x04\xe2\x41\x01\x03\x12>\n\x12refused_interfaces\x18\x14 \x03(\x0b\x32\x1c.cloison.v1.RefusedInterfaceB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41gentLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:/\xea\x41,\n\x0f\x63loison.v1/Host\x12\x0chosts/{host}*\x05hosts2\x04host\"u\n\x11\x43reateHostRequest\x12\x15\n\x07host_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1e\n\x04host\x18\x02 \x01(\x0b\x32\x10.cloison.v1.Host\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"$\n\x0eGetHostRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"9\n\x10ListHostsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x11ListHostsResponse\x12\x1f\n\x05hosts\x18\x01 \x03(\x0b\x32\x10.cloison.v1.Host\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x11UpdateHostRequest\x12$\n\x04host\x18\x01 \x01(\x0b\x32\x10.cloison.v1.HostB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\x11\x44\x65leteHostRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\x8b\x03\n\x0bHostService\x12N\n\nCreateHost\x12\x1d.cloison.v1.CreateHostRequest\x1a\x10.cloison.v1.Host\"\x0f\xda\x41\x0chost,host_id\x12@\n\x07GetHost\x12\x1a.cloison.v1.GetHostRequest\x1a\x10.cloison.v1.Host\"\x07\xda\x41\x04name\x12H\n\tListHosts\x12\x1c.cloison.v1.ListHostsRequest\x1a\x1d.cloison.v1.ListHostsResponse\x12R\n\nUpdateHost\x12\x1d.cloison.v1.UpdateHostRequest\x1a\x10.cloison.v1.Host\"\x13\xda\x41\x10host,update_mask\x12L\n\nDeleteHost\x12\x1d.cloison.v1.DeleteHostRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,6 +64,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOST'].fields_by_name['datapath_type']._serialized_options = b'\342A\001\003'
   _globals['_HOST'].fields_by_name['agent_labels']._loaded_options = None
   _globals['_HOST'].fields_by_name['agent_labels']._serialized_options = b'\342A\001\003'
+  _globals['_HOST'].fields_by_name['physical_networks']._loaded_options = None
+  _globals['_HOST'].fields_by_name['physical_networks']._serialized_options = b'\342A\001\003'
   _globals['_HOST'].fields_by_name['agent_connected']._loaded_options = None
   _globals['_HOST'].fields_by_name['agent_connected']._serialized_options = b'\342A\001\003'
   _globals['_HOST'].fields_by_name['switch_connected']._loaded_options = None
@@ -97,23 +99,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSEDINTERFACE']._serialized_start=243
   _globals['_REFUSEDINTERFACE']._serialized_end=340
   _globals['_HOST']._serialized_start=343
-  _globals['_HOST']._serialized_end=1192
-  _globals['_HOST_LABELSENTRY']._serialized_start=1046
-  _globals['_HOST_LABELSENTRY']._serialized_end=1091
-  _globals['_HOST_AGENTLABELSENTRY']._serialized_start=1093
-  _globals['_HOST_AGENTLABELSENTRY']._serialized_end=1143
-  _globals['_CREATEHOSTREQUEST']._serialized_start=1194
-  _globals['_CREATEHOSTREQUEST']._serialized_end=1311
-  _globals['_GETHOSTREQUEST']._serialized_start=1313
-  _globals['_GETHOSTREQUEST']._serialized_end=1349
-  _globals['_LISTHOSTSREQUEST']._serialized_start=1351
-  _globals['_LISTHOSTSREQUEST']._serialized_end=1408
-  _globals['_LISTHOSTSRESPONSE']._serialized_start=1410
-  _globals['_LISTHOSTSRESPONSE']._serialized_end=1487
-  _globals['_UPDATEHOSTREQUEST']._serialized_start=1490
-  _globals['_UPDATEHOSTREQUEST']._serialized_end=1619
-  _globals['_DELETEHOSTREQUEST']._serialized_start=1621
-  _globals['_DELETEHOSTREQUEST']._serialized_end=1697
-  _globals['_HOSTSERVICE']._serialized_start=1700
-  _globals['_HOSTSERVICE']._serialized_end=2095
+  _globals['_HOST']._serialized_end=1225
+  _globals['_HOST_LABELSENTRY']._serialized_start=1079
+  _globals['_HOST_LABELSENTRY']._serialized_end=1124
+  _globals['_HOST_AGENTLABELSENTRY']._serialized_start=1126
+  _globals['_HOST_AGENTLABELSENTRY']._serialized_end=1176
+  _globals['_CREATEHOSTREQUEST']._serialized_start=1227
+  _globals['_CREATEHOSTREQUEST']._serialized_end=1344
+  _globals['_GETHOSTREQUEST']._serialized_start=1346
+  _globals['_GETHOSTREQUEST']._serialized_end=1382
+  _globals['_LISTHOSTSREQUEST']._serialized_start=1384
+  _globals['_LISTHOSTSREQUEST']._serialized_end=1441
+  _globals['_LISTHOSTSRESPONSE']._serialized_start=1443
+  _globals['_LISTHOSTSRESPONSE']._serialized_end=1520
+  _globals['_UPDATEHOSTREQUEST']._serialized_start=1523
+  _globals['_UPDATEHOSTREQUEST']._serialized_end=1652
+  _globals['_DELETEHOSTREQUEST']._serialized_start=1654
+  _globals['_DELETEHOSTREQUEST']._serialized_end=1730
+  _globals['_HOSTSERVICE']._serialized_start=1733
+  _globals['_HOSTSERVICE']._serialized_end=2128
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ class RefusedInterface(_message.Message):
     def __init__(self, interface: _Optional[str] = ..., iface_id: _Optional[str] = ..., condition: _Optional[_Union[_common_pb2.Condition, _Mapping]] = ...) -> None: ...
 
 class Host(_message.Message):
-    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "agent_labels", "agent_connected", "switch_connected", "realized_revision", "drift_count", "conditions", "refused_interfaces")
+    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "agent_labels", "physical_networks", "agent_connected", "switch_connected", "realized_revision", "drift_count", "conditions", "refused_interfaces")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class Host(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     DATAPATH_TYPE_FIELD_NUMBER: _ClassVar[int]
     AGENT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    PHYSICAL_NETWORKS_FIELD_NUMBER: _ClassVar[int]
     AGENT_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     SWITCH_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     REALIZED_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -75,13 +76,14 @@ class Host(_message.Message):
     agent_version: str
     datapath_type: str
     agent_labels: _containers.ScalarMap[str, str]
+    physical_networks: _containers.RepeatedScalarFieldContainer[str]
     agent_connected: bool
     switch_connected: bool
     realized_revision: int
     drift_count: int
     conditions: _containers.RepeatedCompositeFieldContainer[_common_pb2.Condition]
     refused_interfaces: _containers.RepeatedCompositeFieldContainer[RefusedInterface]
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., vtep_address: _Optional[str] = ..., datapath_id: _Optional[str] = ..., underlay_mtu: _Optional[int] = ..., agent_version: _Optional[str] = ..., datapath_type: _Optional[str] = ..., agent_labels: _Optional[_Mapping[str, str]] = ..., agent_connected: _Optional[bool] = ..., switch_connected: _Optional[bool] = ..., realized_revision: _Optional[int] = ..., drift_count: _Optional[int] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., refused_interfaces: _Optional[_Iterable[_Union[RefusedInterface, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., vtep_address: _Optional[str] = ..., datapath_id: _Optional[str] = ..., underlay_mtu: _Optional[int] = ..., agent_version: _Optional[str] = ..., datapath_type: _Optional[str] = ..., agent_labels: _Optional[_Mapping[str, str]] = ..., physical_networks: _Optional[_Iterable[str]] = ..., agent_connected: _Optional[bool] = ..., switch_connected: _Optional[bool] = ..., realized_revision: _Optional[int] = ..., drift_count: _Optional[int] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., refused_interfaces: _Optional[_Iterable[_Union[RefusedInterface, _Mapping]]] = ...) -> None: ...
 
 class CreateHostRequest(_message.Message):
     __slots__ = ("host_id", "host", "request_id", "validate_only")

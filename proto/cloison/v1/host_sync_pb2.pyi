@@ -42,7 +42,7 @@ class ControllerMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., delta: _Optional[_Union[PlanDelta, _Mapping]] = ..., snapshot_complete: _Optional[_Union[SnapshotComplete, _Mapping]] = ..., verdicts: _Optional[_Union[InterfaceVerdicts, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., then: _Optional[_Union[Barrier, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("host_id", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "labels", "epoch", "revision")
+    __slots__ = ("host_id", "vtep_address", "datapath_id", "underlay_mtu", "agent_version", "datapath_type", "labels", "epoch", "revision", "physical_networks")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class Hello(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    PHYSICAL_NETWORKS_FIELD_NUMBER: _ClassVar[int]
     host_id: str
     vtep_address: str
     datapath_id: int
@@ -68,7 +69,8 @@ class Hello(_message.Message):
     labels: _containers.ScalarMap[str, str]
     epoch: int
     revision: int
-    def __init__(self, host_id: _Optional[str] = ..., vtep_address: _Optional[str] = ..., datapath_id: _Optional[int] = ..., underlay_mtu: _Optional[int] = ..., agent_version: _Optional[str] = ..., datapath_type: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    physical_networks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, host_id: _Optional[str] = ..., vtep_address: _Optional[str] = ..., datapath_id: _Optional[int] = ..., underlay_mtu: _Optional[int] = ..., agent_version: _Optional[str] = ..., datapath_type: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., physical_networks: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Inventory(_message.Message):
     __slots__ = ("complete", "interfaces", "tunnel_ports", "removed_interfaces", "removed_tunnel_ports")
@@ -143,7 +145,7 @@ class Welcome(_message.Message):
     def __init__(self, controller_id: _Optional[str] = ..., epoch: _Optional[int] = ..., openflow_target: _Optional[str] = ...) -> None: ...
 
 class PlanDelta(_message.Message):
-    __slots__ = ("revision", "networks", "removed_vnis", "service_ports", "removed_service_ports", "zones", "removed_zones")
+    __slots__ = ("revision", "networks", "removed_vnis", "service_ports", "removed_service_ports", "zones", "removed_zones", "edges", "removed_edges")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_VNIS_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +153,8 @@ class PlanDelta(_message.Message):
     REMOVED_SERVICE_PORTS_FIELD_NUMBER: _ClassVar[int]
     ZONES_FIELD_NUMBER: _ClassVar[int]
     REMOVED_ZONES_FIELD_NUMBER: _ClassVar[int]
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_EDGES_FIELD_NUMBER: _ClassVar[int]
     revision: int
     networks: _containers.RepeatedCompositeFieldContainer[NetworkDelta]
     removed_vnis: _containers.RepeatedScalarFieldContainer[int]
@@ -158,7 +162,77 @@ class PlanDelta(_message.Message):
     removed_service_ports: _containers.RepeatedScalarFieldContainer[int]
     zones: _containers.RepeatedCompositeFieldContainer[ZoneDelta]
     removed_zones: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, revision: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., removed_vnis: _Optional[_Iterable[int]] = ..., service_ports: _Optional[_Iterable[_Union[ServicePort, _Mapping]]] = ..., removed_service_ports: _Optional[_Iterable[int]] = ..., zones: _Optional[_Iterable[_Union[ZoneDelta, _Mapping]]] = ..., removed_zones: _Optional[_Iterable[int]] = ...) -> None: ...
+    edges: _containers.RepeatedCompositeFieldContainer[Edge]
+    removed_edges: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, revision: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkDelta, _Mapping]]] = ..., removed_vnis: _Optional[_Iterable[int]] = ..., service_ports: _Optional[_Iterable[_Union[ServicePort, _Mapping]]] = ..., removed_service_ports: _Optional[_Iterable[int]] = ..., zones: _Optional[_Iterable[_Union[ZoneDelta, _Mapping]]] = ..., removed_zones: _Optional[_Iterable[int]] = ..., edges: _Optional[_Iterable[_Union[Edge, _Mapping]]] = ..., removed_edges: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Edge(_message.Message):
+    __slots__ = ("number", "iface_id", "router", "inside_mac", "inside", "inside_mtu", "router_mac", "router_addresses", "inside_prefixes", "physical_network", "vlan", "outside_mac", "outside_mtu", "outside", "outside_prefixes", "gateways", "snat", "routed_prefixes", "floating", "active")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    IFACE_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_FIELD_NUMBER: _ClassVar[int]
+    INSIDE_MAC_FIELD_NUMBER: _ClassVar[int]
+    INSIDE_FIELD_NUMBER: _ClassVar[int]
+    INSIDE_MTU_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_MAC_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    INSIDE_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    PHYSICAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    VLAN_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_MAC_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_MTU_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    GATEWAYS_FIELD_NUMBER: _ClassVar[int]
+    SNAT_FIELD_NUMBER: _ClassVar[int]
+    ROUTED_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    FLOATING_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    iface_id: str
+    router: str
+    inside_mac: int
+    inside: _containers.RepeatedCompositeFieldContainer[EdgeAddress]
+    inside_mtu: int
+    router_mac: int
+    router_addresses: _containers.RepeatedScalarFieldContainer[bytes]
+    inside_prefixes: _containers.RepeatedCompositeFieldContainer[EdgePrefix]
+    physical_network: str
+    vlan: int
+    outside_mac: int
+    outside_mtu: int
+    outside: _containers.RepeatedCompositeFieldContainer[EdgeAddress]
+    outside_prefixes: _containers.RepeatedCompositeFieldContainer[EdgePrefix]
+    gateways: _containers.RepeatedScalarFieldContainer[bytes]
+    snat: _containers.RepeatedScalarFieldContainer[bytes]
+    routed_prefixes: _containers.RepeatedCompositeFieldContainer[EdgePrefix]
+    floating: _containers.RepeatedCompositeFieldContainer[FloatingAddress]
+    active: bool
+    def __init__(self, number: _Optional[int] = ..., iface_id: _Optional[str] = ..., router: _Optional[str] = ..., inside_mac: _Optional[int] = ..., inside: _Optional[_Iterable[_Union[EdgeAddress, _Mapping]]] = ..., inside_mtu: _Optional[int] = ..., router_mac: _Optional[int] = ..., router_addresses: _Optional[_Iterable[bytes]] = ..., inside_prefixes: _Optional[_Iterable[_Union[EdgePrefix, _Mapping]]] = ..., physical_network: _Optional[str] = ..., vlan: _Optional[int] = ..., outside_mac: _Optional[int] = ..., outside_mtu: _Optional[int] = ..., outside: _Optional[_Iterable[_Union[EdgeAddress, _Mapping]]] = ..., outside_prefixes: _Optional[_Iterable[_Union[EdgePrefix, _Mapping]]] = ..., gateways: _Optional[_Iterable[bytes]] = ..., snat: _Optional[_Iterable[bytes]] = ..., routed_prefixes: _Optional[_Iterable[_Union[EdgePrefix, _Mapping]]] = ..., floating: _Optional[_Iterable[_Union[FloatingAddress, _Mapping]]] = ..., active: _Optional[bool] = ...) -> None: ...
+
+class EdgeAddress(_message.Message):
+    __slots__ = ("address", "prefix_length")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    address: bytes
+    prefix_length: int
+    def __init__(self, address: _Optional[bytes] = ..., prefix_length: _Optional[int] = ...) -> None: ...
+
+class EdgePrefix(_message.Message):
+    __slots__ = ("address", "prefix_length")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    address: bytes
+    prefix_length: int
+    def __init__(self, address: _Optional[bytes] = ..., prefix_length: _Optional[int] = ...) -> None: ...
+
+class FloatingAddress(_message.Message):
+    __slots__ = ("address", "fixed")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
+    address: bytes
+    fixed: bytes
+    def __init__(self, address: _Optional[bytes] = ..., fixed: _Optional[bytes] = ...) -> None: ...
 
 class ServicePort(_message.Message):
     __slots__ = ("number", "vni", "mac", "port", "addresses", "mtu", "hostname", "domain", "device_id", "project_id", "next_server", "boot_file_bios", "boot_file_uefi", "boot_file_ipxe", "ofport", "allowed_prefixes", "routers")

@@ -30,7 +30,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/router.proto\x12\ncloison.v1\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x03\n\x06Router\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12.\n\x06labels\x18\x08 \x03(\x0b\x32\x1e.cloison.v1.Router.LabelsEntry\x12\x13\n\x0bmac_address\x18\t \x01(\t\x12/\n\ninterfaces\x18\n \x03(\x0b\x32\x1b.cloison.v1.RouterInterface\x12\'\n\x06routes\x18\x0b \x03(\x0b\x32\x17.cloison.v1.RouterRoute\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:J\xea\x41G\n\x11\x63loison.v1/Router\x12!tenants/{tenant}/routers/{router}*\x07routers2\x06router\";\n\x0fRouterInterface\x12\x14\n\x06subnet\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nip_address\x18\x02 \x01(\t\"A\n\x0bRouterRoute\x12\x19\n\x0b\x64\x65stination\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tnext_hops\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\"\x93\x01\n\x13\x43reateRouterRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\trouter_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\"\n\x06router\x18\x03 \x01(\x0b\x32\x12.cloison.v1.Router\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"&\n\x10GetRouterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"Q\n\x12ListRoutersRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x13ListRoutersResponse\x12#\n\x07routers\x18\x01 \x03(\x0b\x32\x12.cloison.v1.Router\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x87\x01\n\x13UpdateRouterRequest\x12(\n\x06router\x18\x01 \x01(\x0b\x32\x12.cloison.v1.RouterB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"N\n\x13\x44\x65leteRouterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xc1\x03\n\rRouterService\x12_\n\x0c\x43reateRouter\x12\x1f.cloison.v1.CreateRouterRequest\x1a\x12.cloison.v1.Router\"\x1a\xda\x41\x17parent,router,router_id\x12\x46\n\tGetRouter\x12\x1c.cloison.v1.GetRouterRequest\x1a\x12.cloison.v1.Router\"\x07\xda\x41\x04name\x12Y\n\x0bListRouters\x12\x1e.cloison.v1.ListRoutersRequest\x1a\x1f.cloison.v1.ListRoutersResponse\"\t\xda\x41\x06parent\x12Z\n\x0cUpdateRouter\x12\x1f.cloison.v1.UpdateRouterRequest\x1a\x12.cloison.v1.Router\"\x15\xda\x41\x12router,update_mask\x12P\n\x0c\x44\x65leteRouter\x12\x1f.cloison.v1.DeleteRouterRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/router.proto\x12\ncloison.v1\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x04\n\x06Router\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x16\n\x08revision\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12.\n\x06labels\x18\x08 \x03(\x0b\x32\x1e.cloison.v1.Router.LabelsEntry\x12\x13\n\x0bmac_address\x18\t \x01(\t\x12/\n\ninterfaces\x18\n \x03(\x0b\x32\x1b.cloison.v1.RouterInterface\x12\'\n\x06routes\x18\x0b \x03(\x0b\x32\x17.cloison.v1.RouterRoute\x12*\n\x07gateway\x18\x0c \x01(\x0b\x32\x19.cloison.v1.RouterGateway\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:J\xea\x41G\n\x11\x63loison.v1/Router\x12!tenants/{tenant}/routers/{router}*\x07routers2\x06router\"\x9d\x01\n\rRouterGateway\x12\x1e\n\x10\x65xternal_network\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0cip_addresses\x18\x02 \x03(\t\x12\x0f\n\x07no_snat\x18\x03 \x01(\x08\x12\x18\n\x10\x64istributed_snat\x18\x04 \x01(\x08\x12\x17\n\x0frouted_prefixes\x18\x05 \x03(\t\x12\x12\n\x04host\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\";\n\x0fRouterInterface\x12\x14\n\x06subnet\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nip_address\x18\x02 \x01(\t\"A\n\x0bRouterRoute\x12\x19\n\x0b\x64\x65stination\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tnext_hops\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\"\x93\x01\n\x13\x43reateRouterRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\trouter_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\"\n\x06router\x18\x03 \x01(\x0b\x32\x12.cloison.v1.Router\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"&\n\x10GetRouterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"Q\n\x12ListRoutersRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x13ListRoutersResponse\x12#\n\x07routers\x18\x01 \x03(\x0b\x32\x12.cloison.v1.Router\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x87\x01\n\x13UpdateRouterRequest\x12(\n\x06router\x18\x01 \x01(\x0b\x32\x12.cloison.v1.RouterB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"N\n\x13\x44\x65leteRouterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x32\xc1\x03\n\rRouterService\x12_\n\x0c\x43reateRouter\x12\x1f.cloison.v1.CreateRouterRequest\x1a\x12.cloison.v1.Router\"\x1a\xda\x41\x17parent,router,router_id\x12\x46\n\tGetRouter\x12\x1c.cloison.v1.GetRouterRequest\x1a\x12.cloison.v1.Router\"\x07\xda\x41\x04name\x12Y\n\x0bListRouters\x12\x1e.cloison.v1.ListRoutersRequest\x1a\x1f.cloison.v1.ListRoutersResponse\"\t\xda\x41\x06parent\x12Z\n\x0cUpdateRouter\x12\x1f.cloison.v1.UpdateRouterRequest\x1a\x12.cloison.v1.Router\"\x15\xda\x41\x12router,update_mask\x12P\n\x0c\x44\x65leteRouter\x12\x1f.cloison.v1.DeleteRouterRequest\x1a\x16.google.protobuf.Empty\"\x07\xda\x41\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTER'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_ROUTER']._loaded_options = None
   _globals['_ROUTER']._serialized_options = b'\352AG\n\021cloison.v1/Router\022!tenants/{tenant}/routers/{router}*\007routers2\006router'
+  _globals['_ROUTERGATEWAY'].fields_by_name['external_network']._loaded_options = None
+  _globals['_ROUTERGATEWAY'].fields_by_name['external_network']._serialized_options = b'\342A\001\002'
+  _globals['_ROUTERGATEWAY'].fields_by_name['host']._loaded_options = None
+  _globals['_ROUTERGATEWAY'].fields_by_name['host']._serialized_options = b'\342A\001\003'
   _globals['_ROUTERINTERFACE'].fields_by_name['subnet']._loaded_options = None
   _globals['_ROUTERINTERFACE'].fields_by_name['subnet']._serialized_options = b'\342A\001\002'
   _globals['_ROUTERROUTE'].fields_by_name['destination']._loaded_options = None
@@ -80,25 +84,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTERSERVICE'].methods_by_name['DeleteRouter']._loaded_options = None
   _globals['_ROUTERSERVICE'].methods_by_name['DeleteRouter']._serialized_options = b'\332A\004name'
   _globals['_ROUTER']._serialized_start=221
-  _globals['_ROUTER']._serialized_end=720
-  _globals['_ROUTER_LABELSENTRY']._serialized_start=599
-  _globals['_ROUTER_LABELSENTRY']._serialized_end=644
-  _globals['_ROUTERINTERFACE']._serialized_start=722
-  _globals['_ROUTERINTERFACE']._serialized_end=781
-  _globals['_ROUTERROUTE']._serialized_start=783
-  _globals['_ROUTERROUTE']._serialized_end=848
-  _globals['_CREATEROUTERREQUEST']._serialized_start=851
-  _globals['_CREATEROUTERREQUEST']._serialized_end=998
-  _globals['_GETROUTERREQUEST']._serialized_start=1000
-  _globals['_GETROUTERREQUEST']._serialized_end=1038
-  _globals['_LISTROUTERSREQUEST']._serialized_start=1040
-  _globals['_LISTROUTERSREQUEST']._serialized_end=1121
-  _globals['_LISTROUTERSRESPONSE']._serialized_start=1123
-  _globals['_LISTROUTERSRESPONSE']._serialized_end=1206
-  _globals['_UPDATEROUTERREQUEST']._serialized_start=1209
-  _globals['_UPDATEROUTERREQUEST']._serialized_end=1344
-  _globals['_DELETEROUTERREQUEST']._serialized_start=1346
-  _globals['_DELETEROUTERREQUEST']._serialized_end=1424
-  _globals['_ROUTERSERVICE']._serialized_start=1427
-  _globals['_ROUTERSERVICE']._serialized_end=1876
+  _globals['_ROUTER']._serialized_end=764
+  _globals['_ROUTER_LABELSENTRY']._serialized_start=643
+  _globals['_ROUTER_LABELSENTRY']._serialized_end=688
+  _globals['_ROUTERGATEWAY']._serialized_start=767
+  _globals['_ROUTERGATEWAY']._serialized_end=924
+  _globals['_ROUTERINTERFACE']._serialized_start=926
+  _globals['_ROUTERINTERFACE']._serialized_end=985
+  _globals['_ROUTERROUTE']._serialized_start=987
+  _globals['_ROUTERROUTE']._serialized_end=1052
+  _globals['_CREATEROUTERREQUEST']._serialized_start=1055
+  _globals['_CREATEROUTERREQUEST']._serialized_end=1202
+  _globals['_GETROUTERREQUEST']._serialized_start=1204
+  _globals['_GETROUTERREQUEST']._serialized_end=1242
+  _globals['_LISTROUTERSREQUEST']._serialized_start=1244
+  _globals['_LISTROUTERSREQUEST']._serialized_end=1325
+  _globals['_LISTROUTERSRESPONSE']._serialized_start=1327
+  _globals['_LISTROUTERSRESPONSE']._serialized_end=1410
+  _globals['_UPDATEROUTERREQUEST']._serialized_start=1413
+  _globals['_UPDATEROUTERREQUEST']._serialized_end=1548
+  _globals['_DELETEROUTERREQUEST']._serialized_start=1550
+  _globals['_DELETEROUTERREQUEST']._serialized_end=1628
+  _globals['_ROUTERSERVICE']._serialized_start=1631
+  _globals['_ROUTERSERVICE']._serialized_end=2080
 # @@protoc_insertion_point(module_scope)

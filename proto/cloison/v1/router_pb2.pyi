@@ -15,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Router(_message.Message):
-    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "mac_address", "interfaces", "routes")
+    __slots__ = ("name", "uid", "etag", "revision", "create_time", "update_time", "display_name", "labels", "mac_address", "interfaces", "routes", "gateway")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class Router(_message.Message):
     MAC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     INTERFACES_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     name: str
     uid: str
     etag: str
@@ -45,7 +46,24 @@ class Router(_message.Message):
     mac_address: str
     interfaces: _containers.RepeatedCompositeFieldContainer[RouterInterface]
     routes: _containers.RepeatedCompositeFieldContainer[RouterRoute]
-    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., mac_address: _Optional[str] = ..., interfaces: _Optional[_Iterable[_Union[RouterInterface, _Mapping]]] = ..., routes: _Optional[_Iterable[_Union[RouterRoute, _Mapping]]] = ...) -> None: ...
+    gateway: RouterGateway
+    def __init__(self, name: _Optional[str] = ..., uid: _Optional[str] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., mac_address: _Optional[str] = ..., interfaces: _Optional[_Iterable[_Union[RouterInterface, _Mapping]]] = ..., routes: _Optional[_Iterable[_Union[RouterRoute, _Mapping]]] = ..., gateway: _Optional[_Union[RouterGateway, _Mapping]] = ...) -> None: ...
+
+class RouterGateway(_message.Message):
+    __slots__ = ("external_network", "ip_addresses", "no_snat", "distributed_snat", "routed_prefixes", "host")
+    EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    IP_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    NO_SNAT_FIELD_NUMBER: _ClassVar[int]
+    DISTRIBUTED_SNAT_FIELD_NUMBER: _ClassVar[int]
+    ROUTED_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    external_network: str
+    ip_addresses: _containers.RepeatedScalarFieldContainer[str]
+    no_snat: bool
+    distributed_snat: bool
+    routed_prefixes: _containers.RepeatedScalarFieldContainer[str]
+    host: str
+    def __init__(self, external_network: _Optional[str] = ..., ip_addresses: _Optional[_Iterable[str]] = ..., no_snat: _Optional[bool] = ..., distributed_snat: _Optional[bool] = ..., routed_prefixes: _Optional[_Iterable[str]] = ..., host: _Optional[str] = ...) -> None: ...
 
 class RouterInterface(_message.Message):
     __slots__ = ("subnet", "ip_address")
