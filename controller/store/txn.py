@@ -15,7 +15,7 @@ from cloison.codec import record_to_bytes
 from cloison.errors import InvalidIntent
 from cloison.model import PolicyProfile, PortBinding, Reservation, Resource, Stored, TunnelPort
 from cloison.names import HostName, NetworkName, ResourceName, TenantName
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.keys import ProfileKey, Referable
 
 # Room in a request for the frame around the operations.
@@ -158,7 +158,7 @@ class Txn:
 
     def reserve(self, key: str, owner: Referable, owner_uid: str) -> None:
         """Take an identifier that must be free (key as made by the functions of `keys`)."""
-        keys.split_reservation(key)
+        ids.split(key)
         stored = Reservation(key=key, owner=str(owner), owner_uid=owner_uid)
         self._compare(keys.key_of(stored), Condition.ABSENT)
         self._put(keys.key_of(stored), stored)
