@@ -1,8 +1,8 @@
 """Reservation keys: what an identifier that is taken is called. Only this module makes or reads one. Pure.
 
 A *reservation key* names an identifier, for example 'vni/5001': it is what follows alloc/ in a key of etcd
-(keys.py). Its *scope* is all but the last part (with 'ip4' or 'ip6' for 'ip': 10.0.0.1 and ::a00:1 are the
-same number). Each identifier has one spelling, or it could be taken twice.
+(keys.py). Its *scope* is all but the last part (with 'ip4' or 'ip6' for 'ip', and so for 'ext': 10.0.0.1 and
+::a00:1 are the same number). Each identifier has one spelling, or it could be taken twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from cloison.addresses import IpAddress
 from cloison.errors import InvalidIntent
-from cloison.names import NetworkName, SecurityGroupName, TenantName
+from cloison.names import ExternalNetworkName, NetworkName, SecurityGroupName, TenantName
 
 TENANT_NUMBER_SCOPE = "tenant-number"
 PORT_NUMBER_SCOPE = "port-number"
@@ -26,6 +26,9 @@ IFACE_SCOPE = "iface"
 VTEP_SCOPE = "vtep"
 DPID_SCOPE = "dpid"
 _PROFILE_KIND = "profile"
+_EXTERNAL_KIND = "ext"
+# The last part is an address; its family belongs to the scope.
+_ADDRESSES = frozenset({"ip", _EXTERNAL_KIND})
 _HEX_DIGITS = {"mac": 12, "wire6": 8, DPID_SCOPE: 16, _PROFILE_KIND: 64}
 _DECIMAL = frozenset(
     {VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE, PROFILE_NUMBER_SCOPE, GROUP_NUMBER_SCOPE}
@@ -93,6 +96,16 @@ def wire6_scope(network: NetworkName) -> str:
     return f"wire6/{network.tenant}/{network.network}"
 
 
+def external(network: ExternalNetworkName, address: IpAddress) -> str:
+    """Reservation key of an address outside."""
+    return f"{_EXTERNAL_KIND}/{network.external_network}/{address}"
+
+
+def external_scope(network: ExternalNetworkName, version: int) -> str:
+    """Scope of the addresses of one family of an external network; its numbers are int(address)."""
+    return f"{_EXTERNAL_KIND}{version}/{network.external_network}"
+
+
 def iface(iface_id: str) -> str:
     """Reservation key of an iface-id, which may hold any characters."""
     return f"{IFACE_SCOPE}/{quote(iface_id, safe='')}"
@@ -119,9 +132,10 @@ def split(key: str) -> tuple[str, int | str]:
     scope, _, last = key.rpartition("/")
     kind = scope.partition("/")[0]
     try:
-        if kind == "ip":
+        if kind in _ADDRESSES:
             address = IPv6Address(last) if ":" in last else IPv4Address(last)
-            found: tuple[str, int | str] = f"ip{address.version}{scope[2:]}", int(address)
+            family = f"{kind}{address.version}"
+            found: tuple[str, int | str] = scope.replace(kind, family, 1), int(address)
         elif len(last) == _HEX_DIGITS.get(kind):
             found = scope, int(last, 16)
         elif kind in _DECIMAL and last.isdecimal():
@@ -141,10 +155,10 @@ def join(scope: str, number: int | str) -> str:
     """Inverse of split."""
     kind, _, rest = scope.partition("/")
     match kind:
-        case "ip4":
-            return f"ip/{rest}/{IPv4Address(number)}"
-        case "ip6":
-            return f"ip/{rest}/{IPv6Address(number)}"
+        case "ip4" | "ext4":
+            return f"{kind[:-1]}/{rest}/{IPv4Address(number)}"
+        case "ip6" | "ext6":
+            return f"{kind[:-1]}/{rest}/{IPv6Address(number)}"
         case "mac":
             return f"{scope}/{number:012x}"
         case "wire6":

@@ -2,6 +2,8 @@
 
     /cloison/v1/ tenants/{t}  networks/{t}/{n}  subnets/{t}/{n}/{s}  ports/{t}/{n}/{p}  hosts/{h}
                  securitygroups/{t}/{g}         addressgroups/{t}/{g}        routers/{t}/{r}
+                 externalnetworks/{e}           floatingips/{t}/{f}
+                 edges/{t}/{r}/{h}              a way out of a router on a host; '-' on its gateway hosts
                  profiles/{t}/{number}          a distinct set of security groups that ports have
                  bindings/{t}/{n}/{p}/{h}       tunnelports/{h}/{vni}
                  alloc/KIND/[SCOPE/]VALUE       an identifier that is taken, or waits to be free again
@@ -23,12 +25,15 @@ from cloison.model import (
     PolicyProfile,
     PortBinding,
     Reservation,
+    RouterEdge,
     Stored,
     TunnelPort,
     Vni,
 )
 from cloison.names import (
     AddressGroupName,
+    ExternalNetworkName,
+    FloatingIpName,
     HostName,
     NetworkName,
     PortName,
@@ -45,6 +50,8 @@ EPOCH = f"{PREFIX}epoch"
 FENCE = f"{PREFIX}fence"
 _ALLOC = f"{PREFIX}alloc/"
 _REFS = f"{PREFIX}refs/"
+# In the place of a host; no host has such an id.
+_ON_GATEWAY_HOSTS = "-"
 
 
 class BindingKey(NamedTuple):
@@ -71,10 +78,20 @@ class ProfileKey(NamedTuple):
         return f"profiles/{self.tenant.tenant}/{self.number}"
 
 
+class EdgeKey(NamedTuple):
+    """What a router's edge is found under; host is None for the one of the gateway hosts."""
+
+    router: RouterName
+    host: HostName | None
+
+    def __str__(self) -> str:
+        return f"{self.router}/edges/{self.host.host if self.host else _ON_GATEWAY_HOSTS}"
+
+
 # A str is a reservation key. Keys of different kinds may be equal as tuples: see locate() for a unique one.
-StoredKey = ResourceName | BindingKey | TunnelPortKey | ProfileKey | str
+StoredKey = ResourceName | BindingKey | TunnelPortKey | ProfileKey | EdgeKey | str
 # What can refer to others, and be referred to.
-Referable = ResourceName | ProfileKey
+Referable = ResourceName | ProfileKey | EdgeKey
 
 
 def range_end(prefix: str) -> str:
@@ -100,6 +117,10 @@ def resource_key(name: ResourceName) -> str:
             return f"{PREFIX}addressgroups/{tenant}/{group}"
         case RouterName(tenant, router):
             return f"{PREFIX}routers/{tenant}/{router}"
+        case ExternalNetworkName(network):
+            return f"{PREFIX}externalnetworks/{network}"
+        case FloatingIpName(tenant, floating_ip):
+            return f"{PREFIX}floatingips/{tenant}/{floating_ip}"
         case NetworkName(tenant, network):
             return f"{PREFIX}networks/{tenant}/{network}"
         case TenantName(tenant):
@@ -128,6 +149,12 @@ def profile_key(profile: ProfileKey) -> str:
     return f"{PREFIX}{profile}"
 
 
+def edge_key(edge: EdgeKey) -> str:
+    """Return the key of a router's edge."""
+    place = edge.host.host if edge.host else _ON_GATEWAY_HOSTS
+    return f"{PREFIX}edges/{edge.router.tenant}/{edge.router.router}/{place}"
+
+
 def allocation_key(reservation_key: str) -> str:
     """Return the key of a reservation."""
     return _ALLOC + reservation_key
@@ -149,6 +176,8 @@ def stored_key(stored: Stored) -> StoredKey:
             return TunnelPortKey(stored.host, stored.vni)
         case PolicyProfile():
             return ProfileKey(stored.tenant, stored.number)
+        case RouterEdge():
+            return EdgeKey(stored.router, stored.host)
         case _:
             return stored.name
 
@@ -167,10 +196,17 @@ def child_prefixes(name: ResourceName) -> tuple[str, ...]:
         case NetworkName(tenant, network):
             return (f"{PREFIX}subnets/{tenant}/{network}/", f"{PREFIX}ports/{tenant}/{network}/")
         case TenantName(tenant):
-            kinds = ("networks", "routers", "securitygroups", "addressgroups", "profiles")
+            kinds = ("networks", "routers", "floatingips", "securitygroups", "addressgroups", "profiles")
             return tuple(f"{PREFIX}{kind}/{tenant}/" for kind in kinds)
+        case RouterName(tenant, router):
+            return (f"{PREFIX}edges/{tenant}/{router}/",)
         case _:
             return ()
+
+
+def floating_ips_prefix(tenant: TenantName) -> str:
+    """Return the prefix under which lie the floating IPs of a tenant."""
+    return f"{PREFIX}floatingips/{tenant.tenant}/"
 
 
 def group_prefixes(tenant: TenantName) -> tuple[str, ...]:
@@ -239,6 +275,13 @@ def parse(key: str) -> StoredKey:
             return AddressGroupName.parse(f"tenants/{tenant}/addressGroups/{group}", "key")
         case ["routers", tenant, router]:
             return RouterName.parse(f"tenants/{tenant}/routers/{router}", "key")
+        case ["externalnetworks", network]:
+            return ExternalNetworkName.parse(f"externalNetworks/{network}", "key")
+        case ["floatingips", tenant, floating_ip]:
+            return FloatingIpName.parse(f"tenants/{tenant}/floatingIps/{floating_ip}", "key")
+        case ["edges", tenant, router, place]:
+            on = None if place == _ON_GATEWAY_HOSTS else HostName.parse(f"hosts/{place}", "key")
+            return EdgeKey(RouterName.parse(f"tenants/{tenant}/routers/{router}", "key"), on)
         case ["profiles", tenant, number] if number.isdecimal() and str(int(number)) == number:
             return ProfileKey(TenantName.parse(f"tenants/{tenant}", "key"), int(number))
         case ["tunnelports", host, number] if number.isdecimal() and str(int(number)) == number:
@@ -266,6 +309,8 @@ _OF_TENANTS = frozenset(
         "securitygroups",
         "addressgroups",
         "routers",
+        "floatingips",
+        "edges",
         "profiles",
     }
 )
@@ -292,6 +337,8 @@ def locate(key: StoredKey) -> str:
             return tunnel_port_key(host, number)
         case ProfileKey():
             return profile_key(key)
+        case EdgeKey():
+            return edge_key(key)
         case _:
             return resource_key(key)
 

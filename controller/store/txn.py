@@ -13,8 +13,8 @@ from enum import Enum
 
 from cloison.codec import record_to_bytes
 from cloison.errors import InvalidIntent
-from cloison.model import PolicyProfile, PortBinding, Reservation, Resource, Stored, TunnelPort
-from cloison.names import HostName, NetworkName, ResourceName, TenantName
+from cloison.model import PolicyProfile, PortBinding, Reservation, Resource, RouterEdge, Stored, TunnelPort
+from cloison.names import ExternalNetworkName, HostName, NetworkName, ResourceName, TenantName
 from controller.store import ids, keys
 from controller.store.keys import ProfileKey, Referable
 
@@ -278,6 +278,10 @@ class Txn:
         self._writes[key] = Write(key, value, range_end, stored)
 
 
+# Names of what belongs to nothing.
+_TOP = TenantName | HostName | ExternalNetworkName
+
+
 def _parents(stored: Stored) -> tuple[ResourceName, ...]:
     """Return what must be there for an object to be created."""
     match stored:
@@ -287,15 +291,18 @@ def _parents(stored: Stored) -> tuple[ResourceName, ...]:
             return (stored.host,)
         case PolicyProfile():
             return (stored.tenant,)
+        case RouterEdge():
+            place = () if stored.host is None else (stored.host,)
+            return (stored.router, stored.port, *place)
         case Reservation():
             return ()
         case _:
             name = stored.name
-    return () if isinstance(name, TenantName | HostName) else (_parent(name),)
+    return () if isinstance(name, _TOP) else (_parent(name),)
 
 
 def _parent(name: ResourceName) -> ResourceName:
-    if isinstance(name, TenantName | HostName):
+    if isinstance(name, _TOP):
         raise TypeError(f"{name} has no parent")
     parent: NetworkName | TenantName = name.parent
     return parent
