@@ -26,7 +26,7 @@ from cloison.model import (
 from cloison.names import NetworkName
 from cloison.service_link import SERVICE_ADDRESSES
 from controller.api.intents.common import Stamp
-from controller.store import keys
+from controller.store import ids
 from controller.store.reservations import Reservations
 from controller.store.state import State
 
@@ -44,24 +44,24 @@ def _number(state: State, scope: str, low: int, high: int, seed: int, what: str)
 def tenant_number(state: State, stamp: Stamp) -> int:
     """Return a free short number for a tenant."""
     seed = stamp.seed("tenant-number")
-    return _number(state, keys.TENANT_NUMBER_SCOPE, 1, TENANT_NUMBER_MAX, seed, "tenant number")
+    return _number(state, ids.TENANT_NUMBER_SCOPE, 1, TENANT_NUMBER_MAX, seed, "tenant number")
 
 
 def port_number(state: State, stamp: Stamp) -> int:
     """Return a free short number for a port."""
     seed = stamp.seed("port-number")
-    return _number(state, keys.PORT_NUMBER_SCOPE, 1, PORT_NUMBER_MAX, seed, "port number")
+    return _number(state, ids.PORT_NUMBER_SCOPE, 1, PORT_NUMBER_MAX, seed, "port number")
 
 
 def group_number(state: State, stamp: Stamp) -> int:
     """Return a free short number for a security group."""
     seed = stamp.seed("group-number")
-    return _number(state, keys.GROUP_NUMBER_SCOPE, 1, GROUP_NUMBER_MAX, seed, "security group number")
+    return _number(state, ids.GROUP_NUMBER_SCOPE, 1, GROUP_NUMBER_MAX, seed, "security group number")
 
 
 def profile_number(state: State, stamp: Stamp) -> int:
     """Return a free number for a policy profile."""
-    scope, seed = keys.PROFILE_NUMBER_SCOPE, stamp.seed("profile-number")
+    scope, seed = ids.PROFILE_NUMBER_SCOPE, stamp.seed("profile-number")
     return _number(state, scope, PROFILE_FIRST, PROFILE_MAX, seed, "policy profile number")
 
 
@@ -73,7 +73,7 @@ def eui64(subnet: Subnet, mac: int) -> IPv6Address:
 
 def vni(state: State, stamp: Stamp) -> Vni:
     """Return a free VXLAN network identifier."""
-    return Vni(_number(state, keys.VNI_SCOPE, VNI_MIN, VNI_MAX, stamp.seed("vni"), "VNI"))
+    return Vni(_number(state, ids.VNI_SCOPE, VNI_MIN, VNI_MAX, stamp.seed("vni"), "VNI"))
 
 
 def mac(state: State, network: NetworkName, stamp: Stamp, avoid: Iterable[str] = ()) -> Mac:
@@ -86,9 +86,9 @@ def mac(state: State, network: NetworkName, stamp: Stamp, avoid: Iterable[str] =
     # The upper half varies too, so that ports of different networks rarely share a MAC; what has to be
     # unique in the network are the lower 24 bits, which make up the link-local address's wire MAC.
     high = MAC_FIRST_BYTE << 40 | (seed >> 24 & 0xFFFF) << 24
-    scope = keys.mac_scope(network)
+    scope = ids.mac_scope(network)
     for number in state.reservations.free_from(scope, high, high | 0xFFFFFF, high | seed & 0xFFFFFF):
-        wire = keys.wire6(network, link_local(number))
+        wire = ids.wire6(network, link_local(number))
         if wire not in avoided and state.reservations.is_free(wire):
             return Mac(number)
     raise Exhausted(f"no free MAC is left in {network}")
@@ -117,16 +117,16 @@ def address(state: State, subnet: Subnet, stamp: Stamp, avoid: Iterable[str] = (
     network, avoided = subnet.name.parent, frozenset(avoid)
     make = type(subnet.cidr.network_address)
     pools = [(int(pool.start), int(pool.end)) for pool in subnet.allocation_pools]
-    scope = keys.ip_scope(network, subnet.cidr.version)
+    scope = ids.ip_scope(network, subnet.cidr.version)
     gateways = _gateway_wires(state, network)
     if pools:
         for number in _candidates(state.reservations, scope, pools, stamp.seed(str(subnet.name))):
             candidate = make(number)
-            if candidate in SERVICE_ADDRESSES or keys.ip(network, candidate) in avoided:
+            if candidate in SERVICE_ADDRESSES or ids.ip(network, candidate) in avoided:
                 continue
             if not isinstance(candidate, IPv6Address):
                 return candidate
-            wire = keys.wire6(network, candidate)
+            wire = ids.wire6(network, candidate)
             if wire not in avoided and wire not in gateways and state.reservations.is_free(wire):
                 return candidate
     raise Exhausted(
@@ -138,4 +138,4 @@ def address(state: State, subnet: Subnet, stamp: Stamp, avoid: Iterable[str] = (
 def _gateway_wires(state: State, network: NetworkName) -> frozenset[str]:
     """Return the wire keys of the IPv6 gateways: resolving one must not look like a frame for a port."""
     gateways = (subnet.gateway_ip for subnet in state.subnets_of(network))
-    return frozenset(keys.wire6(network, g) for g in gateways if isinstance(g, IPv6Address))
+    return frozenset(ids.wire6(network, g) for g in gateways if isinstance(g, IPv6Address))

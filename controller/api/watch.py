@@ -11,6 +11,8 @@ from typing import Any
 
 from cloison.model import (
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     Network,
     PolicyProfile,
@@ -19,6 +21,7 @@ from cloison.model import (
     Reservation,
     Resource,
     Router,
+    RouterEdge,
     SecurityGroup,
     Stored,
     Subnet,
@@ -28,6 +31,8 @@ from cloison.model import (
 from cloison.names import NetworkName, PortName
 from cloison.v1 import (
     address_group_pb2,
+    external_network_pb2,
+    floating_ip_pb2,
     host_pb2,
     network_pb2,
     port_binding_pb2,
@@ -52,7 +57,13 @@ _FIELDS: dict[type, tuple[str, type[Any]]] = {
     SecurityGroup: ("security_group", security_group_pb2.SecurityGroup),
     AddressGroup: ("address_group", address_group_pb2.AddressGroup),
     Router: ("router", router_pb2.Router),
+    ExternalNetwork: ("external_network", external_network_pb2.ExternalNetwork),
+    FloatingIp: ("floating_ip", floating_ip_pb2.FloatingIp),
 }
+
+
+# What nobody is shown.
+_HIDDEN = Reservation | TunnelPort | PolicyProfile | RouterEdge
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +75,15 @@ class Scope:
 
     def includes(self, stored: Stored) -> bool:
         """Tell whether an object is to be sent at all."""
-        if isinstance(stored, Reservation | TunnelPort | PolicyProfile):
+        if isinstance(stored, _HIDDEN):
             return False
         if isinstance(stored, PortBinding):
             return not self.tenant_view and self.includes_tenant(stored.port.tenant)
         if isinstance(stored, Host):
             return self.tenant is None
+        if isinstance(stored, ExternalNetwork):
+            shared = {name.tenant for name in stored.shared_with}
+            return self.tenant in shared or (self.tenant is None and not self.tenant_view)
         return self.includes_tenant(stored.name.tenant)
 
     def includes_tenant(self, tenant: str) -> bool:
@@ -119,6 +133,8 @@ class Events:
             state.subnets,
             state.routers,
             state.ports,
+            state.external_networks,
+            state.floating_ips,
         )
         found = [stored for table in tables for stored in table.values() if scope.includes(stored)]
         bindings = (effective(state, name) for name in dict.fromkeys(port for port, _ in state.bindings))
@@ -133,12 +149,12 @@ class Events:
             moved.update(dict.fromkeys(self._elsewhere(stored)))
             if not self._scope.includes(stored):
                 continue
-            assert not isinstance(stored, Reservation | TunnelPort | PolicyProfile)
+            assert not isinstance(stored, _HIDDEN)
             sent = True
             # One binding stands for all places of its port.
             shown = effective(self._state, stored.port) if isinstance(stored, PortBinding) else change.new
             if shown is not None:
-                assert not isinstance(shown, Reservation | TunnelPort | PolicyProfile)
+                assert not isinstance(shown, _HIDDEN)
                 yield self.upsert(shown, revision)
             else:
                 yield self._delete(stored, revision)

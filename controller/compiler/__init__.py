@@ -15,6 +15,7 @@ from controller.compiler.compile import (
 from controller.compiler.policy import CONJUNCTIONS_MAX, PolicyCost, policy_cost
 from controller.compiler.view import (
     Everyone,
+    ExitView,
     HostUnitView,
     HostView,
     NetworkView,
@@ -31,6 +32,7 @@ __all__ = [
     "HostUnitView",
     "HostView",
     "NetworkView",
+    "ExitView",
     "NextHop",
     "PolicyCost",
     "PolicyView",

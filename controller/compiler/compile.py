@@ -88,6 +88,7 @@ def port_flows(port: PortView) -> tuple[Flow, ...]:
         *admission.port_flows(port),
         *nd_guard.port_flows(port),
         *opening.port_flows(port),
+        *route.port_flows(port),
         *forward.port_flows(port),
         *meter.port_flows(port),
     )

@@ -17,6 +17,7 @@ from controller.compiler.pipeline import TABLE_NAMES, TABLES, Table
 from controller.compiler.policy import policy_cost
 from controller.compiler.registers import REGISTERS, Register
 from controller.compiler.view import (
+    ExitView,
     HostUnitView,
     HostView,
     NetworkView,
@@ -57,7 +58,8 @@ No flow says NORMAL or FLOOD, none learns, none sends to the controller.
    the IPv6 address; for ARP and neighbour solicitations, of the target): one flow per subnet, not per port.
 5. IP to the MAC of a router goes from ADDRESSING by ROUTE: the longest prefix says into which network, the
    TTL gets one less, and from then on it is as if it had been sent there. So routing is done at the sender's
-   host, by flows for the router's subnets and routes. What asks for a router's address, is for the router
+   host, by flows for the router's subnets and routes. A port may have a way out of its own, to the edge on
+   its host, that wins over the router's default route. What asks for a router's address, is for the router
    itself, has no hop left or no route is answered by the services of this host.
 6. FORWARD finds the wire MAC among the ports of this host and puts the real MAC back; failing that the
    frame goes to the VXLAN device, whose static forwarding database knows the VTEP of each wire MAC. In a
@@ -106,6 +108,7 @@ def example_host() -> HostView:
         mac=0x525400000005,
         addresses=(ip_address("10.0.0.5"), ip_address("2001:db8::5")),
         profile=16,
+        exits=(ExitView(ROUTER_MAC, 4, Vni(5003), 0x525400000064),),
     )
     return HostView(
         networks={network.vni: network},
@@ -207,6 +210,7 @@ def _counts() -> str:
     nothing = HostView({}, {})
     static = len(compile_host(nothing))
     host = example_host()
+    host = replace(host, ports={name: replace(port, exits=()) for name, port in host.ports.items()})
 
     def more(view: HostView) -> int:
         return len(compile_host(view)) - static
@@ -223,6 +227,7 @@ def _counts() -> str:
         f"{more(replace(nothing, ports=only4))} for a port with one IPv4 address,"
         f" {more(replace(nothing, ports=host.ports))} for one with an IPv6 address besides."
         " None for a remote port.\n"
+        "One more in ROUTE for each family in which it has a way out of its own.\n"
         f"The router above: {routed} in each network of it that has a port on the host, of which one for each"
         " of its\naddresses and routes.\n"
         f"The policy above: {cost.flows}, with {cost.masks} distinct masks. A policy costs the sum of the"

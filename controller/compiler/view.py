@@ -110,6 +110,18 @@ class Claim(NamedTuple):
     prefix: IpNetwork
 
 
+class ExitView(NamedTuple):
+    """A way out of a port's own, instead of its router's default route: to the edge on its own host.
+
+    Of the family of version, into the network of this VNI, to the port with this MAC (None: to nobody).
+    """
+
+    router_mac: int
+    version: int
+    vni: Vni
+    mac: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortView:
     """A port plugged on the host, enabled, its ofport confirmed. profile: the number of its PolicyProfile."""
@@ -126,6 +138,8 @@ class PortView:
     claimed: tuple[IpAddress, ...] = ()
     # It lives on another host, and may come to live here: its guest has but to announce itself.
     standby: bool = False
+    # At most one for each router and family.
+    exits: tuple[ExitView, ...] = ()
 
     @property
     def cookie(self) -> int:

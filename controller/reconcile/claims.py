@@ -16,7 +16,7 @@ from cloison.errors import CloisonError, InvalidIntent
 from cloison.model import Port, PortBinding, Reservation, Subnet
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.plugged import live_binding
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -78,7 +78,7 @@ def lists(port: Port, address: IpAddress) -> bool:
 
 def living_at(state: State, network: NetworkName, address: IpAddress) -> Port | None:
     """Return the port at which an address of a network lives, its own or claimed."""
-    reservation = state.reservations.get(keys.ip(network, address))
+    reservation = state.reservations.get(ids.ip(network, address))
     if reservation is not None:
         try:
             port = state.ports.get(PortName.parse(reservation.owner))
@@ -150,9 +150,9 @@ def _living_owner(state: State, port: Port, address: IpAddress) -> PortName | No
 
 
 def _reservations(state: State, network: NetworkName, address: IpAddress) -> Iterator[Reservation]:
-    wanted = [keys.ip(network, address)]
+    wanted = [ids.ip(network, address)]
     if isinstance(address, IPv6Address):
-        wanted.append(keys.wire6(network, address))
+        wanted.append(ids.wire6(network, address))
     for key in wanted:
         found = state.reservations.get(key)
         if found is not None:

@@ -14,6 +14,8 @@ from dataclasses import replace
 from cloison.model import Port
 from cloison.names import (
     AddressGroupName,
+    ExternalNetworkName,
+    FloatingIpName,
     HostName,
     NetworkName,
     PortName,
@@ -308,6 +310,8 @@ class RealizedTracker:
         if isinstance(name, RouterName):
             router = state.routers.get(name)
             return sorted(set().union(*map(state.bound_hosts, router.networks))) if router else []
+        if isinstance(name, ExternalNetworkName | FloatingIpName):
+            return []
         if isinstance(name, SecurityGroupName | AddressGroupName):
             return sorted(state.tenant_hosts(name.parent))
         if name is not None:

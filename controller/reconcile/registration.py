@@ -13,7 +13,7 @@ from cloison.addresses import IpAddress
 from cloison.errors import Precondition
 from cloison.model import Host, Meta
 from cloison.names import HostName
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -51,10 +51,10 @@ def registration_txn(state: State, hello: Registration, *, new_uid: str, now_ns:
     if old is not None and new == old:
         return txn
     new = replace(new, meta=replace(base.meta, update_time_ns=now_ns))
-    old_vtep = keys.vtep(old.vtep) if old and old.vtep else None
-    _exchange(txn, state, new, keys.vtep(hello.vtep), old_vtep, "VTEP address")
-    old_dpid = keys.dpid(old.datapath_id) if old and old.datapath_id else None
-    _exchange(txn, state, new, keys.dpid(hello.datapath_id), old_dpid, "datapath id")
+    old_vtep = ids.vtep(old.vtep) if old and old.vtep else None
+    _exchange(txn, state, new, ids.vtep(hello.vtep), old_vtep, "VTEP address")
+    old_dpid = ids.dpid(old.datapath_id) if old and old.datapath_id else None
+    _exchange(txn, state, new, ids.dpid(hello.datapath_id), old_dpid, "datapath id")
     if old is None:
         txn.create(new)
     else:

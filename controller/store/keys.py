@@ -2,6 +2,8 @@
 
     /cloison/v1/ tenants/{t}  networks/{t}/{n}  subnets/{t}/{n}/{s}  ports/{t}/{n}/{p}  hosts/{h}
                  securitygroups/{t}/{g}         addressgroups/{t}/{g}        routers/{t}/{r}
+                 externalnetworks/{e}           floatingips/{t}/{f}
+                 edges/{t}/{r}/{h}              a way out of a router on a host; '-' on its gateway hosts
                  profiles/{t}/{number}          a distinct set of security groups that ports have
                  bindings/{t}/{n}/{p}/{h}       tunnelports/{h}/{vni}
                  alloc/KIND/[SCOPE/]VALUE       an identifier that is taken, or waits to be free again
@@ -10,32 +12,28 @@
                  fence          every transaction compares it; see base.py
 
 Keys are ASCII, and every prefix ends in '/', so that hosts/h1/ is no prefix of hosts/h10/. A *reservation
-key* is what follows alloc/, for example 'vni/5001'; its *scope* is all but the last part (with 'ip4' or 'ip6'
-for 'ip': 10.0.0.1 and ::a00:1 are the same number).
+key* is what follows alloc/: see ids.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
-from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import NamedTuple
-from urllib.parse import quote
 
-from cloison.addresses import IpAddress
 from cloison.errors import InvalidIntent
 from cloison.model import (
     PolicyProfile,
     PortBinding,
     Reservation,
+    RouterEdge,
     Stored,
     TunnelPort,
     Vni,
 )
 from cloison.names import (
     AddressGroupName,
+    ExternalNetworkName,
+    FloatingIpName,
     HostName,
     NetworkName,
     PortName,
@@ -45,26 +43,15 @@ from cloison.names import (
     SubnetName,
     TenantName,
 )
+from controller.store import ids
 
 PREFIX = "/cloison/v1/"
 EPOCH = f"{PREFIX}epoch"
 FENCE = f"{PREFIX}fence"
 _ALLOC = f"{PREFIX}alloc/"
 _REFS = f"{PREFIX}refs/"
-
-TENANT_NUMBER_SCOPE = "tenant-number"
-PORT_NUMBER_SCOPE = "port-number"
-PROFILE_NUMBER_SCOPE = "profile-number"
-GROUP_NUMBER_SCOPE = "group-number"
-VNI_SCOPE = "vni"
-IFACE_SCOPE = "iface"
-VTEP_SCOPE = "vtep"
-DPID_SCOPE = "dpid"
-_PROFILE_KIND = "profile"
-_HEX_DIGITS = {"mac": 12, "wire6": 8, DPID_SCOPE: 16, _PROFILE_KIND: 64}
-_DECIMAL = frozenset(
-    {VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE, PROFILE_NUMBER_SCOPE, GROUP_NUMBER_SCOPE}
-)
+# In the place of a host; no host has such an id.
+_ON_GATEWAY_HOSTS = "-"
 
 
 class BindingKey(NamedTuple):
@@ -91,10 +78,20 @@ class ProfileKey(NamedTuple):
         return f"profiles/{self.tenant.tenant}/{self.number}"
 
 
+class EdgeKey(NamedTuple):
+    """What a router's edge is found under; host is None for the one of the gateway hosts."""
+
+    router: RouterName
+    host: HostName | None
+
+    def __str__(self) -> str:
+        return f"{self.router}/edges/{self.host.host if self.host else _ON_GATEWAY_HOSTS}"
+
+
 # A str is a reservation key. Keys of different kinds may be equal as tuples: see locate() for a unique one.
-StoredKey = ResourceName | BindingKey | TunnelPortKey | ProfileKey | str
+StoredKey = ResourceName | BindingKey | TunnelPortKey | ProfileKey | EdgeKey | str
 # What can refer to others, and be referred to.
-Referable = ResourceName | ProfileKey
+Referable = ResourceName | ProfileKey | EdgeKey
 
 
 def range_end(prefix: str) -> str:
@@ -120,6 +117,10 @@ def resource_key(name: ResourceName) -> str:
             return f"{PREFIX}addressgroups/{tenant}/{group}"
         case RouterName(tenant, router):
             return f"{PREFIX}routers/{tenant}/{router}"
+        case ExternalNetworkName(network):
+            return f"{PREFIX}externalnetworks/{network}"
+        case FloatingIpName(tenant, floating_ip):
+            return f"{PREFIX}floatingips/{tenant}/{floating_ip}"
         case NetworkName(tenant, network):
             return f"{PREFIX}networks/{tenant}/{network}"
         case TenantName(tenant):
@@ -148,6 +149,12 @@ def profile_key(profile: ProfileKey) -> str:
     return f"{PREFIX}{profile}"
 
 
+def edge_key(edge: EdgeKey) -> str:
+    """Return the key of a router's edge."""
+    place = edge.host.host if edge.host else _ON_GATEWAY_HOSTS
+    return f"{PREFIX}edges/{edge.router.tenant}/{edge.router.router}/{place}"
+
+
 def allocation_key(reservation_key: str) -> str:
     """Return the key of a reservation."""
     return _ALLOC + reservation_key
@@ -169,6 +176,8 @@ def stored_key(stored: Stored) -> StoredKey:
             return TunnelPortKey(stored.host, stored.vni)
         case PolicyProfile():
             return ProfileKey(stored.tenant, stored.number)
+        case RouterEdge():
+            return EdgeKey(stored.router, stored.host)
         case _:
             return stored.name
 
@@ -187,10 +196,17 @@ def child_prefixes(name: ResourceName) -> tuple[str, ...]:
         case NetworkName(tenant, network):
             return (f"{PREFIX}subnets/{tenant}/{network}/", f"{PREFIX}ports/{tenant}/{network}/")
         case TenantName(tenant):
-            kinds = ("networks", "routers", "securitygroups", "addressgroups", "profiles")
+            kinds = ("networks", "routers", "floatingips", "securitygroups", "addressgroups", "profiles")
             return tuple(f"{PREFIX}{kind}/{tenant}/" for kind in kinds)
+        case RouterName(tenant, router):
+            return (f"{PREFIX}edges/{tenant}/{router}/",)
         case _:
             return ()
+
+
+def floating_ips_prefix(tenant: TenantName) -> str:
+    """Return the prefix under which lie the floating IPs of a tenant."""
+    return f"{PREFIX}floatingips/{tenant.tenant}/"
 
 
 def group_prefixes(tenant: TenantName) -> tuple[str, ...]:
@@ -220,134 +236,6 @@ def reference_prefix(referred: Referable) -> str:
     return f"{_REFS}{referred}/"
 
 
-# -- reservation keys ------------------------------------------------------------------------------
-
-
-def tenant_number(number: int) -> str:
-    """Reservation key of a tenant's short number."""
-    return f"{TENANT_NUMBER_SCOPE}/{number}"
-
-
-def port_number(number: int) -> str:
-    """Reservation key of a port's short number."""
-    return f"{PORT_NUMBER_SCOPE}/{number}"
-
-
-def vni(number: int) -> str:
-    """Reservation key of a VXLAN network identifier."""
-    return f"{VNI_SCOPE}/{number}"
-
-
-def profile_number(number: int) -> str:
-    """Reservation key of a policy profile's number."""
-    return f"{PROFILE_NUMBER_SCOPE}/{number}"
-
-
-def group_number(number: int) -> str:
-    """Reservation key of a security group's short number."""
-    return f"{GROUP_NUMBER_SCOPE}/{number}"
-
-
-def profile(tenant: TenantName, groups: Iterable[SecurityGroupName]) -> str:
-    """Reservation key of a set of security groups: no two profiles of a tenant are of the same set."""
-    digest = sha256("\n".join(sorted(map(str, groups))).encode())
-    return f"{_PROFILE_KIND}/{tenant.tenant}/{digest.hexdigest()}"
-
-
-def mac(network: NetworkName, address: int) -> str:
-    """Reservation key of a MAC in a network."""
-    return f"{mac_scope(network)}/{address:012x}"
-
-
-def mac_scope(network: NetworkName) -> str:
-    """Scope of the MACs of a network; its numbers are 48 bits."""
-    return f"mac/{network.tenant}/{network.network}"
-
-
-def ip(network: NetworkName, address: IpAddress) -> str:
-    """Reservation key of an address in a network."""
-    return f"ip/{network.tenant}/{network.network}/{address}"
-
-
-def ip_scope(network: NetworkName, version: int) -> str:
-    """Scope of the addresses of one family in a network; its numbers are int(address)."""
-    return f"ip{version}/{network.tenant}/{network.network}"
-
-
-def wire6(network: NetworkName, address: IPv6Address) -> str:
-    """Reservation key of the low 32 bits of an IPv6 address: two addresses may not share a wire MAC."""
-    return f"{wire6_scope(network)}/{int(address) & 0xFFFFFFFF:08x}"
-
-
-def wire6_scope(network: NetworkName) -> str:
-    """Scope of the low halves of IPv6 addresses in a network; its numbers are 32 bits."""
-    return f"wire6/{network.tenant}/{network.network}"
-
-
-def iface(iface_id: str) -> str:
-    """Reservation key of an iface-id, which may hold any characters."""
-    return f"{IFACE_SCOPE}/{quote(iface_id, safe='')}"
-
-
-def vtep(address: IpAddress) -> str:
-    """Reservation key of a host's tunnel address."""
-    return f"{VTEP_SCOPE}/{address}"
-
-
-def dpid(datapath_id: int) -> str:
-    """Reservation key of a datapath id."""
-    return f"{DPID_SCOPE}/{datapath_id:016x}"
-
-
-# Reading and then storing a reservation asks twice in a row, which the cache makes once.
-@lru_cache(maxsize=4096)
-def split_reservation(key: str) -> tuple[str, int | str]:
-    """Return (scope, number) of a reservation key; text in place of a number for iface and vtep.
-
-    Raises InvalidIntent for a key that none of the functions above makes: each identifier has one spelling,
-    or it could be taken twice.
-    """
-    scope, _, last = key.rpartition("/")
-    kind = scope.partition("/")[0]
-    try:
-        if kind == "ip":
-            address = IPv6Address(last) if ":" in last else IPv4Address(last)
-            found: tuple[str, int | str] = f"ip{address.version}{scope[2:]}", int(address)
-        elif len(last) == _HEX_DIGITS.get(kind):
-            found = scope, int(last, 16)
-        elif kind in _DECIMAL and last.isdecimal():
-            found = scope, int(last)
-        elif kind in (IFACE_SCOPE, VTEP_SCOPE) and last:
-            found = scope, last
-        else:
-            raise ValueError("no such kind")
-        if join_reservation(*found) != key:
-            raise ValueError("another spelling")
-    except ValueError as error:
-        raise InvalidIntent.of("key", key, "a reservation key of this schema") from error
-    return found
-
-
-def join_reservation(scope: str, number: int | str) -> str:
-    """Inverse of split_reservation."""
-    kind, _, rest = scope.partition("/")
-    match kind:
-        case "ip4":
-            return f"ip/{rest}/{IPv4Address(number)}"
-        case "ip6":
-            return f"ip/{rest}/{IPv6Address(number)}"
-        case "mac":
-            return f"{scope}/{number:012x}"
-        case "wire6":
-            return f"{scope}/{number:08x}"
-        case "dpid":
-            return f"{scope}/{number:016x}"
-        case "profile":
-            return f"{scope}/{number:064x}"
-        case _:
-            return f"{scope}/{number}"
-
-
 # -- reading keys ----------------------------------------------------------------------------------
 
 
@@ -365,7 +253,7 @@ def parse(key: str) -> StoredKey:
         raise InvalidIntent.of("key", key, f"a key under {PREFIX}")
     if key.startswith(_ALLOC):
         reservation_key = key[len(_ALLOC) :]
-        split_reservation(reservation_key)
+        ids.split(reservation_key)
         return reservation_key
     match key[len(PREFIX) :].split("/"):
         case ["ports", tenant, network, port]:
@@ -387,6 +275,13 @@ def parse(key: str) -> StoredKey:
             return AddressGroupName.parse(f"tenants/{tenant}/addressGroups/{group}", "key")
         case ["routers", tenant, router]:
             return RouterName.parse(f"tenants/{tenant}/routers/{router}", "key")
+        case ["externalnetworks", network]:
+            return ExternalNetworkName.parse(f"externalNetworks/{network}", "key")
+        case ["floatingips", tenant, floating_ip]:
+            return FloatingIpName.parse(f"tenants/{tenant}/floatingIps/{floating_ip}", "key")
+        case ["edges", tenant, router, place]:
+            on = None if place == _ON_GATEWAY_HOSTS else HostName.parse(f"hosts/{place}", "key")
+            return EdgeKey(RouterName.parse(f"tenants/{tenant}/routers/{router}", "key"), on)
         case ["profiles", tenant, number] if number.isdecimal() and str(int(number)) == number:
             return ProfileKey(TenantName.parse(f"tenants/{tenant}", "key"), int(number))
         case ["tunnelports", host, number] if number.isdecimal() and str(int(number)) == number:
@@ -414,6 +309,8 @@ _OF_TENANTS = frozenset(
         "securitygroups",
         "addressgroups",
         "routers",
+        "floatingips",
+        "edges",
         "profiles",
     }
 )
@@ -440,6 +337,8 @@ def locate(key: StoredKey) -> str:
             return tunnel_port_key(host, number)
         case ProfileKey():
             return profile_key(key)
+        case EdgeKey():
+            return edge_key(key)
         case _:
             return resource_key(key)
 
@@ -450,7 +349,7 @@ def listed_ranges() -> list[tuple[str, str]]:
     Many, because to answer for a page etcd walks its index of the whole rest of the range: reading a
     million keys as one range takes minutes.
     """
-    kinds = ["ip", "iface", "mac", PORT_NUMBER_SCOPE, "wire6"]
+    kinds = ["ip", "iface", "mac", ids.PORT_NUMBER_SCOPE, "wire6"]
     objects = ["bindings", "networks", "ports", "subnets", "tunnelports"]
     cuts = {PREFIX, *(f"{_ALLOC}{kind}/" for kind in kinds), *(f"{PREFIX}{name}/" for name in objects)}
     starts = sorted({*cuts, *(range_end(cut) for cut in cuts), _REFS, range_end(_REFS)})

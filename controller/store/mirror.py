@@ -21,7 +21,7 @@ import structlog
 from cloison.codec import record_from_bytes
 from cloison.errors import InvalidIntent, Unavailable
 from cloison.model import Reservation, Resource, Stored
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.changes import Event, RevisionChanges
 from controller.store.keys import StoredKey
 from controller.store.state import State
@@ -274,7 +274,7 @@ def decode(key: str, value: bytes, mod_revision: int) -> Stored:
     if keys.key_of(stored) != key:
         raise InvalidIntent.of("key", key, f"{keys.key_of(stored)}, as the record says")
     if isinstance(stored, Reservation):
-        keys.split_reservation(stored.key)
+        ids.split(stored.key)
     return stored
 
 

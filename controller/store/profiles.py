@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from cloison.model import PROFILE_FIRST, PolicyProfile, Port
 from cloison.names import HostName, PortName, SecurityGroupName, TenantName
-from controller.store import keys
+from controller.store import ids
 from controller.store.changes import Change
 from controller.store.keys import ProfileKey
 from controller.store.state import State
@@ -40,8 +40,8 @@ def join(
     made = PolicyProfile(tenant=tenant, number=number, groups=wanted)
     key = ProfileKey(tenant, number)
     txn.create(made)
-    txn.reserve(keys.profile(tenant, wanted), key, str(key))
-    txn.reserve(keys.profile_number(number), key, str(key))
+    txn.reserve(ids.profile(tenant, wanted), key, str(key))
+    txn.reserve(ids.profile_number(number), key, str(key))
     for group in wanted:
         txn.add_reference(group, key)
 
@@ -63,8 +63,8 @@ def retire(txn: Txn, state: State, profile: PolicyProfile) -> None:
         txn.drop_reference(group, key)
     txn.delete(profile)
     waits: dict[str, tuple[HostName, ...]] = {
-        keys.profile(profile.tenant, profile.groups): (),
-        keys.profile_number(profile.number): hosts_of(state, profile.tenant),
+        ids.profile(profile.tenant, profile.groups): (),
+        ids.profile_number(profile.number): hosts_of(state, profile.tenant),
     }
     for reservation_key, hosts in waits.items():
         reservation = state.reservations.get(reservation_key)

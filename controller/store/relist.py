@@ -109,6 +109,7 @@ class Relist:
 def _stored_keys(state: State) -> Iterator[StoredKey]:
     yield from chain(state.ports, state.subnets, state.networks, state.tenants, state.hosts)
     yield from chain(state.security_groups, state.address_groups, state.profile_keys, state.routers)
+    yield from chain(state.external_networks, state.floating_ips, state.router_edges)
     yield from (keys.BindingKey(*key) for key in state.bindings)
     yield from (keys.TunnelPortKey(*key) for key in state.tunnel_ports)
     yield from state.reservations

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cloison.errors import InvalidIntent
 from cloison.model import Reservation, Revision
 from cloison.names import HostName
-from controller.store import keys
+from controller.store import ids
 from controller.store.layers import Layer, Layers
 
 
@@ -77,7 +77,7 @@ class Reservations(Mapping[str, Reservation]):
 
     def _holder(self, key: object) -> _Holder | None:
         try:
-            scope, number = keys.split_reservation(str(key))
+            scope, number = ids.split(str(key))
         except InvalidIntent:
             return None
         return self._scopes.get(scope, {}).get(number)
@@ -94,7 +94,7 @@ class Reservations(Mapping[str, Reservation]):
     def __iter__(self) -> Iterator[str]:
         for scope, numbers in self._scopes.items():
             for number in numbers:
-                yield keys.join_reservation(scope, number)
+                yield ids.join(scope, number)
 
     def __len__(self) -> int:
         return self._len
@@ -109,7 +109,7 @@ class Reservations(Mapping[str, Reservation]):
 
     def is_free(self, key: str) -> bool:
         """Tell whether a reservation key is neither held, nor waiting, nor being taken by this process."""
-        scope, number = keys.split_reservation(key)
+        scope, number = ids.split(key)
         return number not in self._scopes.get(scope, ()) and (scope, number) not in self._claims
 
     def first_free(self, scope: str, low: int, high: int, start: int | None = None) -> int | None:
@@ -134,7 +134,7 @@ class Reservations(Mapping[str, Reservation]):
 
     def put(self, reservation: Reservation) -> None:
         """Set one reservation."""
-        scope, number = keys.split_reservation(reservation.key)
+        scope, number = ids.split(reservation.key)
         holder = self._shared(reservation)
         numbers = self._scopes.setdefault(scope, {})
         self._len += number not in numbers
@@ -146,7 +146,7 @@ class Reservations(Mapping[str, Reservation]):
 
     def remove(self, key: str) -> None:
         """Forget one reservation, which must be there."""
-        scope, number = keys.split_reservation(key)
+        scope, number = ids.split(key)
         numbers = self._scopes[scope]
         del numbers[number]
         if not numbers:
@@ -160,12 +160,12 @@ class Reservations(Mapping[str, Reservation]):
 
     def claim(self, reservation_keys: Iterable[str]) -> None:
         """Note identifiers as being taken by a transaction in flight."""
-        self._claims.update(keys.split_reservation(key) for key in reservation_keys)
+        self._claims.update(ids.split(key) for key in reservation_keys)
 
     def unclaim(self, reservation_keys: Iterable[str]) -> None:
         """Undo claim."""
         for key in reservation_keys:
-            claimed = keys.split_reservation(key)
+            claimed = ids.split(key)
             self._claims[claimed] -= 1
             if self._claims[claimed] <= 0:
                 del self._claims[claimed]
@@ -176,7 +176,7 @@ class Reservations(Mapping[str, Reservation]):
             ours, theirs = self._scopes.get(scope, {}), other._scopes.get(scope, {})
             for number in ours.keys() | theirs.keys():
                 if ours.get(number) != theirs.get(number):
-                    yield keys.join_reservation(scope, number)
+                    yield ids.join(scope, number)
 
     def _shared(self, reservation: Reservation) -> _Holder:
         holder = _Holder(

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from cloison.addresses import IpAddress, Mac
 from cloison.model import (
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     Network,
     PolicyProfile,
@@ -21,6 +23,7 @@ from cloison.model import (
     Resource,
     Revision,
     Router,
+    RouterEdge,
     SecurityGroup,
     Stored,
     Subnet,
@@ -30,6 +33,8 @@ from cloison.model import (
 )
 from cloison.names import (
     AddressGroupName,
+    ExternalNetworkName,
+    FloatingIpName,
     HostName,
     NetworkName,
     PortName,
@@ -41,7 +46,7 @@ from cloison.names import (
 )
 from controller.store.changes import Change, Event, RevisionChanges
 from controller.store.indexes import copied, only
-from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey
+from controller.store.keys import BindingKey, EdgeKey, ProfileKey, StoredKey, TunnelPortKey
 from controller.store.layers import Layer, Layers
 from controller.store.reservations import Reservations
 from controller.store.tables import Tables, is_effective
@@ -119,6 +124,21 @@ class State(Tables):
         return MappingProxyType(self._routers)
 
     @property
+    def external_networks(self) -> Mapping[ExternalNetworkName, ExternalNetwork]:
+        """All external networks."""
+        return MappingProxyType(self._external_networks)
+
+    @property
+    def floating_ips(self) -> Mapping[FloatingIpName, FloatingIp]:
+        """All floating IPs."""
+        return MappingProxyType(self._floating_ips)
+
+    @property
+    def router_edges(self) -> Mapping[EdgeKey, RouterEdge]:
+        """All edges of routers."""
+        return MappingProxyType(self._edges)
+
+    @property
     def profile_keys(self) -> Iterable[ProfileKey]:
         """What all policy profiles are found under."""
         return self._profile_records.keys()
@@ -157,6 +177,10 @@ class State(Tables):
                 return self._address_groups.get(name)
             case RouterName():
                 return self._routers.get(name)
+            case ExternalNetworkName():
+                return self._external_networks.get(name)
+            case FloatingIpName():
+                return self._floating_ips.get(name)
 
     # -- relations ---------------------------------------------------------------------------------
 
@@ -275,6 +299,42 @@ class State(Tables):
         """Return the routers with an interface in a subnet."""
         return tuple(self._routers_using.get(subnet, {}).values())
 
+    def routers_out(self, network: ExternalNetworkName) -> tuple[Router, ...]:
+        """Return the routers with their way out to an external network."""
+        return tuple(self._routers_out.get(network, {}).values())
+
+    def external_networks_of(self, tenant: TenantName) -> tuple[ExternalNetwork, ...]:
+        """Return the external networks that a tenant may use."""
+        return tuple(self._external_networks_of.get(tenant, {}).values())
+
+    def floating_ips_of(self, tenant: TenantName) -> tuple[FloatingIp, ...]:
+        """Return the floating IPs of a tenant."""
+        return tuple(self._floating_ips_of.get(tenant, {}).values())
+
+    def floating_ips_at(self, port: PortName) -> tuple[FloatingIp, ...]:
+        """Return the floating IPs that stand for an address of a port."""
+        return tuple(self._floating_ips_at.get(port, {}).values())
+
+    def floating_ips_by(self, router: RouterName) -> tuple[FloatingIp, ...]:
+        """Return the floating IPs that a router joins to their ports."""
+        return tuple(self._floating_ips_by.get(router, {}).values())
+
+    def floating_ips_in(self, network: ExternalNetworkName) -> tuple[FloatingIp, ...]:
+        """Return the floating IPs of an external network, whosever they are."""
+        return tuple(self._floating_ips_in.get(network, {}).values())
+
+    def edges_of(self, router: RouterName) -> tuple[RouterEdge, ...]:
+        """Return the edges of a router."""
+        return tuple(self._edges_of.get(router, {}).values())
+
+    def edges_on(self, host: HostName) -> tuple[RouterEdge, ...]:
+        """Return the edges that are on one host alone, on this one."""
+        return tuple(self._edges_on.get(host, {}).values())
+
+    def edge_at(self, port: PortName) -> RouterEdge | None:
+        """Return the edge that a port leads to."""
+        return only(self._edges_at.get(port))
+
     def profiles_of(self, tenant: TenantName) -> tuple[PolicyProfile, ...]:
         """Return the policy profiles of a tenant, those that no port has (any more) included."""
         return tuple(self._profiles_of.get(tenant, {}).values())
@@ -315,7 +375,8 @@ class State(Tables):
         """Return what must be deleted before the named resource can be."""
         if isinstance(name, TenantName):
             groups: tuple[Resource, ...] = (*self.groups_of(name), *self.address_groups_of(name))
-            return (*self.networks_of(name), *groups, *self.routers_of(name))
+            routing: tuple[Resource, ...] = (*self.routers_of(name), *self.floating_ips_of(name))
+            return (*self.networks_of(name), *groups, *routing)
         return (*self.subnets_of(name), *self.ports_of(name))
 
     def referrers_of(self, name: SubnetName | HostName) -> tuple[Port | Router, ...]:
@@ -353,5 +414,7 @@ class State(Tables):
                 return self._tunnel_ports.get(key)
             case ProfileKey():
                 return self._profile_records.get(key)
+            case EdgeKey():
+                return self._edges.get(key)
             case _:
                 return self.get(key)

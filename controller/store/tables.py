@@ -11,6 +11,8 @@ from typing import Any, Self
 from cloison.addresses import IpAddress, Mac, wire_mac
 from cloison.model import (
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     Network,
     PolicyProfile,
@@ -19,6 +21,7 @@ from cloison.model import (
     Reservation,
     Revision,
     Router,
+    RouterEdge,
     SecurityGroup,
     Stored,
     Subnet,
@@ -28,6 +31,8 @@ from cloison.model import (
 )
 from cloison.names import (
     AddressGroupName,
+    ExternalNetworkName,
+    FloatingIpName,
     HostName,
     NetworkName,
     PortName,
@@ -37,7 +42,7 @@ from cloison.names import (
     TenantName,
 )
 from controller.store.indexes import Index, link, link_few, tally
-from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey
+from controller.store.keys import BindingKey, EdgeKey, ProfileKey, StoredKey, TunnelPortKey
 from controller.store.reservations import Reservations
 
 _INDEXES = frozenset(
@@ -61,6 +66,14 @@ _INDEXES = frozenset(
         "_routers_of",
         "_routers_using",
         "_routers_on",
+        "_routers_out",
+        "_external_networks_of",
+        "_floating_ips_of",
+        "_floating_ips_at",
+        "_floating_ips_by",
+        "_floating_ips_in",
+        "_edges_of",
+        "_edges_on",
     }
 )
 
@@ -116,6 +129,20 @@ class Tables:
         self._routers_of: Index[TenantName, RouterName, Router] = {}
         self._routers_using: Index[SubnetName, RouterName, Router] = {}
         self._routers_on: Index[NetworkName, RouterName, Router] = {}
+        self._external_networks: MutableMapping[ExternalNetworkName, ExternalNetwork] = {}
+        self._floating_ips: MutableMapping[FloatingIpName, FloatingIp] = {}
+        self._edges: MutableMapping[EdgeKey, RouterEdge] = {}
+        # Who may use it; who goes out by it.
+        self._external_networks_of: Index[TenantName, ExternalNetworkName, ExternalNetwork] = {}
+        self._routers_out: Index[ExternalNetworkName, RouterName, Router] = {}
+        # By whose they are, the port that they stand for, the router they go by, and where they are from.
+        self._floating_ips_of: Index[TenantName, FloatingIpName, FloatingIp] = {}
+        self._floating_ips_at: Index[PortName, FloatingIpName, FloatingIp] = {}
+        self._floating_ips_by: Index[RouterName, FloatingIpName, FloatingIp] = {}
+        self._floating_ips_in: Index[ExternalNetworkName, FloatingIpName, FloatingIp] = {}
+        self._edges_of: Index[RouterName, EdgeKey, RouterEdge] = {}
+        self._edges_on: Index[HostName, EdgeKey, RouterEdge] = {}
+        self._edges_at: MutableMapping[PortName, tuple[RouterEdge, ...]] = {}
         self._tables = self._by_key_type()
 
     def _by_key_type(self) -> dict[type, MutableMapping[Any, Any]]:
@@ -132,6 +159,9 @@ class Tables:
             AddressGroupName: self._address_groups,
             RouterName: self._routers,
             ProfileKey: self._profile_records,
+            ExternalNetworkName: self._external_networks,
+            FloatingIpName: self._floating_ips,
+            EdgeKey: self._edges,
         }
 
     def _derived(self, flat: Any, nested: Any, reservations: Reservations) -> Self:
@@ -188,6 +218,8 @@ class Tables:
                 self._link_router(stored, sign)
             case PolicyProfile():
                 self._link_profile(stored, sign)
+            case ExternalNetwork() | FloatingIp() | RouterEdge():
+                self._link_exit(stored, sign)
 
     def _link_group(self, group: SecurityGroup, sign: int) -> None:
         link(self._groups_of, group.name.parent, group.name, group, sign)
@@ -203,6 +235,27 @@ class Tables:
             link(self._routers_using, interface.subnet, router.name, router, sign)
         for network in router.networks:
             link(self._routers_on, network, router.name, router, sign)
+        if router.gateway is not None:
+            link(self._routers_out, router.gateway.external_network, router.name, router, sign)
+
+    def _link_exit(self, stored: ExternalNetwork | FloatingIp | RouterEdge, sign: int) -> None:
+        match stored:
+            case ExternalNetwork():
+                for tenant in stored.shared_with:
+                    link(self._external_networks_of, tenant, stored.name, stored, sign)
+            case FloatingIp():
+                link(self._floating_ips_of, stored.name.parent, stored.name, stored, sign)
+                link(self._floating_ips_in, stored.external_network, stored.name, stored, sign)
+                if stored.port is not None:
+                    link(self._floating_ips_at, stored.port, stored.name, stored, sign)
+                if stored.router is not None:
+                    link(self._floating_ips_by, stored.router, stored.name, stored, sign)
+            case RouterEdge():
+                key = EdgeKey(stored.router, stored.host)
+                link(self._edges_of, stored.router, key, stored, sign)
+                link_few(self._edges_at, stored.port, stored, sign)
+                if stored.host is not None:
+                    link(self._edges_on, stored.host, key, stored, sign)
 
     def _link_profile(self, profile: PolicyProfile, sign: int) -> None:
         link(self._profiles_of, profile.tenant, profile.number, profile, sign)

@@ -13,9 +13,9 @@ from enum import Enum
 
 from cloison.codec import record_to_bytes
 from cloison.errors import InvalidIntent
-from cloison.model import PolicyProfile, PortBinding, Reservation, Resource, Stored, TunnelPort
-from cloison.names import HostName, NetworkName, ResourceName, TenantName
-from controller.store import keys
+from cloison.model import PolicyProfile, PortBinding, Reservation, Resource, RouterEdge, Stored, TunnelPort
+from cloison.names import ExternalNetworkName, HostName, NetworkName, ResourceName, TenantName
+from controller.store import ids, keys
 from controller.store.keys import ProfileKey, Referable
 
 # Room in a request for the frame around the operations.
@@ -158,7 +158,7 @@ class Txn:
 
     def reserve(self, key: str, owner: Referable, owner_uid: str) -> None:
         """Take an identifier that must be free (key as made by the functions of `keys`)."""
-        keys.split_reservation(key)
+        ids.split(key)
         stored = Reservation(key=key, owner=str(owner), owner_uid=owner_uid)
         self._compare(keys.key_of(stored), Condition.ABSENT)
         self._put(keys.key_of(stored), stored)
@@ -278,6 +278,10 @@ class Txn:
         self._writes[key] = Write(key, value, range_end, stored)
 
 
+# Names of what belongs to nothing.
+_TOP = TenantName | HostName | ExternalNetworkName
+
+
 def _parents(stored: Stored) -> tuple[ResourceName, ...]:
     """Return what must be there for an object to be created."""
     match stored:
@@ -287,15 +291,18 @@ def _parents(stored: Stored) -> tuple[ResourceName, ...]:
             return (stored.host,)
         case PolicyProfile():
             return (stored.tenant,)
+        case RouterEdge():
+            place = () if stored.host is None else (stored.host,)
+            return (stored.router, stored.port, *place)
         case Reservation():
             return ()
         case _:
             name = stored.name
-    return () if isinstance(name, TenantName | HostName) else (_parent(name),)
+    return () if isinstance(name, _TOP) else (_parent(name),)
 
 
 def _parent(name: ResourceName) -> ResourceName:
-    if isinstance(name, TenantName | HostName):
+    if isinstance(name, _TOP):
         raise TypeError(f"{name} has no parent")
     parent: NetworkName | TenantName = name.parent
     return parent

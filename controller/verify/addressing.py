@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
 from cloison.addresses import TO_ALL_MAC
+from cloison.names import HostName
 from controller.verify import semantics
 from controller.verify.contracts import in_network, on_wire, same_header, untagged
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame
-from controller.verify.intent import NetworkIntent, RouteIntent
+from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -25,6 +26,7 @@ from controller.verify.space import Region, member
 from controller.verify.stages import (
     ADDRESSING,
     FORWARD,
+    FROM_PORT,
     FROM_PROFILE,
     LOCAL,
     METER,
@@ -49,12 +51,34 @@ class Led(NamedTuple):
 
 
 Leads = Mapping[RouteIntent, Led]
+Exits = Mapping[tuple[int, int], Mapping[int, RouteIntent]]
+"""The ways out of ports' own: by MAC of the router and family, then by number of the port."""
 
 
-def leads_of(world: World, network: NetworkIntent) -> Leads:
-    """Return where the routes lead that a network's ports can take."""
+class Ways(NamedTuple):
+    """What a network's ports on one host can be routed by, and where each of that leads."""
+
+    leads: Leads
+    exits: Exits
+
+
+def ways_of(world: World, host: HostName, network: NetworkIntent) -> Ways:
+    """Return where the routes lead that a network's ports on a host can take."""
+    exits: dict[tuple[int, int], dict[int, RouteIntent]] = {}
+    for port in world.ports_on(host, network.name).values():
+        for router in network.routers if port.exits else ():
+            for version in (4, 6):
+                own = port.exit_by(router, version)
+                if own is not None:
+                    exits.setdefault((router.mac, version), {})[port.number] = own
+    routes = [route for router in network.routers for route in router.routes]
+    routes += {route for numbers in exits.values() for route in numbers.values()}
+    return Ways(_leads(world, routes), exits)
+
+
+def _leads(world: World, routes: Iterable[RouteIntent]) -> Leads:
     found = {}
-    for route in (route for router in network.routers for route in router.routes):
+    for route in routes:
         into, hop = world.networks.get(route.network), world.next_hop(route)
         if into is None or (route.via is not None and hop is None):
             found[route] = Led(None)
@@ -63,37 +87,36 @@ def leads_of(world: World, network: NetworkIntent) -> Leads:
     return found
 
 
-def addressing(
-    bridge: Bridge, network: NetworkIntent, leads: Leads, verdicts: Addressed | None = None
-) -> bool:
+def addressing(bridge: Bridge, network: NetworkIntent, ways: Ways, verdicts: Addressed | None = None) -> bool:
     """Tell whether ADDRESSING and ROUTE give each admitted frame the network and the MAC of whom it is for,
     hand to the services what they answer in a router's stead, and drop the rest.
     """
     if verdicts is None:
-        return _addresses(bridge, network, leads)
+        return _addresses(bridge, network, ways)
     met = [
         (rule.key, rule.steps, rule.goto)
         for number in range(ADDRESSING, SPREADING)
         if number in bridge.tables
         for rule in bridge.tables[number].candidates(cube(**{NETWORK: network.vni, ORIGIN: LOCAL}))
     ]
-    routing = network.routers, tuple(leads.items())
+    own = tuple((*by, *numbers.items()) for by, numbers in ways.exits.items())
+    routing = network.routers, tuple(ways.leads.items()), own
     key = (network.vni, network.multicast, network.ranges4, network.ranges6, routing, *sorted(met))
     found = verdicts.get(key)
     if found is None:
-        found = verdicts[key] = _addresses(bridge, network, leads)
+        found = verdicts[key] = _addresses(bridge, network, ways)
     return found
 
 
-def _addresses(bridge: Bridge, network: NetworkIntent, leads: Leads) -> bool:
+def _addresses(bridge: Bridge, network: NetworkIntent, ways: Ways) -> bool:
     from_open = cube(**{FROM_PROFILE: PROFILE_OPEN})
     starts = [(untagged(kind)._replace(holes=(from_open,)), True) for kind in (ETH_ARP, ETH_IPV4, ETH_IPV6)]
     anything = cube(**{"vlan_vid": UNTAGGED, FROM_PROFILE: PROFILE_OPEN})
     for region, checked in (*starts, (Region(*anything), False)):
         start = in_network(region, network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=SPREADING):
-            for part, way in explore(leaf.region, partial(_way, network, checked)):
-                if not _addressed(leaf, start, network, leads, way) and member(part) is not None:
+            for part, way in explore(leaf.region, partial(_way, network, ways.exits, checked)):
+                if not _addressed(leaf, start, network, ways.leads, way) and member(part) is not None:
                     return False
     return True
 
@@ -102,11 +125,17 @@ TO_ALL = "all"
 Way = str | RouteIntent | semantics.Services | None
 
 
-def _way(network: NetworkIntent, checked: bool, seen: Question) -> Way:
-    """As semantics.onward, or TO_ALL."""
+def _way(network: NetworkIntent, exits: Exits, checked: bool, seen: Question) -> Way:
+    """As semantics.onward, or TO_ALL. Who sent it is in a register."""
     if network.multicast and semantics.group_of(network, seen) is not None:
         return TO_ALL
-    return semantics.onward(network, seen, checked=checked)
+
+    def leave(router: RouterIntent, version: int) -> RouteIntent | None:
+        numbers = exits.get((router.mac, version), {})
+        number = seen.find(FROM_PORT, numbers) if numbers else None
+        return numbers[number] if number is not None else None
+
+    return semantics.onward(network, seen, leave, checked=checked)
 
 
 def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, leads: Leads, way: Way) -> bool:

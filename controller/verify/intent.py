@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress, IpNetwork, link_local
 from cloison.names import HostName, NetworkName, PortName
@@ -16,6 +17,30 @@ class PairIntent:
 
     prefix: IpNetwork
     mac: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteIntent:
+    """A range that a router sends into a network: to whom it is for, or to who has the address via."""
+
+    prefix: IpNetwork
+    network: NetworkName
+    via: IpAddress | None = None
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """(value, mask) of the addresses."""
+        return int(self.prefix.network_address), int(self.prefix.netmask)
+
+
+class ExitIntent(NamedTuple):
+    """A way out of a port's own: what a router (known by its MAC) would send by a default route, it takes.
+
+    The range of route is all addresses of its family. It counts only if the router leads into its network.
+    """
+
+    router_mac: int
+    route: RouteIntent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +64,8 @@ class PortIntent:
     standby: tuple[tuple[HostName, int], ...] = ()
     # This is the port as it is at one of these places (World.by_ofport).
     stands_by: bool = False
+    # At most one for each router and family.
+    exits: tuple[ExitIntent, ...] = ()
     # Its IPv4 addresses, claimed ones last.
     addresses4: tuple[int, ...] = field(init=False, repr=False, compare=False)
     # Its IPv6 addresses; who was given any also has its EUI-64 link-local one (RFC 4291, appendix A).
@@ -83,19 +110,12 @@ class PortIntent:
         """Tell whether what it sends is checked (port security)."""
         return self.profile != PROFILE_OPEN
 
-
-@dataclass(frozen=True, slots=True)
-class RouteIntent:
-    """A range that a router sends into a network: to whom it is for, or to who has the address via."""
-
-    prefix: IpNetwork
-    network: NetworkName
-    via: IpAddress | None = None
-
-    @property
-    def range(self) -> tuple[int, int]:
-        """(value, mask) of the addresses."""
-        return int(self.prefix.network_address), int(self.prefix.netmask)
+    def exit_by(self, router: RouterIntent, version: int) -> RouteIntent | None:
+        """Return where what it sends out by a router goes instead of by the default one, if so."""
+        for mac, route in self.exits:
+            if mac == router.mac and route.prefix.version == version and router.leads_into(route.network):
+                return route
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +135,10 @@ class RouterIntent:
         """Return the routes of a family, the longest prefix first."""
         found = [route for route in self.routes if route.prefix.version == version]
         return sorted(found, key=lambda route: -route.prefix.prefixlen)
+
+    def leads_into(self, network: NetworkName) -> bool:
+        """Tell whether any route of it does."""
+        return any(route.network == network for route in self.routes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -241,8 +241,8 @@ class Verifier:
                 continue  # nobody sends; the first port to come touches this again (Touched._port)
             if network is None:
                 continue
-            leads = addressing.leads_of(self.world, network)
-            if not self._holds(host, partial(self._known.addressing, network=network, leads=leads)):
+            ways = addressing.ways_of(self.world, host, network)
+            if not self._holds(host, partial(self._known.addressing, network=network, ways=ways)):
                 findings.senders(host, name)
                 self._suspects.addressing.add((host, name))
         for (host, name), macs in touched.forwarding.items():

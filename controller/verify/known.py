@@ -129,11 +129,11 @@ class Known:
             self._stations[key] = found
         return found
 
-    def addressing(self, bridge: Bridge, network: NetworkIntent, leads: addressing.Leads) -> bool:
+    def addressing(self, bridge: Bridge, network: NetworkIntent, ways: addressing.Ways) -> bool:
         """As addressing.addressing."""
         if len(self._addressed) >= ADDRESSED_MAX:
             self._addressed.clear()
-        return addressing.addressing(bridge, network, leads, self._addressed)
+        return addressing.addressing(bridge, network, ways, self._addressed)
 
     def forwarding(self, bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
         """As forwarding.forwarding. All frames: those of each MAC that a port or a rule has, and the rest."""

@@ -6,6 +6,7 @@ A part of semantics.py, to be read and believed as that.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent
 from controller.verify.packet import ETH_ARP, ETH_IPV4, ETH_IPV6, ND_ADVERTISEMENT, ND_SOLICITATION
@@ -47,8 +48,15 @@ def router_of(network: NetworkIntent, seen: Seen) -> RouterIntent | None:
     return next((router for router in network.routers if seen.has("eth_dst", router.mac)), None)
 
 
-def turn(router: RouterIntent, seen: Seen) -> RouteIntent | Services | None:
-    """Return where a router sends an IP packet; None for what never leaves its link."""
+Leave = Callable[[RouterIntent, int], RouteIntent | None]
+"""The way out of a sender's own by a router, of a family (PortIntent.exit_by); None if it has none."""
+
+
+def turn(router: RouterIntent, seen: Seen, leave: Leave) -> RouteIntent | Services | None:
+    """Return where a router sends an IP packet; None for what never leaves its link.
+
+    The longest prefix decides; only a default route, or none, gives way to a way out of the sender's own.
+    """
     if seen.has("eth_type", ETH_IPV4):
         version, target, never = 4, "ipv4_dst", within(seen, "ipv4_dst", (GROUPS4, LINK_LOCAL4))
     else:
@@ -58,5 +66,10 @@ def turn(router: RouterIntent, seen: Seen) -> RouteIntent | Services | None:
         return None
     if any_of(seen, target, router.own(version)) or any_of(seen, "ip_ttl", (0, 1)):
         return Services.THEY
-    ways = router.ways(version)
-    return next((route for route in ways if seen.has(target, *route.range)), Services.THEY)
+    default: RouteIntent | Services = Services.THEY
+    for route in router.ways(version):
+        if not route.prefix.prefixlen:
+            default = route
+        elif seen.has(target, *route.range):
+            return route
+    return leave(router, version) or default

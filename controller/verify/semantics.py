@@ -37,6 +37,7 @@ from controller.verify.packet import (
     connected,
 )
 from controller.verify.policy import allowed
+from controller.verify.routing import Leave as Leave
 from controller.verify.routing import Services as Services
 from controller.verify.routing import asks_router as asks_router
 from controller.verify.routing import router_of as router_of
@@ -235,7 +236,7 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
         return _to_services(world, sender)
     if sender.checked and (says_it_serves(seen) or (tracked(seen) and invalid(seen))):
         return None
-    way = onward(network, seen, checked=sender.checked)
+    way = onward(network, seen, sender.exit_by, checked=sender.checked)
     if isinstance(way, Services):
         return _to_services(world, sender)
     if isinstance(way, RouteIntent):
@@ -340,15 +341,18 @@ def wire_source(packet: Packet) -> int:
 # --- where it goes on ---
 
 
-def onward(network: NetworkIntent, seen: Seen, *, checked: bool) -> str | RouteIntent | Services | None:
+def onward(
+    network: NetworkIntent, seen: Seen, leave: Leave, *, checked: bool
+) -> str | RouteIntent | Services | None:
     """Return where an admitted packet goes on that is not for the services anyway; None if nowhere.
 
     Who asks for a router's address, or sends what it does not forward, gets an answer of the local services.
+    leave: the sender's own ways out (PortIntent.exit_by).
     """
     if asks_router(network, seen):
         return Services.THEY
     router = router_of(network, seen)
-    return aim(network, seen, checked=checked) if router is None else turn(router, seen)
+    return aim(network, seen, checked=checked) if router is None else turn(router, seen, leave)
 
 
 # --- the local services -----------------------------------------------------------------------------------

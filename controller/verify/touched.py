@@ -288,6 +288,8 @@ class Touched:
             network = world.networks.get(port.name.parent)
             for reached in network.reaches if network is not None else ():
                 self._sent_into(world, port.host, reached)
+        if port.exits:
+            self.addressing.add((port.host, port.name.parent))
         self._span(world, port.host, port.name.parent)
         self._next_hop(world, port)
         macs = port.frame_macs
@@ -315,6 +317,10 @@ class Touched:
     def _next_hop(self, world: World, port: PortIntent) -> None:
         """Add what is sent by way of a port."""
         own = {*port.addresses4, *port.addresses6}
+        for sender in world.leaving.get(port.name.parent, {}).values():
+            assert sender.host is not None, sender
+            if any(way.route.via is not None and int(way.route.via) in own for way in sender.exits):
+                self.addressing.add((sender.host, sender.name.parent))
         for source in world.routing_to.get(port.name.parent, ()):
             routers = world.networks[source].routers if source in world.networks else ()
             vias = (route.via for router in routers for route in router.routes)

@@ -89,6 +89,8 @@ class World:
         self.by_vtep: dict[IpAddress, HostName] = {}
         self.members: dict[NetworkName, Members] = {}
         self.by_number: dict[int, PortIntent] = {}
+        # Plugged ports with a way out of their own, by the network that it leads into.
+        self.leaving: dict[NetworkName, dict[PortName, PortIntent]] = {}
         # The networks whose routers lead into one.
         self.routing_to: dict[NetworkName, set[NetworkName]] = {}
         # Ports where they stand by: by host and number, and by host and network.
@@ -287,6 +289,8 @@ class World:
         self.by_number[port.number] = port
         self._enter(port.host, port.name.parent)
         self.members_of(port.name.parent).add(port)
+        for way in port.exits:
+            self.leaving.setdefault(way.route.network, {})[port.name] = port
 
     def _stand(self, port: PortIntent) -> None:
         assert port.host is not None, port
@@ -322,6 +326,8 @@ class World:
             del self.by_number[port.number]
         self._leave(port.host, port.name.parent)
         self.members_of(port.name.parent).remove(port)
+        for way in port.exits:
+            self.leaving.get(way.route.network, {}).pop(port.name, None)
 
     def _enter(self, host: HostName, network: NetworkName) -> None:
         self.on_host.setdefault(host, Counter())[network] += 1
@@ -348,7 +354,7 @@ class World:
 def _places(port: PortIntent) -> Iterator[PortIntent]:
     """Yield the port as it is where it stands by."""
     for host, ofport in port.standby:
-        yield replace(port, host=host, ofport=ofport, claimed=(), standby=(), stands_by=True)
+        yield replace(port, host=host, ofport=ofport, claimed=(), standby=(), stands_by=True, exits=())
 
 
 def _port_claims(port: PortIntent) -> Iterator[Claim]:

@@ -12,6 +12,14 @@ from typing import Any, overload
 
 from google.protobuf.message import DecodeError, Message
 
+from cloison.codec_exits import (
+    edge_from_record,
+    edge_to_record,
+    external_network_from_proto,
+    external_network_to_proto,
+    floating_ip_from_proto,
+    floating_ip_to_proto,
+)
 from cloison.codec_parts import (
     meta_from_proto,
     parse_number,
@@ -46,6 +54,8 @@ from cloison.model import (
     VNI_MAX,
     VNI_MIN,
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     Meta,
     Network,
@@ -56,6 +66,7 @@ from cloison.model import (
     Resource,
     Revision,
     Router,
+    RouterEdge,
     SecurityGroup,
     Stored,
     Subnet,
@@ -65,6 +76,8 @@ from cloison.model import (
 )
 from cloison.v1 import (
     address_group_pb2,
+    external_network_pb2,
+    floating_ip_pb2,
     host_pb2,
     network_pb2,
     port_binding_pb2,
@@ -85,6 +98,8 @@ ResourceMessage = (
     | security_group_pb2.SecurityGroup
     | address_group_pb2.AddressGroup
     | router_pb2.Router
+    | external_network_pb2.ExternalNetwork
+    | floating_ip_pb2.FloatingIp
 )
 StatusMessage = ResourceMessage | port_binding_pb2.PortBinding
 
@@ -105,6 +120,8 @@ _TO_PROTO: dict[type, Callable[[Any], Any]] = {
     SecurityGroup: security_group_to_proto,
     AddressGroup: address_group_to_proto,
     Router: router_to_proto,
+    ExternalNetwork: external_network_to_proto,
+    FloatingIp: floating_ip_to_proto,
 }
 _FROM_PROTO: dict[type, Callable[[Any, Meta], Any]] = {
     tenant_pb2.Tenant: tenant_from_proto,
@@ -115,6 +132,8 @@ _FROM_PROTO: dict[type, Callable[[Any, Meta], Any]] = {
     security_group_pb2.SecurityGroup: security_group_from_proto,
     address_group_pb2.AddressGroup: address_group_from_proto,
     router_pb2.Router: router_from_proto,
+    external_network_pb2.ExternalNetwork: external_network_from_proto,
+    floating_ip_pb2.FloatingIp: floating_ip_from_proto,
 }
 
 
@@ -134,6 +153,10 @@ def resource_to_proto(model: SecurityGroup) -> security_group_pb2.SecurityGroup:
 def resource_to_proto(model: AddressGroup) -> address_group_pb2.AddressGroup: ...
 @overload
 def resource_to_proto(model: Router) -> router_pb2.Router: ...
+@overload
+def resource_to_proto(model: ExternalNetwork) -> external_network_pb2.ExternalNetwork: ...
+@overload
+def resource_to_proto(model: FloatingIp) -> floating_ip_pb2.FloatingIp: ...
 @overload
 def resource_to_proto(model: PortBinding) -> port_binding_pb2.PortBinding: ...
 
@@ -166,6 +189,10 @@ def resource_from_proto(message: security_group_pb2.SecurityGroup, revision: int
 def resource_from_proto(message: address_group_pb2.AddressGroup, revision: int) -> AddressGroup: ...
 @overload
 def resource_from_proto(message: router_pb2.Router, revision: int) -> Router: ...
+@overload
+def resource_from_proto(message: external_network_pb2.ExternalNetwork, revision: int) -> ExternalNetwork: ...
+@overload
+def resource_from_proto(message: floating_ip_pb2.FloatingIp, revision: int) -> FloatingIp: ...
 @overload
 def resource_from_proto(message: port_binding_pb2.PortBinding, revision: int) -> PortBinding: ...
 
@@ -209,6 +236,9 @@ _RECORD_FIELD: dict[type, tuple[str, Callable[[Any], Message]]] = {
     SecurityGroup: ("security_group", security_group_to_proto),
     AddressGroup: ("address_group", address_group_to_proto),
     Router: ("router", router_to_proto),
+    ExternalNetwork: ("external_network", external_network_to_proto),
+    FloatingIp: ("floating_ip", floating_ip_to_proto),
+    RouterEdge: ("router_edge", edge_to_record),
     PolicyProfile: ("policy_profile", profile_to_record),
     PortBinding: ("port_binding", binding_to_proto),
     TunnelPort: ("tunnel_port", _tunnel_port_to_proto),
@@ -242,6 +272,8 @@ def record_from_bytes(key: str, data: bytes, mod_revision: int) -> Stored:
         return _reservation_from_record(key, record.reservation, mod_revision)
     if kind == "policy_profile":
         return profile_from_record(record.policy_profile, mod_revision)
+    if kind == "router_edge":
+        return edge_from_record(record.router_edge, mod_revision)
     if kind == "port_binding":
         return binding_from_proto(record.port_binding, mod_revision)
     if kind == "tunnel_port":

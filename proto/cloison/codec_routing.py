@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cloison.addresses import format_mac, parse_mac
 from cloison.codec_parts import meta_to_proto, parse_address, parse_range, parse_text
-from cloison.model import Meta, Router, RouterInterface, RouterRoute
-from cloison.names import RouterName, SubnetName
+from cloison.model import Meta, Router, RouterGateway, RouterInterface, RouterRoute
+from cloison.names import ExternalNetworkName, RouterName, SubnetName
 from cloison.v1 import router_pb2
 
 
@@ -16,6 +16,16 @@ def router_to_proto(router: Router) -> router_pb2.Router:
         message.interfaces.add(subnet=str(interface.subnet), ip_address=str(interface.address))
     for route in router.routes:
         message.routes.add(destination=str(route.destination), next_hops=map(str, route.next_hops))
+    if (gateway := router.gateway) is not None:
+        message.gateway.CopyFrom(
+            router_pb2.RouterGateway(
+                external_network=str(gateway.external_network),
+                ip_addresses=map(str, gateway.addresses),
+                no_snat=not gateway.snat,
+                distributed_snat=gateway.distributed_snat,
+                routed_prefixes=map(str, gateway.routed_prefixes),
+            )
+        )
     meta_to_proto(router.name, router.meta, message)
     return message
 
@@ -39,5 +49,18 @@ def router_from_proto(message: router_pb2.Router, meta: Meta) -> Router:
                 tuple(parse_address(text, f"routes[{i}].next_hops") for text in route.next_hops),
             )
             for i, route in enumerate(message.routes)
+        ),
+        gateway=_gateway_from_proto(message.gateway) if message.HasField("gateway") else None,
+    )
+
+
+def _gateway_from_proto(message: router_pb2.RouterGateway) -> RouterGateway:
+    return RouterGateway(
+        external_network=ExternalNetworkName.parse(message.external_network, "gateway.external_network"),
+        addresses=tuple(parse_address(text, "gateway.ip_addresses") for text in message.ip_addresses),
+        snat=not message.no_snat,
+        distributed_snat=message.distributed_snat,
+        routed_prefixes=tuple(
+            parse_range(text, "gateway.routed_prefixes") for text in message.routed_prefixes
         ),
     )

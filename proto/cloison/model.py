@@ -34,6 +34,7 @@ OFPORT_MAX = 0xFEFF
 GROUP_NUMBER_MAX = (1 << 24) - 1
 RULE_NUMBER_MAX = 4095
 MTU_LIMIT_MIN, MTU_LIMIT_MAX = 1280, 65535
+VLAN_MAX = 4094
 
 # Profiles that are not of any set of groups: no port security and no policy; and in no group at all.
 PROFILE_OPEN, PROFILE_NONE = 1, 2
@@ -397,5 +398,16 @@ class Reservation:
     revision: Revision = Revision(0)
 
 
-Resource = Tenant | Network | Subnet | Port | Host | SecurityGroup | AddressGroup | Router
-Stored = Resource | PortBinding | TunnelPort | Reservation | PolicyProfile
+Resource = (
+    Tenant
+    | Network
+    | Subnet
+    | Port
+    | Host
+    | SecurityGroup
+    | AddressGroup
+    | Router
+    | ExternalNetwork
+    | FloatingIp
+)
+Stored = Resource | PortBinding | TunnelPort | Reservation | PolicyProfile | RouterEdge

@@ -241,4 +241,6 @@ ResourceName = (
     | SecurityGroupName
     | AddressGroupName
     | RouterName
+    | ExternalNetworkName
+    | FloatingIpName
 )

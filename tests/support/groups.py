@@ -6,7 +6,7 @@ from typing import Any
 
 from cloison.model import PROFILE_NONE, PROFILE_OPEN
 from cloison.v1 import address_group_pb2, security_group_pb2
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.state import State
 from tests.support.api import Api
 from tests.support.requests import Call, call, make_world
@@ -112,7 +112,7 @@ def check_groups(state: State, refs: set[str]) -> None:
     for made in state.profiles.values():
         key = keys.ProfileKey(made.tenant, made.number)
         expected.update(keys.reference_key(name, key) for name in made.groups)
-        held |= {keys.profile_number(made.number), keys.profile(made.tenant, made.groups)}
+        held |= {ids.profile_number(made.number), ids.profile(made.tenant, made.groups)}
         assert all(name in state.security_groups for name in made.groups)
     for one in state.ports.values():
         expected.update(keys.reference_key(f.subnet, one.name) for f in one.fixed_ips)
@@ -121,11 +121,11 @@ def check_groups(state: State, refs: set[str]) -> None:
             expected.add(keys.reference_key(keys.ProfileKey(one.name.parent.parent, one.profile), one.name))
             assert state.profiles[one.profile].groups == one.security_groups
     for found in state.security_groups.values():
-        held.add(keys.group_number(found.number))
+        held.add(ids.group_number(found.number))
         for rule in found.rules:
             remote = rule.remote_group or rule.remote_address_group
             if remote is not None and str(remote) != str(found.name):
                 expected.add(keys.reference_key(remote, found.name))
     assert refs == expected
-    kinds = (keys.PROFILE_NUMBER_SCOPE, keys.GROUP_NUMBER_SCOPE, "profile/")
+    kinds = (ids.PROFILE_NUMBER_SCOPE, ids.GROUP_NUMBER_SCOPE, "profile/")
     assert {k for k, r in state.reservations.items() if k.startswith(kinds) and not r.released} == held

@@ -50,7 +50,8 @@ from cloison.names import (
     TenantName,
 )
 from controller.store.changes import Event, RevisionChanges
-from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey, ip, stored_key
+from controller.store.ids import ip
+from controller.store.keys import BindingKey, ProfileKey, StoredKey, TunnelPortKey, stored_key
 from controller.store.state import State
 
 # The same for every tenant, on purpose: overlapping addresses are the normal case.

@@ -11,8 +11,8 @@ from typing import Any
 from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName
-from controller.compiler import NextHop, RouterView, RouteView
-from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent
+from controller.compiler import ExitView, NextHop, RouterView, RouteView
+from controller.verify.intent import ExitIntent, NetworkIntent, PortIntent, RouteIntent, RouterIntent
 from controller.verify.world import World
 
 DESTINATIONS = [
@@ -27,6 +27,8 @@ DESTINATIONS = [
         "2001:db8::4/127",
     )
 ]
+
+DEFAULTS = [ip_network("0.0.0.0/0"), ip_network("::/0")]
 
 
 class Routers:
@@ -79,6 +81,20 @@ class Routers:
             )
             network = self.maker.networks[name]
             self.maker.networks[name] = replace(network, routers=(*network.routers, router))
+            self._exits(mac, name, connected)
+
+    def _exits(
+        self, mac: int, name: NetworkName, connected: list[tuple[NetworkName, IpNetwork, IpAddress]]
+    ) -> None:
+        """Give some ports of a network a way out of their own, by whoever has an address."""
+        for port in [p for p in self.maker.ports.values() if p.name.parent == name]:
+            for everything in DEFAULTS if self.rng.random() < 0.4 else ():
+                hops = [(n, s) for n, s, _ in connected if s.version == everything.version]
+                if hops and self.rng.random() < 0.8:
+                    into, subnet = self.rng.choice(hops)
+                    way = ExitIntent(mac, RouteIntent(everything, into, self._hop(into, subnet)))
+                    port = replace(port, exits=(*port.exits, way))
+            self.maker.ports[port.name] = port
 
     def _hop(self, name: NetworkName, subnet: IpNetwork) -> IpAddress:
         ports = [p for p in self.maker.ports.values() if p.name.parent == name]
@@ -118,6 +134,19 @@ def router_views(world: World, network: NetworkIntent) -> tuple[RouterView, ...]
             ),
         )
         for router in network.routers
+    )
+
+
+def exit_views(world: World, port: PortIntent) -> tuple[ExitView, ...]:
+    """What the compiler is given of a port's own ways out."""
+    return tuple(
+        ExitView(
+            router_mac=mac,
+            version=route.prefix.version,
+            vni=Vni(world.networks[route.network].vni),
+            mac=_mac_at(world, route.network, route.via) if route.via is not None else None,
+        )
+        for mac, route in port.exits
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from cloison.errors import AlreadyExists, InvalidIntent
 from cloison.model import Tenant
 from cloison.names import PortName, TenantName
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.store import HistoryGone, Store, SubscriptionOverrun
 from controller.store.txn import Txn
@@ -98,7 +98,7 @@ class Changes:
         def build(state: State) -> tuple[Txn, None]:
             txn = Txn()
             for _ in range(2):
-                txn.reserve(keys.ip(WEB, IPv4Address("10.0.0.1")), PortName(*WEB, "p1"), "u")
+                txn.reserve(ids.ip(WEB, IPv4Address("10.0.0.1")), PortName(*WEB, "p1"), "u")
             return txn, None
 
         with pytest.raises(InvalidIntent, match="once"):

@@ -11,7 +11,7 @@ import pytest
 from cloison.errors import CallerError, NotFound, Precondition
 from cloison.model import PortBinding
 from cloison.names import PortName
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.store import Store
 from controller.store.txn import Txn
@@ -150,7 +150,7 @@ class Races:
         assert not base.state.bindings
 
     async def test_a_released_identifier_stays_taken_until_its_hosts_confirm(self, base: Store) -> None:
-        key = keys.ip(WEB, IPv4Address("10.0.0.7"))
+        key = ids.ip(WEB, IPv4Address("10.0.0.7"))
         _, made = await base.transact(taking(port("p1"), "10.0.0.7"))
 
         def release(state: State) -> tuple[Txn, None]:

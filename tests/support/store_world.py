@@ -13,7 +13,7 @@ from uuid import uuid4
 from cloison.errors import AlreadyExists, NotFound, Precondition
 from cloison.model import FixedIp, Meta, Network, Port, PortBinding, Reservation, Stored, Subnet, Tenant, Vni
 from cloison.names import HostName, NetworkName, PortName, SubnetName, TenantName
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.changes import RevisionChanges
 from controller.store.keys import stored_key
 from controller.store.state import State
@@ -96,7 +96,7 @@ def taking(new: Port, address: str) -> Callable[[State], tuple[Txn, Port]]:
     def build(state: State) -> tuple[Txn, Port]:
         if LAN not in state.subnets:
             raise NotFound(str(LAN))
-        key = keys.ip(WEB, ip_address(address))
+        key = ids.ip(WEB, ip_address(address))
         if key in state.reservations:
             raise Precondition("TAKEN", str(new.name), f"{address} is taken", [state.reservations[key].owner])
         txn = Txn()
@@ -114,7 +114,7 @@ def taking_any(new: Port) -> Callable[[State], tuple[Txn, Port]]:
 
     def build(state: State) -> tuple[Txn, Port]:
         low = int(IPv4Address("10.0.0.1"))
-        number = state.reservations.first_free(keys.ip_scope(WEB, 4), low, low + 5000)
+        number = state.reservations.first_free(ids.ip_scope(WEB, 4), low, low + 5000)
         assert number is not None
         return taking(new, str(IPv4Address(number)))(state)
 
@@ -133,7 +133,7 @@ def deleting(name) -> Callable[[State], tuple[Txn, None]]:
         txn = Txn()
         if isinstance(old, Port):
             for fixed_ip in old.fixed_ips:
-                txn.release(state.reservations[keys.ip(name.parent, fixed_ip.address)], ())
+                txn.release(state.reservations[ids.ip(name.parent, fixed_ip.address)], ())
                 txn.drop_reference(fixed_ip.subnet, name)
         txn.delete(old)
         return txn, None

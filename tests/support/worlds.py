@@ -35,7 +35,7 @@ from controller.verify.path import HostState
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent
 from controller.verify.world import World
 from tests.support.policies import policy_view, random_policy
-from tests.support.routed import Routers, router_views
+from tests.support.routed import Routers, exit_views, router_views
 
 BROADCAST = 0xFFFFFFFFFFFF
 SUBNETS4 = [IPv4Network(n) for n in ("10.0.0.0/24", "10.0.1.0/26", "192.168.7.0/28", "10.0.0.0/8")]
@@ -213,6 +213,7 @@ def port_view(world: World, port: PortIntent) -> PortView:
         ),
         claimed=port.claimed,
         standby=port.stands_by,
+        exits=exit_views(world, port),
     )
 
 

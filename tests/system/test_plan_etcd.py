@@ -14,7 +14,7 @@ from cloison.errors import CloisonError, InvalidIntent
 from cloison.names import NetworkName, PortName, SubnetName
 from cloison.v1 import host_pb2, network_pb2, plan_pb2, port_pb2, subnet_pb2, tenant_pb2
 from controller.api.planning.draft import Draft, draft, steps_of
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.etcd import Client, Endpoint
 from controller.store.etcd_store import EtcdStore, Settings
 from controller.store.store import Store
@@ -133,7 +133,7 @@ async def test_etcd_agrees_about_the_default_limits() -> None:
             for count, passes in ((127, True), (128, False)):
                 txn = Txn()
                 for number in range(count):
-                    txn.reserve(keys.port_number(1000 * count + number), WEB, "u")
+                    txn.reserve(ids.port_number(1000 * count + number), WEB, "u")
                 assert txn.ops == count + 1
                 if passes:
                     txn.check_limits()

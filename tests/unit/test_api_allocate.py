@@ -18,7 +18,7 @@ from cloison.v1 import network_pb2, port_pb2, subnet_pb2, tenant_pb2
 from controller.api import allocate
 from controller.api.intents import network, port, subnet, tenant
 from controller.api.intents.common import Stamp
-from controller.store import keys
+from controller.store import ids
 from controller.store.memory import MemoryStore
 from controller.store.state import State
 
@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same() -> None:
 @given(st.text(max_size=8), st.sets(st.integers(VNI_MIN, VNI_MIN + 20)))
 def test_a_vni_is_free_and_in_range(uid: str, taken: set[int]) -> None:
     state = State()
-    reserve(state, *(keys.vni(v) for v in taken))
+    reserve(state, *(ids.vni(v) for v in taken))
     chosen = allocate.vni(state, Stamp(0, uid))
     assert VNI_MIN <= chosen <= VNI_MAX
     assert chosen not in taken
@@ -66,7 +66,7 @@ def test_a_vni_is_free_and_in_range(uid: str, taken: set[int]) -> None:
 def test_what_is_being_released_is_passed_over() -> None:
     state, stamp = State(), Stamp(0, "uid")
     first = allocate.vni(state, stamp)
-    reserve(state, keys.vni(first), released=True)
+    reserve(state, ids.vni(first), released=True)
     assert allocate.vni(state, stamp) != first
 
 
@@ -75,20 +75,20 @@ def test_a_mac_is_unicast_local_and_no_wire_mac(uid: str, earlier: list[str]) ->
     state = State()
     for one in earlier:
         mac = allocate.mac(state, NET, Stamp(0, one))
-        reserve(state, keys.mac(NET, mac), keys.wire6(NET, link_local(mac)))
+        reserve(state, ids.mac(NET, mac), ids.wire6(NET, link_local(mac)))
     mac = allocate.mac(state, NET, Stamp(0, uid))
     assert mac >> 40 == 0x02
     assert not mac & MULTICAST_BIT
     assert not is_wire_mac(mac)
-    assert keys.mac(NET, mac) not in state.reservations
-    assert keys.wire6(NET, link_local(mac)) not in state.reservations
+    assert ids.mac(NET, mac) not in state.reservations
+    assert ids.wire6(NET, link_local(mac)) not in state.reservations
 
 
 def test_a_mac_avoids_a_wire_mac_of_another_prefix() -> None:
     """Two MACs that differ in the upper half only would have link-local addresses of one wire MAC."""
     state, stamp = State(), Stamp(0, "uid")
     first = allocate.mac(state, NET, stamp)
-    reserve(state, keys.wire6(NET, link_local(first)))
+    reserve(state, ids.wire6(NET, link_local(first)))
     second = allocate.mac(state, NET, stamp)
     assert second & 0xFFFFFF != first & 0xFFFFFF
 
@@ -102,7 +102,7 @@ def test_pools_are_used_up_and_then_exhausted(pools: list[tuple[str, str]]) -> N
     for i in range(5):
         address = allocate.address(state, range_, Stamp(0, str(i)))
         chosen.add(address)
-        reserve(state, keys.ip(NET, address))
+        reserve(state, ids.ip(NET, address))
     expected = {IPv4Address(n) for a, b in pools for n in range(int(IPv4Address(a)), int(IPv4Address(b)) + 1)}
     assert chosen == expected
     with pytest.raises(Exhausted, match="allocation pools of tenants/acme/networks/web/subnets/s"):
@@ -112,7 +112,7 @@ def test_pools_are_used_up_and_then_exhausted(pools: list[tuple[str, str]]) -> N
 def test_low_halves_of_ipv6_addresses_differ() -> None:
     """A second subnet of /125 finds the places that the first one left over."""
     state = State()
-    reserve(state, *(keys.wire6(NET, IPv6Address(f"2001:db8:1::{i}")) for i in range(1, 7)))
+    reserve(state, *(ids.wire6(NET, IPv6Address(f"2001:db8:1::{i}")) for i in range(1, 7)))
     range_ = make_subnet("2001:db8:2::/125", ("2001:db8:2::1", "2001:db8:2::7"))
     assert allocate.address(state, range_, Stamp(0, "uid")) == IPv6Address("2001:db8:2::7")
 
@@ -121,7 +121,7 @@ def test_a_crowded_subnet_is_quick() -> None:
     """The cost of one more does not grow with what is taken: 10,000 ports, 60,000 of 65,533 addresses."""
     state, range_ = State(), make_subnet("10.0.0.0/16", ("10.0.0.2", "10.0.255.254"))
     taken = range(int(IPv4Address("10.0.0.2")), int(IPv4Address("10.0.0.2")) + 60_000)
-    reserve(state, *(keys.ip(NET, IPv4Address(n)) for n in taken if n % 7))
+    reserve(state, *(ids.ip(NET, IPv4Address(n)) for n in taken if n % 7))
     began = time.process_time()
     for i in range(1000):
         allocate.address(state, range_, Stamp(0, str(i)))
@@ -197,16 +197,16 @@ def step(state: State, verb: str, name: str, fields: port_pb2.Port, stamp: Stamp
 def check(state: State) -> None:
     """No MAC, address or wire MAC has two owners, and exactly what ports hold is reserved."""
     owner: dict[object, PortName] = {}
-    held: set[str] = {keys.tenant_number(t.number) for t in state.tenants.values()}
-    held |= {keys.vni(n.vni) for n in state.networks.values()}
-    held |= {keys.group_number(g.number) for g in state.security_groups.values()}
+    held: set[str] = {ids.tenant_number(t.number) for t in state.tenants.values()}
+    held |= {ids.vni(n.vni) for n in state.networks.values()}
+    held |= {ids.group_number(g.number) for g in state.security_groups.values()}
     for profile in state.profiles.values():
-        held |= {keys.profile_number(profile.number), keys.profile(profile.tenant, profile.groups)}
-    held |= {keys.ip(NET, s.gateway_ip) for s in state.subnets.values() if s.gateway_ip is not None}
+        held |= {ids.profile_number(profile.number), ids.profile(profile.tenant, profile.groups)}
+    held |= {ids.ip(NET, s.gateway_ip) for s in state.subnets.values() if s.gateway_ip is not None}
     for one in state.ports.values():
         for thing in things(one):
             assert owner.setdefault(thing, one.name) == one.name, (thing, one.name)
-        held |= port.identifiers(one) | {keys.iface(one.iface_id)}
+        held |= port.identifiers(one) | {ids.iface(one.iface_id)}
         for fixed_ip in one.fixed_ips:
             assert fixed_ip.address in state.subnets[fixed_ip.subnet].cidr
     assert set(state.reservations) == held

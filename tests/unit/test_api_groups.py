@@ -17,7 +17,7 @@ from cloison.v1 import (
     subnet_pb2,
     tenant_pb2,
 )
-from controller.store import keys, profiles
+from controller.store import ids, profiles
 from tests.support.api import AS, Api, refusal_of
 from tests.support.groups import (
     ADDRESSES,
@@ -325,14 +325,14 @@ async def test_a_number_waits_for_the_hosts_that_may_know_it(world: Api) -> None
         port_pb2.UpdatePortRequest(port=port_pb2.Port(name=f"{NET}/ports/a", security_groups=[DEFAULT]))
     )
     await collect(world, number)
-    waiting = world.store.state.reservations[keys.profile_number(number)]
+    waiting = world.store.state.reservations[ids.profile_number(number)]
     assert (waiting.released, waiting.hosts) == (True, (HostName("h1"),))
     # So does that of a group; and what a host was told of a port that has just left is not forgotten.
     deleted = state_group(world, "web").number
     await world.ports.DeletePort(port_pb2.DeletePortRequest(name=f"{NET}/ports/a"))
     assert not world.store.state.tenant_hosts(ACME)
     await world.groups.DeleteSecurityGroup(delete_group("web"))
-    assert world.store.state.reservations[keys.group_number(deleted)].hosts == (HostName("h1"),)
+    assert world.store.state.reservations[ids.group_number(deleted)].hosts == (HostName("h1"),)
 
 
 async def test_a_group_takes_its_idle_profiles_along(world: Api) -> None:

@@ -12,7 +12,7 @@ from cloison.model import AddressPair, DhcpOptions, Ipv6Mode, Route, Subnet
 from cloison.names import NetworkName, PortName, SubnetName
 from cloison.v1 import network_pb2, port_pb2, subnet_pb2
 from controller.api.allocate import eui64
-from controller.store import keys
+from controller.store import ids
 from tests.support.api import AS, Api, refusal_of
 from tests.support.requests import (
     NET,
@@ -175,7 +175,7 @@ async def test_a_guest_makes_its_address_of_its_mac(self_made: Api) -> None:
         "10.0.0.9",
     ]
     # Its low 32 bits are those of its link-local address: one wire MAC, reserved once, gone with it.
-    wire = keys.wire6(WEB, link_local(0x525400123456))
+    wire = ids.wire6(WEB, link_local(0x525400123456))
     assert self_made.store.state.reservations[wire].owner == made.name
     allocated = await self_made.ports.CreatePort(port("q", fixed_ips=subnets[:1]))
     assert allocated.fixed_ips[0].ip_address.startswith("2001:db8:8:0:")
@@ -199,7 +199,7 @@ async def test_its_address_follows_its_mac(self_made: Api) -> None:
     changed = await self_made.ports.UpdatePort(request)
     assert [f.ip_address for f in changed.fixed_ips] == [f"2001:db8:8:0:{MADE}", f"2001:db8:9:0:{MADE}"]
     held = {key for key, r in self_made.store.state.reservations.items() if r.owner == changed.name}
-    assert keys.ip(WEB, ip_address("2001:db8:8:0:5054:ff:fe00:99")) not in held
+    assert ids.ip(WEB, ip_address("2001:db8:8:0:5054:ff:fe00:99")) not in held
 
 
 async def test_no_other_address_can_be_chosen_where_guests_make_theirs(self_made: Api) -> None:

@@ -12,7 +12,7 @@ from cloison.addresses import ROUTER_MAC, format_mac
 from cloison.model import Router
 from cloison.names import NetworkName, RouterName
 from cloison.v1 import network_pb2, router_pb2, subnet_pb2, tenant_pb2
-from controller.store import keys
+from controller.store import ids, keys
 from tests.support.api import Api, refusal_of
 from tests.support.plans import references
 from tests.support.requests import NET, Case, assert_refused, call, ip, make_world, network, port, subnet
@@ -82,7 +82,7 @@ async def test_a_router_takes_the_gateways_of_its_subnets(world: Api) -> None:
     assert [(i.subnet, i.ip_address) for i in made.interfaces] == [(D4, "10.1.0.1"), (S4, "10.0.0.1")]
     assert [(r.destination, list(r.next_hops)) for r in made.routes] == [("192.0.2.0/24", ["10.1.0.9"])]
     web, db = NetworkName("acme", "web"), NetworkName("acme", "db")
-    assert held_by(world) == {keys.mac(web, ROUTER_MAC), keys.mac(db, ROUTER_MAC)}
+    assert held_by(world) == {ids.mac(web, ROUTER_MAC), ids.mac(db, ROUTER_MAC)}
     state = world.store.state
     assert state.routed_with(web) == {db}
     assert [r.name for r in state.routers_on(db)] == [R1]

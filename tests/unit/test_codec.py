@@ -24,6 +24,7 @@ from cloison.names import (
     TenantName,
 )
 from cloison.v1 import port_pb2, record_pb2, security_group_pb2
+from tests.support import exits
 
 ids = st.from_regex(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -163,7 +164,11 @@ resources = st.one_of(
         agent_version=text,
         datapath_type=text,
         agent_labels=labels,
+        physical_networks=st.lists(text, max_size=2).map(tuple),
     ),
+    exits.external_networks,
+    exits.floating_ips,
+    exits.routers,
 )
 bindings = st.builds(
     model.PortBinding,
@@ -178,6 +183,7 @@ bindings = st.builds(
 )
 others = st.one_of(
     bindings,
+    exits.edges,
     st.builds(
         model.PolicyProfile,
         tenant=st.builds(TenantName, ids),

@@ -14,7 +14,7 @@ from cloison.v1 import port_pb2
 from controller.compiler.cookies import CookieKind, unpack
 from controller.flows import Flow, match
 from controller.openflow.fake import FakeSwitch
-from controller.store import keys
+from controller.store import ids
 from controller.store.memory import MemoryEtcd
 from controller.store.state import State
 from controller.store.txn import Txn
@@ -187,7 +187,7 @@ async def test_identifiers_are_free_only_after_every_host_confirmed() -> None:
         p1, p2 = await made.create_port(1, "h1"), await made.create_port(2, "h2")
         await made.active(p1)
         await made.active(p2)
-        key = keys.ip(NETWORK, ip_address("10.0.0.1"))
+        key = ids.ip(NETWORK, ip_address("10.0.0.1"))
         await made.commit(lambda txn, state: txn.reserve(key, p1, "uid-p1"))
         h2.mute = True
 

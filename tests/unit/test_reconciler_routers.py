@@ -19,7 +19,7 @@ from cloison.model import (
 from cloison.names import HostName, NetworkName, PortName, RouterName, SubnetName
 from controller.compiler.pipeline import ADDRESSING, FORWARD, ROUTE
 from controller.flows import DecTtl, Flow, Load, SetField
-from controller.store import keys
+from controller.store import ids
 from controller.store.txn import Txn
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.reconciling import VNI, Controller, controller, pair, settled
@@ -56,7 +56,7 @@ async def with_db(made: Controller) -> tuple[MemoryHost, MemoryHost, PortName]:
 
     def fill(txn: Txn, state: object) -> None:
         txn.create(port)
-        txn.reserve(keys.ip(DB, port.fixed_ips[0].address), port.name, port.meta.uid)
+        txn.reserve(ids.ip(DB, port.fixed_ips[0].address), port.name, port.meta.uid)
 
     await made.commit(fill)
     await made.active(port.name)

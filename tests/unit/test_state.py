@@ -38,7 +38,7 @@ from cloison.names import (
     SubnetName,
     TenantName,
 )
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.changes import Event
 from controller.store.keys import BindingKey, TunnelPortKey, stored_key
 from controller.store.state import State
@@ -140,16 +140,16 @@ objects = st.one_of(
         Reservation,
         key=st.sampled_from(
             [
-                keys.vni(5001),
-                keys.iface("a/b c"),
-                keys.dpid(1),
-                keys.vtep(ADDRESSES[0]),
-                keys.mac(NETWORKS[0], 9),
-                keys.profile_number(16),
-                keys.group_number(7),
-                keys.profile(TENANTS[0], GROUPS[:2]),
+                ids.vni(5001),
+                ids.iface("a/b c"),
+                ids.dpid(1),
+                ids.vtep(ADDRESSES[0]),
+                ids.mac(NETWORKS[0], 9),
+                ids.profile_number(16),
+                ids.group_number(7),
+                ids.profile(TENANTS[0], GROUPS[:2]),
             ]
-            + [keys.ip(NETWORKS[0], address) for address in ADDRESSES]
+            + [ids.ip(NETWORKS[0], address) for address in ADDRESSES]
         ),
         owner=st.sampled_from(["tenants/a", "tenants/b"]),
         owner_uid=st.sampled_from(UIDS),
@@ -395,14 +395,14 @@ def test_an_identifier_that_two_have_is_nobodys():
 
 def test_free_numbers_pass_over_what_is_taken_waiting_or_claimed():
     state = State()
-    scope, low = keys.ip_scope(NETWORKS[0], 4), int(IPv4Address("10.0.0.1"))
+    scope, low = ids.ip_scope(NETWORKS[0], 4), int(IPv4Address("10.0.0.1"))
     taken = [
-        Reservation(key=keys.ip(NETWORKS[0], IPv4Address(low + n)), owner="o", owner_uid="u") for n in (0, 1)
+        Reservation(key=ids.ip(NETWORKS[0], IPv4Address(low + n)), owner="o", owner_uid="u") for n in (0, 1)
     ]
     put(state, taken[0], replace(taken[1], released=True, hosts=(HOSTS[0],)))
     find = state.reservations.first_free
     assert find(scope, low, low + 3) == low + 2
-    claimed = [keys.ip(NETWORKS[0], IPv4Address(low + 2))]
+    claimed = [ids.ip(NETWORKS[0], IPv4Address(low + 2))]
     state.reservations.claim(claimed)
     assert not state.reservations.is_free(claimed[0])
     assert find(scope, low, low + 3) == low + 3
@@ -414,8 +414,8 @@ def test_free_numbers_pass_over_what_is_taken_waiting_or_claimed():
     assert find(scope, low, low + 3, start=low + 3) == low + 3
     assert find(scope, low, low + 2, start=low + 1) == low + 2
     # The same number in the other family, and in another network, is another address.
-    assert state.reservations.is_free(keys.ip(NETWORKS[0], ip_address("::a00:1")))
-    assert find(keys.ip_scope(NETWORKS[1], 4), low, low) == low
+    assert state.reservations.is_free(ids.ip(NETWORKS[0], ip_address("::a00:1")))
+    assert find(ids.ip_scope(NETWORKS[1], 4), low, low) == low
 
 
 def test_what_is_read_cannot_change_the_state():
@@ -440,9 +440,9 @@ def test_keys_lead_back_to_what_lies_there(stored):
 
 @given(st.text(max_size=40), st.integers(0, 2**64 - 1))
 def test_any_iface_id_and_number_has_a_key_of_its_own(iface_id, number):
-    for key in (keys.iface(iface_id or "x"), keys.dpid(number), keys.mac(NETWORKS[0], number >> 16)):
+    for key in (ids.iface(iface_id or "x"), ids.dpid(number), ids.mac(NETWORKS[0], number >> 16)):
         assert key.isascii()
-        assert keys.join_reservation(*keys.split_reservation(key)) == key
+        assert ids.join(*ids.split(key)) == key
         assert keys.parse(keys.allocation_key(key)) == key
 
 

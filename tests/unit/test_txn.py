@@ -21,7 +21,7 @@ from cloison.model import (
     Vni,
 )
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName
-from controller.store import keys
+from controller.store import ids, keys
 from controller.store.keys import ProfileKey
 from controller.store.mirror import RawEvent
 from controller.store.revisions import BrokenWatch, Revisions
@@ -119,7 +119,7 @@ def test_a_reference_is_to_what_is_there():
 
 
 def test_reservations_are_taken_when_free_and_given_back_when_confirmed():
-    txn, key = Txn(), keys.vni(5001)
+    txn, key = Txn(), ids.vni(5001)
     txn.reserve(key, WEB, "u")
     full = keys.allocation_key(key)
     assert asked(txn) == {Compare(full, ABSENT)}
@@ -143,9 +143,9 @@ def test_reservations_are_taken_when_free_and_given_back_when_confirmed():
 def test_the_limits_of_etcd_are_ours():
     txn = Txn()
     for number in range(1, 128):
-        txn.reserve(keys.port_number(number), WEB, "u")
+        txn.reserve(ids.port_number(number), WEB, "u")
     txn.check_limits()
-    txn.reserve(keys.port_number(128), WEB, "u")
+    txn.reserve(ids.port_number(128), WEB, "u")
     with pytest.raises(InvalidIntent, match="operations"):
         txn.check_limits()
     txn = Txn()
@@ -163,7 +163,7 @@ def test_a_contradiction_is_found_where_it_is_made():
         txn.require(stored(network(), 8))
     with pytest.raises(InvalidIntent, match="once"):
         for _ in range(2):
-            txn.reserve(keys.vni(5001), WEB, "u")
+            txn.reserve(ids.vni(5001), WEB, "u")
 
 
 def test_requirements_alone_are_no_transaction():

@@ -17,7 +17,7 @@ from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import port_pb2
 from controller.api import allocate, validate
 from controller.api.intents import common, guest_settings, release
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 
 FIXED_IPS_MAX = 16
@@ -156,7 +156,7 @@ def _check_address(
         # It follows from the MAC, which may not be known yet: see resolve.
         return
     network = subnet.name.parent
-    held = release.foreign(state.reservations.get(keys.ip(network, address)), uid)
+    held = release.foreign(state.reservations.get(ids.ip(network, address)), uid)
     if held is not None:
         release.refuse_released(held, field, address)
         check.wrong(
@@ -164,7 +164,7 @@ def _check_address(
         )
         return
     if isinstance(address, IPv6Address):
-        wire = release.foreign(state.reservations.get(keys.wire6(network, address)), uid)
+        wire = release.foreign(state.reservations.get(ids.wire6(network, address)), uid)
         if wire is not None:
             release.refuse_released(wire, field, address)
             check.wrong(
@@ -183,7 +183,7 @@ def _example(state: State, subnet: Subnet) -> str:
 def wires(network: NetworkName, chosen: Iterable[Chosen]) -> frozenset[str]:
     """Return the wire MAC keys of the addresses that were chosen by the caller, not made from a MAC."""
     return frozenset(
-        keys.wire6(network, choice.address)
+        ids.wire6(network, choice.address)
         for choice in chosen
         if isinstance(choice.address, IPv6Address)
         and not any(map(guest_settings.makes_its_own, choice.subnets))
@@ -198,17 +198,17 @@ def resolve(
     uid: that of a port that is there already. Raises Exhausted, and InvalidIntent for an address that the
     guest would not make for itself.
     """
-    avoid = {keys.wire6(network, link_local(mac))} | wires(network, chosen)
-    avoid.update(keys.ip(network, choice.address) for choice in chosen if choice.address is not None)
+    avoid = {ids.wire6(network, link_local(mac))} | wires(network, chosen)
+    avoid.update(ids.ip(network, choice.address) for choice in chosen if choice.address is not None)
     addresses = []
     for i, choice in enumerate(chosen):
         fixed_ip = _self_made(state, choice, mac, f"port.fixed_ips[{i}]", uid)
         if fixed_ip is None:
             fixed_ip = _allocated(state, choice, stamp, avoid)
         addresses.append(fixed_ip)
-        avoid.add(keys.ip(network, fixed_ip.address))
+        avoid.add(ids.ip(network, fixed_ip.address))
         if isinstance(fixed_ip.address, IPv6Address):
-            avoid.add(keys.wire6(network, fixed_ip.address))
+            avoid.add(ids.wire6(network, fixed_ip.address))
     return tuple(addresses)
 
 
@@ -224,7 +224,7 @@ def _self_made(state: State, choice: Chosen, mac: Mac, field: str, uid: str) -> 
             choice.address,
             f"{made}, or nothing: with {subnet.ipv6_mode} guests make it from their MAC {format_mac(mac)}",
         )
-    held = release.foreign(state.reservations.get(keys.ip(subnet.name.parent, made)), uid)
+    held = release.foreign(state.reservations.get(ids.ip(subnet.name.parent, made)), uid)
     if held is not None or made == subnet.gateway_ip:
         if held is not None:
             release.refuse_released(held, field, made)

@@ -10,7 +10,7 @@ from cloison.names import HostName
 from cloison.v1 import host_pb2
 from controller.api import masks, validate
 from controller.api.intents import common, release
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -66,8 +66,8 @@ def delete(state: State, request: host_pb2.DeleteHostRequest, connected: bool) -
     """
     host, txn = _deletable(state, request, connected), Txn()
     txn.delete(host)
-    taken = [keys.dpid(host.datapath_id)] if host.datapath_id else []
+    taken = [ids.dpid(host.datapath_id)] if host.datapath_id else []
     if host.vtep is not None:
-        taken.append(keys.vtep(host.vtep))
+        taken.append(ids.vtep(host.vtep))
     release.release(txn, state, taken, host.meta.uid, ())
     return txn, host

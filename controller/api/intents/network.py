@@ -9,7 +9,7 @@ from cloison.names import NetworkName, TenantName
 from cloison.v1 import network_pb2
 from controller.api import allocate, masks, validate
 from controller.api.intents import common, multicast, release
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -58,7 +58,7 @@ def create(
         multicast=request.network.multicast,
     )
     txn.create(network)
-    txn.reserve(keys.vni(network.vni), name, stamp.uid)
+    txn.reserve(ids.vni(network.vni), name, stamp.uid)
     return txn, network
 
 
@@ -96,5 +96,5 @@ def delete(state: State, request: network_pb2.DeleteNetworkRequest) -> tuple[Txn
     common.refuse_if_referenced(name, children, "still has subnets or ports")
     txn = Txn()
     txn.delete(network)
-    release.release(txn, state, [keys.vni(network.vni)], network.meta.uid, release.holders(state, network))
+    release.release(txn, state, [ids.vni(network.vni)], network.meta.uid, release.holders(state, network))
     return txn, network

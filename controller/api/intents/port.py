@@ -19,7 +19,7 @@ from controller.api import allocate, masks, validate
 from controller.api.intents import common, fixed_ips, guest_identity, membership, multicast, release
 from controller.api.intents.guest_identity import Identity
 from controller.api.intents.membership import Membership
-from controller.store import keys, profiles
+from controller.store import ids, profiles
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -29,17 +29,17 @@ _HOSTS_SHOWN_MAX = 10
 
 def address_keys(network: NetworkName, mac: Mac, addresses: Iterable[FixedIp]) -> frozenset[str]:
     """Return the reservation keys of a MAC and addresses, wire MACs of the IPv6 ones included."""
-    taken = {keys.mac(network, mac), keys.wire6(network, link_local(mac))}
+    taken = {ids.mac(network, mac), ids.wire6(network, link_local(mac))}
     for fixed_ip in addresses:
-        taken.add(keys.ip(network, fixed_ip.address))
+        taken.add(ids.ip(network, fixed_ip.address))
         if isinstance(fixed_ip.address, IPv6Address):
-            taken.add(keys.wire6(network, fixed_ip.address))
+            taken.add(ids.wire6(network, fixed_ip.address))
     return frozenset(taken)
 
 
 def identifiers(port: Port) -> frozenset[str]:
     """Return the reservation keys of everything a port holds that hosts may have in flows or entries."""
-    numbers = {keys.port_number(port.number)}
+    numbers = {ids.port_number(port.number)}
     return address_keys(port.name.parent, port.mac, port.fixed_ips) | numbers
 
 
@@ -95,19 +95,19 @@ def _check_hosts(check: validate.Checker, state: State, hosts: Iterable[HostName
 
 def _check_mac(check: validate.Checker, state: State, network: NetworkName, mac: Mac, uid: str) -> None:
     field, text = "port.mac_address", format_mac(mac)
-    held = release.foreign(state.reservations.get(keys.mac(network, mac)), uid)
+    held = release.foreign(state.reservations.get(ids.mac(network, mac)), uid)
     if held is not None:
         release.refuse_released(held, field, text)
         check.wrong(field, text, f"a MAC that no other port of the network has: {held.owner} has it")
         return
-    wire = release.foreign(state.reservations.get(keys.wire6(network, link_local(mac))), uid)
+    wire = release.foreign(state.reservations.get(ids.wire6(network, link_local(mac))), uid)
     if wire is not None:
         release.refuse_released(wire, field, text)
         check.wrong(field, text, f"another MAC: {fixed_ips.clash(link_local(mac), wire.owner)}")
 
 
 def _check_iface(check: validate.Checker, state: State, name: PortName, iface_id: str) -> None:
-    held = state.reservations.get(keys.iface(iface_id))
+    held = state.reservations.get(ids.iface(iface_id))
     if held is None:
         return
     release.refuse_released(held, "port.iface_id", iface_id)
@@ -159,7 +159,7 @@ def create(state: State, request: port_pb2.CreatePortRequest, stamp: common.Stam
     port = _new_port(check, state, name, wanted, member, request, stamp)
     txn = Txn()
     txn.create(port)
-    for key in sorted(identifiers(port) | {keys.iface(port.iface_id)}):
+    for key in sorted(identifiers(port) | {ids.iface(port.iface_id)}):
         txn.reserve(key, name, stamp.uid)
     _refer(txn, state, None, port)
     membership.join(txn, state, None, port)
@@ -356,5 +356,5 @@ def delete(state: State, request: port_pb2.DeletePortRequest) -> tuple[Txn, Port
     bound = (binding.host for binding in state.bindings_of(name))
     hosts = {*release.holders(state, _network_of(state, port)), *bound}
     release.release(txn, state, identifiers(port), port.meta.uid, tuple(sorted(hosts)))
-    release.release(txn, state, [keys.iface(port.iface_id)], port.meta.uid, ())
+    release.release(txn, state, [ids.iface(port.iface_id)], port.meta.uid, ())
     return txn, port

@@ -16,7 +16,7 @@ from cloison.names import RouterName, TenantName
 from cloison.v1 import router_pb2 as pb
 from controller.api import masks, validate
 from controller.api.intents import common, release, router_parts
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -120,11 +120,11 @@ def _connect(txn: Txn, state: State, old: Router | None, new: Router, stamp: com
 def _reserved(state: State, router: Router) -> Iterator[str]:
     """Yield the identifiers that are a router's own."""
     for network in router.networks:
-        yield keys.mac(network, router.mac)
+        yield ids.mac(network, router.mac)
     for interface in router.interfaces:
         subnet = state.subnets.get(interface.subnet)
         if subnet is None or subnet.gateway_ip != interface.address:
-            yield keys.ip(interface.subnet.parent, interface.address)
+            yield ids.ip(interface.subnet.parent, interface.address)
 
 
 def _release(txn: Txn, state: State, router: Router, given_up: Iterable[str]) -> None:

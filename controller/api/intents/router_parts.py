@@ -12,7 +12,7 @@ from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import router_pb2 as pb
 from controller.api import validate
 from controller.api.intents import release
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 
 # So that a router with all of its networks is one transaction that etcd takes as it comes (128 operations).
@@ -42,7 +42,7 @@ def mac(check: validate.Checker, text: str) -> Mac:
 def check_mac(check: validate.Checker, state: State, router: Router) -> None:
     """Refuse a MAC that somebody else has in one of the router's networks."""
     for network in router.networks:
-        key = keys.mac(network, router.mac)
+        key = ids.mac(network, router.mac)
         held = release.foreign(state.reservations.get(key), router.meta.uid)
         if held is None:
             continue
@@ -139,7 +139,7 @@ def _check_owner(
             return
     if address == subnet.gateway_ip:
         return
-    held = release.foreign(state.reservations.get(keys.ip(subnet.name.parent, address)), uid)
+    held = release.foreign(state.reservations.get(ids.ip(subnet.name.parent, address)), uid)
     if held is not None:
         release.refuse_released(held, field, address)
         check.wrong(field, address, f"an address that is not taken: {held.owner} has it")

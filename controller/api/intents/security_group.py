@@ -14,7 +14,7 @@ from cloison.names import AddressGroupName, SecurityGroupName, TenantName
 from cloison.v1 import security_group_pb2 as pb
 from controller.api import allocate, masks, validate
 from controller.api.intents import budget, common, release, rules
-from controller.store import keys, profiles
+from controller.store import ids, profiles
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -62,7 +62,7 @@ def create(
 
 def _add(txn: Txn, group: SecurityGroup) -> None:
     txn.create(group)
-    txn.reserve(keys.group_number(group.number), group.name, group.meta.uid)
+    txn.reserve(ids.group_number(group.number), group.name, group.meta.uid)
     _refer(txn, group.name, (), group.rules)
 
 
@@ -214,4 +214,4 @@ def remove(txn: Txn, state: State, group: SecurityGroup) -> None:
     _refer(txn, group.name, group.rules, ())
     txn.delete(group)
     hosts = profiles.hosts_of(state, group.name.parent)
-    release.release(txn, state, [keys.group_number(group.number)], group.meta.uid, hosts)
+    release.release(txn, state, [ids.group_number(group.number)], group.meta.uid, hosts)

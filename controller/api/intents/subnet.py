@@ -17,7 +17,7 @@ from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import subnet_pb2
 from controller.api import masks, validate
 from controller.api.intents import common, guest_settings, release
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -139,7 +139,7 @@ def _check_overlap(state: State, network: NetworkName, cidr: IpNetwork) -> None:
 def _reserve_gateway(txn: Txn, state: State, subnet: Subnet) -> None:
     if subnet.gateway_ip is None:
         return
-    key = keys.ip(subnet.name.parent, subnet.gateway_ip)
+    key = ids.ip(subnet.name.parent, subnet.gateway_ip)
     held = state.reservations.get(key)
     release.refuse_taken(
         held,
@@ -266,7 +266,7 @@ def _release_gateway(txn: Txn, state: State, subnet: Subnet) -> None:
     network = state.networks.get(subnet.name.parent)
     hosts = release.holders(state, network) if network else ()
     if subnet.gateway_ip is not None:
-        key = keys.ip(subnet.name.parent, subnet.gateway_ip)
+        key = ids.ip(subnet.name.parent, subnet.gateway_ip)
         release.release(txn, state, [key], subnet.meta.uid, hosts)
 
 

@@ -9,7 +9,7 @@ from cloison.names import TenantName
 from cloison.v1 import tenant_pb2
 from controller.api import allocate, masks, validate
 from controller.api.intents import common, release, security_group
-from controller.store import keys
+from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -34,7 +34,7 @@ def create(state: State, request: tenant_pb2.CreateTenantRequest, stamp: common.
         number=allocate.tenant_number(state, stamp),
     )
     txn.create(tenant)
-    txn.reserve(keys.tenant_number(tenant.number), name, stamp.uid)
+    txn.reserve(ids.tenant_number(tenant.number), name, stamp.uid)
     security_group.add_default(txn, state, name, stamp)
     return txn, tenant
 
@@ -69,5 +69,5 @@ def delete(state: State, request: tenant_pb2.DeleteTenantRequest) -> tuple[Txn, 
         security_group.remove(txn, state, default)
     txn.delete(tenant)
     # Its number is in cookies only, where it tells apart but never admits: no host need confirm.
-    release.release(txn, state, [keys.tenant_number(tenant.number)], tenant.meta.uid, ())
+    release.release(txn, state, [ids.tenant_number(tenant.number)], tenant.meta.uid, ())
     return txn, tenant

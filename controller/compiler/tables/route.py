@@ -1,10 +1,11 @@
-"""ROUTE (15): what a guest sent to the MAC of a router, at the guest's own host.
+"""ROUTE (12): what a guest sent to the MAC of a router, at the guest's own host.
 
 For one of the router's addresses, with a TTL that is used up, or with no route: to the services of this host,
 which answer as the router. Else the route with the longest prefix says into which network it goes: under the
 wire MAC of its destination if the router is connected there, under the MAC of the next hop's port otherwise.
-Its TTL is one less, and FORWARD goes on as if it had been sent in that network. What never leaves its link is
-dropped: groups, link-local addresses, neighbour advertisements. No redirect is ever sent.
+Its TTL is one less, and FORWARD goes on as if it had been sent in that network. A port may have a way out of
+its own, to the edge on its host: it wins over a default route, and over no longer prefix. What never leaves
+its link is dropped: groups, link-local addresses, neighbour advertisements. No redirect is ever sent.
 
 A ping from 10.0.0.5 to 10.1.0.9: NETWORK becomes the VNI of the network of 10.1.0.0/24, eth_dst
 0a:f0:0a:01:00:09, nw_ttl 63 -> FORWARD.
@@ -30,8 +31,8 @@ from controller.compiler.headers import (
     prefix,
 )
 from controller.compiler.pipeline import FORWARD, METER, ROUTE
-from controller.compiler.registers import NETWORK
-from controller.compiler.view import NetworkView, RouterView, RouteView
+from controller.compiler.registers import FROM_PORT, NETWORK
+from controller.compiler.view import NetworkView, PortView, RouterView, RouteView
 from controller.flows import Action, DecTtl, Flow, Load, Move, SetField, field, match
 
 NEVER = 400
@@ -39,6 +40,9 @@ ITS_OWN = 380
 USED_UP = 370
 # Plus the length of its prefix.
 ROUTED = 100
+# Of one port, then of all; no prefix is shorter.
+EXIT = 90
+DEFAULT = 80
 NO_ROUTE = 50
 
 _ETH_DST = field("eth_dst")
@@ -73,12 +77,25 @@ def _router_flows(network: NetworkView, router: RouterView) -> Iterator[Flow]:
 
 
 def _route_flow(at: dict[str, Any], route: RouteView, cookie: int) -> Flow:
-    priority, led = ROUTED + route.prefix.prefixlen, match(**at, **_to(route.prefix))
+    length = route.prefix.prefixlen
+    priority, led = ROUTED + length if length else DEFAULT, match(**at, **_to(route.prefix))
     whom = _next_mac(route)
     if not whom:
         return ROUTE.flow(priority, led, cookie=cookie)
     into = NETWORK.load(route.vni)
     return ROUTE.flow(priority, led, DecTtl(), into, *whom, goto=FORWARD, cookie=cookie)
+
+
+def port_flows(port: PortView) -> Iterator[Flow]:
+    """One flow for each way out of the port's own."""
+    for way in port.exits:
+        at: dict[str, Any] = {**NETWORK.equals(port.vni), **FROM_PORT.equals(port.port_number)}
+        led = match(**at, eth_dst=way.router_mac, eth_type=ETH_IPV4 if way.version == 4 else ETH_IPV6)
+        if way.mac is None:
+            yield ROUTE.flow(EXIT, led, cookie=port.cookie)
+            continue
+        onward = (DecTtl(), NETWORK.load(way.vni), SetField(_ETH_DST, way.mac))
+        yield ROUTE.flow(EXIT, led, *onward, goto=FORWARD, cookie=port.cookie)
 
 
 def _next_mac(route: RouteView) -> tuple[Action, ...]:

@@ -1,4 +1,6 @@
 from cloison.v1 import address_group_pb2 as _address_group_pb2
+from cloison.v1 import external_network_pb2 as _external_network_pb2
+from cloison.v1 import floating_ip_pb2 as _floating_ip_pb2
 from cloison.v1 import host_pb2 as _host_pb2
 from cloison.v1 import network_pb2 as _network_pb2
 from cloison.v1 import port_pb2 as _port_pb2
@@ -47,8 +49,20 @@ class PolicyProfileRecord(_message.Message):
     groups: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, tenant: _Optional[str] = ..., number: _Optional[int] = ..., groups: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class RouterEdgeRecord(_message.Message):
+    __slots__ = ("router", "host", "port", "ip_addresses")
+    ROUTER_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    IP_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    router: str
+    host: str
+    port: str
+    ip_addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, router: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[str] = ..., ip_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Record(_message.Message):
-    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "security_group", "address_group", "policy_profile", "router", "request_id", "request_digest")
+    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "security_group", "address_group", "policy_profile", "router", "external_network", "floating_ip", "router_edge", "request_id", "request_digest")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     SUBNET_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +76,9 @@ class Record(_message.Message):
     ADDRESS_GROUP_FIELD_NUMBER: _ClassVar[int]
     POLICY_PROFILE_FIELD_NUMBER: _ClassVar[int]
     ROUTER_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    FLOATING_IP_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_EDGE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     tenant: _tenant_pb2.Tenant
@@ -77,9 +94,12 @@ class Record(_message.Message):
     address_group: _address_group_pb2.AddressGroup
     policy_profile: PolicyProfileRecord
     router: _router_pb2.Router
+    external_network: _external_network_pb2.ExternalNetwork
+    floating_ip: _floating_ip_pb2.FloatingIp
+    router_edge: RouterEdgeRecord
     request_id: str
     request_digest: bytes
-    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., policy_profile: _Optional[_Union[PolicyProfileRecord, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., policy_profile: _Optional[_Union[PolicyProfileRecord, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ..., external_network: _Optional[_Union[_external_network_pb2.ExternalNetwork, _Mapping]] = ..., floating_ip: _Optional[_Union[_floating_ip_pb2.FloatingIp, _Mapping]] = ..., router_edge: _Optional[_Union[RouterEdgeRecord, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
 
 class EpochRecord(_message.Message):
     __slots__ = ("epoch", "controller")

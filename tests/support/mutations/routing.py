@@ -40,6 +40,15 @@ def _without(*names: str) -> object:
     return lambda s, h, f: replace(f, match=tuple(t for t in f.match if t.field.name not in names))
 
 
+def _of_another(s: Subject, _: HostName, f: Flow) -> Flow:
+    number = s.rng.choice([port.number for port in s.world.ports.values()])
+    return replace(f, match=tuple(t._replace(value=number) if t.field.name == "reg1" else t for t in f.match))
+
+
+def _is_exit(f: Flow) -> bool:
+    return f.table == ROUTE and matches("reg1")(f)
+
+
 edit("route-into-another-network", _AGES, _into)
 edit(
     "route-without-ageing",
@@ -90,6 +99,17 @@ edit(
         t._replace(value=a_mac(s)) if t.field.name == "eth_dst" else t for t in f.match
     )),
 )  # fmt: skip
+edit("exit-of-another-port", _is_exit, _of_another)
+edit("exit-for-all", _is_exit, _without("reg1"))  # type: ignore[arg-type]
+edit("exit-by-any-router", _is_exit, _without("eth_dst"))  # type: ignore[arg-type]
+edit("exit-wins-over-all", _is_exit, lambda s, h, f: replace(f, priority=s.rng.choice((140, 300, 390))))
+edit("exit-wins-over-nothing", _is_exit, lambda s, h, f: replace(f, priority=s.rng.choice((10, 60, 79))))
+edit(
+    "exit-to-another",
+    _is_exit,
+    lambda s, h, f: replace(f, actions=(*f.actions, SetField(field("eth_dst"), a_mac(s)))),
+)
+edit("exit-into-another-network", lambda f: _is_exit(f) and _AGES(f), _into)
 add(
     "router-where-there-is-none",
     lambda s, h: Flow(
