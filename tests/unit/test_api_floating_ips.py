@@ -32,6 +32,7 @@ from tests.support.outside import (
     update_external,
     update_floating,
 )
+from tests.support.plans import references
 from tests.support.requests import NET, Case, assert_refused, call, ip, port, update_port
 
 F1 = FloatingIpName("acme", "f1")
@@ -48,7 +49,7 @@ async def outside(api: Api) -> AsyncIterator[Api]:
         router("r1", S4, S6, gateway=gateway(ip_addresses=["192.0.2.2", "2001:db8:f::2"]))
     )
     yield api
-    check_whole(api.store)
+    check_whole(api.store.state, references(api.store.etcd))
 
 
 async def refused(pending: Any) -> Any:
@@ -174,9 +175,9 @@ REFUSED: list[Case] = [
         "externalNetworks/dark",
         f"shared with {ACME}: {INET}",
     ),
-    ("elsewhere", new(ip_address="10.0.0.9"), "floating_ip.ip_address", "10.0.0.9", "192.0.2.0/28"),
+    ("elsewhere", new(ip_address="10.0.0.9"), "floating_ip.ip_address", "10.0.0.9", "192.0.2.0/24"),
     ("no address", new(ip_address="x"), "floating_ip.ip_address", "x", "an IPv4 or IPv6 address"),
-    ("broadcast", new(ip_address="192.0.2.15"), "floating_ip.ip_address", "192.0.2.15", "192.0.2.14"),
+    ("broadcast", new(ip_address="192.0.2.255"), "floating_ip.ip_address", "192.0.2.255", "192.0.2.254"),
     ("taken", new(ip_address="192.0.2.9"), "floating_ip.ip_address", "192.0.2.9", f"{ACME}/floatingIps/f1"),
     ("no such family", new(ip_version=5), "floating_ip.ip_version", "5", "4 or 6"),
     (
