@@ -169,8 +169,13 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             _add_host(impact, value, state)
         case Tenant():
             _policy(impact, value.name, state)
-        case SecurityGroup() | AddressGroup():
-            _policy(impact, value.name.parent, state)
+        case SecurityGroup():
+            # One that no port has makes no flows, and means nothing: it counts from its first profile on.
+            if state.profiles_with(value.name):
+                _policy(impact, value.name.parent, state)
+        case AddressGroup():
+            if any(state.profiles_with(group.name) for group in state.groups_naming(value.name)):
+                _policy(impact, value.name.parent, state)
         case PolicyProfile():
             _policy(impact, value.tenant, state)
         case _:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from cloison.addresses import IpAddress, Mac, host_mac, link_local, wire_mac
-from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port
+from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port, SecurityGroup
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView, PortView
 from controller.reconcile.claims import claimed_by
@@ -139,9 +139,15 @@ def policy_view(state: State, name: TenantName, host: HostName) -> PolicyView | 
     return PolicyView(
         tenant_number=tenant.number,
         profiles={profile.number: profile.groups for profile in state.profiles_of(name)},
-        groups={group.name: group for group in state.groups_of(name)},
+        groups={group.name: group for group in used_groups(state, name)},
         address_groups={group.name: group for group in state.address_groups_of(name)},
     )
+
+
+def used_groups(state: State, name: TenantName) -> list[SecurityGroup]:
+    """Return the security groups of a tenant that some profile has: no other one makes any flow."""
+    used = {group for profile in state.profiles_of(name) for group in profile.groups}
+    return [group for group in state.groups_of(name) if group.name in used]
 
 
 def host_unit_view(state: State, name: HostName, service_ofport: int | None) -> HostUnitView | None:

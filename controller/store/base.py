@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 # Only contention with other controllers uses these up: claims keep changes of one process apart.
 ATTEMPTS_MAX = 20
-MIRROR_WAIT_S = 5.0
+MIRROR_WAIT_S, MIRROR_GRACE_S = 5.0, 1.0
 RETRY_DELAY_MAX_S = 0.05
 
 
@@ -136,8 +136,7 @@ class BaseStore(ABC):
             except OutcomeUnknown as lost:
                 outcome = await self._settle(expected, lost)
             # Until the mirror holds it, the claims keep other builds off what was just taken.
-            if not await self._mirror.reached(outcome.revision, MIRROR_WAIT_S):
-                self._suspect(outcome.revision)
+            await self._until_mirrored(outcome.revision)
         finally:
             self._mirror.forget(expected)
             self.state.reservations.unclaim(claimed)
@@ -145,6 +144,20 @@ class BaseStore(ABC):
                 del self._flights[write.key]
             flight.set_result(None)
         return outcome
+
+    async def _until_mirrored(self, revision: int) -> None:
+        """Wait until the mirror holds a revision; suspect the watch if it stands still before that.
+
+        Not if it is on its way: under load there may be seconds of revisions before this one, and when this
+        process itself was busy all that time, nobody could read what the watch had brought long ago.
+        """
+        seen, wait_s = -1, MIRROR_WAIT_S
+        while not await self._mirror.reached(revision, wait_s):
+            if self.state.revision == seen:
+                self._suspect(revision)
+                return
+            wait_s = MIRROR_WAIT_S if self.state.revision > seen >= 0 else MIRROR_GRACE_S
+            seen = self.state.revision
 
     async def _settle(self, expected: Expected, lost: OutcomeUnknown) -> Outcome:
         """Find out what became of a transaction without an answer.

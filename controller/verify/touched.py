@@ -250,8 +250,8 @@ class Touched:
     def _policies(self, world: World, delta: IntentDelta) -> None:
         if not delta.policies:
             return
-        for host, networks in world.on_host.items():
-            self.policies.update((host, n.tenant) for n in networks if n.tenant in delta.policies)
+        for tenant in delta.policies:
+            self.policies.update((host, tenant) for host in world.hosts_of(tenant))
         for tenant in self._numbered:
             for host, networks in world.on_host.items():
                 for name in networks:

@@ -7,7 +7,7 @@ said in semantics.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import replace
 
 from cloison.addresses import IpAddress, host_mac
@@ -98,6 +98,8 @@ class World:
         self.standing_in: dict[tuple[HostName, NetworkName], dict[int, PortIntent]] = {}
         # How many ports and devices of each network a host has.
         self.on_host: dict[HostName, Counter[NetworkName]] = {}
+        # How many networks of each tenant, by tenant and host: where its policy counts.
+        self._hosts_of: dict[str, dict[HostName, int]] = {}
         self.claims: Counter[Claim] = Counter()
         self.clashes: set[Claim] = set()
         if intent is not None:
@@ -188,6 +190,14 @@ class World:
     def tenants_on(self, host: HostName) -> set[str]:
         """Return the tenants whose ports or devices a host has."""
         return {network.tenant for network in self.on_host.get(host, ())}
+
+    def has_tenant(self, host: HostName, tenant: str) -> bool:
+        """Tell whether a host has ports or devices of a tenant."""
+        return host in self._hosts_of.get(tenant, ())
+
+    def hosts_of(self, tenant: str) -> Collection[HostName]:
+        """Return the hosts that have ports or devices of a tenant."""
+        return self._hosts_of.get(tenant, {}).keys()
 
     def ofports_of(self, host: HostName) -> frozenset[int]:
         """Return the OpenFlow ports that a host's ports, devices and services have."""
@@ -330,13 +340,24 @@ class World:
             self.leaving.get(way.route.network, {}).pop(port.name, None)
 
     def _enter(self, host: HostName, network: NetworkName) -> None:
-        self.on_host.setdefault(host, Counter())[network] += 1
+        here = self.on_host.setdefault(host, Counter())
+        here[network] += 1
+        if here[network] == 1:
+            hosts = self._hosts_of.setdefault(network.tenant, {})
+            hosts[host] = hosts.get(host, 0) + 1
 
     def _leave(self, host: HostName, network: NetworkName) -> None:
         here = self.on_host[host]
         here[network] -= 1
-        if not here[network]:
-            del here[network]
+        if here[network]:
+            return
+        del here[network]
+        hosts = self._hosts_of[network.tenant]
+        hosts[host] -= 1
+        if not hosts[host]:
+            del hosts[host]
+        if not hosts:
+            del self._hosts_of[network.tenant]
 
     def _claim(self, claim: Claim) -> None:
         self.claims[claim] += 1

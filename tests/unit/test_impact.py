@@ -7,11 +7,28 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from cloison.model import PROFILE_FIRST, PROFILE_OPEN, AddressPair, PolicyProfile, Port, PortBinding, Stored
-from cloison.names import AddressGroupName, HostName, NetworkName, PortName, SecurityGroupName, TenantName
+from cloison.model import (
+    PROFILE_FIRST,
+    PROFILE_OPEN,
+    AddressPair,
+    Direction,
+    PolicyProfile,
+    Port,
+    PortBinding,
+    SecurityGroupRule,
+    Stored,
+)
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    SecurityGroupName,
+    TenantName,
+)
 from controller.reconcile.impact import Impact, impact_of, whole
 from controller.store.changes import RevisionChanges
-from controller.store.keys import BindingKey
+from controller.store.keys import BindingKey, stored_key
 from tests.support.intents import World
 
 T0, T1 = TenantName("t0"), TenantName("t1")
@@ -92,8 +109,25 @@ def test_rules_concern_the_hosts_of_their_tenant(world: World, kind: str) -> Non
         "profile": lambda: PolicyProfile(tenant=T0, number=PROFILE_FIRST, groups=(GROUP,)),
     }[kind]()
     world.put(changed)
-    touched = impact(world, world.put(replace(changed, **_other(changed))))  # type: ignore[type-var]
+    other = replace(changed, **_other(changed))  # type: ignore[type-var]
+    if kind != "profile":
+        assert impact(world, world.put(other)) == Impact(), "no port has it: it makes no flows"
+        world.put(*_in_use(world, T0))
+    touched = impact(world, world.put(changed if world.state.lookup(stored_key(changed)) == other else other))
     assert touched == Impact(policy_units={(H0, T0), (H1, T0)}, policies={T0})
+
+
+def _in_use(world: World, tenant: TenantName) -> tuple[Stored, ...]:
+    """A profile of a group with a rule that names the tenant's address group."""
+    rule = SecurityGroupRule(
+        id="r1",
+        number=1,
+        direction=Direction.INGRESS,
+        remote_address_group=AddressGroupName(tenant.tenant, "office"),
+    )
+    group = replace(world._group(tenant, "ga"), rules=(rule,))
+    number = PROFILE_FIRST + world.state.tenants[tenant].number
+    return group, PolicyProfile(tenant=tenant, number=number, groups=(group.name,))
 
 
 def _other(changed: Stored) -> dict[str, object]:
@@ -131,9 +165,11 @@ def test_what_a_subnet_says_concerns_every_guest_of_its_network(world: World) ->
 
 def test_a_group_that_is_gone_is_noticed(world: World) -> None:
     world.put(world._group(T0, "ga"))
+    assert impact(world, world.drop(GROUP)) == Impact(), "no port had it"
+    world.put(*_in_use(world, T0))
     touched = impact(world, world.drop(GROUP))
     assert touched.policies == {T0}
-    world.put(world._change_addresses(T1).changes[0].stored)
+    world.put(world._change_addresses(T1).changes[0].stored, *_in_use(world, T1))
     touched = impact(world, world.drop(AddressGroupName("t1", "office")))
     assert touched == Impact(policy_units={(H2, T1)}, policies={T1})
 
