@@ -19,6 +19,7 @@ from cloison.v1 import host_sync_pb2
 from controller.compiler import static_flows
 from controller.flows import Flow
 from controller.openflow.switch import Switch
+from controller.reconcile import address_log
 from controller.reconcile.agents import Agents
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
@@ -205,6 +206,8 @@ class Reconciler:
         self._agents.follow(changes)
         self._release.follow(changes)
         self._profiles.follow(changes)
+        for of_revision in revisions:
+            address_log.follow(of_revision.changes, of_revision.revision)
 
     def _change(self, impact: Impact, hosts: set[HostName], since: int) -> None:
         """Compile what is touched from revision since on, have it judged, and hand it to the hosts.
