@@ -84,11 +84,21 @@ class EdgePort:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgePortView:
+    """A port of an edge as it is; ofport 0 until Open vSwitch has given a number."""
+
+    bridge: str
+    ofport: int
+    error: str
+    tag: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeView:
     """What the database says. datapath_id is 0 until ovs-vswitchd has made the bridge.
 
     settings is whatever else we write there, only to be compared with what it was. bridges: all there are, with the
-    types of their datapaths. edge_errors: what Open vSwitch says of the ports of edges with which something is wrong.
+    types of their datapaths. edge_ports: those on whatever bridge, by the names of their devices.
     """
 
     connected: bool = False
@@ -100,7 +110,7 @@ class BridgeView:
     settings: str = ""
     service: ServiceView | None = None
     bridges: Mapping[str, str] = field(default_factory=dict)
-    edge_errors: Mapping[str, str] = field(default_factory=dict)
+    edge_ports: Mapping[str, EdgePortView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
