@@ -1,7 +1,7 @@
 """The edges of this host: what the plan wants of them, what is there, and the work between.
 
-A part of the loop's round (reconcile.py): edges are made before the bridges take their ports, and removed after the
-bridges have dropped them. An edge that nothing is asked of is looked at in an audit only.
+A part of the loop's round (reconcile.py): edges are made before the bridges take their ports, and removed
+after the bridges have dropped them. An edge that nothing is asked of is looked at in an audit only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the namespace of an edge should hold, what it holds, and the difference. Pure.
 
-Both are values of the same form, so the difference is one of sets. The kernel's own additions (link-local addresses,
-routes that follow from an address) are in neither.
+Both are values of the same form, so the difference is one of sets. The kernel's own additions (link-local
+addresses, routes that follow from an address) are in neither.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeState:
-    """All we set in a namespace. rules: digest of the ruleset's text; while read, '' if it is not what was set."""
+    """All we set in a namespace.
+
+    rules: digest of the ruleset's text; while read, '' if it is not what was set.
+    """
 
     legs: Mapping[str, Leg] = field(default_factory=dict)
     addresses: frozenset[Address] = frozenset()
