@@ -58,7 +58,10 @@ def _rules(family: str, chains: dict[str, list[str]]) -> str:
 
 def _arp(edge: Edge) -> list[str]:
     own = [address for address in edge.answered if address.version == 4]
-    return [f'oifname "outside" arp saddr ip != {_set(own) if own else "0.0.0.0"} drop']
+    outside = f'oifname "outside" arp saddr ip != {_set(own) if own else "0.0.0.0"} drop'
+    inner = [at.ip for at in edge.inside if at.version == 4]
+    # Nor is anything announced inside: it would be taken for a move of the port (live migration).
+    return [outside, *(f'oifname "inside" arp saddr ip {ip} arp daddr ip {ip} drop' for ip in inner)]
 
 
 def _set(things: Iterable[object]) -> str:
@@ -189,7 +192,10 @@ class _Family:
         """What the edge says itself (answers, errors) goes out under its addresses outside, or not at all."""
         named = [*self._own, *(pair.address for pair in self._floating)]
         allowed = [*named, *(["fe80::/10", "::"] if self._version == 6 else [])]
-        return [f'oifname "outside" {self._name} saddr != {_set(allowed or [_NEVER[self._version]])} drop']
+        rules = [f'oifname "outside" {self._name} saddr != {_set(allowed or [_NEVER[self._version]])} drop']
+        if self._version == 6:
+            rules.append('oifname "inside" icmpv6 type nd-neighbor-advert ip6 daddr ff02::/16 drop')
+        return rules
 
     def _outward_rules(self) -> list[str]:
         name, rules = self._name, []

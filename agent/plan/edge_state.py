@@ -34,6 +34,9 @@ _DEVICE_SETTINGS = {
     # Each side answers ARP for its own addresses, and asks under them.
     "ipv4/conf/{}/arp_ignore": "1",
     "ipv4/conf/{}/arp_announce": "2",
+    # Nothing is announced by itself: inside it would say that the port lives here (live migration).
+    "ipv4/conf/{}/arp_notify": "0",
+    "ipv6/conf/{}/ndisc_notify": "0",
     "ipv4/conf/{}/promote_secondaries": "1",
     "ipv4/conf/{}/forwarding": "1",
     "ipv6/conf/{}/disable_ipv6": "0",

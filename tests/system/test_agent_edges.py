@@ -170,7 +170,12 @@ async def test_nothing_comes_in_unasked(site: EdgeSite, peer: SyncPeer) -> None:
 async def test_standing_by_it_is_silent_and_activation_is_heard(
     site: EdgeSite, peer: SyncPeer, tmp_path: Path
 ) -> None:
-    capture = tmp_path / "frames"
+    capture, inside_capture = tmp_path / "frames", tmp_path / "inside"
+    # What would be taken for a move of the port.
+    words = "ether src 02:00:00:00:00:07 and (arp[6:2] = 1 or rarp or (icmp6[0] = 136 and dst ff02::1))"
+    listening = site.inside.netns.start(
+        "tcpdump", "-i", "eth0", "-nn", "-U", "-w", str(inside_capture), words
+    )
     tcpdump = site.outside.start("tcpdump", "-i", "eth0", "-nn", "-e", "-U", "-w", str(capture))
     session = await settled(site, peer, edge(floating=FLOATING, active=False))
     own = "02:00:00:00:10:07"
@@ -196,8 +201,11 @@ async def test_standing_by_it_is_silent_and_activation_is_heard(
     await session.change(pb.PlanDelta(revision=12, edges=[edge(floating=FLOATING, active=False)]))
     assert not pings(site.outside, FAR4, FLOAT4)
     assert "203.0.113" not in site.nsenter("ip address")
-    tcpdump.terminate()
-    tcpdump.communicate()
+    for process in (tcpdump, listening):
+        process.terminate()
+        process.communicate()
+    # 24 bytes are the header of the file (pcap-savefile(5)).
+    assert inside_capture.stat().st_size == 24, "nothing is announced inside"
 
 
 async def test_what_is_withdrawn_ends_at_once(site: EdgeSite, peer: SyncPeer) -> None:
