@@ -1,7 +1,7 @@
 """The edges of this host: what the plan wants of them, what is there, and the work between.
 
-A part of the loop's round (reconcile.py): edges are made before the bridges take their ports, and removed after the
-bridges have dropped them. An edge that nothing is asked of is looked at in an audit only.
+A part of the loop's round (reconcile.py): edges are made before the bridges take their ports, and removed
+after the bridges have dropped them. An edge that nothing is asked of is looked at in an audit only.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Edges:
                 await self._kernel.remove(number)
                 if self._present is not None:
                     self._present.discard(number)
-            except Unavailable as err:
+            except (Unavailable, OSError) as err:
                 faults.append(Fault("EDGE_FAILED", f"edge {number} cannot be removed: {err}"))
         return faults
 
@@ -109,7 +109,7 @@ class Edges:
             if differing:
                 await self._make(wanted, actual)
             await self._note_ports(wanted)
-        except Unavailable as err:
+        except (Unavailable, OSError) as err:
             settled.faults.append(_fault("EDGE_FAILED", wanted.edge, str(err)))
             return
         self.held[number] = edge_digest(plan.edges[number].message)

@@ -189,7 +189,7 @@ class Reconciler:
         if not bridge_faults:
             await self._limit_connections()
         faults += await self._kernel.remove_links(todo.links_delete)
-        if self._edges is not None and plan is not None and not bridge_faults:
+        if self._edges is not None and plan is not None:
             faults += await self._edges.remove()
         for kind, detail in [
             *settled.drifts,
@@ -318,7 +318,11 @@ def _tunnel_faults(view: BridgeView) -> list[Fault]:
     ]
     if view.service is not None and view.service.error:
         faults.append(Fault("SERVICES_FAILED", f"{SERVICE_LINK}: {view.service.error}"))
-    faults += [Fault("EDGE_PORT_FAILED", f"{name}: {error}") for name, error in view.edge_errors.items()]
+    faults += [
+        Fault("EDGE_PORT_FAILED", f"{name}: {port.error}")
+        for name, port in view.edge_ports.items()
+        if port.error
+    ]
     return faults
 
 
