@@ -223,7 +223,9 @@ ROUTE = Table(
     name="ROUTE",
     purpose="To a router: into which network, and to whom. The longest prefix decides.",
     drop_reason="NO_ROUTE",
-    matches=_IP_TYPE | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type", "ipv4_dst", "ipv6_dst", "ipv6_src"},
+    matches=_IP_TYPE
+    | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type", "ipv4_dst", "ipv6_dst", "ipv6_src"}
+    | {"ct_state", "ip_frag", "tcp_src", "tcp_dst", "udp_src", "udp_dst", "ipv4_src"},
     reads=(NETWORK, FROM_PORT),
     writes=(NETWORK,),
     rewrites=frozenset({"eth_dst"}),

@@ -32,9 +32,13 @@ class HostUnitView:
 
 
 class NextHop(NamedTuple):
-    """Who forwards what a route leads to. mac is None if no port has its address."""
+    """Who forwards what a route leads to. mac is None if no port has its address.
+
+    others: the MACs of the route's further next hops, in their order.
+    """
 
     mac: int | None
+    others: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

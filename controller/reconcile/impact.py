@@ -88,7 +88,7 @@ def impact_of(changes: Iterable[Change], state: State) -> Impact:
                 _add(impact, value, state)
         if old is None and isinstance(new, Tenant | Network):
             _came_late(impact, new, state)
-    _next_hops(impact, state)
+    add_next_hops(impact, state)
     return impact
 
 
@@ -224,8 +224,8 @@ def _senders(impact: Impact, networks: Iterable[NetworkName], state: State) -> N
         impact.network_units.update((host, network) for host in state.bound_hosts(network))
 
 
-def _next_hops(impact: Impact, state: State) -> None:
-    """Routes lead to a port's MAC: to another one, or to nobody, when the port has moved or changed."""
+def add_next_hops(impact: Impact, state: State) -> None:
+    """Add what follows from moves: routes lead to a port's MAC, to another one's, or to nobody."""
     for name in tuple(impact.moved):
         for router in state.routers_on(name.parent):
             if router.routes and _may_be_hop(state.ports.get(name), router):

@@ -169,7 +169,7 @@ def router_intent(state: State, router: Router, network: NetworkName) -> RouterI
     for route in router.routes:
         for hop in route.next_hops[:1]:
             into = [n for cidr, n in connected.items() if cidr.version == hop.version and hop in cidr]
-            routes += [RouteIntent(route.destination, n, hop) for n in into]
+            routes += [RouteIntent(route.destination, n, hop, route.next_hops[1:]) for n in into]
     here: tuple[IpAddress, ...] = tuple(i.address for i in router.interfaces if i.subnet.parent == network)
     local = (link_local(router.mac),) if any(address.version == 6 for address in here) else ()
     return RouterIntent(

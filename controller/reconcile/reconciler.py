@@ -26,7 +26,7 @@ from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.handover import Handover
 from controller.reconcile.host import HostActor, Ports
-from controller.reconcile.impact import Impact, add_everyone, impact_of, whole
+from controller.reconcile.impact import Impact, add_everyone, add_next_hops, impact_of, whole
 from controller.reconcile.meant import intent_delta, intent_of
 from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.profiles import ProfileWorker
@@ -322,6 +322,7 @@ class Reconciler:
             network = state.network_by_vni(tunnel.vni)
             if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
                 impact.network_units.add((host, network.name))
+        add_next_hops(impact, state)
         if impact.port_units or impact.network_units or impact.host_units:
             self._change(impact, set(), self._revision)
 

@@ -92,11 +92,16 @@ def plugged_ports(state: State, name: NetworkName, has_port: HasPort = believe) 
 
 
 def network_view(
-    state: State, name: NetworkName, host: HostName, plugged: Callable[[], Plugged] | None = None
+    state: State,
+    name: NetworkName,
+    host: HostName,
+    plugged: Callable[[], Plugged] | None = None,
+    has_port: HasPort = believe,
 ) -> NetworkView | None:
     """Return what the compiler must know of a network on a host; None if it is not present there.
 
-    plugged: gives its ports, if they are known already or not every one is to be believed.
+    plugged: gives its ports, if they are known already or not every one is to be believed; has_port: which of
+    its routers' next hops are.
     """
     network = state.networks.get(name)
     tenant = state.tenants.get(name.parent)
@@ -111,7 +116,7 @@ def network_view(
         vni=network.vni,
         subnets=tuple(subnets),
         tunnel_ofport=tunnel.ofport if tunnel else None,
-        routers=router_views(state, name) if state.bound_ports(name, host) else (),
+        routers=router_views(state, name, has_port) if state.bound_ports(name, host) else (),
         everyone=_everyone(state, host, plugged() if plugged else plugged_ports(state, name))
         if network.multicast and state.bound_ports(name, host)
         else None,

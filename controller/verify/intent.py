@@ -21,11 +21,15 @@ class PairIntent:
 
 @dataclass(frozen=True, slots=True)
 class RouteIntent:
-    """A range that a router sends into a network: to whom it is for, or to who has the address via."""
+    """A range that a router sends into a network: to whom it is for, or to who has the address via.
+
+    others: further next hops, with via each has a share of what goes by the route (routing.share).
+    """
 
     prefix: IpNetwork
     network: NetworkName
     via: IpAddress | None = None
+    others: tuple[IpAddress, ...] = ()
 
     @property
     def range(self) -> tuple[int, int]:

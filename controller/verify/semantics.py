@@ -41,6 +41,8 @@ from controller.verify.routing import Leave as Leave
 from controller.verify.routing import Services as Services
 from controller.verify.routing import asks_router as asks_router
 from controller.verify.routing import router_of as router_of
+from controller.verify.routing import share as share
+from controller.verify.routing import shares as shares
 from controller.verify.routing import turn as turn
 from controller.verify.saying import DHCP4 as DHCP4
 from controller.verify.saying import DHCP6 as DHCP6
@@ -253,7 +255,7 @@ def _routed(world: World, sender: PortIntent, route: RouteIntent, seen: Seen) ->
     if network is None:
         return None
     if route.via is not None:
-        hop = world.next_hop(route)
+        hop = share(shares(world.next_hops(route)), seen)
         return _carried(world, sender, network, hop, seen) if hop is not None else None
     aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
     receiver = owner(world.members_of(route.network), aimed, seen)

@@ -25,8 +25,9 @@ OVERSIZE_BIT = 3
 ZONE_BITS = 16
 ZONES = {TRACK: "nxm_in_port", TRACKED: "nxm_in_port", DELIVER: TO_PORT, COMMIT: TO_PORT}
 COMMITS = frozenset({TRACKED, COMMIT})
-# Where a flow may look at the connection, and may be a part of a conjunction.
-CONNECTED = frozenset({OPENING, TRACKED, DIRECTION, EGRESS, INGRESS, COMMIT})
+# Where a flow may look at the connection, and may be a part of a conjunction. (Of what TRACKED has just told
+# connection tracking, ROUTE sees no state: that says that it is no reply, and so it is.)
+CONNECTED = frozenset({OPENING, TRACKED, ROUTE, DIRECTION, EGRESS, INGRESS, COMMIT})
 POLICY = frozenset({EGRESS, INGRESS})
 # Where a flow may make copies, and what it may do to them before they go to another table: say where to.
 COPIES = FORWARD

@@ -137,12 +137,12 @@ class World:
         sources = {name, *self.routing_to.get(name, ())}
         return {host for source in sources for host in self.members_of(source).by_host}
 
-    def next_hop(self, route: RouteIntent) -> PortIntent | None:
-        """Return the plugged port that has the next hop's address; None if nobody has it."""
+    def next_hops(self, route: RouteIntent) -> tuple[PortIntent | None, ...]:
+        """Return the plugged ports that have the next hops' addresses, None for each that nobody has."""
         if route.via is None:
-            return None
-        members = self.members_of(route.network)
-        return (members.by_ipv4 if route.via.version == 4 else members.by_ipv6).get(int(route.via))
+            return ()
+        members, hops = self.members_of(route.network), (route.via, *route.others)
+        return tuple((members.by_ipv4 if h.version == 4 else members.by_ipv6).get(int(h)) for h in hops)
 
     def joined(self, a: HostName, b: HostName, network: NetworkIntent) -> bool:
         """Tell whether a network can carry frames from a to b: each has a VTEP and the network's device."""
