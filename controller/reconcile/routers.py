@@ -11,7 +11,7 @@ from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, RouterInterface
 from cloison.names import NetworkName
 from controller.compiler import NextHop, RouterView, RouteView
-from controller.reconcile.claims import living_at
+from controller.reconcile.claims import living_at, reached_by_mac
 from controller.store.state import State
 
 
@@ -46,7 +46,7 @@ def _routes(state: State, router: Router) -> Iterator[RouteView]:
         network = state.networks.get(through.subnet.parent) if through is not None else None
         if hop is not None and network is not None:
             port = living_at(state, network.name, hop)
-            mac = port.mac if port is not None else None
+            mac = port.mac if port is not None and reached_by_mac(port) else None
             yield RouteView(prefix=route.destination, vni=network.vni, next_hop=NextHop(mac))
 
 

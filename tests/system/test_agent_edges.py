@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cloison.v1 import host_sync_pb2 as pb
 from tests.support.edge_site import (
     FAR4,
     FAR6,
@@ -16,8 +15,6 @@ from tests.support.edge_site import (
     FLOAT6,
     GUEST4,
     GUEST6,
-    OTHER4,
-    OTHER6,
     PHYSNET,
     SNAT4,
     SNAT6,
@@ -25,7 +22,6 @@ from tests.support.edge_site import (
     edge,
     edge_site,
     floating,
-    pings,
     reaches,
     settled,
 )
