@@ -172,6 +172,15 @@ class PortView:
         return self.profile != PROFILE_OPEN
 
     @property
+    def reached_by_mac(self) -> bool:
+        """Tell whether its real MAC leads to it, and so what is for addresses that are not its own.
+
+        That is for who may answer for such addresses: ports with address pairs, or without port security.
+        Without an IPv4 address there is no other way to it for the local services.
+        """
+        return bool(self.allowed_address_pairs) or not (self.port_security and self.addresses4)
+
+    @property
     def addresses4(self) -> tuple[IPv4Address, ...]:
         """The IPv4 addresses it was given."""
         return tuple(a for a in self.addresses if isinstance(a, IPv4Address))

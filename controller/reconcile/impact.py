@@ -20,7 +20,7 @@ from cloison.model import (
     TunnelPort,
 )
 from cloison.names import HostName, NetworkName, PortName, TenantName
-from controller.reconcile.claims import co_claimants, rivals
+from controller.reconcile.claims import co_claimants, reached_by_mac, rivals
 from controller.store.changes import Change
 from controller.store.state import State
 
@@ -106,6 +106,7 @@ def _whereabouts(port: Port) -> tuple[object, ...]:
         port.requested_hosts,
         port.disabled,
         port.iface_id,
+        reached_by_mac(port),
     )
 
 

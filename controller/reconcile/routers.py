@@ -11,7 +11,7 @@ from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, RouterInterface
 from cloison.names import HostName, NetworkName
 from controller.compiler import NextHop, RouterView, RouteView
-from controller.reconcile.claims import living_at
+from controller.reconcile.claims import living_at, reached_by_mac
 from controller.reconcile.plugged import live_binding
 from controller.store.state import State
 
@@ -58,12 +58,12 @@ def _routes(state: State, router: Router, has_port: _HasPort) -> Iterator[RouteV
 
 
 def _mac_at(state: State, network: NetworkName, hop: IpAddress, has_port: _HasPort) -> int | None:
-    """Return the MAC of the port at which a next hop lives, None if there is none."""
+    """Return the MAC of the port at which a next hop lives; None if there is none or it leads nowhere."""
     port = living_at(state, network, hop)
     binding = live_binding(state, port) if port is not None else None
     if port is None or binding is None or not has_port(binding.host, binding.ofport, binding.interface):
         return None
-    return port.mac
+    return port.mac if reached_by_mac(port) else None
 
 
 def _interface_to(state: State, router: Router, hop: IpAddress) -> RouterInterface | None:

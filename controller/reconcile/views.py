@@ -13,7 +13,7 @@ from cloison.addresses import IpAddress, Mac, host_mac, link_local, wire_mac
 from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port, SecurityGroup
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView, PortView
-from controller.reconcile.claims import claimed_by
+from controller.reconcile.claims import claimed_by, reached_by_mac
 from controller.reconcile.plugged import is_plugged
 from controller.reconcile.plugged import live_binding as live_binding
 from controller.reconcile.routers import router_views
@@ -173,7 +173,8 @@ def location(state: State, name: PortName) -> Location | None:
     if any(isinstance(a, IPv6Address) for a in addresses):
         addresses.append(link_local(port.mac))
     addresses += claimed_by(state, port, binding)
-    return Location(binding.host, host.vtep, frozenset({port.mac, *map(wire_mac, addresses)}))
+    real = [port.mac] if reached_by_mac(port) else []
+    return Location(binding.host, host.vtep, frozenset([*real, *map(wire_mac, addresses)]))
 
 
 def overlay_mtu(state: State, network: Network) -> int:

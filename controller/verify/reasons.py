@@ -245,6 +245,9 @@ def _why_unowned(world: World, network: NetworkIntent, aimed: str, packet: Packe
     for port in _unplugged(world, network):
         if value in _addressed(port, aimed):
             return f"{port.name} has {shown}, but is plugged nowhere"
+    for port in world.members_of(network.name).ports.values():
+        if aimed == "eth_dst" and value == port.mac:
+            return f"{port.name} has {shown}, but no address pairs: it gets what is for its own addresses"
     return f"nobody on {network.name} has {'the MAC' if aimed == 'eth_dst' else 'the address'} {shown}"
 
 

@@ -395,8 +395,8 @@ def _to_services(world: World, sender: PortIntent) -> Fate | None:
 def said_by_services(world: World, host: HostName, seen: Seen) -> Fate | None:
     """Return what becomes of what a host's services send: it reaches the port on that host with this MAC.
 
-    They name the network in the source MAC, by its VNI. Solicitations, and what is not for one real MAC, they
-    do not send.
+    They name the network in the source MAC, by its VNI, and the port by a MAC that leads to it, whatever else
+    is in the frame: the wire MAC of an IPv4 address of it, or its real one. Solicitations they do not send.
     """
     if not seen.has("vlan_vid", UNTAGGED):
         return None
@@ -404,8 +404,8 @@ def said_by_services(world: World, host: HostName, seen: Seen) -> Fate | None:
     if vni is None or icmpv6(seen, ND_SOLICITATION):
         return None
     members = world.members_of(world.by_vni[vni].name)
-    mac = seen.find("eth_dst", members.by_mac)
-    port = members.by_mac[mac] if mac is not None else None
+    mac = seen.find("eth_dst", members.by_answer_mac)
+    port = members.by_answer_mac[mac] if mac is not None else None
     return Fate(host, port.ofport, port.mac, source=SERVICE_MAC) if port and port.host == host else None
 
 
@@ -413,7 +413,8 @@ def _from_services(world: World, host: HostName, packet: Packet) -> frozenset[De
     fate = said_by_services(world, host, packet)
     if fate is None or fate.source is None:
         return frozenset()
-    return frozenset({Delivery(fate.host, fate.ofport, replace(packet, eth_src=fate.source))})
+    told = replace(packet, eth_dst=fate.eth_dst, eth_src=fate.source)
+    return frozenset({Delivery(fate.host, fate.ofport, told)})
 
 
 def aim(network: NetworkIntent, seen: Seen, *, checked: bool) -> str | None:

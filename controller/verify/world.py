@@ -26,7 +26,7 @@ from controller.verify.policy import PolicyIntent
 class Members:
     """The plugged ports of one network, by everything they are addressed by."""
 
-    __slots__ = ("by_frame_mac", "by_host", "by_ipv4", "by_ipv6", "by_mac", "ports")
+    __slots__ = ("by_answer_mac", "by_frame_mac", "by_host", "by_ipv4", "by_ipv6", "by_mac", "ports")
 
     def __init__(self) -> None:
         self.ports: dict[PortName, PortIntent] = {}
@@ -35,6 +35,7 @@ class Members:
         self.by_ipv6: dict[int, PortIntent] = {}
         self.by_mac: dict[int, PortIntent] = {}
         self.by_frame_mac: dict[int, PortIntent] = {}
+        self.by_answer_mac: dict[int, PortIntent] = {}
 
     def add(self, port: PortIntent) -> None:
         """Put in a port that has a host."""
@@ -61,7 +62,8 @@ class Members:
     def _keys(self, port: PortIntent) -> Iterator[tuple[dict[int, PortIntent], tuple[int, ...]]]:
         yield self.by_ipv4, port.addresses4
         yield self.by_ipv6, port.addresses6
-        yield self.by_mac, (port.mac,)
+        yield self.by_mac, (port.mac,) if port.by_mac else ()
+        yield self.by_answer_mac, tuple(port.answer_macs)
         yield self.by_frame_mac, tuple(port.frame_macs)
 
 
@@ -138,11 +140,15 @@ class World:
         return {host for source in sources for host in self.members_of(source).by_host}
 
     def next_hops(self, route: RouteIntent) -> tuple[PortIntent | None, ...]:
-        """Return the plugged ports that have the next hops' addresses, None for each that nobody has."""
+        """Return the plugged ports that have the next hops' addresses, if their MACs lead to them.
+
+        None for each that nobody has, or whose MAC does not.
+        """
         if route.via is None:
             return ()
         members, hops = self.members_of(route.network), (route.via, *route.others)
-        return tuple((members.by_ipv4 if h.version == 4 else members.by_ipv6).get(int(h)) for h in hops)
+        found = ((members.by_ipv4 if h.version == 4 else members.by_ipv6).get(int(h)) for h in hops)
+        return tuple(port if port is not None and port.by_mac else None for port in found)
 
     def joined(self, a: HostName, b: HostName, network: NetworkIntent) -> bool:
         """Tell whether a network can carry frames from a to b: each has a VTEP and the network's device."""

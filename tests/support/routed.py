@@ -164,4 +164,4 @@ def _next_hop(world: World, route: RouteIntent) -> NextHop | None:
 
 def _mac_at(world: World, name: NetworkName, address: IpAddress) -> int | None:
     ports = world.members_of(name).ports.values()
-    return next((p.mac for p in ports if address in (*p.addresses, *p.claimed)), None)
+    return next((p.mac for p in ports if p.by_mac and address in (*p.addresses, *p.claimed)), None)

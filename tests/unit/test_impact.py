@@ -73,12 +73,11 @@ def test_a_claim_moves_both_ports(world: World) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"profile": PROFILE_OPEN},
         {"profile": PROFILE_FIRST, "security_groups": (GROUP,)},
         {"dns_name": "www"},
         {"device_id": "vm-1"},
     ],
-    ids=["open", "groups", "name", "device"],
+    ids=["groups", "name", "device"],
 )
 def test_a_port_that_stays_where_it_is_is_its_own_hosts_matter(
     world: World, fields: dict[str, object]
@@ -90,7 +89,16 @@ def test_a_port_that_stays_where_it_is_is_its_own_hosts_matter(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"disabled": True}, {"requested_hosts": (H2,)}, {"fixed_ips": ()}, {"mac": 7}]
+    "fields",
+    [
+        {"disabled": True},
+        {"requested_hosts": (H2,)},
+        {"fixed_ips": ()},
+        {"mac": 7},
+        # From now on its real MAC leads to it.
+        {"profile": PROFILE_OPEN},
+        {"allowed_address_pairs": (AddressPair(ip_network("10.9.0.0/16")),)},
+    ],
 )
 def test_a_port_that_is_found_elsewhere_concerns_its_network(world: World, fields: dict[str, object]) -> None:
     touched = impact(world, world.put(replace(port(world), **fields)))  # type: ignore[arg-type]
@@ -185,7 +193,7 @@ def test_everything_is_what_any_change_may_touch(world: World) -> None:
 def test_who_is_one_of_all_concerns_every_host_of_a_network_with_multicast(world: World) -> None:
     world.put(replace(world.state.networks[NETWORK], multicast=True))
     everywhere = {(H0, NETWORK), (H1, NETWORK)}
-    touched = impact(world, world.put(replace(port(world), profile=PROFILE_OPEN)))
+    touched = impact(world, world.put(replace(port(world), profile=PROFILE_FIRST, security_groups=(GROUP,))))
     assert touched.network_units == everywhere, "copies for it say its profile"
     assert not touched.moved
     touched = impact(world, world.put(replace(world.state.hosts[H1], underlay_mtu=1400)))

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from cloison.addresses import ROUTER_MAC, Mac, link_local, wire_mac
 from cloison.model import (
+    AddressPair,
     AllocationPool,
     FixedIp,
     Meta,
@@ -134,6 +135,7 @@ async def test_a_route_follows_the_port_that_has_its_next_hop() -> None:
         route = RouterRoute(ip_network("192.0.2.0/24"), (ip_address("10.1.0.3"),))
         await made.commit(lambda txn, state: txn.create(replace(ROUTER, routes=(route,))))
         mac = made.store.state.ports[p3].mac
+        pair_of_all = (AddressPair(ip_network("0.0.0.0/0")),)
 
         def led() -> list[int]:
             """Where packets for 192.0.2.0/24 go: MACs."""
@@ -143,6 +145,9 @@ async def test_a_route_follows_the_port_that_has_its_next_hop() -> None:
             ]  # fmt: skip
             return [a.value for f in flows for a in f.actions if isinstance(a, SetField)]
 
+        await settled(made)
+        assert led() == [], "it may not answer for others"
+        await made.change(p3, allowed_address_pairs=pair_of_all)
         await eventually(lambda: led() == [mac], "the port's MAC")
         h2.unplug("if3")
         await eventually(lambda: led() == [], "nobody has the next hop's address")
