@@ -314,6 +314,30 @@ async def test_a_restarted_agent_drops_nothing(site: EdgeSite, peer: SyncPeer) -
     assert not session.drifts()
 
 
+async def test_after_a_restart_of_the_machine_it_waits_for_a_controller(
+    site: EdgeSite, peer: SyncPeer
+) -> None:
+    await settled(site, peer, edge(floating=FLOATING))
+    await reaches(site.outside, FAR4, FLOAT4)
+    held = site.host.state_dir / "edges" / "e7"
+    site.host.stop(signal.SIGKILL)
+    sh(f"umount {held}")
+    await eventually(lambda: "cli00000007" not in sh("ip -br link"), "gone with the namespace")
+    site.start("tcp:127.0.0.1:1")
+    await eventually(lambda: site.host.logged("edge is as planned")[1:], "made anew")
+    assert "state DOWN" in site.nsenter("ip link show outside")
+    assert not pings(site.outside, FAR4, FLOAT4), "another host may have taken its place"
+    site.host.stop()
+    site.start(peer.endpoint)
+    session = await peer.session()
+    session.welcome(1, TARGET)
+    ack = await session.snapshot(10, pb.PlanDelta(revision=10, edges=[edge(floating=FLOATING)]))
+    assert not ack.errors
+    site.ovs.ofctl("del-flows", "br-int")
+    site.join(site.inside)
+    await reaches(site.outside, FAR4, FLOAT4)
+
+
 async def test_leftovers_go_and_nothing_else(site: EdgeSite, peer: SyncPeer) -> None:
     session = await settled(site, peer, edge(), edge(8, last=3))
     held = site.host.state_dir / "edges"
