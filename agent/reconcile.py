@@ -111,6 +111,13 @@ class Reconciler:
         self._work.planned.merge(scope)
         self._awake.set()
 
+    def confirm(self) -> None:
+        """A controller has said that the plan is the present one."""
+        if self._edges is not None and self.plan is not None:
+            self._edges.confirm()
+            self._work.planned.edges.update(self.plan.edges)
+            self._awake.set()
+
     def barrier(self, revision: int, *, taken_away: bool, flows_changed: bool) -> None:
         """Promise an Ack of revision once everything set so far is carried out."""
         self._receipts.ask(revision, taken_away=taken_away, flows_changed=flows_changed)
@@ -186,6 +193,8 @@ class Reconciler:
         faults += await self._kernel.apply(todo)
         settled = await self._see_to_edges(plan, work.planned, look=auditing)
         faults += settled.faults
+        if settled.more:
+            self._awake.set()
         changes, bridge_faults = await self._apply_bridge(plan, target)
         faults += bridge_faults
         if not bridge_faults:

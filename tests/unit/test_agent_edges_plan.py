@@ -284,13 +284,19 @@ class MemoryEdges:
         del self.states[number]
 
 
+def confirmed(kernel: MemoryEdges) -> Edges:
+    edges = Edges(kernel, {PHYSNET: BRIDGE}, "br-int")
+    edges.confirm()
+    return edges
+
+
 VIEW = BridgeView(connected=True, bridges={"br-int": "netdev", BRIDGE: "netdev"})
 
 
 async def test_edges_follow_the_plan_and_one_that_fails_stops_no_other() -> None:
     kernel = MemoryEdges()
     kernel.broken, kernel.states[99] = {8}, EdgeState()
-    edges = Edges(kernel, {PHYSNET: BRIDGE}, "br-int")
+    edges = confirmed(kernel)
     plan = plan_of(edge(vlan=5), edge(8), edge(9))
     settled = await edges.settle(plan, VIEW, Scope(everything=True), look=True)
     assert [(f.reason, f.subject) for f in settled.faults] == [("EDGE_FAILED", "tenants/acme/routers/r8")]
@@ -312,7 +318,7 @@ async def test_edges_follow_the_plan_and_one_that_fails_stops_no_other() -> None
 
 async def test_drift_is_what_no_change_of_the_plan_explains() -> None:
     kernel = MemoryEdges()
-    edges = Edges(kernel, {PHYSNET: BRIDGE}, "br-int")
+    edges = confirmed(kernel)
     plan = plan_of(edge())
     await edges.settle(plan, VIEW, Scope(everything=True), look=True)
     kernel.states[7] = replace(kernel.states[7], rules="")
@@ -331,8 +337,45 @@ async def test_drift_is_what_no_change_of_the_plan_explains() -> None:
 
 async def test_offloads_are_kept_where_the_datapath_is_the_kernels() -> None:
     kernel = MemoryEdges()
-    edges = Edges(kernel, {PHYSNET: BRIDGE}, "br-int")
+    edges = confirmed(kernel)
     view = replace(VIEW, bridges={"br-int": "netdev", BRIDGE: "system"})
     await edges.settle(plan_of(edge()), view, Scope(everything=True), look=True)
     legs = kernel.states[7].legs
     assert (legs["inside"].finished, legs["outside"].finished) == (True, False)
+
+
+async def test_the_disk_alone_makes_no_edge_active() -> None:
+    kernel = MemoryEdges()
+    kernel.states[8] = wanted(edge(8)).state
+    edges = Edges(kernel, {PHYSNET: BRIDGE}, "br-int")
+    plan = plan_of(edge(), edge(8))
+    await edges.settle(plan, VIEW, Scope(everything=True), look=True)
+    assert (kernel.states[7].legs["outside"].up, kernel.states[8].legs["outside"].up) == (False, True)
+    edges.confirm()
+    settled = await edges.settle(plan, VIEW, Scope(edges={7, 8}), look=False)
+    assert kernel.states[7].legs["outside"].up
+    assert not settled.drifts
+
+
+async def test_an_audit_takes_turns_and_what_fails_is_told_until_it_does_not() -> None:
+    kernel = MemoryEdges()
+    edges = confirmed(kernel)
+    plan = plan_of(*(edge(number) for number in range(1, 31)))
+    await edges.settle(plan, VIEW, Scope(everything=True), look=True)
+    kernel.states[30] = replace(kernel.states[30], rules="")
+    kernel.broken = {30}
+    settled = await edges.settle(plan, VIEW, Scope(), look=True)
+    rounds = 1
+    while settled.more:
+        assert not settled.faults
+        settled = await edges.settle(plan, VIEW, Scope(), look=False)
+        rounds += 1
+    assert rounds > 1
+    assert [kind for kind, _ in settled.drifts] == ["EDGE_ALTERED"]
+    for _ in range(2):
+        assert [fault.reason for fault in settled.faults] == ["EDGE_FAILED"]
+        settled = await edges.settle(plan, VIEW, Scope(), look=False)
+    kernel.broken = set()
+    settled = await edges.settle(plan, VIEW, Scope(), look=False)
+    assert not settled.faults
+    assert kernel.states[30].rules
