@@ -223,7 +223,9 @@ ROUTE = Table(
     name="ROUTE",
     purpose="To a router: into which network, and to whom. The longest prefix decides.",
     drop_reason="NO_ROUTE",
-    matches=_IP_TYPE | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type", "ipv4_dst", "ipv6_dst", "ipv6_src"},
+    matches=_IP_TYPE
+    | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type"}
+    | {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"},
     reads=(NETWORK, FROM_PORT),
     writes=(NETWORK,),
     rewrites=frozenset({"eth_dst"}),

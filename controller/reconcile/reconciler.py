@@ -20,6 +20,7 @@ from controller.compiler import static_flows
 from controller.flows import Flow
 from controller.openflow.switch import Switch
 from controller.reconcile.agents import Agents
+from controller.reconcile.edges import EdgePlans
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
@@ -92,6 +93,7 @@ class Reconciler:
         """Return the whole plan of a host."""
         plan = self._plans.snapshot(host)
         plan.services = self._services.snapshot(host)
+        plan.edges = self._edges.snapshot(host)
         return plan
 
     def service_ofport(self, host: HostName) -> int | None:
@@ -160,6 +162,7 @@ class Reconciler:
         self._units = Units(self._hosts)
         self._plans = TunnelPlans(self._units.has_port)
         self._services = ServicePlans(self._units.has_port)
+        self._edges = EdgePlans()
 
     # --- from state to hosts ------------------------------------------------------------------------
 
@@ -252,6 +255,8 @@ class Reconciler:
         units = self._units.compile(state, impact)
         for host, change in self._services.update(state, impact).items():
             plans.setdefault(host, PlanChange()).services = change
+        for host, edges in self._edges.update(state, impact).items():
+            plans.setdefault(host, PlanChange()).edges = edges
         return units, plans
 
     def _carry_out(

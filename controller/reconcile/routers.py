@@ -12,6 +12,7 @@ from cloison.model import Router, RouterInterface
 from cloison.names import NetworkName
 from controller.compiler import NextHop, RouterView, RouteView
 from controller.reconcile.claims import living_at
+from controller.reconcile.exits import default_routes
 from controller.store.state import State
 
 
@@ -44,6 +45,7 @@ def _routes(state: State, router: Router) -> Iterator[RouteView]:
             port = living_at(state, network.name, hop)
             mac = port.mac if port is not None else None
             yield RouteView(prefix=route.destination, vni=network.vni, next_hop=NextHop(mac))
+    yield from default_routes(state, router)
 
 
 def _interface_to(state: State, router: Router, hop: IpAddress) -> RouterInterface | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from cloison.addresses import IpAddress, Mac, host_mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
+from controller.reconcile.edges import EdgeChange
 from controller.reconcile.impact import Impact
 from controller.reconcile.services import ServiceChange
 from controller.reconcile.views import HasPort, Location, believe, location, overlay_mtu
@@ -39,6 +40,7 @@ class PlanChange:
     networks: dict[Vni, NetworkChange] = field(default_factory=dict)
     removed_vnis: set[Vni] = field(default_factory=set)
     services: ServiceChange = field(default_factory=ServiceChange)
+    edges: EdgeChange = field(default_factory=EdgeChange)
 
     @property
     def takes_away(self) -> bool:
