@@ -138,7 +138,7 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             _moved(impact, value.name, state)
             _displaced(impact, value, state)
         case PortBinding():
-            _bound(impact, value.host, value.port)
+            _bound(impact, value.host, value.port, state)
             _moved(impact, value.port, state)
             port = state.ports.get(value.port)
             if port is not None:
@@ -215,11 +215,14 @@ def _moved(impact: Impact, port: PortName, state: State) -> None:
     add_everyone(impact, port.parent, state)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
-        _bound(impact, binding.host, port)
+        _bound(impact, binding.host, port, state)
 
 
-def _bound(impact: Impact, host: HostName, port: PortName) -> None:
+def _bound(impact: Impact, host: HostName, port: PortName, state: State) -> None:
     """A binding may have come or gone, or have become the live one."""
+    for router in state.routers_on(port.parent):
+        if router.gateway is not None and router.gateway.distributed_snat:
+            impact.edges.add(router.name)
     impact.port_units.add((host, port))
     impact.network_units.add((host, port.parent))
     impact.policy_units.add((host, port.parent.parent))
