@@ -225,7 +225,7 @@ async def test_a_lost_gateway_host_is_replaced_and_takes_nothing_back() -> None:
         hosts[first].die()
         await eventually(lambda: live_host(made) == other, "the other one")
         await eventually(lambda: hosts[other].edges[GATEWAY_NUMBER].active, "it answers")
-        back = MemoryHost(made.reconciler, 1 if first == H1 else 2, hosts[first].switch)
+        back = MemoryHost(made.reconciler, 1 if first == H1 else 2)
         back.physical_networks = ("physnet1",)
         await back.connect("if1" if first == H1 else "if2")
         await eventually(lambda: GATEWAY_NUMBER in back.edges, "it is told of the edge again")
