@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import signal
 import sys
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from pathlib import Path
 import click
 import structlog
 
+from agent.edges import Edges
 from agent.inspect import Inspector
 from agent.lean import share_memory
-from agent.netlink import LinuxKernel, kernel_datapath_works
+from agent.netlink import EdgeKernel, LinuxKernel, kernel_datapath_works
 from agent.outbox import Outbox
 from agent.ovsdb import OvsBridge, TlsFiles
 from agent.plan import Vtep
@@ -33,7 +35,7 @@ from agent.session import Session
 from agent.state import PlanLog, StateDirectory
 from agent.stream import Dial, Identity, Stream
 from cloison.errors import CloisonError
-from cloison.names import check_id
+from cloison.names import ID_PATTERN, check_id
 
 _log = structlog.get_logger("agent")
 
@@ -64,14 +66,17 @@ class Agent:
         self._kernel = LinuxKernel(settings.vtep, self._wake)
         self._bridge = OvsBridge(options.ovsdb, settings.bridge, self._bridge_changed, options.control)
         self._services = Services(options.services, self._services_lost, self._outbox.claim)
+        self._edge_kernel = EdgeKernel(self._state.edges_path)
+        edges = Edges(self._edge_kernel, settings.bridge_mappings, settings.bridge)
         self._reconciler = Reconciler(
-            settings, self._kernel, self._bridge, self._plan_log, self._outbox, self._services
+            settings, self._kernel, self._bridge, self._plan_log, self._outbox, self._services, edges
         )
         self._inspector = Inspector(self._kernel, self._bridge, self._outbox, settings.vtep)
         identity = Identity(settings.host, settings.vtep, _version(), options.labels)
         self._stream = Stream(
-            options.dial, identity, self._outbox, lambda: self._bridge.view, self._session, self._underlay_mtu
-        )
+            options.dial, identity, self._outbox, lambda: self._bridge.view, self._session, self._underlay_mtu,
+            settings.bridge_mappings,
+        )  # fmt: skip
 
     def _wake(self) -> None:
         self._reconciler.wake()
@@ -130,6 +135,7 @@ class Agent:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._bridge.close()
+            self._edge_kernel.close()
             await self._kernel.close()
             self._plan_log.close()
             self._state.close()
@@ -151,6 +157,25 @@ def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--label")
         labels[key] = value
     return labels
+
+
+def _mappings(text: str, integration: str) -> dict[str, str]:
+    """Return the bridge of each physical network; raises BadParameter."""
+    mappings: dict[str, str] = {}
+
+    def refuse(words: str) -> click.BadParameter:
+        return click.BadParameter(words, param_hint="--bridge-mappings")
+
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        network, colon, bridge = part.partition(":")
+        if not colon or not ID_PATTERN.fullmatch(network) or not _BRIDGE_NAME.fullmatch(bridge):
+            raise refuse(f"{part!r} is not PHYSNET:BRIDGE, such as physnet1:br-ex")
+        if bridge == integration:
+            raise refuse(f"{part!r}: {bridge} is the integration bridge; a physical network has its own")
+        if network in mappings or bridge in mappings.values():
+            raise refuse(f"{part!r}: each physical network and each bridge once")
+        mappings[network] = bridge
+    return mappings
 
 
 def _vtep(text: str) -> Vtep:
@@ -197,6 +222,7 @@ def _configure_logs(log_format: str, level: str) -> None:
     )
 
 
+_BRIDGE_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -215,6 +241,9 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--ovsdb", required=True, help="unix:PATH of ovsdb-server.")
 @click.option("--vswitchd-ctl", type=click.Path(path_type=Path), help="Control socket of ovs-vswitchd.")
 @click.option("--bridge", default="br-int", show_default=True)
+@click.option(
+    "--bridge-mappings", default="", help="PHYSNET:BRIDGE[,...]: Open vSwitch bridges of physical networks."
+)
 @click.option(
     "--datapath-type", type=click.Choice(["auto", "netdev", "system"]), default="auto", show_default=True
 )
@@ -238,7 +267,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 def main(
     host: str, controller: str, controller_name: str, ca: Path | None, cert: Path | None, key: Path | None,
     insecure: bool, vtep: str, state_dir: Path, ovsdb: str, vswitchd_ctl: Path | None, bridge: str,
-    datapath_type: str, underlay_mtu: int | None, resolver: tuple[str, ...], metadata_url: str | None,
+    bridge_mappings: str, datapath_type: str, underlay_mtu: int | None, resolver: tuple[str, ...], metadata_url: str | None,
     metadata_secret: Path | None, conntrack_limit: int, label: tuple[str, ...], audit_interval: float,
     log_format: str, log_level: str,
 ) -> None:  # fmt: skip
@@ -262,6 +291,7 @@ def main(
             tls=None if tls is None else TlsFiles(key=str(tls[2]), cert=str(tls[1]), ca=str(tls[0])),
             audit_interval_s=audit_interval,
             conntrack_limit=conntrack_limit,
+            bridge_mappings=_mappings(bridge_mappings, bridge),
         )
         services = _services(resolver, metadata_url, metadata_secret)
         dial = Dial(endpoints, controller_name)

@@ -6,13 +6,13 @@ Cached flows are revalidated beside the loop, which must not wait for it: drift 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from agent.outbox import Outbox
-from agent.plan import Actual, Fault, HostPlan, conditions, plan_faults
+from agent.plan import Actual, Fault, HostPlan, conditions, plan_faults, with_edges
 from agent.seams import Bridge
 from agent.state import PlanLog
 from cloison.errors import Unavailable
@@ -60,10 +60,12 @@ class Receipts:
         """Return what the round that begins now may answer."""
         return Due(self._asked, self._wanted)
 
-    def give(self, due: Due, plan: HostPlan, actual: Actual, faults: list[Fault]) -> bool:
+    def give(
+        self, due: Due, plan: HostPlan, actual: Actual, faults: list[Fault], edges: Mapping[int, bytes]
+    ) -> bool:
         """Answer what is due, or say that something changed since the last answer; after every round.
 
-        Returns whether nothing has to be tried again.
+        edges: digests of those that are as planned. Returns whether nothing has to be tried again.
         """
         faults = list(faults)
         if due.revalidation > self._done and not faults and not self._revalidated(due, faults):
@@ -81,9 +83,9 @@ class Receipts:
             self._answered = due.revision
             if self._asked == due.revision:
                 self._asked = None
-            self._send(self._answered, actual, told)
+            self._send(self._answered, with_edges(actual.digest.value(), edges), told)
         elif self._answered is not None and told != self._told:
-            self._send(self._answered, actual, told)
+            self._send(self._answered, with_edges(actual.digest.value(), edges), told)
         self._told = told
         return not faults
 
@@ -105,7 +107,7 @@ class Receipts:
             self._task.add_done_callback(lambda _: self._wake())
         return bool(faults) or due.revalidation <= self._done
 
-    def _send(self, revision: int, actual: Actual, faults: list[Fault]) -> None:
-        ack = pb.Ack(revision=revision, digest=actual.digest.value())
+    def _send(self, revision: int, digest: bytes, faults: list[Fault]) -> None:
+        ack = pb.Ack(revision=revision, digest=digest)
         ack.errors.extend(conditions(faults, self._host))
         self._outbox.ack(ack)

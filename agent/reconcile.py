@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from agent.edges import Edges, Settled
 from agent.outbox import Outbox
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, Verdict
 from agent.plan import (
@@ -26,8 +27,10 @@ from agent.plan import (
     ServiceLink,
     changed,
     drifts,
+    inside_link,
     link_name,
     operations,
+    outside_link,
 )
 from agent.receipts import Receipts
 from agent.seams import Bridge, HostSettings, Kernel, LocalServices
@@ -61,12 +64,14 @@ class Reconciler:
 
     def __init__(
         self, settings: HostSettings, kernel: Kernel, bridge: Bridge, plan_log: PlanLog, outbox: Outbox,
-        services: LocalServices | None = None,
+        services: LocalServices | None = None, edges: Edges | None = None,
     ) -> None:  # fmt: skip
-        """services are told of every plan and of their device; without them no device is made."""
+        """services are told of every plan and of their device; without them no device is made, without edges
+        no edge.
+        """
         self._settings, self._kernel, self._bridge = settings, kernel, bridge
         self._outbox = outbox
-        self._services = services
+        self._services, self._edges = services, edges
         self._service_link: ServiceLink | None = None
         self._limit_set = False
         self._awake = asyncio.Event()
@@ -177,12 +182,19 @@ class Reconciler:
         drifted = drifts(todo, work.planned) if plan is not None else {}
         made_known = bool(drifted)
         faults += await self._kernel.apply(todo)
+        settled = await self._see_to_edges(plan, work.planned, look=auditing)
+        faults += settled.faults
         changes, bridge_faults = await self._apply_bridge(plan, target)
         faults += bridge_faults
         if not bridge_faults:
             await self._limit_connections()
         faults += await self._kernel.remove_links(todo.links_delete)
-        for kind, detail in _bridge_drifts(changes, work, made_known):
+        if self._edges is not None and plan is not None and not bridge_faults:
+            faults += await self._edges.remove()
+        for kind, detail in [
+            *settled.drifts,
+            *_bridge_drifts(changes, work, made_known or bool(settled.drifts)),
+        ]:
             drifted.setdefault(kind, []).append(detail)
         if drifted and not faults:
             self._tell_drift(drifted, time.monotonic() - noticed_at)
@@ -190,7 +202,8 @@ class Reconciler:
             await asyncio.sleep(DRIFT_PACE_S)
         if plan is None:
             return not faults
-        return self._receipts.give(due, plan, self._kernel.actual, faults)
+        held = {} if self._edges is None else self._edges.held
+        return self._receipts.give(due, plan, self._kernel.actual, faults, held)
 
     async def _look(self) -> Scope:
         """Bring the mirror up to date; return where it has to be compared with the plan."""
@@ -211,6 +224,11 @@ class Reconciler:
             self._service_link = None
             return [Fault("SERVICES_FAILED", str(err))]
         return []
+
+    async def _see_to_edges(self, plan: HostPlan | None, planned: Scope, *, look: bool) -> Settled:
+        if self._edges is None or plan is None:
+            return Settled()
+        return await self._edges.settle(plan, self._bridge.view, planned, look=look)
 
     async def _limit_connections(self) -> None:
         """Once an audit, whatever comes of it: ovs-vswitchd forgets the limit when it ends."""
@@ -243,12 +261,14 @@ class Reconciler:
         view = self._bridge.view
         service = self._service_link is not None or view.service is not None
         networks = {} if plan is None else plan.networks
+        edges = {} if plan is None or self._edges is None else plan.edges
         carried = frozenset(vni for vni, network in networks.items() if not network.fault)
-        seen = (view.interfaces, view.tunnels, service, carried)
+        seen = (view.interfaces, view.tunnels, service, carried, edges)
         if self._guarded_for is None or seen != self._guarded_for[0]:
             guarded = frozenset(name for name, found in view.interfaces.items() if found.device)
             guarded |= {link_name(vni) for vni in carried | view.tunnels.keys()}
             guarded |= {SERVICE_LINK, SERVICE_AGENT_LINK} if service else frozenset()
+            guarded |= {link(number) for number in edges for link in (inside_link, outside_link)}
             self._guarded_for = seen, guarded
         return self._guarded_for[1]
 
@@ -269,6 +289,7 @@ class Reconciler:
             tunnels=tunnels,
             verdicts=dict(self._verdicts),
             service=None if self._service_link is None else self._service_link.ifindex,
+            edges=None if plan is None or self._edges is None else self._edges.ports,
         )
         try:
             changes = await self._bridge.apply(spec)
@@ -297,6 +318,7 @@ def _tunnel_faults(view: BridgeView) -> list[Fault]:
     ]
     if view.service is not None and view.service.error:
         faults.append(Fault("SERVICES_FAILED", f"{SERVICE_LINK}: {view.service.error}"))
+    faults += [Fault("EDGE_PORT_FAILED", f"{name}: {error}") for name, error in view.edge_errors.items()]
     return faults
 
 
@@ -311,4 +333,6 @@ def _bridge_drifts(changes: list[Change], work: _Work, links_drifted: bool) -> l
             if links_drifted or work.planned.covers(change.vni):
                 continue
             found.append(("TUNNEL_PORT_ALTERED", change.detail))
+        if change.edge is not None and not links_drifted and not work.planned.covers_edge(change.edge):
+            found.append(("EDGE_PORT_ALTERED", change.detail))
     return found

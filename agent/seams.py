@@ -1,16 +1,27 @@
-"""The two seams of the agent.
+"""The seams of the agent.
 
-What the loop needs of a kernel and of a bridge. agent.netlink and agent.ovsdb have them.
+What the loop needs of a kernel (edges are a part of their own) and of a bridge. agent.netlink and agent.ovsdb have
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, TlsFiles
-from agent.plan import Actual, Fault, HostPlan, Operations, Scope, ServiceLink, Vtep
+from agent.plan import (
+    Actual,
+    EdgeState,
+    Fault,
+    HostPlan,
+    Operations,
+    Scope,
+    ServiceLink,
+    Vtep,
+    WantedEdge,
+)
 from cloison.model import Vni
 
 
@@ -53,6 +64,25 @@ class Bridge(Protocol):
         """
 
 
+class EdgesKernel(Protocol):
+    """Edges in the kernel, by number. Every method raises Unavailable."""
+
+    async def numbers(self) -> set[int]:
+        """Return the edges of which there is anything here."""
+
+    async def ports(self, number: int) -> Mapping[str, int]:
+        """Return the indexes of an edge's devices on the host, by leg."""
+
+    async def read(self, number: int) -> EdgeState:
+        """Return what there is of an edge."""
+
+    async def apply(self, wanted: WantedEdge, actual: EdgeState) -> tuple[EdgeState, list[str]]:
+        """Make an edge what is wanted; return what is there then, and what was refused, in words."""
+
+    async def remove(self, number: int) -> None:
+        """Take away all there is of an edge."""
+
+
 class LocalServices(Protocol):
     """The services for the guests of this host."""
 
@@ -67,7 +97,7 @@ class LocalServices(Protocol):
 class HostSettings:
     """What is fixed for the life of the process. datapath_type None keeps that of an existing bridge.
 
-    conntrack_limit: entries a port may have.
+    conntrack_limit: entries a port may have. bridge_mappings: the bridge of each physical network.
     """
 
     host: str
@@ -78,3 +108,4 @@ class HostSettings:
     tls: TlsFiles | None = None
     audit_interval_s: float = 10.0
     conntrack_limit: int = 65536
+    bridge_mappings: Mapping[str, str] = field(default_factory=dict)

@@ -72,6 +72,11 @@ class StateDirectory:
         """Where the plan is."""
         return self._path / "plan"
 
+    @property
+    def edges_path(self) -> Path:
+        """The directory of the files that hold the namespaces of edges."""
+        return self._path / "edges"
+
     def read_fence(self) -> Fence:
         """Return what write_fence wrote last; raises Precondition if that cannot be read any more."""
         path = self._path / "fence.json"

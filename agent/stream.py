@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -75,10 +76,16 @@ class Stream:
         view: Callable[[], BridgeView],
         session: Callable[[], tuple[Session, int]],
         underlay_mtu: Callable[[], Awaitable[int]],
+        mappings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """session makes a new Session and tells the revision of the plan this host runs."""
+        """session makes a new Session and tells the revision of the plan this host runs.
+
+        mappings: the bridge of each physical network; told of are those whose bridge is there.
+        """
         self._dial, self._identity, self._outbox = dial, identity, outbox
         self._view, self._new_session, self._underlay_mtu = view, session, underlay_mtu
+        self._mappings = mappings
+        self._missing: set[str] = set()
         self._log = _log.bind(host=identity.host)
 
     async def run(self) -> None:
@@ -110,7 +117,7 @@ class Stream:
             try:
                 async with asyncio.timeout(WELCOME_TIMEOUT_S):
                     await self._introduce(call, hello)
-                await self._first_of(self._listen(call, session), self._speak(call, hello.datapath_id))
+                await self._first_of(self._listen(call, session), self._speak(call, hello))
             finally:
                 call.cancel()
 
@@ -132,7 +139,20 @@ class Stream:
             labels=self._identity.labels,
             epoch=epoch,
             revision=revision,
+            physical_networks=self._physical_networks(view),
         )
+
+    def _physical_networks(self, view: BridgeView) -> list[str]:
+        """Return those whose bridge is there; the others are logged when that becomes known."""
+        missing = {name for name, bridge in self._mappings.items() if bridge not in view.bridges}
+        for name in sorted(missing - self._missing):
+            self._log.error(
+                "bridge of a physical network is not there",
+                physical_network=name,
+                bridge=self._mappings[name],
+            )
+        self._missing = missing
+        return sorted(self._mappings.keys() - missing)
 
     async def _listen(self, call: Any, session: Session) -> None:
         while True:
@@ -145,12 +165,14 @@ class Stream:
                 raise Unavailable(f"the controller ended the stream: {status.name}: {await call.details()}")
             session.take(message)
 
-    async def _speak(self, call: Any, datapath_id: int) -> None:
+    async def _speak(self, call: Any, hello: pb.Hello) -> None:
         while True:
             await self._outbox.wait()
-            known = self._view().datapath_id
-            if known not in (0, datapath_id):
+            view = self._view()
+            if view.datapath_id not in (0, hello.datapath_id):
                 raise Unavailable("the bridge was made anew; registering again")
+            if view.connected and self._physical_networks(view) != list(hello.physical_networks):
+                raise Unavailable("bridges of physical networks came or went; registering again")
             for message in self._outbox.take():
                 await _write(call, message)
 

@@ -25,6 +25,7 @@ from topologies.client import Client
 from topologies.daemon import Daemon
 from topologies.host import Host
 from topologies.nodes import ComputeHost, ControllerNode, LabNode, Router, configure, wire
+from topologies.outside import Outside, OutsideSpec
 from topologies.spec import Spec
 from topologies.state import LabState, Process, clean, end, marked
 from topologies.switch import Switch
@@ -57,10 +58,11 @@ class Lab:
         keep: bool = False,
         progress: Progress = lambda _: None,
         agent_flags: Sequence[str] = (),
+        outside: OutsideSpec | None = None,
     ) -> None:
         """`keep`: leave the run directory (logs, databases) when the lab ends; `progress` hears each step.
 
-        `agent_flags`: further arguments of every agent.
+        `agent_flags`: further arguments of every agent; `outside`: what is there, if anything.
 
         Raises LabError when the run directory's path is too long.
         """
@@ -77,6 +79,8 @@ class Lab:
         self.workloads: dict[str, Workload] = {}
         self._progress = progress
         self._agent_flags = tuple(agent_flags)
+        self._outside_spec = outside
+        self._outside: Outside | None = None
         self._lock = threading.Lock()
         self.control: control.ControlPlane | None = None
         self._client: Client | None = None
@@ -115,6 +119,13 @@ class Lab:
             self._client = Client.from_context(self.config)
         return self._client
 
+    @property
+    def outside(self) -> Outside:
+        """What is outside. Raises LabError in a lab without."""
+        if self._outside is None:
+            raise LabError("nothing is outside this lab: it was made without outside=")
+        return self._outside
+
     def start(self) -> None:
         """Build and start the lab; on failure nothing is left of it but, with `keep`, the run directory.
 
@@ -143,6 +154,9 @@ class Lab:
         self._build_underlay()
         self._progress("starting Open vSwitch on every host")
         self._each_host(lambda host: host.switch.start())
+        if self._outside_spec is not None:
+            self._progress("laying what is outside")
+            self._build_outside(self._outside_spec)
         if self.with_control:
             self._start_control()
         else:
@@ -163,6 +177,7 @@ class Lab:
             [central.controller, central.metadata] if central else [],
             [*(h.vswitchd for h in hosts), *([central.etcd] if central else [])],
             [h.ovsdb for h in hosts],
+            self._outside.daemons if self._outside else [],
         ]
         with ThreadPoolExecutor(max_workers=8) as pool:
             for stage in stages:
@@ -171,7 +186,7 @@ class Lab:
             with contextlib.suppress(OSError):
                 node.stop()
         end(marked(self.mark), grace_s=0)
-        self.workloads, self.nodes, self.hosts = {}, {}, {}
+        self.workloads, self.nodes, self.hosts, self._outside = {}, {}, {}, None
         (self.run_dir / "state.json").unlink(missing_ok=True)
         if not self.keep:
             shutil.rmtree(self.run_dir, ignore_errors=True)
@@ -282,13 +297,32 @@ class Lab:
                 vtep = str(self.underlay.loopback(node.name))
                 self.hosts[node.name] = Host(node.name, vtep, node, Switch(node, self.run_dir, self.state))
 
+    def _build_outside(self, spec: OutsideSpec) -> None:
+        outside = self._outside = Outside(spec, self.mark, self.run_dir, self.state)
+        for node in (outside.segment, outside.node):
+            self.nodes[node.name] = node
+            addresses = ", ".join(spec.far) if node is outside.node else ""
+            self.state.nodes[node.name] = _record(node) | {
+                "kind": node.name,
+                "loopback": addresses,
+                "interfaces": [],
+            }
+        self._save()
+        outside.build()
+        for host in self.hosts.values():
+            if outside.serves(host.name):
+                outside.join(host)
+        outside.serve()
+
     def _start_control(self) -> None:
         node, address = self.nodes[CONTROLLER], str(self.underlay.loopback(CONTROLLER))
         self.control = control.ControlPlane(node, address, self.run_dir, self.state, self._progress)
         self.control.start()
         self._progress("starting the agents")
         for host in self.hosts.values():
-            host.agent = self.control.agent(host, self.underlay.mtu, self._agent_flags)
+            mapped = self._outside is not None and self._outside.serves(host.name)
+            flags = [*self._agent_flags, *(self.outside.agent_flags if mapped else [])]
+            host.agent = self.control.agent(host, self.underlay.mtu, flags)
             host.agent.start(wait=False)
         self._each_host(lambda host: host.agent.wait_ready() if host.agent else None)
         self.wait_connected()

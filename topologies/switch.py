@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from topologies.daemon import Daemon
-from topologies.nodes import Completed, ComputeHost, NodeError
+from topologies.nodes import Completed, LabNode, NodeError
 from topologies.state import LabState
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -21,7 +21,7 @@ INIT_S = 10
 class Switch:
     """The two daemons of Open vSwitch on a host, and its command line tools pointed at them."""
 
-    def __init__(self, node: ComputeHost, run_dir: Path, state: LabState) -> None:
+    def __init__(self, node: LabNode, run_dir: Path, state: LabState) -> None:
         """Makes the host's directory and database; starts nothing."""
         self.node = node
         self.dir = run_dir / node.name

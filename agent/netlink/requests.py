@@ -57,14 +57,14 @@ def open_socket(groups: int = 0, buffer_bytes: int = BUFFER_BYTES, protocol: int
 
 
 class Requests:
-    """Sends batches and dumps over one socket, opened when first needed."""
+    """Sends batches and dumps over one socket: the one given, or one opened here when first needed."""
 
-    def __init__(self) -> None:
-        self._sock: socket.socket | None = None
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        self._sock, self._is_given = sock, sock is not None
         self._seq = 0
 
     def close(self) -> None:
-        """Close the socket; the next request opens another."""
+        """Close the socket; the next request opens another, unless it was given (of another namespace)."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -134,6 +134,8 @@ class Requests:
 
     async def _transmit(self, data: bytes) -> None:
         if self._sock is None:
+            if self._is_given:
+                raise Unavailable("netlink: the socket is closed", retry_delay_s=0)
             self._sock = open_socket()
         try:
             await asyncio.get_running_loop().sock_sendall(self._sock, data)

@@ -1,7 +1,7 @@
 """Open vSwitch of this host: its database and its control socket. The only importer of ovs.
 
-Owns the integration bridge and the tunnel ports on it (named vx…); of all other interfaces it writes
-nothing but what became of them.
+Owns the integration bridge, the tunnel ports on it (named vx…), and the ports of edges, there and on the bridges of
+physical networks (named cli…, clo…); of all other interfaces it writes nothing but what became of them.
 """
 
 from agent.ovsdb.bridge import OvsBridge
@@ -9,6 +9,7 @@ from agent.ovsdb.view import (
     BridgeSpec,
     BridgeView,
     Change,
+    EdgePort,
     InterfaceView,
     ServiceView,
     TlsFiles,
@@ -20,6 +21,7 @@ __all__ = [
     "BridgeSpec",
     "BridgeView",
     "Change",
+    "EdgePort",
     "InterfaceView",
     "OvsBridge",
     "ServiceView",

@@ -115,5 +115,9 @@ def _apply(idl: Any, spec: BridgeSpec) -> list[Change]:
     if not wait_settled(idl):
         raise Unavailable("ovs-vswitchd does not carry out changes of the database")
     second = transact(idl, write)
-    told = {(change.kind, change.vni) for change in first.changes if change.kind in ("tunnel", "service")}
-    return first.changes + [change for change in second.changes if (change.kind, change.vni) not in told]
+    told = {_which(change) for change in first.changes if change.kind in ("tunnel", "service", "edge")}
+    return first.changes + [change for change in second.changes if _which(change) not in told]
+
+
+def _which(change: Change) -> tuple[object, ...]:
+    return change.kind, change.vni, change.edge

@@ -5,7 +5,8 @@ Only for the database thread. Writing means the difference: a row that is right 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agent.ovsdb.ports import PortRow, PortRows
@@ -13,11 +14,12 @@ from agent.ovsdb.view import (
     BridgeSpec,
     BridgeView,
     Change,
+    EdgePort,
     ServiceView,
     TlsFiles,
     TunnelView,
 )
-from agent.plan import link_name, link_vni
+from agent.plan import edge_of_link, link_name, link_vni
 from cloison.model import Vni
 from cloison.service_link import SERVICE_LINK
 
@@ -25,7 +27,7 @@ _NUMBERED = ["datapath_type", "datapath_id"]
 COLUMNS: dict[str, list[str]] = {
     "Open_vSwitch": ["bridges", "ssl", "next_cfg", "cur_cfg"],
     "Bridge": ["name", "ports", "controller", "fail_mode", "protocols", "other_config", *_NUMBERED],
-    "Port": ["name", "interfaces"],
+    "Port": ["name", "interfaces", "tag"],
     "Interface": ["name", "type", "ofport", "ofport_request", "error", "external_ids"],
     "Controller": ["target", "inactivity_probe", "max_backoff", "connection_mode"],
     "SSL": ["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"],
@@ -34,6 +36,15 @@ COLUMNS: dict[str, list[str]] = {
 INACTIVITY_PROBE_MS = 5000
 MAX_BACKOFF_MS = 1000
 STATE, REASON, VNI, IFINDEX = "cloison-state", "cloison-reason", "cloison-vni", "cloison-ifindex"
+IFACE_ID = "iface-id"
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnPort:
+    """A port of ours as it should be; ids are all we keep at its interface, tag None: whatever it has."""
+
+    ids: Mapping[str, str]
+    tag: int | None = None
 
 
 def _rows(idl: Any, table: str) -> list[Any]:
@@ -53,7 +64,7 @@ def bridge(idl: Any, name: str) -> Any:
 
 def port_rows(idl: Any, row: Any) -> Mapping[str, PortRow]:
     """Return the interfaces of a bridge by name, as the replica has them."""
-    rows: PortRows = idl.port_rows
+    rows: PortRows = idl.port_rows[row.uuid]
     return rows.of(row)
 
 
@@ -64,10 +75,11 @@ def settled(idl: Any) -> bool:
 
 
 def view(idl: Any, name: str) -> BridgeView:
-    """Read what concerns us of the bridge of that name."""
+    """Read what concerns us of the bridge of that name, and the ports of edges on others."""
     row = bridge(idl, name)
+    bridges = {other.name: other.datapath_type or "system" for other in _rows(idl, "Bridge")}
     if row is None:
-        return BridgeView(connected=True)
+        return BridgeView(connected=True, bridges=bridges)
     interfaces, tunnels, service = {}, {}, None
     for seen in port_rows(idl, row).values():
         if seen.type == "internal":
@@ -81,7 +93,14 @@ def view(idl: Any, name: str) -> BridgeView:
             tunnels[vni] = TunnelView(vni, seen.ofport, seen.error, _number(seen.ids.get(IFINDEX, "")))
     datapath_id = int(_one(row.datapath_id, "0"), 16)
     kind = row.datapath_type or "system"
-    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, _settings(idl, row), service)
+    errors = {
+        seen.name: seen.error
+        for other in _rows(idl, "Bridge")
+        for seen in port_rows(idl, other).values()
+        if seen.error and edge_of_link(seen.name) is not None
+    }
+    settings = _settings(idl, row)
+    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, settings, service, bridges, errors)
 
 
 def _settings(idl: Any, row: Any) -> str:
@@ -125,8 +144,20 @@ class Writer:
             self._controller(row, self._spec.target)
         if not self._new:
             self._present = port_rows(self._idl, row)
-        self._own_ports(row)
+        self._own_ports(row, self._wanted(), self._present, self._is_known)
         self._verdicts()
+        if self._spec.edges is not None:
+            for other in _rows(self._idl, "Bridge"):
+                if other is not row and other.name != self._spec.name:
+                    self._edge_ports(other)
+
+    def _edge_ports(self, row: Any) -> None:
+        """The ports of edges on a bridge that is not ours: nothing else of it is touched."""
+        edges = self._spec.edges or {}
+        wanted = {n: _edge_port(edge) for n, edge in edges.items() if edge.bridge == row.name}
+        present = port_rows(self._idl, row)
+        if wanted or any(edge_of_link(name) is not None for name in present):
+            self._own_ports(row, wanted, present, lambda name: edge_of_link(name) is not None)
 
     def _insert(self, table: str, **columns: Any) -> Any:
         row = self._transaction.insert(self._idl.tables[table])
@@ -225,39 +256,54 @@ class Writer:
             if getattr(controller, column) != value:
                 setattr(controller, column, value)
 
-    def _wanted(self) -> dict[str, int]:
-        """Return the ports of ours that should be there, by name, each with the ifindex of its device.
+    def _wanted(self) -> dict[str, _OwnPort]:
+        """Return the ports of ours that should be on the integration bridge, by name.
 
         What is not known yet stays as it is.
         """
         spec, wanted = self._spec, {}
         if spec.tunnels is not None:
-            wanted = {link_name(vni): ifindex for vni, ifindex in spec.tunnels.items()}
+            for vni, ifindex in spec.tunnels.items():
+                wanted[link_name(vni)] = _OwnPort({IFINDEX: str(ifindex), VNI: str(int(vni))})
         if spec.service is not None:
-            wanted[SERVICE_LINK] = spec.service
+            wanted[SERVICE_LINK] = _OwnPort({IFINDEX: str(spec.service)})
+        for name, edge in (spec.edges or {}).items():
+            if edge.bridge == spec.name:
+                wanted[name] = _edge_port(edge)
         return wanted
 
     def _is_known(self, name: str) -> bool:
         """Tell whether a port is one of ours about which the spec says whether it should be there."""
         if name == SERVICE_LINK:
             return self._spec.service is not None
+        if edge_of_link(name) is not None:
+            return self._spec.edges is not None
         return self._spec.tunnels is not None and link_vni(name) is not None
 
-    def _own_ports(self, row: Any) -> None:
-        present = {name: seen for name, seen in self._present.items() if self._is_known(name)}
-        wanted = self._wanted()
-        gone = present.keys() - wanted.keys()
+    def _own_ports(
+        self,
+        row: Any,
+        wanted: Mapping[str, _OwnPort],
+        ports: Mapping[str, PortRow],
+        is_known: Callable[[str], bool],
+    ) -> None:
+        """Make the ports of ours on a bridge those wanted; ports: all that it has."""
+        present = {name: seen for name, seen in ports.items() if is_known(name)}
+        gone, replug = present.keys() - wanted.keys(), set()
         for name in present.keys() & wanted.keys():
-            if present[name].ids.get(IFINDEX) != str(wanted[name]):
+            if present[name].ids.get(IFINDEX) != wanted[name].ids[IFINDEX]:
                 # The userspace datapath stays attached to the device that was there; only a new port
                 # opens anew.
-                self.replug.add(name)
-        for name in sorted(gone | self.replug):
+                replug.add(name)
+            else:
+                self._adjust(name, present[name], wanted[name])
+        for name in sorted(gone | replug):
             self._ofports[name] = present[name].ofport
             row.delvalue("ports", present[name].port)
-            why = "network is not in the plan" if name in gone else "port was of a device that is gone"
+            why = "it is not in the plan" if name in gone else "port was of a device that is gone"
             self._port_changed(name, why)
-        if gone or self.replug:
+        self.replug |= replug
+        if gone or replug:
             self._root().increment("next_cfg")
         missing = wanted.keys() - present.keys()
         if missing and not settled(self._idl):
@@ -265,25 +311,37 @@ class Writer:
             return
         for name in sorted(missing):
             port = self._own_port(name, wanted[name])
-            if self._new:
+            if self._new and row.name == self._spec.name:
                 row.ports = [*row.ports, port]
             else:
                 # By mutation: an interface that is plugged at the same time must not get lost.
                 row.addvalue("ports", port)
             self._port_changed(name, "port was absent")
 
+    def _adjust(self, name: str, present: PortRow, wanted: _OwnPort) -> None:
+        """Put right what can be altered of a port that is there."""
+        for key, value in wanted.ids.items():
+            if present.ids.get(key) != value:
+                present.interface.setkey("external_ids", key, value)
+                self._port_changed(name, f"{key} was {present.ids.get(key, 'not set')}")
+        if wanted.tag is not None and present.port.tag != [wanted.tag]:
+            self._port_changed(name, f"tag was {present.port.tag}")
+            present.port.tag = [wanted.tag]
+
     def _port_changed(self, name: str, why: str) -> None:
+        edge = edge_of_link(name)
+        if edge is not None:
+            self.changes.append(Change("edge", f"{name}: {why}", edge=edge))
+            return
         kind = "service" if name == SERVICE_LINK else "tunnel"
         self._changed(kind, f"{name}: {why}", link_vni(name))
 
-    def _own_port(self, name: str, ifindex: int) -> Any:
-        ids, vni = {IFINDEX: str(ifindex)}, link_vni(name)
-        if vni is not None:
-            ids[VNI] = str(int(vni))
-        interface = self._insert("Interface", name=name, type="", external_ids=ids)
+    def _own_port(self, name: str, wanted: _OwnPort) -> Any:
+        interface = self._insert("Interface", name=name, type="", external_ids=dict(wanted.ids))
         if self._ofports.get(name):
             interface.ofport_request = [self._ofports[name]]
-        return self._insert("Port", name=name, interfaces=[interface])
+        tag = [] if wanted.tag is None else [wanted.tag]
+        return self._insert("Port", name=name, interfaces=[interface], tag=tag)
 
     def _verdicts(self) -> None:
         for name, verdict in self._spec.verdicts.items():
@@ -296,3 +354,8 @@ class Writer:
                     self._changed("verdict", f"{name}: {value}")
                 elif not value and key in seen.ids:
                     seen.interface.delkey("external_ids", key)
+
+
+def _edge_port(edge: EdgePort) -> _OwnPort:
+    ids = {IFINDEX: str(edge.ifindex)}
+    return _OwnPort(ids | {IFACE_ID: edge.iface_id} if edge.iface_id else ids, edge.tag)

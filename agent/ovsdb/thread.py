@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -36,15 +36,16 @@ _DATABASE = "Open_vSwitch"
 
 
 class _Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # ovs is untyped
-    """The client's replica; `port_rows` hears of each row that changes."""
+    """The client's replica; `port_rows`, by the bridges' uuids, hear of each row that changes."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.port_rows = PortRows()
+        self.port_rows: dict[Any, PortRows] = defaultdict(PortRows)
         super().__init__(*arguments, **options)
 
     def notify(self, event: Any, row: Any, updates: Any = None) -> None:
         """Called by the client when a row was inserted, changed or deleted."""
-        self.port_rows.noted(row)
+        for rows_of_bridge in self.port_rows.values():
+            rows_of_bridge.noted(row)
 
 
 class DatabaseThread:

@@ -70,10 +70,25 @@ class ServiceView:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgePort:
+    """A port of an edge as it should be: in which bridge, of which device.
+
+    iface_id: of the one on the integration bridge. tag: its VLAN on another bridge, 0 for untagged frames only.
+    """
+
+    edge: int
+    bridge: str
+    ifindex: int
+    iface_id: str = ""
+    tag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeView:
     """What the database says. datapath_id is 0 until ovs-vswitchd has made the bridge.
 
-    settings is whatever else we write there, only to be compared with what it was.
+    settings is whatever else we write there, only to be compared with what it was. bridges: all there are, with the
+    types of their datapaths. edge_errors: what Open vSwitch says of the ports of edges with which something is wrong.
     """
 
     connected: bool = False
@@ -84,6 +99,8 @@ class BridgeView:
     tunnels: Mapping[Vni, TunnelView] = field(default_factory=dict)
     settings: str = ""
     service: ServiceView | None = None
+    bridges: Mapping[str, str] = field(default_factory=dict)
+    edge_errors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +110,8 @@ class BridgeSpec:
     datapath_type None keeps that of an existing bridge. target None, and tunnels None, leave controllers
     and tunnel ports alone: nothing is known about them yet. tunnels maps each VNI to the ifindex of its
     device; service is that of the local services' device, None while it is not there; verdicts are by
-    interface name.
+    interface name. edges are the ports of edges, on whatever bridge, by the names of their devices; None leaves
+    them alone.
     """
 
     name: str
@@ -104,12 +122,14 @@ class BridgeSpec:
     tunnels: Mapping[Vni, int] | None = None
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     service: int | None = None
+    edges: Mapping[str, EdgePort] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that was put right; kind is 'bridge', 'controller', 'tunnel', 'service' or 'verdict'."""
+    """One thing that was put right; kind is 'bridge', 'controller', 'tunnel', 'service', 'edge' or 'verdict'."""
 
     kind: str
     detail: str
     vni: Vni | None = None
+    edge: int | None = None

@@ -13,6 +13,7 @@ from hashlib import sha256
 from agent.plan.model import Vtep
 from cloison.addresses import Mac
 from cloison.model import Vni
+from cloison.v1 import host_sync_pb2 as pb
 
 
 def _record(vni: int, mac: int, vtep: bytes) -> bytes:
@@ -65,3 +66,19 @@ class FdbDigest:
         for vni in sorted(self._records):
             digest.update(b"".join(self._records[vni]))
         return digest.digest()
+
+
+def edge_digest(message: pb.Edge) -> bytes:
+    """Return the digest of an edge that the kernel holds as this record says (32 bytes)."""
+    return sha256(message.SerializeToString(deterministic=True)).digest()
+
+
+def with_edges(fdb: bytes, edges: Mapping[int, bytes]) -> bytes:
+    """Return the digest of FDBs and edges together: that of the FDBs where there are no edges.
+
+    Else SHA-256 over the digest of the FDBs and, in the order of the numbers, 4 bytes of each edge's number (big
+    endian) and its digest.
+    """
+    if not edges:
+        return fdb
+    return sha256(fdb + b"".join(n.to_bytes(4, "big") + edges[n] for n in sorted(edges))).digest()

@@ -15,14 +15,16 @@ from cloison.v1 import common_pb2
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that stands between this host and its plan."""
+    """One thing that stands between this host and its plan. subject: the resource concerned, if it is known."""
 
     reason: str
     message: str
+    subject: str = ""
 
     def condition(self, host: str) -> common_pb2.Condition:
         """Return it in the form of the contract."""
-        return common_pb2.Condition(reason=self.reason, message=self.message, subjects=[f"hosts/{host}"])
+        subjects = [f"hosts/{host}", self.subject] if self.subject else [f"hosts/{host}"]
+        return common_pb2.Condition(reason=self.reason, message=self.message, subjects=subjects)
 
 
 FAULTS_MAX = 50
@@ -51,6 +53,11 @@ def plan_faults(plan: HostPlan, actual: Actual) -> list[Fault]:
     faults += [
         Fault("SERVICE_PORT_INVALID", f"port {number}: {record.fault}")
         for number, record in plan.service_ports.items()
+        if record.fault
+    ]
+    faults += [
+        Fault("EDGE_INVALID", f"edge {number} of {record.message.router[:100]}: {record.fault}")
+        for number, record in plan.edges.items()
         if record.fault
     ]
     faults += [

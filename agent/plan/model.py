@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NewType
 
+from agent.plan.edge import EdgeRecord
 from agent.plan.service_port import PortRecord
 from agent.plan.zone import EMPTY_ZONE, Zone
 from cloison.addresses import MULTICAST_BIT, Mac
@@ -60,7 +61,7 @@ class HostPlan:
     """All networks of this host at one revision. `peer_uses` counts what there is of each VNI and VTEP: FDB
     entries, and senders.
 
-    service_ports are by number, zones by VNI.
+    service_ports are by number, zones by VNI, edges by the number of their port.
     """
 
     revision: Revision
@@ -68,6 +69,7 @@ class HostPlan:
     peer_uses: Mapping[Peer, int]
     service_ports: Mapping[int, PortRecord] = field(default_factory=dict)
     zones: Mapping[Vni, Zone] = field(default_factory=dict)
+    edges: Mapping[int, EdgeRecord] = field(default_factory=dict)
 
     @property
     def peers(self) -> frozenset[Peer]:
@@ -78,7 +80,7 @@ class HostPlan:
         """Return the plan after one delta.
 
         Within a delta removals come first: networks, then MACs, then what is put; so it is for service
-        ports and zones. An MTU of 0 leaves the MTU as it is. Applying a delta a second time changes nothing.
+        ports, zones and edges. An MTU of 0 leaves the MTU as it is. Applying a delta a second time changes nothing.
         """
         networks, uses = dict(self.networks), dict(self.peer_uses)
         for vni in delta.removed_vnis:
@@ -96,6 +98,7 @@ class HostPlan:
             MappingProxyType(uses),
             _served(self.service_ports, delta),
             _named(self.zones, delta),
+            _edged(self.edges, delta),
         )
 
 
@@ -122,6 +125,17 @@ def _named(known: Mapping[Vni, Zone], delta: pb.PlanDelta) -> Mapping[Vni, Zone]
     for change in delta.zones:
         zones[Vni(change.vni)] = zones.get(Vni(change.vni), EMPTY_ZONE).apply(change)
     return MappingProxyType(zones)
+
+
+def _edged(known: Mapping[int, EdgeRecord], delta: pb.PlanDelta) -> Mapping[int, EdgeRecord]:
+    if not delta.edges and not delta.removed_edges:
+        return known
+    edges = dict(known)
+    for number in delta.removed_edges:
+        edges.pop(number, None)
+    for edge in delta.edges:
+        edges[edge.number] = EdgeRecord.read(edge)
+    return MappingProxyType(edges)
 
 
 def _release(uses: dict[Peer, int], peer: Peer) -> None:
@@ -188,6 +202,8 @@ def full_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
     yield message
     yield from _port_deltas(plan)
     yield from _zone_deltas(plan)
+    for number in sorted(plan.edges):
+        yield pb.PlanDelta(revision=plan.revision, edges=[plan.edges[number].message])
 
 
 def _port_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:

@@ -12,15 +12,20 @@ from cloison.v1 import host_sync_pb2 as pb
 
 @dataclass(slots=True)
 class Scope:
-    """Networks as a whole (device and all entries), single MACs, the firewall; or everything."""
+    """Networks as a whole (device and all entries), single MACs, the firewall, edges; or everything."""
 
     everything: bool = False
     firewall: bool = False
     networks: set[Vni] = field(default_factory=set)
     macs: dict[Vni, set[Mac]] = field(default_factory=dict)
+    edges: set[int] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.everything or self.firewall or self.networks or self.macs)
+        return bool(self.everything or self.firewall or self.networks or self.macs or self.edges)
+
+    def covers_edge(self, number: int) -> bool:
+        """Tell whether an edge lies in this scope."""
+        return self.everything or number in self.edges
 
     def covers(self, vni: Vni, mac: Mac | None = None) -> bool:
         """Tell whether the device of vni (mac is None) or one entry of it lies in this scope."""
@@ -33,6 +38,7 @@ class Scope:
         self.everything = self.everything or other.everything
         self.firewall = self.firewall or other.firewall
         self.networks |= other.networks
+        self.edges |= other.edges
         for vni, macs in other.macs.items():
             self.macs.setdefault(vni, set()).update(macs)
 
@@ -41,6 +47,7 @@ def scope_of(delta: pb.PlanDelta, before: HostPlan) -> Scope:
     """Return what a delta touches when it is applied to before."""
     scope = Scope(firewall=bool(delta.removed_vnis))
     scope.networks.update(Vni(vni) for vni in delta.removed_vnis)
+    scope.edges.update(delta.removed_edges, (edge.number for edge in delta.edges))
     for change in delta.networks:
         vni = Vni(change.vni)
         known = before.networks.get(vni)
@@ -66,4 +73,9 @@ def changed(before: HostPlan, after: HostPlan) -> Scope:
         differing = dict(old.fdb.items() ^ new.fdb.items())
         if differing:
             scope.macs[vni] = set(differing)
+    scope.edges = {
+        number
+        for number in before.edges.keys() | after.edges.keys()
+        if before.edges.get(number) != after.edges.get(number)
+    }
     return scope

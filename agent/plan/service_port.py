@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from cloison.addresses import IpAddress, IpNetwork, Mac
+from cloison.addresses import IpAddress, IpNetwork, Mac, link_local
 from cloison.errors import InvalidIntent
 from cloison.model import PORT_NUMBER_MAX, Ipv6Mode, Vni
 from cloison.names import PortName
@@ -49,11 +49,20 @@ class ServiceSubnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRouter:
-    """A router in a port's network: here are its addresses there, addresses all it has anywhere."""
+    """A router in a port's network: here are its addresses there, addresses all it has anywhere.
+
+    vnis: the networks that it joins.
+    """
 
     mac: Mac
     here: tuple[IpAddress, ...]
     addresses: tuple[IpAddress, ...]
+    vnis: tuple[Vni, ...] = ()
+
+    @property
+    def link_local(self) -> IPv6Address | None:
+        """What its advertisements come from, None if it has no IPv6 address in the network."""
+        return link_local(self.mac) if any(isinstance(a, IPv6Address) for a in self.here) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +103,12 @@ class ServicePort:
 
     def router_at(self, address: IpAddress) -> ServiceRouter | None:
         """Return the router that has an address in the port's network, or None."""
-        return next((router for router in self.routers if address in router.here), None)
+        return next((r for r in self.routers if address in r.here or address == r.link_local), None)
+
+    @property
+    def near(self) -> frozenset[Vni]:
+        """The networks that are routed with the port's own."""
+        return frozenset(vni for router in self.routers for vni in router.vnis) - {self.vni}
 
     @property
     def default_router6(self) -> ServiceRouter | None:
@@ -184,7 +198,10 @@ def _subnet(given: pb.ServiceAddress) -> ServiceSubnet:
 def _router(given: pb.ServiceRouter) -> ServiceRouter:
     _check("a router's MAC", given.mac, 1, (1 << 48) - 1)
     return ServiceRouter(
-        mac=Mac(given.mac), here=_addresses(given.here), addresses=_addresses(given.addresses)
+        mac=Mac(given.mac),
+        here=_addresses(given.here),
+        addresses=_addresses(given.addresses),
+        vnis=tuple(map(Vni, given.vnis)),
     )
 
 

@@ -82,7 +82,7 @@ class DnsService:
         query = dns_message.read(wire, over_tcp=over_tcp, udp_bytes_max=room)
         if not isinstance(query, Query):
             return query
-        node = self._zones.find(port.tenant, port.vni, query.text)
+        node = self._zones.find(port.tenant, port.vni, query.text, port.near)
         if node is not None:
             return dns_message.from_zones(query, node, recursion=bool(self._forwarder))
         return query if self._forwarder else dns_message.failure(query, dns.rcode.REFUSED, recursion=False)

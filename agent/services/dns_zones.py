@@ -2,15 +2,16 @@
 
 A zone is what one network says: `<host>.<domain>` for each port, and the ports' addresses backwards. A
 tenant's zones are those of all its networks; a guest is told of its own tenant's only, and of its own
-network first. Names are text here: lower case, labels joined by '.', no final dot. A label that no host
-name can have (RFC 952, RFC 1123, and '_') is written with a backslash and so never equals one.
+network first, then of those routed with it. Names are text here: lower case, labels joined by '.', no final
+dot. A label that no host name can have (RFC 952, RFC 1123, and '_') is written with a backslash and so never
+equals one.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -152,10 +153,14 @@ class Zones:
         if not self._tenants[tenant]:
             del self._tenants[tenant]
 
-    def find(self, tenant: str, vni: Vni, name: str) -> Node | None:
-        """Return what a guest of tenant in network vni is told of name; None if somebody else may know."""
+    def find(self, tenant: str, vni: Vni, name: str, near: Set[Vni] = frozenset()) -> Node | None:
+        """Return what a guest of tenant in network vni is told of name; None if somebody else may know.
+
+        near: the networks routed with it. Of several that have an address, its own comes first, then these.
+        """
         known = self._tenants.get(tenant, {})
-        zones = sorted(known.values(), key=lambda zone: zone is not known.get(vni))
+        order = sorted(known, key=lambda other: (other != vni, other not in near, other))
+        zones = [known[other] for other in order]
         if name.endswith((".in-addr.arpa", ".ip6.arpa")):
             return _find_reverse(zones, name)
         return _find_forward(zones, name)
@@ -188,7 +193,8 @@ def _find_reverse(zones: Sequence[_Indexed], name: str) -> Node | None:
         for zone in zones:
             hosts = zone.reverse.get(address)
             if hosts:
-                return Node(apex or name, True, (), tuple(f"{host}.{zone.domain}" for host in hosts))
+                names = tuple(f"{host}.{zone.domain}" for host in sorted(hosts))
+                return Node(apex or name, True, (), names)
         own = _OWN_ADDRESSES.get(address)
         if own is not None:
             return Node(apex or name, True, (), (own,))

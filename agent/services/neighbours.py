@@ -1,7 +1,7 @@
 """Answers neighbour solicitations for the addresses of services and of routers, and for no others. Pure.
 
 RFC 4861, section 7.2.4. The link-local address that router advertisements come from is a router's, where the
-guest has one as its gateway.
+guest has one as its gateway; other routers advertise with one of their own.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Services:
         self._gate.settle()
         for number in before.keys() & ports.keys():
             if before[number] != ports[number]:
-                self._announce(ports[number])
+                self._announce(ports[number], before[number])
 
     def attach(self, link: ServiceLink) -> None:
         """Take frames from this device; raises Unavailable if that cannot be."""
@@ -140,10 +140,10 @@ class Services:
     def _repeat(self) -> None:
         """Routers are forgotten unless they are heard of again; nobody else says that they are there."""
         for port in self._ports:
-            if port.default_router6 is not None:
+            if port.routers:
                 self._announce(port)
 
-    def _announce(self, port: ServicePort) -> None:
+    def _announce(self, port: ServicePort, before: ServicePort | None = None) -> None:
         """Tell a guest at once what has changed; by DHCP it asks when it renews."""
-        for frame in routers.advertisement(port):
+        for frame in routers.advertisement(port, before=before):
             self._edge.send(frame)

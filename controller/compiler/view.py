@@ -50,7 +50,8 @@ class RouteView:
 class RouterView:
     """A router as one of its networks sees it.
 
-    here: its addresses in that network; addresses: all of them. No two routes have one prefix.
+    here: its addresses in that network, and if any is of IPv6 its link-local one; addresses: all that were
+    given to it. No two routes have one prefix.
     """
 
     mac: int

@@ -32,7 +32,8 @@ from controller.store.state import State
 class Impact:
     """Units to compile again. A host's unit is compiled from the new state; nothing is patched.
 
-    Where a network comes to a host, or goes, is for those to add who know where it was (tunnels.py).
+    Where a network comes to a host, or goes, is for those to add who know where it was (tunnels.py), with the
+    networks that are routed with it.
     """
 
     port_units: set[tuple[HostName, PortName]] = field(default_factory=set)
@@ -54,6 +55,12 @@ class Impact:
     def networks(self) -> set[NetworkName]:
         """Networks for which the tunnel plan of some host may change."""
         return self.spans | {port.parent for port in self.moved}
+
+
+def with_routed(networks: Iterable[NetworkName], *states: State) -> set[NetworkName]:
+    """Return networks, and all that are routed with one of them in some state."""
+    names = set(networks)
+    return names.union(*(state.routed_with(name) for state in states for name in names))
 
 
 def whole(state: State) -> Impact:
@@ -210,8 +217,7 @@ def _moved(impact: Impact, port: PortName, state: State) -> None:
     edge = state.edge_at(port)
     if edge is not None:
         impact.edges.add(edge.router)
-    # (Whoever has a port of it carries what is routed with it as well.)
-    impact.spans.update((port.parent, *state.routed_with(port.parent)))
+    impact.spans.add(port.parent)
     add_everyone(impact, port.parent, state)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):

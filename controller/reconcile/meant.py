@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, SecurityGroupRule
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.reconcile.claims import claimed_by
@@ -156,9 +157,11 @@ def router_intent(state: State, router: Router, network: NetworkName) -> RouterI
             into = [n for cidr, n in connected.items() if cidr.version == hop.version and hop in cidr]
             routes += [RouteIntent(route.destination, n, hop) for n in into]
     routes += [out for out in ways_out(state, router, None) if out.network in connected.values()]
+    here: tuple[IpAddress, ...] = tuple(i.address for i in router.interfaces if i.subnet.parent == network)
+    local = (link_local(router.mac),) if any(address.version == 6 for address in here) else ()
     return RouterIntent(
         mac=router.mac,
-        here=tuple(i.address for i in router.interfaces if i.subnet.parent == network),
+        here=(*here, *local),
         addresses=tuple(interface.address for interface in router.interfaces),
         routes=tuple(routes),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloison.addresses import IpAddress
+from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, RouterInterface
 from cloison.names import NetworkName
 from controller.compiler import NextHop, RouterView, RouteView
@@ -23,9 +23,13 @@ def router_views(state: State, network: NetworkName) -> tuple[RouterView, ...]:
 
 
 def _view(state: State, router: Router, network: NetworkName) -> RouterView:
+    here: list[IpAddress] = [i.address for i in router.interfaces if i.subnet.parent == network]
+    if any(address.version == 6 for address in here):
+        # What its advertisements come from (agent/services/routers.py).
+        here.append(link_local(router.mac))
     return RouterView(
         mac=router.mac,
-        here=tuple(i.address for i in router.interfaces if i.subnet.parent == network),
+        here=tuple(here),
         addresses=tuple(interface.address for interface in router.interfaces),
         routes=tuple(_routes(state, router)),
     )

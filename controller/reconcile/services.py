@@ -7,14 +7,15 @@ host is worked out from the state alone; only what differs from what it was told
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cloison.addresses import IpAddress
-from cloison.model import FixedIp, Network, Port, Subnet, Vni
+from cloison.model import FixedIp, Network, Port, Vni
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from cloison.v1 import host_sync_pb2, subnet_pb2
 from controller.reconcile.impact import Impact
+from controller.reconcile.told import Told, gateway
 from controller.reconcile.views import HasPort, believe, live_binding, overlay_mtu
 from controller.reconcile.zone_names import Addresses, ZoneNames, host_name
 from controller.store.state import State
@@ -62,8 +63,9 @@ class ServicePlans:
     def update(self, state: State, impact: Impact) -> dict[HostName, ServiceChange]:
         """Follow one revision; return what changes on which host."""
         changes: dict[HostName, ServiceChange] = {}
+        told = Told(state)
         for name in self._touched_ports(state, impact):
-            self._update_port(state, name, changes)
+            self._update_port(state, told, name, changes)
         named: dict[TenantName, dict[NetworkName, set[PortName]]] = {}
         for network in impact.services:
             named.setdefault(network.parent, {}).setdefault(network, set())
@@ -98,24 +100,26 @@ class ServicePlans:
                 self._mtu[name] = mtu
         return ports
 
-    def _update_port(self, state: State, name: PortName, changes: dict[HostName, ServiceChange]) -> None:
-        before, after = self._ports.pop(name, None), self._service_port(state, name)
+    def _update_port(
+        self, state: State, told: Told, name: PortName, changes: dict[HostName, ServiceChange]
+    ) -> None:
+        before, after = self._ports.pop(name, None), self._service_port(state, told, name)
         if after is not None:
             self._ports[name] = after
         if before == after:
             return
         if before is not None:
-            host, told = before
-            del self._on_host[host][told.number]
-            if after is None or (after[0], after[1].number) != (host, told.number):
-                changes.setdefault(host, ServiceChange()).removed_ports.add(told.number)
+            host, old = before
+            del self._on_host[host][old.number]
+            if after is None or (after[0], after[1].number) != (host, old.number):
+                changes.setdefault(host, ServiceChange()).removed_ports.add(old.number)
         if after is not None:
             host, new = after
             self._on_host.setdefault(host, {})[new.number] = new
             changes.setdefault(host, ServiceChange()).ports[new.number] = new
 
     def _service_port(
-        self, state: State, name: PortName
+        self, state: State, told: Told, name: PortName
     ) -> tuple[HostName, host_sync_pb2.ServicePort] | None:
         port, network = state.ports.get(name), state.networks.get(name.parent)
         binding = live_binding(state, port) if port else None
@@ -126,7 +130,7 @@ class ServicePlans:
         mtu = self._mtu.get(name.parent)
         if mtu is None:
             mtu = self._mtu[name.parent] = guest_mtu(state, network)
-        return binding.host, service_port(state, port, network, binding.ofport, mtu)
+        return binding.host, service_port(state, told, port, network, binding.ofport, mtu)
 
     # --- names --------------------------------------------------------------------------------------
 
@@ -203,7 +207,7 @@ def domain_of(network: Network) -> str:
 
 
 def service_port(
-    state: State, port: Port, network: Network, ofport: int, mtu: int
+    state: State, told: Told, port: Port, network: Network, ofport: int, mtu: int
 ) -> host_sync_pb2.ServicePort:
     """Return what the local services must know of a port that is plugged under this number."""
     boot = port.dhcp_options
@@ -212,7 +216,7 @@ def service_port(
         vni=network.vni,
         mac=port.mac,
         port=str(port.name),
-        addresses=[_address(state, ip) for ip in port.fixed_ips],
+        addresses=[_address(state, told, ip) for ip in port.fixed_ips],
         mtu=mtu,
         hostname=host_name(port),
         domain=domain_of(network),
@@ -224,39 +228,22 @@ def service_port(
         boot_file_ipxe=boot.boot_file_ipxe,
         ofport=ofport,
         allowed_prefixes=[str(pair.prefix) for pair in port.allowed_address_pairs],
-        routers=_routers(state, network.name),
+        routers=told.routers(network.name),
     )
 
 
-def _routers(state: State, network: NetworkName) -> Iterator[host_sync_pb2.ServiceRouter]:
-    """Yield the routers of a network."""
-    for router in sorted(state.routers_on(network), key=lambda router: router.name):
-        yield host_sync_pb2.ServiceRouter(
-            mac=router.mac,
-            here=[_packed(i.address) for i in router.interfaces if i.subnet.parent == network],
-            addresses=[_packed(interface.address) for interface in router.interfaces],
-        )
-
-
-def _gateway(state: State, subnet: Subnet) -> bytes:
-    """Return the gateway's address of a subnet if a router answers at it."""
-    for router in state.routers_using(subnet.name):
-        if any(i.subnet == subnet.name and i.address == subnet.gateway_ip for i in router.interfaces):
-            return b"" if subnet.gateway_ip is None else _packed(subnet.gateway_ip)
-    return b""
-
-
-def _address(state: State, fixed_ip: FixedIp) -> host_sync_pb2.ServiceAddress:
+def _address(state: State, told: Told, fixed_ip: FixedIp) -> host_sync_pb2.ServiceAddress:
     """An address of a port with what its subnet says; nothing is served if that is not there."""
     address, subnet = fixed_ip.address, state.subnets.get(fixed_ip.subnet)
     if subnet is None:
         return host_sync_pb2.ServiceAddress(
             address=_packed(address), prefix_length=address.max_prefixlen, no_dhcp=True
         )
+    router = gateway(state, subnet)
     return host_sync_pb2.ServiceAddress(
         address=_packed(address),
         prefix_length=subnet.cidr.prefixlen,
-        router=_gateway(state, subnet),
+        router=b"" if router is None else _packed(router),
         dns_servers=map(_packed, subnet.dns_servers),
         ntp_servers=map(_packed, subnet.ntp_servers),
         routes=[
@@ -265,7 +252,7 @@ def _address(state: State, fixed_ip: FixedIp) -> host_sync_pb2.ServiceAddress:
                 prefix_length=route.destination.prefixlen,
                 next_hop=_packed(route.next_hop),
             )
-            for route in subnet.routes
+            for route in told.routes(subnet)
         ],
         no_dhcp=not subnet.dhcp,
         ipv6_mode=subnet_pb2.Ipv6Mode.Value(subnet.ipv6_mode),

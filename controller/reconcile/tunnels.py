@@ -50,10 +50,11 @@ class PlanChange:
 
 @dataclass(slots=True)
 class _Segment:
-    """One network: where its ports are, and on which hosts it is present."""
+    """One network: where its ports are, on which hosts it is present, and on which (bound) with a port."""
 
     vni: Vni
     mtu: int = 0
+    bound: frozenset[HostName] = frozenset()
     hosts: frozenset[HostName] = frozenset()
     senders: Mapping[HostName, IpAddress] = field(default_factory=dict)
     macs: dict[Mac, Location] = field(default_factory=dict)
@@ -76,8 +77,13 @@ class TunnelPlans:
     def update(self, state: State, impact: Impact) -> dict[HostName, PlanChange]:
         """Follow one revision; return what changes on which host.
 
-        Adds to impact the units of networks that a host comes to carry, or no longer carries.
+        Adds to impact the networks whose span may be another since one that is routed with them has come to a
+        host, or has gone; and the units of networks that a host comes to carry, or no longer carries.
         """
+        for name in impact.networks:
+            segment = self._segments.get(name)
+            if state.bound_hosts(name) != (segment.bound if segment is not None else frozenset()):
+                impact.spans.update(state.routed_with(name))
         moved: dict[NetworkName, list[PortName]] = {}
         for port in impact.moved:
             moved.setdefault(port.parent, []).append(port)
@@ -116,7 +122,8 @@ class TunnelPlans:
             segment = self._segments[name] = _Segment(network.vni)
         before, mtu_before, senders_before = segment.hosts, segment.mtu, segment.senders
         segment.hosts = state.span(name) if network else frozenset()
-        segment.senders = _senders(state, name) if network else {}
+        segment.bound = state.bound_hosts(name)
+        segment.senders = _senders(state, segment.hosts - segment.bound)
         segment.mtu = overlay_mtu(state, network) if network else 0
         gone, come = self._relocate(state, segment, moved)
         _follow_hosts(segment, gone, come, multicast=network is not None and network.multicast)
@@ -226,10 +233,10 @@ def _whole(segment: _Segment, host: HostName) -> NetworkChange:
     return change
 
 
-def _senders(state: State, name: NetworkName) -> dict[HostName, IpAddress]:
-    """The hosts that send into a network without a port of it, by routers."""
+def _senders(state: State, hosts: Iterable[HostName]) -> dict[HostName, IpAddress]:
+    """The VTEPs of hosts that send into a network without a port of it, by routers."""
     found = {}
-    for host in state.span(name) - state.bound_hosts(name):
+    for host in hosts:
         there = state.hosts.get(host)
         if there is not None and there.vtep is not None:
             found[host] = there.vtep

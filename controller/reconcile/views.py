@@ -102,7 +102,7 @@ def network_view(
     """
     network = state.networks.get(name)
     tenant = state.tenants.get(name.parent)
-    if network is None or tenant is None or host not in state.span(name):
+    if network is None or tenant is None or not state.is_present(name, host):
         return None
     tunnel = state.tunnel_ports.get((host, network.vni))
     subnets = sorted(

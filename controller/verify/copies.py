@@ -11,8 +11,9 @@ from functools import partial
 
 from cloison.addresses import TO_ALL_MAC
 from controller.verify import semantics
-from controller.verify.contracts import Place, same_header
+from controller.verify.contracts import same_header
 from controller.verify.explore import explore
+from controller.verify.forwarding import Place
 from controller.verify.frame import Frame
 from controller.verify.intent import NetworkIntent
 from controller.verify.packet import (

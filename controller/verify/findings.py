@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 
 from cloison.names import HostName, NetworkName
-from controller.verify import contracts
+from controller.verify import admission, forwarding
 from controller.verify.accuser import Accuser
 from controller.verify.exact import Fault, Judge, apart
 from controller.verify.frame import Frame, entering
@@ -196,7 +196,7 @@ class Findings:
         if port is None:
             return None
         try:
-            for region in contracts.untracked(self._hosts[host].bridge, port):
+            for region in admission.untracked(self._hosts[host].bridge, port):
                 for trail in self._judge.trails(host, ofport, region):
                     for arrival in trail.deliveries:
                         number = self._judge.one_of(trail.region, arrival)
@@ -338,7 +338,7 @@ def _says_profile(region: Region) -> bool:
 def _starts(macs: Iterable[int]) -> Iterator[Region]:
     """Packets that may come to FORWARD with one of some MACs."""
     for mac in sorted(macs):
-        for aimed, value, mask in contracts.aims_of(mac):
+        for aimed, value, mask in forwarding.aims_of(mac):
             for kind in PACKETS:
                 region = within(kind, cube(**{aimed: (value, mask)}))
                 if region is not None:

@@ -126,7 +126,10 @@ class PortIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterIntent:
-    """A router, as one network knows it: here are its addresses in that network, in any order."""
+    """A router, as one network knows it: here are its addresses in that network, in any order.
+
+    They include its link-local one, if it has any of IPv6 there (RFC 4291, section 2.1).
+    """
 
     mac: int
     here: tuple[IpAddress, ...]

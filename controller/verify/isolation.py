@@ -50,11 +50,11 @@ from cloison.addresses import TO_ALL_MAC, format_mac
 from cloison.model import OFPORT_MAX
 from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
-from controller.verify import contracts
-from controller.verify.contracts import Place
+from controller.verify import addressing, admission
 from controller.verify.copies import replicates
 from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong_entries
 from controller.verify.findings import Findings
+from controller.verify.forwarding import Place
 from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, NetworkIntent
@@ -232,7 +232,7 @@ class Verifier:
                 findings.entry(host, ofport)
                 self._suspects.entries.add((host, ofport))
         for host in touched.strangers:
-            if not self._holds(host, partial(contracts.strangers, known=self.world.ofports_of(host))):
+            if not self._holds(host, partial(admission.strangers, known=self.world.ofports_of(host))):
                 findings.strangers(host)
                 self._suspects.strangers.add(host)
         for host, name in touched.addressing:
@@ -241,7 +241,7 @@ class Verifier:
                 continue  # nobody sends; the first port to come touches this again (Touched._port)
             if network is None:
                 continue
-            ways = contracts.ways_of(self.world, host, network)
+            ways = addressing.ways_of(self.world, host, network)
             if not self._holds(host, partial(self._known.addressing, network=network, ways=ways)):
                 findings.senders(host, name)
                 self._suspects.addressing.add((host, name))

@@ -15,8 +15,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
-from controller.verify import contracts, stations
-from controller.verify.contracts import Place
+from controller.verify import addressing, admission, forwarding, stations
+from controller.verify.forwarding import Place
 from controller.verify.grammar import OFPORT_MAX
 from controller.verify.intent import NetworkIntent, PortIntent
 from controller.verify.packet import FIELD_MASKS, OFFSETS
@@ -50,7 +50,7 @@ _PROFILE, _TENANT = "own profile", "own tenant"
 _REG0, _REG1, _REG2, _REG3 = (OFFSETS[name] for name in (NETWORK, FROM_PORT, TO_PORT, ORIGIN))
 _PROFILES = {name: OFFSETS[name] for name in (FROM_PROFILE, TO_PROFILE)}
 _ETH_DST, _LOW32 = OFFSETS["eth_dst"], 0xFFFFFFFF
-# Fields of a packet in which `contracts.admission` compares with what is the port's own.
+# Fields of a packet in which `admission.admission` compares with what is the port's own.
 _CLAIMS = (
     "eth_src",
     "arp_sha",
@@ -85,11 +85,11 @@ class Known:
 
     def __init__(self) -> None:
         self._verdicts: dict[Shape, bool] = {}
-        self._addressed: contracts.Addressed = {}
+        self._addressed: addressing.Addressed = {}
         self._stations: dict[Shape, str] = {}
 
     def admission(self, bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
-        """As contracts.admission."""
+        """As admission.admission."""
         device = world.by_tunnel.get((host, ofport))
         port = world.by_ofport.get((host, ofport))
         network = world.networks.get(port.name.parent) if port is not None and device is None else device
@@ -101,11 +101,11 @@ class Known:
                     assert port is not None, (host, ofport)
                     number = world.tenant_number(port.name.tenant)
                     shape = _admission_shape(bridge, port, network, number)
-                if self._known(shape, lambda: contracts.admission(bridge, world, host, ofport)):
+                if self._known(shape, lambda: admission.admission(bridge, world, host, ofport)):
                     return True
             except Shapeless:
                 pass
-        return contracts.admission(bridge, world, host, ofport)
+        return admission.admission(bridge, world, host, ofport)
 
     def broken_station(self, bridge: Bridge) -> str:
         """As stations.broken_station; by all that the tables do."""
@@ -129,14 +129,14 @@ class Known:
             self._stations[key] = found
         return found
 
-    def addressing(self, bridge: Bridge, network: NetworkIntent, ways: contracts.Ways) -> bool:
-        """As contracts.addressing."""
+    def addressing(self, bridge: Bridge, network: NetworkIntent, ways: addressing.Ways) -> bool:
+        """As addressing.addressing."""
         if len(self._addressed) >= ADDRESSED_MAX:
             self._addressed.clear()
-        return contracts.addressing(bridge, network, ways, self._addressed)
+        return addressing.addressing(bridge, network, ways, self._addressed)
 
     def forwarding(self, bridge: Bridge, place: Place, macs: Iterable[int] | None = None) -> bool:
-        """As contracts.forwarding. All frames: those of each MAC that a port or a rule has, and the rest."""
+        """As forwarding.forwarding. All frames: those of each MAC that a port or a rule has, and the rest."""
         try:
             own = _Own(bridge, place)
             if macs is not None:
@@ -149,7 +149,7 @@ class Known:
                 return True
         except Shapeless:
             pass
-        return contracts.forwarding(bridge, place, macs)
+        return forwarding.forwarding(bridge, place, macs)
 
     def _forwards_mac(self, bridge: Bridge, place: Place, own: _Own, mac: int) -> bool:
         port = place.members.by_frame_mac.get(mac)
@@ -160,13 +160,13 @@ class Known:
 
             def proved() -> bool:
                 alone = place._replace(members=_only(port))
-                return contracts.forwarding(bridge, alone, (mac,))
+                return forwarding.forwarding(bridge, alone, (mac,))
 
             if self._known(shape, proved):
                 return True
         except Shapeless:
             pass
-        return contracts.forwarding(bridge, place, (mac,))
+        return forwarding.forwarding(bridge, place, (mac,))
 
     def _forwards_rest(self, place: Place, own: _Own) -> bool:
         """Frames whose MAC no rule names: they meet only the rules without one. Stricter than need be."""
@@ -176,7 +176,7 @@ class Known:
             bridge = Bridge()
             for rule in rules:
                 bridge.add(rule)
-            return contracts.forwarding(bridge, place._replace(members=Members()))
+            return forwarding.forwarding(bridge, place._replace(members=Members()))
 
         return self._known(("rest", own.shape), proved)
 

@@ -45,7 +45,7 @@ def misled(bridge: Bridge, number: int, ofport: int, *, multicast: bool, stands_
     """Return what of a local port does not go through its own meter as it should; "" if all does.
 
     multicast: whether its network has it. stands_by: it lives elsewhere and sends here to the services alone
-    (contracts.after_admission); where nothing of it comes it has no meter.
+    (admission.after_admission); where nothing of it comes it has no meter.
     """
     ways = _WAYS[:1] if stands_by else (*_WAYS, _TO_ALL) if multicast else _WAYS
     for way in ways:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from cloison.v1 import network_pb2, router_pb2, subnet_pb2
-from tests.lab.clients import echo_servers, ping, tcp
+from tests.lab.clients import Lease, dhclient, dig, dig_status, echo_servers, ping, tcp
 from tests.lab.spine import SETTLE_S, Site, cloison, site
 from topologies.client import CALL_S
 from topologies.wait import wait_until
@@ -44,16 +46,21 @@ def enforced(cloud: Site) -> None:
     assert answer.realized, list(answer.missing)
 
 
-def add_db(cloud: Site, tenant: str) -> None:
-    """A second network, with a port on h1 and one on h3; both tenants use the same addresses and MACs."""
-    parent = f"tenants/{tenant}"
-    made = network_pb2.CreateNetworkRequest(parent=parent, network_id="db")
+def add_network(cloud: Site, tenant: str, network_id: str, *cidrs: str) -> str:
+    """A network with a subnet of each family."""
+    made = network_pb2.CreateNetworkRequest(parent=f"tenants/{tenant}", network_id=network_id)
     network = str(cloud.client.networks.CreateNetwork(made, timeout=CALL_S).name)
-    for subnet_id, cidr in (("v4", "10.1.0.0/24"), ("v6", "fd00:11::/64")):
+    for subnet_id, cidr in zip(("v4", "v6"), cidrs, strict=True):
         request = subnet_pb2.CreateSubnetRequest(
             parent=network, subnet_id=subnet_id, subnet=subnet_pb2.Subnet(cidr=cidr)
         )
         cloud.client.subnets.CreateSubnet(request, timeout=CALL_S)
+    return network
+
+
+def add_db(cloud: Site, tenant: str) -> None:
+    """A second network, with a port on h1 and one on h3; both tenants use the same addresses and MACs."""
+    network = add_network(cloud, tenant, "db", "10.1.0.0/24", "fd00:11::/64")
     for number, host in ((1, "h1"), (3, "h3")):
         port = cloud.create_port(
             network, f"d{number}", host, mac=f"52:54:00:00:00:2{number}",
@@ -212,6 +219,98 @@ def test_routes_to_a_next_hop(cloud: Site) -> None:
     finally:
         cloud.update_port(cloud.ports["red/d3"].name, no_port_security=False)
         enforced(cloud)
+
+
+def test_names_are_known_across_the_networks_of_a_tenant(cloud: Site) -> None:
+    """By the full name, and backwards; what is short is completed by the guest's own domain alone."""
+    guest, server = cloud.guests["red/p2"], "169.254.169.253"
+    name = "d3.db.red.cloison.internal"
+    assert dig(guest, server, name, "A") == ["10.1.0.13"]
+    assert [ip_address(a) for a in dig(guest, "fd00:ec2::253", name, "AAAA")] == [ip_address("fd00:11::13")]
+    for address in ("10.1.0.13", "fd00:11::13"):
+        assert dig(guest, server, "-x", address) == [f"{name}."]
+    own = ["+search", "+domain=web.red.cloison.internal"]
+    assert dig(guest, server, *own, "p1", "A") == ["10.0.0.11"]
+    assert dig(guest, server, *own, "d3", "A") == []
+    assert dig_status(guest, server, "d3.web.red.cloison.internal") == "NXDOMAIN"
+    for foreign in ("d3.db.blue.cloison.internal", "p1.web.blue.cloison.internal"):
+        assert dig_status(guest, server, foreign) == "NXDOMAIN"
+    assert dig(cloud.guests["blue/p2"], server, "-x", "10.1.0.13") == ["d3.db.blue.cloison.internal."]
+
+
+OPS = "tenants/red/networks/ops"
+
+
+@pytest.fixture
+def ops(cloud: Site) -> Workload:
+    """A guest of a third network of red, on h3, which another router (.254 and ::fe) joins with web."""
+    add_network(cloud, "red", "ops", "10.2.0.0/24", "fd00:12::/64")
+    port = cloud.create_port(OPS, "o1", "h3", mac="52:54:00:00:00:31", addresses=["10.2.0.11", "fd00:12::11"])
+    guest = cloud.lab.plug_port(port)
+    cloud.adopt(port, guest)
+    subnets = {"web/subnets/v4": "10.0.0.254", "web/subnets/v6": "fd00:10::fe"}
+    subnets |= dict.fromkeys(("ops/subnets/v4", "ops/subnets/v6"), "")
+    body = router_pb2.Router(
+        mac_address="02:00:00:00:00:77",
+        interfaces=[
+            router_pb2.RouterInterface(subnet=f"tenants/red/networks/{subnet}", ip_address=address)
+            for subnet, address in subnets.items()
+        ],
+    )
+    request = router_pb2.CreateRouterRequest(parent="tenants/red", router_id="r2", router=body)
+    cloud.client.routers.CreateRouter(request, timeout=CALL_S)
+    enforced(cloud)
+    route_all(guest, {4: "10.2.0.1", 6: "fd00:12::1"})
+    return guest
+
+
+def test_guests_are_told_which_router_leads_where(cloud: Site, ops: Workload, tmp_path: Path) -> None:
+    """A guest that believes what it is told reaches what is behind each of the two routers of its network."""
+    mac, addresses = "52:54:00:00:00:41", ["10.0.0.41", "fd00:10::41"]
+    port = cloud.create_port("tenants/red/networks/web", "told", "h1", mac=mac, addresses=addresses)
+    guest = cloud.lab.plug("h1", port.iface_id, mac, [], name="red-told")
+    cloud.adopt(port, guest)
+    cloud.wait_active([port.name])
+    for network, hop in told_routes(dhclient(guest, tmp_path)).items():
+        guest.run(
+            ["ip", "route", "replace", network, *(["via", hop] if hop else ["dev", "eth0"])], check=True
+        )
+    assert ping(guest, ops), "by the second router"
+    assert ping(guest, cloud.guests["red/d3"]), "by the one at the gateway"
+    guest.sysctl(
+        net__ipv6__conf__eth0__accept_ra=2,
+        net__ipv6__conf__eth0__accept_ra_defrtr=1,
+        net__ipv6__conf__eth0__accept_ra_rt_info_max_plen=64,
+    )
+    guest.run(["ip", "address", "add", "fd00:10::41/64", "dev", "eth0"], check=True)
+    guest.run(["ip", "link", "set", "eth0", "down"], check=True)
+    guest.run(["ip", "link", "set", "eth0", "up"], check=True)
+    guest.run(["ip", "address", "replace", "fd00:10::41/64", "dev", "eth0", "nodad"], check=True)
+
+    def routes() -> str:
+        return guest.run(["ip", "-6", "route", "show", "dev", "eth0"]).stdout
+
+    wait_until(lambda: "fd00:12::/64 via fe80::" in routes(), SETTLE_S, "the route by the second router")
+    assert "default via fe80::a9fe:a9fd" in routes(), routes()
+    for target in (ops, cloud.guests["red/d3"]):
+        assert ping(guest, target, 6), routes()
+    request = router_pb2.DeleteRouterRequest(name="tenants/red/routers/r2")
+    cloud.client.routers.DeleteRouter(request, timeout=CALL_S)
+    wait_until(lambda: "fd00:12::/64" not in routes(), SETTLE_S, "the route is taken back")
+    assert not ping(guest, ops, 6)
+    assert ping(guest, cloud.guests["red/d3"], 6)
+
+
+def told_routes(lease: Lease) -> dict[str, str]:
+    """Next hops by network (RFC 3442), '' for what is on the link; dhclient writes it number by number."""
+    numbers, found = deque(map(int, lease["rfc3442_classless_static_routes"].split())), {}
+    while numbers:
+        length = numbers.popleft()
+        octets = [numbers.popleft() for _ in range((length + 7) // 8)]
+        network = ip_network((bytes(octets).ljust(4, b"\0"), length))
+        hop = ip_address(bytes(numbers.popleft() for _ in range(4)))
+        found[str(network)] = "" if hop.is_unspecified else str(hop)
+    return found
 
 
 def test_a_router_withdrawn_stops_at_once_and_takes_its_networks_off_other_hosts(cloud: Site) -> None:

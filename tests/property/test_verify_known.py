@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from random import Random
 
-from controller.verify import contracts
-from controller.verify.contracts import Place
+from controller.verify import admission, forwarding
+from controller.verify.forwarding import Place
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
 from controller.verify.known import Known
@@ -59,7 +59,7 @@ def compared(known: Known, world: World, states: States, only: set[str] | None =
             answers.append(
                 same(
                     lambda h=host, o=ofport, b=held.bridge: known.admission(b, world, h, o),
-                    lambda h=host, o=ofport, b=held.bridge: contracts.admission(b, world, h, o),
+                    lambda h=host, o=ofport, b=held.bridge: admission.admission(b, world, h, o),
                 )
             )
         for name in world.on_host.get(host, ()):
@@ -69,7 +69,7 @@ def compared(known: Known, world: World, states: States, only: set[str] | None =
                 answers.append(
                     same(
                         lambda b=held.bridge, p=place, m=macs: known.forwarding(b, p, m),
-                        lambda b=held.bridge, p=place, m=macs: contracts.forwarding(b, p, m),
+                        lambda b=held.bridge, p=place, m=macs: forwarding.forwarding(b, p, m),
                     )
                 )
     return answers

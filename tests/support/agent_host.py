@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from controller.cli.pki import Issued
@@ -39,14 +39,15 @@ class AgentHost:
         sh("ip link add u0 type veth peer name u1 && ip link set u0 up && ip link set u1 up")
         sh(f"ip addr add {VTEP}/24 dev u0")
 
-    def start(self, *endpoints: str, audit_interval_s: float = 60.0) -> None:
-        """Start the agent and return when it is ready."""
+    def start(self, *endpoints: str, audit_interval_s: float = 60.0, flags: Sequence[str] = ()) -> None:
+        """Start the agent, with these flags besides, and return when it is ready."""
         known = len(self.log())
         command = [
             sys.executable, "-m", "agent", "--host", "h1", "--controller", ",".join(endpoints),
             "--vtep", VTEP, "--state-dir", str(self.state_dir), "--ovsdb", self.ovs.db,
             "--vswitchd-ctl", str(self.ovs.run_dir / "switch.ctl"), "--label", "zone=z1",
             "--audit-interval", str(audit_interval_s), "--log-format", "json",
+            *flags,
         ]  # fmt: skip
         if self._issued is None:
             command.append("--insecure")
@@ -75,10 +76,12 @@ class AgentHost:
         return self._process.wait(DEADLINE_S)
 
     def close(self) -> None:
-        """End the agent if it runs."""
+        """End the agent if it runs, and what it left of edges."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        for held in (self.state_dir / "edges").glob("e*"):
+            subprocess.run(["umount", "-l", str(held)], check=False, capture_output=True)
 
     def log(self) -> list[dict[str, object]]:
         """What the agent logged; lines that are not JSON have the key `text`."""

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from random import Random
 from typing import Any
 
-from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork
+from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, link_local
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName
 from controller.compiler import ExitView, NextHop, RouterView, RouteView
@@ -73,9 +73,12 @@ class Routers:
                 name, subnet = self.rng.choice(hops)
                 routes.append(RouteIntent(destination, name, self._hop(name, subnet)))
         for name in {name for name, _, _ in connected}:
+            here = [address for where, _, address in connected if where == name]
+            if any(address.version == 6 for address in here):
+                here.append(link_local(mac))
             router = RouterIntent(
                 mac=mac,
-                here=tuple(address for where, _, address in connected if where == name),
+                here=tuple(here),
                 addresses=tuple(address for _, _, address in connected),
                 routes=tuple(routes),
             )

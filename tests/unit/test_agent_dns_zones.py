@@ -41,6 +41,14 @@ def test_a_host_of_any_network_of_the_tenant_is_found() -> None:
     assert node.addresses == (A, SIX)
 
 
+def test_a_short_name_is_looked_for_in_its_own_network_alone() -> None:
+    """A guest's search list holds its own network's domain: it is completed with that and nothing else."""
+    node = zones().find("t1", TWO, "db.corp.example")
+    assert node is not None
+    assert not node.exists
+    assert zones().find("t1", TWO, "db") is None, "nobody's business here"
+
+
 def test_names_of_another_tenant_do_not_exist() -> None:
     for name in (
         "web.net1.t2.cloison.internal",
@@ -83,6 +91,19 @@ def test_an_address_means_the_name_in_the_asking_network_first() -> None:
     six = zones().find("t1", TWO, ip_address(SIX).reverse_pointer)
     assert six is not None
     assert six.names == ("web.net1.t1.cloison.internal",)
+
+
+def test_an_address_of_several_networks_is_the_one_that_can_be_reached() -> None:
+    """Of two that are not the asking one, that which is routed with it, in whatever order they came."""
+    reverse = "8.0.0.10.in-addr.arpa"
+    here = ip_address("10.0.0.8").packed
+    three, four = Names("t1", "three.example", {"c": (here,)}), Names("t1", "four.example", {"d": (here,)})
+    for order in ({"v7": three, "v8": four}, {"v8": four, "v7": three}):
+        known = zones(**order)
+        found = [known.find("t1", ONE, reverse, near) for near in ({Vni(8)}, {Vni(7)}, set())]
+        assert [node and node.names for node in found] == [
+            ("d.four.example",), ("c.three.example",), ("c.three.example",)
+        ]  # fmt: skip
 
 
 def test_private_addresses_are_never_asked_about_elsewhere() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from cloison.addresses import ROUTER_MAC, wire_mac
+from cloison.addresses import ROUTER_MAC, Mac, link_local, wire_mac
 from cloison.model import (
+    AllocationPool,
     FixedIp,
     Meta,
     Network,
+    Route,
     Router,
     RouterInterface,
     RouterRoute,
@@ -17,7 +19,7 @@ from cloison.model import (
     Vni,
 )
 from cloison.names import HostName, NetworkName, PortName, RouterName, SubnetName
-from controller.compiler.pipeline import ADDRESSING, FORWARD, ROUTE
+from controller.compiler.pipeline import ADDRESSING, FORWARD, METER, ROUTE
 from controller.flows import DecTtl, Flow, Load, SetField
 from controller.store import ids
 from controller.store.txn import Txn
@@ -148,6 +150,77 @@ async def test_a_route_follows_the_port_that_has_its_next_hop() -> None:
         assert flows_of(h1, ROUTE.number, VNI)
         h2.plug("if3")
         await eventually(lambda: led() == [mac], "the port's MAC again")
+
+
+async def test_guests_are_told_which_router_leads_where() -> None:
+    """R1 is at the gateway and joins web and db; R2 is in web too, and leads further by a port of db."""
+    hop, gate, other = ip_address("10.1.0.3"), ip_address("10.0.0.1"), ip_address("10.0.0.254")
+    routes = tuple(
+        RouterRoute(ip_network(text), (hop,)) for text in ("0.0.0.0/0", "192.0.2.0/24", "198.51.0.0/16")
+    )
+    r2 = replace(
+        ROUTER, name=RouterName("acme", "r2"), meta=Meta(uid="uid-r2"), mac=Mac(0x020000000077),
+        routes=routes,
+        interfaces=(RouterInterface(DB4, ip_address("10.1.0.2")), RouterInterface(WEB4, other)),
+    )  # fmt: skip
+    async with controller() as made:
+        h1, _, _ = await with_db(made)
+        await made.commit(lambda txn, state: txn.create(r2))
+        await settled(made)
+
+        def told() -> dict[str, str]:
+            return {
+                f"{ip_address(route.destination)}/{route.prefix_length}": str(ip_address(route.next_hop))
+                for route in h1.service_ports[1].addresses[0].routes
+            }
+
+        by_r2 = {"192.0.2.0/24": str(other), "198.51.0.0/16": str(other)}
+        assert told() == {"10.1.0.0/24": str(other), **by_r2}, "nobody at the gateway: no default route"
+        assert list(h1.service_ports[1].routers[0].vnis) == [VNI, DB_VNI]
+        await made.change(WEB4, gateway_ip=gate)
+        at_gate = (ROUTER.interfaces[0], RouterInterface(WEB4, gate))
+        await made.commit(lambda txn, state: txn.create(replace(ROUTER, interfaces=at_gate)))
+        await settled(made)
+        assert told() == by_r2, "the default router leads to db itself"
+        narrow = RouterRoute(ip_network("198.51.100.0/24"), (hop,))
+        await made.change(R1, routes=(narrow,))
+        await settled(made)
+        assert told() == {**by_r2, "198.51.100.0/24": str(gate)}, "or the guest would send it to R2"
+        await made.change(WEB4, routes=(Route(ip_network("192.0.2.0/24"), ip_address("10.0.0.9")),))
+        await settled(made)
+        assert told()["192.0.2.0/24"] == "10.0.0.9", "what the subnet says goes first"
+        await made.commit(lambda txn, state: txn.delete(state.routers[r2.name]))
+        await settled(made)
+        assert told() == {"192.0.2.0/24": "10.0.0.9"}
+        assert h1.service_ports[1].addresses[0].router == gate.packed
+
+
+async def test_a_router_can_be_found_at_its_link_local_address() -> None:
+    """Where it has an address of IPv6: its advertisements come from there."""
+    six = SubnetName("acme", "web", "v6")
+    async with controller() as made:
+        h1, _, _ = await with_db(made)
+        pool = AllocationPool(ip_address("fd00:10::2"), ip_address("fd00:10::ffff"))
+        subnet = Subnet(
+            name=six, meta=Meta(uid="uid-web6"), cidr=ip_network("fd00:10::/64"), gateway_ip=None,
+            allocation_pools=(pool,),
+        )  # fmt: skip
+        await made.commit(lambda txn, state: txn.create(subnet))
+
+        def asked() -> set[int]:
+            terms = (
+                t for f in flows_of(h1, ADDRESSING.number, VNI) if f.goto == METER.number for t in f.match
+            )
+            return {t.value for t in terms if t.field.name == "ipv6_nd_target"}
+
+        await made.commit(lambda txn, state: txn.create(ROUTER))
+        await settled(made)
+        assert asked() == set()
+        at6 = RouterInterface(six, ip_address("fd00:10::1"))
+        await made.change(R1, interfaces=(*ROUTER.interfaces, at6))
+        await settled(made)
+        assert asked() == {int(ip_address("fd00:10::1")), int(link_local(ROUTER_MAC))}
+        assert not any(actor.blocked for actor in made.reconciler.hosts.values())
 
 
 async def test_guests_are_told_of_their_router() -> None:

@@ -14,7 +14,7 @@ from cloison.names import HostName, NetworkName, TenantName
 from controller.compiler import host_unit_flows, network_flows, policy_flows, port_flows
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import flow_delta
-from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.impact import Impact, impact_of, with_routed
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
 from controller.reconcile.views import host_unit_view, network_view, policy_view, port_view
 from controller.store.changes import Change
@@ -73,11 +73,11 @@ def _flows(state: State, impact: Impact) -> dict[HostName, dict[FlowKey, Flow]]:
 
 def _entries(before: State, after: State, impact: Impact) -> dict[HostName, tuple[int, int]]:
     """Return how many forwarding entries come and go on which hosts."""
-    plans = TunnelPlans()
-    plans.update(before, everything_of(before, impact.networks))
+    plans, networks = TunnelPlans(), with_routed(impact.networks, before, after)
+    plans.update(before, everything_of(before, networks))
     # What goes with a whole network is not told one by one: count it while it is there.
     held: dict[tuple[HostName, Vni], int] = {}
-    for name in impact.networks:
+    for name in networks:
         for host in before.span(name) - after.span(name):
             for vni, network in plans.snapshot(host).networks.items():
                 held[host, vni] = len(network.upserted)

@@ -23,7 +23,7 @@ from controller.compiler import (
 )
 from controller.flows import Flow
 from controller.flows.delta import flow_delta
-from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.impact import Impact, impact_of, with_routed
 from controller.reconcile.meant import (
     believe,
     host_intent,
@@ -52,6 +52,7 @@ def violations_of(draft: Draft) -> list[verify_pb2.Violation] | None:
     impact = impact_of(draft.changes, draft.after)
     networks = impact.networks | {network for _, network in impact.network_units}
     networks |= _judged_otherwise(draft, impact)
+    networks = with_routed(networks, draft.before, draft.after)
     if max(_entries(state, networks) for state in (draft.before, draft.after)) > ENTRIES_MAX:
         return None
     touched = {host for host, _ in (*impact.port_units, *impact.network_units, *impact.policy_units)}

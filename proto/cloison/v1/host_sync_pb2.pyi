@@ -273,14 +273,16 @@ class ServicePort(_message.Message):
     def __init__(self, number: _Optional[int] = ..., vni: _Optional[int] = ..., mac: _Optional[int] = ..., port: _Optional[str] = ..., addresses: _Optional[_Iterable[_Union[ServiceAddress, _Mapping]]] = ..., mtu: _Optional[int] = ..., hostname: _Optional[str] = ..., domain: _Optional[str] = ..., device_id: _Optional[str] = ..., project_id: _Optional[str] = ..., next_server: _Optional[str] = ..., boot_file_bios: _Optional[str] = ..., boot_file_uefi: _Optional[str] = ..., boot_file_ipxe: _Optional[str] = ..., ofport: _Optional[int] = ..., allowed_prefixes: _Optional[_Iterable[str]] = ..., routers: _Optional[_Iterable[_Union[ServiceRouter, _Mapping]]] = ...) -> None: ...
 
 class ServiceRouter(_message.Message):
-    __slots__ = ("mac", "here", "addresses")
+    __slots__ = ("mac", "here", "addresses", "vnis")
     MAC_FIELD_NUMBER: _ClassVar[int]
     HERE_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    VNIS_FIELD_NUMBER: _ClassVar[int]
     mac: int
     here: _containers.RepeatedScalarFieldContainer[bytes]
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, mac: _Optional[int] = ..., here: _Optional[_Iterable[bytes]] = ..., addresses: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    vnis: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, mac: _Optional[int] = ..., here: _Optional[_Iterable[bytes]] = ..., addresses: _Optional[_Iterable[bytes]] = ..., vnis: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ServiceAddress(_message.Message):
     __slots__ = ("address", "prefix_length", "router", "dns_servers", "ntp_servers", "routes", "no_dhcp", "ipv6_mode")

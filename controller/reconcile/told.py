@@ -1,0 +1,105 @@
+"""What guests of a network are told of its routers, and by which of them what is reached. Pure.
+
+The router at a subnet's gateway is the default router of its guests. What else a router of the subnet leads
+to is told where the guest would not send it there anyway: with one router, at the gateway, no more is said.
+Of two routers that lead to one range the default router is told, else the first by name. No other router is
+told for everything: a guest has a default router where one answers at the gateway, and only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cloison.addresses import IpAddress, IpNetwork
+from cloison.model import Route, Router, Subnet
+from cloison.names import NetworkName, SubnetName
+from cloison.v1 import host_sync_pb2
+from controller.store.state import State
+
+Ways = dict[IpNetwork, IpAddress]
+"""Next hops by range."""
+
+
+class Told:
+    """Of one state; each subnet and each network is worked out once."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._routes: dict[SubnetName, tuple[Route, ...]] = {}
+        self._routers: dict[NetworkName, tuple[host_sync_pb2.ServiceRouter, ...]] = {}
+
+    def routes(self, subnet: Subnet) -> tuple[Route, ...]:
+        """Return the routes of a subnet's guests besides the default route: the subnet's own come first."""
+        found = self._routes.get(subnet.name)
+        if found is None:
+            found = self._routes[subnet.name] = (*subnet.routes, *_by_routers(self._state, subnet))
+        return found
+
+    def routers(self, network: NetworkName) -> tuple[host_sync_pb2.ServiceRouter, ...]:
+        """Return the routers of a network, in the order of their names."""
+        found = self._routers.get(network)
+        if found is None:
+            routers = sorted(self._state.routers_on(network), key=lambda router: router.name)
+            found = self._routers[network] = tuple(_told(self._state, r, network) for r in routers)
+        return found
+
+
+def gateway(state: State, subnet: Subnet) -> IpAddress | None:
+    """Return the gateway's address of a subnet if a router answers at it."""
+    for router in state.routers_using(subnet.name):
+        if subnet.gateway_ip is not None and _hop(router, subnet) == subnet.gateway_ip:
+            return subnet.gateway_ip
+    return None
+
+
+def _by_routers(state: State, subnet: Subnet) -> Iterator[Route]:
+    default = gateway(state, subnet)
+    ways: Ways = {route.destination: route.next_hop for route in subnet.routes}
+    own = set(ways)
+    routers = sorted(state.routers_using(subnet.name), key=lambda r: (_hop(r, subnet) != default, r.name))
+    for router in routers:
+        hop = _hop(router, subnet)
+        for destination in _led(state, router, subnet):
+            if hop is not None:
+                ways.setdefault(destination, hop)
+    for destination in sorted(ways.keys() - own, key=lambda d: (int(d.network_address), d.prefixlen)):
+        if _cover(ways, destination, default) != ways[destination]:
+            yield Route(destination, ways[destination])
+
+
+def _hop(router: Router, subnet: Subnet) -> IpAddress | None:
+    return next((i.address for i in router.interfaces if i.subnet == subnet.name), None)
+
+
+def _led(state: State, router: Router, subnet: Subnet) -> Iterator[IpNetwork]:
+    """Yield where a router leads to from a subnet; what is in the subnet itself is on the guests' link."""
+    connected = (state.subnets.get(interface.subnet) for interface in router.interfaces)
+    ranges = (*(s.cidr for s in connected if s is not None), *(route.destination for route in router.routes))
+    for range_ in ranges:
+        if range_.version == subnet.cidr.version and range_.prefixlen and not _within(range_, subnet.cidr):
+            yield range_
+
+
+def _cover(ways: Ways, range_: IpNetwork, default: IpAddress | None) -> IpAddress | None:
+    """Return where a range would be sent if it were not told: by the longest prefix around it."""
+    around = (other for other in ways if other != range_ and _within(range_, other))
+    longest = max(around, key=lambda other: other.prefixlen, default=None)
+    return default if longest is None else ways[longest]
+
+
+def _within(range_: IpNetwork, other: IpNetwork) -> bool:
+    return (
+        other.version == range_.version
+        and other.prefixlen <= range_.prefixlen
+        and not (int(range_.network_address) ^ int(other.network_address)) & int(other.netmask)
+    )
+
+
+def _told(state: State, router: Router, network: NetworkName) -> host_sync_pb2.ServiceRouter:
+    joined = (state.networks.get(name) for name in router.networks)
+    return host_sync_pb2.ServiceRouter(
+        mac=router.mac,
+        here=[i.address.packed for i in router.interfaces if i.subnet.parent == network],
+        addresses=[interface.address.packed for interface in router.interfaces],
+        vnis=sorted(other.vni for other in joined if other is not None),
+    )
