@@ -20,11 +20,13 @@ from cloison.model import (
     TENANT_NUMBER_MAX,
     VNI_MAX,
     VNI_MIN,
+    ExternalNetwork,
     Subnet,
     Vni,
 )
 from cloison.names import NetworkName
 from cloison.service_link import SERVICE_ADDRESSES
+from controller.api import validate
 from controller.api.intents.common import Stamp
 from controller.store import ids
 from controller.store.reservations import Reservations
@@ -133,6 +135,20 @@ def address(state: State, subnet: Subnet, stamp: Stamp, avoid: Iterable[str] = (
         f"no free address is left in the allocation pools of {subnet.name} ({subnet.cidr}); "
         "delete ports, widen the pools, or add a subnet"
     )
+
+
+def external_address(state: State, network: ExternalNetwork, version: int, stamp: Stamp) -> IpAddress:
+    """Return a free address outside of one family. Raises Exhausted, also where there is no such subnet."""
+    for subnet in network.subnets:
+        if subnet.cidr.version != version:
+            continue
+        make = type(subnet.cidr.network_address)
+        ranges = [(int(first), int(last)) for first, last in subnet.ranges] or [validate.usable(subnet.cidr)]
+        scope = ids.external_scope(network.name, version)
+        for number in _candidates(state.reservations, scope, ranges, stamp.seed(f"{network.name}/{version}")):
+            return make(number)
+        raise Exhausted(f"no free address is left in {subnet.cidr} of {network.name}")
+    raise Exhausted(f"{network.name} has no subnet of IPv{version}")
 
 
 def _gateway_wires(state: State, network: NetworkName) -> frozenset[str]:

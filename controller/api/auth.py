@@ -99,6 +99,14 @@ METHODS: dict[str, Rule] = {
     "/cloison.v1.SecurityGroupService/RemoveSecurityGroupRules": Rule(Permission.WRITE_TENANT, "name"),
     **_standard("AddressGroupService", "AddressGroup", Permission.READ_TENANT, Permission.WRITE_TENANT),
     **_standard("RouterService", "Router", Permission.READ_TENANT, Permission.WRITE_TENANT),
+    **_standard("FloatingIpService", "FloatingIp", Permission.READ_TENANT, Permission.WRITE_TENANT),
+    "/cloison.v1.ExternalNetworkService/CreateExternalNetwork": Rule(Permission.OPERATE),
+    # To a tenant's people those that are shared with it.
+    "/cloison.v1.ExternalNetworkService/GetExternalNetwork": Rule(Permission.READ_TENANT, filtered=True),
+    "/cloison.v1.ExternalNetworkService/ListExternalNetworks": Rule(Permission.READ_TENANT, filtered=True),
+    "/cloison.v1.ExternalNetworkService/ListExternalAddresses": Rule(Permission.READ_INFRASTRUCTURE),
+    "/cloison.v1.ExternalNetworkService/UpdateExternalNetwork": Rule(Permission.OPERATE),
+    "/cloison.v1.ExternalNetworkService/DeleteExternalNetwork": Rule(Permission.OPERATE),
     **_standard("HostService", "Host", Permission.READ_INFRASTRUCTURE, Permission.OPERATE),
     # Where a port is plugged is the operator's knowledge.
     "/cloison.v1.PortBindingService/GetPortBinding": Rule(Permission.READ_INFRASTRUCTURE),

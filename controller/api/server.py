@@ -26,6 +26,10 @@ from cloison.errors import InvalidIntent
 from cloison.v1 import (
     address_group_pb2,
     address_group_pb2_grpc,
+    external_network_pb2,
+    external_network_pb2_grpc,
+    floating_ip_pb2,
+    floating_ip_pb2_grpc,
     host_pb2,
     host_pb2_grpc,
     host_sync_pb2,
@@ -53,6 +57,8 @@ from cloison.v1 import (
 )
 from controller.api import auth
 from controller.api.address_group import AddressGroupService
+from controller.api.external_network import ExternalNetworkService
+from controller.api.floating_ip import FloatingIpService
 from controller.api.host import HostService
 from controller.api.interceptor import Gate
 from controller.api.network import NetworkService
@@ -86,6 +92,8 @@ SERVICES = tuple(
         security_group_pb2,
         address_group_pb2,
         router_pb2,
+        external_network_pb2,
+        floating_ip_pb2,
         host_pb2,
         watch_pb2,
         verify_pb2,
@@ -186,6 +194,10 @@ class ApiServer:
         security_group_pb2_grpc.add_SecurityGroupServiceServicer_to_server(SecurityGroupService(api), server)
         address_group_pb2_grpc.add_AddressGroupServiceServicer_to_server(AddressGroupService(api), server)
         router_pb2_grpc.add_RouterServiceServicer_to_server(RouterService(api), server)
+        external_network_pb2_grpc.add_ExternalNetworkServiceServicer_to_server(
+            ExternalNetworkService(api), server
+        )
+        floating_ip_pb2_grpc.add_FloatingIpServiceServicer_to_server(FloatingIpService(api), server)
         host_pb2_grpc.add_HostServiceServicer_to_server(HostService(api, tracker), server)
         port_binding_pb2_grpc.add_PortBindingServiceServicer_to_server(PortBindingService(api), server)
         state = StateService(api, tracker, self._config.version)

@@ -54,6 +54,8 @@ class Kind(Generic[R]):
     create: Callable[[State, Any, Stamp], tuple[Txn, R]]
     update: Callable[[State, Any, Stamp], tuple[Txn, R]]
     delete: Callable[[State, Any], tuple[Txn, R]]
+    # Whose it is says the first part of its name; else table itself holds what the caller may see.
+    of_tenants: bool = True
 
 
 class Standard(Generic[R]):
@@ -99,7 +101,8 @@ class Standard(Generic[R]):
         """Return one page of the objects under a parent, in the order of their names."""
         state, caller, kind = self._api.store.state, current_caller(), self._kind
         size = validate.page_size(request.page_size)
-        parent = Parent.parse(getattr(request, "parent", ""), kind.collection, caller.tenant)
+        within = caller.tenant if kind.of_tenants else None
+        parent = Parent.parse(getattr(request, "parent", ""), kind.collection, within)
         scope = f"{kind.plural}|{parent}|{caller.tenant or ''}"
         after = self._api.tokens.open(scope, request.page_token)
         page = page_of(parent.members(state, kind.table(state), kind.under), after, size)

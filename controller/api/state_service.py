@@ -10,6 +10,8 @@ from typing import Any
 from cloison.errors import InvalidIntent, NotFound, Unavailable
 from cloison.names import (
     AddressGroupName,
+    ExternalNetworkName,
+    FloatingIpName,
     HostName,
     NetworkName,
     PortName,
@@ -41,6 +43,8 @@ _NAME_TYPES: dict[str, Any] = {
     "securityGroups": SecurityGroupName,
     "addressGroups": AddressGroupName,
     "routers": RouterName,
+    "externalNetworks": ExternalNetworkName,
+    "floatingIps": FloatingIpName,
 }
 
 

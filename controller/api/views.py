@@ -11,14 +11,26 @@ from collections.abc import Iterable
 from typing import Any
 
 from cloison.codec import ResourceMessage, StatusMessage, resource_to_proto
-from cloison.model import Host, Network, Port, PortBinding, Resource
+from cloison.model import (
+    ExternalNetwork,
+    FloatingIp,
+    Host,
+    Network,
+    Port,
+    PortBinding,
+    Resource,
+    Router,
+)
 from cloison.names import HostName, PortName
 from cloison.v1 import common_pb2, host_pb2, network_pb2, port_binding_pb2, port_pb2
+from controller.api import exits
 from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.tracker import Condition, Tracker
 from controller.reconcile.views import overlay_mtu
 from controller.store.state import State
 
+# Where an external network is, and who else may use it.
+_EXTERNAL_OPERATORS = ("physical_network", "vlan", "gateway_hosts", "shared_with")
 _HOST_IN_TEXT = re.compile(r"hosts/[a-z0-9-]+")
 
 
@@ -59,6 +71,11 @@ class Views:
             self._fill_port(message, resource, tenant_view)
         elif isinstance(resource, Host):
             self._fill_host(message, resource.name)
+        elif isinstance(resource, Router | FloatingIp):
+            self._fill_exit(message, resource, tenant_view)
+        elif isinstance(resource, ExternalNetwork) and tenant_view:
+            for field in _EXTERNAL_OPERATORS:
+                message.ClearField(field)
         return message  # type: ignore[no-any-return]
 
     def binding(self, binding: PortBinding) -> port_binding_pb2.PortBinding:
@@ -92,6 +109,17 @@ class Views:
             message.ClearField("requested_hosts")
         elif host is not None:
             message.host = str(host)
+
+    def _fill_exit(self, message: Any, resource: Router | FloatingIp, tenant_view: bool) -> None:
+        if isinstance(resource, Router):
+            host = exits.edge_host(self._state, resource.name, None)
+            into = message.gateway if resource.gateway is not None else None
+        else:
+            host, into = exits.answering_host(self._state, resource), message
+            found = exits.conditions_of(self._state, resource)
+            message.conditions.extend(self.conditions(found, tenant_view=tenant_view))
+        if host is not None and into is not None and not tenant_view:
+            into.host = str(host)
 
     def _fill_host(self, message: host_pb2.Host, name: HostName) -> None:
         status = self._tracker.host_status(name)

@@ -27,11 +27,19 @@ VTEP_SCOPE = "vtep"
 DPID_SCOPE = "dpid"
 _PROFILE_KIND = "profile"
 _EXTERNAL_KIND = "ext"
+_SEGMENT_KIND = "segment"
 # The last part is an address; its family belongs to the scope.
 _ADDRESSES = frozenset({"ip", _EXTERNAL_KIND})
 _HEX_DIGITS = {"mac": 12, "wire6": 8, DPID_SCOPE: 16, _PROFILE_KIND: 64}
 _DECIMAL = frozenset(
-    {VNI_SCOPE, PORT_NUMBER_SCOPE, TENANT_NUMBER_SCOPE, PROFILE_NUMBER_SCOPE, GROUP_NUMBER_SCOPE}
+    {
+        VNI_SCOPE,
+        PORT_NUMBER_SCOPE,
+        TENANT_NUMBER_SCOPE,
+        PROFILE_NUMBER_SCOPE,
+        GROUP_NUMBER_SCOPE,
+        _SEGMENT_KIND,
+    }
 )
 
 
@@ -104,6 +112,11 @@ def external(network: ExternalNetworkName, address: IpAddress) -> str:
 def external_scope(network: ExternalNetworkName, version: int) -> str:
     """Scope of the addresses of one family of an external network; its numbers are int(address)."""
     return f"{_EXTERNAL_KIND}{version}/{network.external_network}"
+
+
+def segment(physical_network: str, vlan: int) -> str:
+    """Reservation key of a VLAN (0: untagged) of a physical network: it is one external network's."""
+    return f"{_SEGMENT_KIND}/{quote(physical_network, safe='')}/{vlan}"
 
 
 def iface(iface_id: str) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
+from cloison.addresses import IpAddress
 from cloison.errors import InvalidIntent
 from cloison.model import (
     PolicyProfile,
@@ -88,10 +89,35 @@ class EdgeKey(NamedTuple):
         return f"{self.router}/edges/{self.host.host if self.host else _ON_GATEWAY_HOSTS}"
 
 
+class PartKey(NamedTuple):
+    """A part of a resource that others need while the rest may change: what references name it by."""
+
+    owner: ResourceName
+    part: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.part}"
+
+
+def address_of(port: PortName, address: IpAddress) -> PartKey:
+    """Return what keeps an address of a port."""
+    return PartKey(port, f"addresses/{address}")
+
+
+def interfaces_of(router: RouterName) -> PartKey:
+    """Return what is kept with any interface of a router."""
+    return PartKey(router, "subnets")
+
+
+def interface_of(router: RouterName, subnet: SubnetName) -> PartKey:
+    """Return what keeps a router's interface in a subnet."""
+    return PartKey(router, f"subnets/{subnet.network}/{subnet.subnet}")
+
+
 # A str is a reservation key. Keys of different kinds may be equal as tuples: see locate() for a unique one.
 StoredKey = ResourceName | BindingKey | TunnelPortKey | ProfileKey | EdgeKey | str
 # What can refer to others, and be referred to.
-Referable = ResourceName | ProfileKey | EdgeKey
+Referable = ResourceName | ProfileKey | EdgeKey | PartKey
 
 
 def range_end(prefix: str) -> str:
@@ -326,9 +352,11 @@ def tenant_of(key: str) -> str:
     return ""
 
 
-def locate(key: StoredKey) -> str:
-    """Return the key in etcd of what is found under key in `State`: inverse of parse."""
+def locate(key: StoredKey | Referable) -> str:
+    """Return the key in etcd of what is found under key in `State` (of a part, its owner's): undoes parse."""
     match key:
+        case PartKey(owner):
+            return resource_key(owner)
         case str():
             return _ALLOC + key
         case BindingKey(port, host):

@@ -107,6 +107,10 @@ class Reservations(Mapping[str, Reservation]):
         """Return how many numbers of a scope are taken (claims not counted)."""
         return len(self._scopes.get(scope, ()))
 
+    def numbers(self, scope: str) -> tuple[int | str, ...]:
+        """Return the numbers of a scope that are taken, in no particular order."""
+        return tuple(self._scopes.get(scope, ()))
+
     def is_free(self, key: str) -> bool:
         """Tell whether a reservation key is neither held, nor waiting, nor being taken by this process."""
         scope, number = ids.split(key)

@@ -197,6 +197,15 @@ class Txn:
         """Demand that nobody refers to the named resource or profile."""
         self._compare_empty(keys.reference_prefix(name))
 
+    def require_unused_by(self, name: Referable, tenant: TenantName) -> None:
+        """Demand that nothing of a tenant refers to the named resource."""
+        self._compare_empty(f"{keys.reference_prefix(name)}{tenant}/")
+
+    def require_no_reservations(self, scope: str, but: Iterable[str] = ()) -> None:
+        """Demand that no identifier is taken whose key begins with scope and '/', but for some keys."""
+        prefix = keys.allocation_key(f"{scope}/")
+        self._compare_empty(prefix, (keys.allocation_key(key) for key in but))
+
     def require_no_children(self, name: ResourceName) -> None:
         """Demand that nothing lies under the named resource."""
         for prefix in keys.child_prefixes(name):
@@ -254,10 +263,11 @@ class Txn:
             raise ValueError(f"{key} was read at {known.revision} and at {revision}")
         self._compares[key, range_end, condition] = Compare(key, condition, revision, range_end)
 
-    def _compare_empty(self, prefix: str) -> None:
-        """Demand that nothing lies under a prefix, apart from what this transaction deletes."""
+    def _compare_empty(self, prefix: str, but: Iterable[str] = ()) -> None:
+        """Demand that nothing lies under a prefix, but what this transaction deletes, and some keys."""
         start, end = prefix, keys.range_end(prefix)
-        for key in sorted(w.key for w in self._writes.values() if w.value is None and start <= w.key < end):
+        deleted = (w.key for w in self._writes.values() if w.value is None and start <= w.key < end)
+        for key in sorted({*deleted, *but}):
             if start < key:
                 self._compare(start, Condition.ABSENT, range_end=key)
             # The first key after it.

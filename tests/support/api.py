@@ -17,6 +17,8 @@ from cloison.model import Port, PortBinding
 from cloison.names import HostName, PortName, ResourceName
 from cloison.v1 import (
     address_group_pb2_grpc,
+    external_network_pb2_grpc,
+    floating_ip_pb2_grpc,
     host_pb2_grpc,
     network_pb2_grpc,
     plan_pb2_grpc,
@@ -148,6 +150,8 @@ class Api:
         self.groups = security_group_pb2_grpc.SecurityGroupServiceStub(self.channel)
         self.addresses = address_group_pb2_grpc.AddressGroupServiceStub(self.channel)
         self.routers = router_pb2_grpc.RouterServiceStub(self.channel)
+        self.external_networks = external_network_pb2_grpc.ExternalNetworkServiceStub(self.channel)
+        self.floating_ips = floating_ip_pb2_grpc.FloatingIpServiceStub(self.channel)
         self.hosts = host_pb2_grpc.HostServiceStub(self.channel)
         self.bindings = port_binding_pb2_grpc.PortBindingServiceStub(self.channel)
         self.state = watch_pb2_grpc.StateServiceStub(self.channel)

@@ -19,6 +19,7 @@ from controller.store.etcd import Client, Endpoint, Tls
 from controller.store.etcd_store import EtcdStore, Settings
 from controller.store.txn import Write
 from tests.support.etcd import EtcdCluster, Proxy
+from tests.support.exit_suite import ExitSuite
 from tests.support.profile_suite import ProfileSuite
 from tests.support.store_suite import StoreSuite
 from tests.support.store_world import (
@@ -317,4 +318,8 @@ async def test_names_of_ports_do_not_bleed_between_tenants(backend: EtcdBackend)
 
 
 class TestEtcdProfiles(ProfileSuite):
+    pass
+
+
+class TestEtcdExits(ExitSuite):
     pass

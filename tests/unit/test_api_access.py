@@ -57,6 +57,8 @@ def allowed(method: str, identity: str) -> bool:
         return False
     if service == "TenantService" and not reads:
         return False
+    if service == "ExternalNetworkService":  # of those that are not shared with it a tenant learns nothing
+        return verb in ("GetExternalNetwork", "ListExternalNetworks")
     if identity == OTHER:  # everything below names acme
         return verb == "ListTenants"
     return reads or identity == ADMIN
@@ -73,12 +75,25 @@ def acme_request(method: MethodDescriptor) -> Any:
         "SecurityGroup": "securityGroups/g",
         "AddressGroup": "addressGroups/g",
         "Router": "routers/r",
+        "FloatingIp": "floatingIps/f",
     }
-    nouns = ("PortBinding", "SecurityGroup", "AddressGroup", "Router", "Network", "Subnet", "Port")
+    nouns = (
+        "ExternalNetwork",
+        "FloatingIp",
+        "PortBinding",
+        "SecurityGroup",
+        "AddressGroup",
+        "Router",
+        "Network",
+        "Subnet",
+        "Port",
+    )
     noun = next((n for n in nouns if n in method.name), "")
     name = "tenants/acme/" + {**names, "PortBinding": "networks/web/ports/p/binding"}.get(noun, "")
+    if noun == "ExternalNetwork":
+        name = "externalNetworks/inet"
     if "parent" in fields:
-        child_of_tenant = noun in ("Network", "SecurityGroup", "AddressGroup", "Router")
+        child_of_tenant = noun in ("Network", "SecurityGroup", "AddressGroup", "Router", "FloatingIp")
         child_of_tenant |= method.name == "Watch"
         request.parent = "tenants/acme" if child_of_tenant else "tenants/acme/networks/web"
     if "name" in fields:

@@ -9,6 +9,7 @@ import pytest
 
 from cloison.errors import Unavailable
 from controller.store.memory import MemoryEtcd, MemoryStore
+from tests.support.exit_suite import ExitSuite
 from tests.support.profile_suite import ProfileSuite
 from tests.support.store_suite import StoreSuite
 from tests.support.store_world import ACME, creating, deleting, relabelling, tenant
@@ -81,4 +82,8 @@ class TestMemoryStore(StoreSuite):
 
 
 class TestMemoryProfiles(ProfileSuite):
+    pass
+
+
+class TestMemoryExits(ExitSuite):
     pass

@@ -15,6 +15,8 @@ from cloison.errors import AlreadyExists, Conflict, Exhausted, InvalidIntent, No
 from cloison.immutable import ImmutableMapping
 from cloison.model import (
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     Meta,
     Network,
@@ -30,17 +32,33 @@ from cloison.names import ResourceName
 from controller.api import validate
 from controller.store.txn import Txn
 
-R = TypeVar("R", Tenant, Network, Subnet, Port, Host, SecurityGroup, AddressGroup, Router)
+R = TypeVar(
+    "R",
+    Tenant,
+    Network,
+    Subnet,
+    Port,
+    Host,
+    SecurityGroup,
+    AddressGroup,
+    Router,
+    ExternalNetwork,
+    FloatingIp,
+)
 REFERRERS_NAMED_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a call brings from outside: the time, a uid for what it creates, and whether an operator calls."""
+    """What a call brings from outside: the time, a uid for what it creates, and whether an operator calls.
+
+    system: nobody calls, the controllers do it: for what is part of something else.
+    """
 
     now_ns: int
     uid: str
     operator: bool = True
+    system: bool = False
 
     def seed(self, purpose: str) -> int:
         """Return a number of 64 bits that is spread evenly over uids and purposes."""
@@ -49,6 +67,10 @@ class Stamp:
     def uid_for(self, purpose: str) -> str:
         """Return the uid of something else that the same call makes."""
         return str(UUID(bytes=sha256(f"{self.uid}/uid/{purpose}".encode()).digest()[:16], version=4))
+
+    def part(self, purpose: str) -> Stamp:
+        """Return the stamp of something that comes along: the same for the same purpose."""
+        return Stamp(self.now_ns, self.uid_for(purpose), operator=True, system=True)
 
 
 def request_digest(request: Message) -> bytes:

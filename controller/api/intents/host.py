@@ -54,6 +54,8 @@ def _deletable(state: State, request: host_pb2.DeleteHostRequest, connected: boo
     common.refuse_if_referenced(
         name, (p.name for p in state.ports_on(name)), "is in requested_hosts of ports"
     )
+    outside = (n.name for n in state.external_networks.values() if name in n.gateway_hosts)
+    common.refuse_if_referenced(name, outside, "is in gateway_hosts of")
     bound = (binding.port for binding in state.bindings_on(name))
     common.refuse_if_referenced(name, bound, "still has ports plugged")
     return host

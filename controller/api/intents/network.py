@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cloison.errors import InvalidIntent
 from cloison.model import MTU_LIMIT_MAX, MTU_LIMIT_MIN, Network
-from cloison.names import NetworkName, TenantName
+from cloison.names import HostName, NetworkName, TenantName
 from cloison.v1 import network_pb2
 from controller.api import allocate, masks, validate
 from controller.api.intents import common, multicast, release
-from controller.store import ids
+from controller.store import ids, transit
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -45,6 +46,7 @@ def create(
     assert parent is not None
     common.found(state.tenants, parent)
     name = NetworkName(parent.tenant, request.network_id)
+    _refuse_transit(name, stamp)
     existing = common.repeated(state.networks.get(name), request)
     if existing is not None:
         return Txn(), existing
@@ -62,6 +64,16 @@ def create(
     return txn, network
 
 
+def _refuse_transit(name: NetworkName, stamp: common.Stamp) -> None:
+    """Raise InvalidIntent for an id that the ways out of routers have."""
+    if transit.is_transit(name) and not stamp.system:
+        raise InvalidIntent.of(
+            "network_id",
+            name.network,
+            f"an id that does not begin with {transit.PREFIX}: such are for the ways out of routers",
+        )
+
+
 def update(
     state: State, request: network_pb2.UpdateNetworkRequest, stamp: common.Stamp
 ) -> tuple[Txn, Network]:
@@ -73,6 +85,7 @@ def update(
     _check(check, message)
     check.done()
     old = common.found(state.networks, name)
+    transit.refuse(state, name, name)
     common.check_etag(old, message.etag)
     domain = message.dns_domain or default_domain(name)
     new = replace(
@@ -91,10 +104,16 @@ def delete(state: State, request: network_pb2.DeleteNetworkRequest) -> tuple[Txn
     """Return the transaction that removes an empty network; its VNI waits for the hosts with its device."""
     name = NetworkName.parse(request.name)
     network = common.found(state.networks, name)
+    transit.refuse(state, name, name)
     common.check_etag(network, request.etag)
     children = (child.name for child in state.children_of(name))
     common.refuse_if_referenced(name, children, "still has subnets or ports")
+    return remove(state, network, release.holders(state, network)), network
+
+
+def remove(state: State, network: Network, hosts: tuple[HostName, ...]) -> Txn:
+    """Return the transaction that removes a network; its VNI waits for these hosts."""
     txn = Txn()
     txn.delete(network)
-    release.release(txn, state, [ids.vni(network.vni)], network.meta.uid, release.holders(state, network))
-    return txn, network
+    release.release(txn, state, [ids.vni(network.vni)], network.meta.uid, hosts)
+    return txn

@@ -19,7 +19,7 @@ from controller.api import allocate, masks, validate
 from controller.api.intents import common, fixed_ips, guest_identity, membership, multicast, release
 from controller.api.intents.guest_identity import Identity
 from controller.api.intents.membership import Membership
-from controller.store import ids, profiles
+from controller.store import ids, keys, profiles, transit
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -152,6 +152,8 @@ def create(state: State, request: port_pb2.CreatePortRequest, stamp: common.Stam
     common.found(state.tenants, parent.parent)
     common.found(state.networks, parent)
     name = PortName(parent.tenant, parent.network, request.port_id)
+    if not stamp.system:
+        transit.refuse(state, parent, name)
     existing = common.repeated(state.ports.get(name), request)
     if existing is not None:
         return Txn(), existing
@@ -235,6 +237,7 @@ def update(state: State, request: port_pb2.UpdatePortRequest, stamp: common.Stam
     wanted = _parse(check, message, fields, name.parent.parent)
     check.done()
     old = common.found(state.ports, name)
+    transit.refuse(state, name.parent, name)
     common.check_etag(old, message.etag)
     if "no_port_security" in fields:
         membership.refuse_open(stamp, message, old)
@@ -254,6 +257,7 @@ def update(state: State, request: port_pb2.UpdatePortRequest, stamp: common.Stam
     new = _known_as(state, new, member, identity, stamp)
     txn, new = common.changed(old, new, stamp)
     if txn:
+        _keep_floating(txn, state, old, new)
         _exchange(txn, state, old, new)
         membership.join(txn, state, old, new)
     return txn, new
@@ -325,6 +329,15 @@ def _changed_port(
     )
 
 
+def _keep_floating(txn: Txn, state: State, old: Port, new: Port) -> None:
+    """Refuse to take an address away that a floating IP stands for."""
+    gone = {f.address for f in old.fixed_ips} - {f.address for f in new.fixed_ips}
+    floating = [f.name for f in state.floating_ips_at(old.name) if f.fixed in gone]
+    common.refuse_if_referenced(old.name, floating, "has an address, about to go, that is that of")
+    for address in sorted(gone, key=str):
+        txn.require_unreferenced(keys.address_of(old.name, address))
+
+
 def _exchange(txn: Txn, state: State, old: Port, new: Port) -> None:
     """Reserve what the new form of a port needs, release what it needs no longer."""
     before, after = identifiers(old), identifiers(new)
@@ -347,14 +360,36 @@ def delete(state: State, request: port_pb2.DeletePortRequest) -> tuple[Txn, Port
     """
     name = PortName.parse(request.name)
     port = common.found(state.ports, name)
+    transit.refuse(state, name.parent, name)
     common.check_etag(port, request.etag)
+    floating = (one.name for one in state.floating_ips_at(name))
+    common.refuse_if_referenced(name, floating, "is what these floating IPs stand for")
+    return remove(state, port, holders(state, port)), port
+
+
+def rescheduled(state: State, port: Port, hosts: tuple[HostName, ...], stamp: common.Stamp) -> Txn:
+    """Return the transaction by which a port may be plugged on other hosts."""
+    txn, new = common.changed(port, replace(port, requested_hosts=hosts), stamp)
+    if txn:
+        _refer(txn, state, port, new)
+    return txn
+
+
+def holders(state: State, port: Port) -> tuple[HostName, ...]:
+    """Return the hosts that may hold something of a port.
+
+    Also where it is plugged without counting (disabled, or no longer scheduled): flows may still be there.
+    """
+    bound = (binding.host for binding in state.bindings_of(port.name))
+    return tuple(sorted({*release.holders(state, _network_of(state, port)), *bound}))
+
+
+def remove(state: State, port: Port, hosts: tuple[HostName, ...]) -> Txn:
+    """Return the transaction that removes a port; what it held waits for these hosts, but its iface-id."""
     txn = Txn()
     txn.delete(port)
     _refer(txn, state, port, None)
-    profiles.refer(txn, name, port.profile, None)
-    # Also where it is plugged without counting (disabled, or no longer scheduled): flows may still be there.
-    bound = (binding.host for binding in state.bindings_of(name))
-    hosts = {*release.holders(state, _network_of(state, port)), *bound}
-    release.release(txn, state, identifiers(port), port.meta.uid, tuple(sorted(hosts)))
+    profiles.refer(txn, port.name, port.profile, None)
+    release.release(txn, state, identifiers(port), port.meta.uid, hosts)
     release.release(txn, state, [ids.iface(port.iface_id)], port.meta.uid, ())
-    return txn, port
+    return txn

@@ -8,15 +8,18 @@ routers that come into one network at one moment, the second is judged with the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from cloison.addresses import ROUTER_MAC
 from cloison.codec import resource_to_proto
-from cloison.model import Meta, Router
-from cloison.names import RouterName, TenantName
+from cloison.model import FloatingIp, Meta, Revision, Router
+from cloison.names import RouterName, SubnetName, TenantName
 from cloison.v1 import router_pb2 as pb
 from controller.api import masks, validate
 from controller.api.intents import common, release, router_parts
-from controller.store import ids
+from controller.api.intents import gateway as gateways
+from controller.store import ids, keys, transit
+from controller.store.hypothesis import Hypothesis
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -39,11 +42,26 @@ def create(state: State, request: pb.CreateRouterRequest, stamp: common.Stamp) -
         return Txn(), existing
     common.check_room(len(state.routers_of(parent)), ROUTERS_PER_TENANT_MAX, parent, "routers")
     meta = common.new_meta(message, request, stamp)
-    router = _parsed(state, message, name, meta)
+    router = _parsed(state, message, name, meta, None, stamp)
+    if router.gateway is None:
+        return _created(state, router, stamp), router
+    made = Hypothesis(state)
+    made.carry_out(_created(state, replace(router, gateway=None), stamp))
+    gateways.put(made, name, router.gateway, stamp)
+    return _outcome(made, name)
+
+
+def _created(state: State, router: Router, stamp: common.Stamp) -> Txn:
     txn = Txn()
     txn.create(router)
     _connect(txn, state, None, router, stamp)
-    return txn, router
+    return txn
+
+
+def _outcome(made: Hypothesis, name: RouterName) -> tuple[Txn, Router]:
+    """Return several changes as one, and the router that they leave behind."""
+    router = made.after.routers[name]
+    return made.txn, replace(router, meta=replace(router.meta, revision=Revision(0)))
 
 
 def update(state: State, request: pb.UpdateRouterRequest, stamp: common.Stamp) -> tuple[Txn, Router]:
@@ -63,11 +81,52 @@ def update(state: State, request: pb.UpdateRouterRequest, stamp: common.Stamp) -
             getattr(merged, field).extend(getattr(message, field))
         elif field == "mac_address":
             merged.mac_address = message.mac_address
-    new = _parsed(state, merged, name, common.changed_meta(old.meta, message, fields))
+        elif field == "gateway" and message.HasField("gateway"):
+            merged.gateway.CopyFrom(message.gateway)
+            if not message.gateway.ip_addresses and old.gateway is not None:
+                merged.gateway.ip_addresses.extend(map(str, old.gateway.addresses))
+    new = _parsed(state, merged, name, common.changed_meta(old.meta, message, fields), old, stamp)
+    if (old.gateway is None) == (new.gateway is None):
+        return _changed(state, old, new, stamp)
+    made = Hypothesis(state)
+    if old.gateway is not None:
+        gateways.take_away(made, name, stamp)
+    there = made.after.routers[name]
+    wanted = replace(new, gateway=None, meta=replace(new.meta, revision=there.meta.revision))
+    txn, _ = _changed(made.after, there, wanted, stamp)
+    if txn:
+        made.carry_out(txn)
+    if new.gateway is not None:
+        gateways.put(made, name, new.gateway, stamp)
+    return _outcome(made, name)
+
+
+def _changed(state: State, old: Router, new: Router, stamp: common.Stamp) -> tuple[Txn, Router]:
+    """Return what changes a router that keeps, or keeps to have none of, its gateway."""
+    kept = tuple(i for i in old.interfaces if i not in gateways.own(old))
+    new = replace(new, interfaces=tuple(sorted((*new.interfaces, *kept), key=lambda i: i.subnet)))
     txn, new = common.changed(old, new, stamp)
     if (new.mac, new.interfaces) != (old.mac, old.interfaces):
+        _keep_floating(txn, state, old, new)
         _connect(txn, state, old, new, stamp)
+    if txn:
+        gateways.exchange(txn, state, old, new, stamp)
     return txn, new
+
+
+def _keep_floating(txn: Txn, state: State, old: Router, new: Router) -> None:
+    """Refuse to leave a subnet whose ports have floating IPs by this router."""
+    for subnet in sorted({i.subnet for i in old.interfaces} - {i.subnet for i in new.interfaces}):
+        floating = [f.name for f in state.floating_ips_by(old.name) if _fixed_in(state, f) == subnet]
+        what = f"still joins {subnet} to {old.gateway.external_network if old.gateway else 'nothing'} for"
+        common.refuse_if_referenced(old.name, floating, what)
+        txn.require_unreferenced(keys.interface_of(old.name, subnet))
+
+
+def _fixed_in(state: State, floating: FloatingIp) -> SubnetName | None:
+    port = state.ports.get(floating.port) if floating.port is not None else None
+    found = (f.subnet for f in port.fixed_ips if f.address == floating.fixed) if port is not None else ()
+    return next(iter(found), None)
 
 
 def delete(state: State, request: pb.DeleteRouterRequest) -> tuple[Txn, Router]:
@@ -75,16 +134,32 @@ def delete(state: State, request: pb.DeleteRouterRequest) -> tuple[Txn, Router]:
     name = RouterName.parse(request.name)
     router = common.found(state.routers, name)
     common.check_etag(router, request.etag)
-    txn = Txn()
+    if router.gateway is None:
+        return _deleted(state, router), router
+    made = Hypothesis(state)
+    gateways.take_away(made, name, common.Stamp(router.meta.update_time_ns, router.meta.uid))
+    made.carry_out(_deleted(made.after, made.after.routers[name]))
+    return made.txn, router
+
+
+def _deleted(state: State, router: Router) -> Txn:
+    txn, name = Txn(), router.name
     for interface in router.interfaces:
         txn.drop_reference(interface.subnet, name)
     txn.delete(router)
     _release(txn, state, router, _reserved(state, router))
-    return txn, router
+    return txn
 
 
-def _parsed(state: State, message: pb.Router, name: RouterName, meta: Meta) -> Router:
-    """Return the router of a message; raises InvalidIntent with all that is wrong."""
+def _parsed(
+    state: State, message: pb.Router, name: RouterName, meta: Meta, old: Router | None, stamp: common.Stamp
+) -> Router:
+    """Return the router of a message, without interfaces of a way out; raises InvalidIntent with all wrong.
+
+    old: the router as it is.
+    """
+    if old is not None:
+        _leave_out_transit(message, old)
     check = validate.Checker()
     mac = router_parts.mac(check, message.mac_address)
     interfaces = router_parts.interfaces(check, state, message.interfaces, name, meta.uid)
@@ -92,8 +167,19 @@ def _parsed(state: State, message: pb.Router, name: RouterName, meta: Meta) -> R
     check.done()
     made = Router(name=name, meta=meta, mac=mac, interfaces=interfaces, routes=routes)
     router_parts.check_mac(check, state, made)
+    if message.HasField("gateway"):
+        before = old.gateway if old is not None else None
+        made = replace(made, gateway=gateways.parse(check, state, message.gateway, made, before, stamp))
     check.done()
     return made
+
+
+def _leave_out_transit(message: pb.Router, old: Router) -> None:
+    """Take out of a message what a router's way out is made of: it comes and goes with its gateway."""
+    own = {str(subnet) for subnet in transit.subnets_of(old.name)}
+    others = [interface for interface in message.interfaces if interface.subnet not in own]
+    del message.interfaces[:]
+    message.interfaces.extend(others)
 
 
 def _connect(txn: Txn, state: State, old: Router | None, new: Router, stamp: common.Stamp) -> None:

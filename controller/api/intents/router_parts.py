@@ -12,7 +12,7 @@ from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import router_pb2 as pb
 from controller.api import validate
 from controller.api.intents import release
-from controller.store import ids
+from controller.store import ids, transit
 from controller.store.state import State
 
 # So that a router with all of its networks is one transaction that etcd takes as it comes (128 operations).
@@ -87,6 +87,9 @@ def _subnet(
         return None
     if subnet_name.tenant != router.tenant:
         check.wrong(field, text, f"a subnet of {router.parent}: a router joins networks of one tenant")
+        return None
+    if transit.is_transit(subnet_name.parent):
+        check.wrong(field, text, "a subnet of a network of your own: this is the way out of a router")
         return None
     subnet = state.subnets.get(subnet_name)
     if subnet is None or subnet_name.parent not in state.networks:

@@ -12,12 +12,12 @@ from cloison.addresses import IpAddress, IpNetwork
 from cloison.codec import resource_to_proto
 from cloison.errors import InvalidIntent
 from cloison.model import AllocationPool, Network, Subnet
-from cloison.names import NetworkName, SubnetName
+from cloison.names import HostName, NetworkName, SubnetName
 from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import subnet_pb2
 from controller.api import masks, validate
 from controller.api.intents import common, guest_settings, release
-from controller.store import ids
+from controller.store import ids, transit
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -167,6 +167,8 @@ def create(state: State, request: subnet_pb2.CreateSubnetRequest, stamp: common.
     assert told is not None
     network = _network(state, parent)
     name = SubnetName(parent.tenant, parent.network, request.subnet_id)
+    if not stamp.system:
+        transit.refuse(state, parent, name)
     existing = common.repeated(state.subnets.get(name), request)
     if existing is not None:
         return Txn(), existing
@@ -220,6 +222,7 @@ def update(state: State, request: subnet_pb2.UpdateSubnetRequest, stamp: common.
     name = SubnetName.parse(request.subnet.name, "subnet.name")
     fields = masks.fields_to_update(request.subnet, request.update_mask, "subnet")
     old = common.found(state.subnets, name)
+    transit.refuse(state, name.parent, name)
     common.check_etag(old, request.subnet.etag)
     if "cidr" in fields:
         common.check_immutable("subnet.cidr", request.subnet.cidr, str(old.cidr))
@@ -245,7 +248,7 @@ def update(state: State, request: subnet_pb2.UpdateSubnetRequest, stamp: common.
     txn, new = common.changed(old, new, stamp)
     if new.gateway_ip != old.gateway_ip:
         _refuse_routed(state, old)
-        _release_gateway(txn, state, old)
+        _release_gateway(txn, state, old, _holders(state, old))
         _reserve_gateway(txn, state, new)
     return txn, new
 
@@ -262,9 +265,12 @@ def _refuse_routed(state: State, subnet: Subnet) -> None:
     )
 
 
-def _release_gateway(txn: Txn, state: State, subnet: Subnet) -> None:
+def _holders(state: State, subnet: Subnet) -> tuple[HostName, ...]:
     network = state.networks.get(subnet.name.parent)
-    hosts = release.holders(state, network) if network else ()
+    return release.holders(state, network) if network else ()
+
+
+def _release_gateway(txn: Txn, state: State, subnet: Subnet, hosts: tuple[HostName, ...]) -> None:
     if subnet.gateway_ip is not None:
         key = ids.ip(subnet.name.parent, subnet.gateway_ip)
         release.release(txn, state, [key], subnet.meta.uid, hosts)
@@ -274,13 +280,19 @@ def delete(state: State, request: subnet_pb2.DeleteSubnetRequest) -> tuple[Txn, 
     """Return the transaction that removes a subnet; raises Precondition while ports or routers use it."""
     name = SubnetName.parse(request.name)
     subnet = common.found(state.subnets, name)
+    transit.refuse(state, name.parent, name)
     common.check_etag(subnet, request.etag)
     common.refuse_if_referenced(
         name, (p.name for p in state.ports_using(name)), "still has ports with addresses"
     )
     routers = (router.name for router in state.routers_using(name))
     common.refuse_if_referenced(name, routers, "is still joined by")
+    return remove(state, subnet, _holders(state, subnet)), subnet
+
+
+def remove(state: State, subnet: Subnet, hosts: tuple[HostName, ...]) -> Txn:
+    """Return the transaction that removes a subnet; its gateway's address waits for these hosts."""
     txn = Txn()
     txn.delete(subnet)
-    _release_gateway(txn, state, subnet)
-    return txn, subnet
+    _release_gateway(txn, state, subnet, hosts)
+    return txn

@@ -56,14 +56,17 @@ def update(state: State, request: tenant_pb2.UpdateTenantRequest, stamp: common.
 def delete(state: State, request: tenant_pb2.DeleteTenantRequest) -> tuple[Txn, Tenant]:
     """Return the transaction that removes an empty tenant, and its default group.
 
-    Raises Precondition while it has networks, routers or other groups.
+    Raises Precondition while it has networks, routers, floating IPs or other groups, and while an external
+    network is shared with it.
     """
     name = TenantName.parse(request.name)
     tenant = common.found(state.tenants, name)
     common.check_etag(tenant, request.etag)
     default = state.security_groups.get(security_group.default_of(name))
     left = [child.name for child in state.children_of(name) if child is not default]
-    common.refuse_if_referenced(name, left, "still has networks, routers or groups")
+    common.refuse_if_referenced(name, left, "still has networks, routers, floating IPs or groups")
+    shared = (network.name for network in state.external_networks_of(name))
+    common.refuse_if_referenced(name, shared, "is in shared_with of")
     txn = Txn()
     if default is not None:
         security_group.remove(txn, state, default)

@@ -105,6 +105,38 @@ class ListExternalNetworksResponse(_message.Message):
     next_page_token: str
     def __init__(self, external_networks: _Optional[_Iterable[_Union[ExternalNetwork, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class ListExternalAddressesRequest(_message.Message):
+    __slots__ = ("name", "page_size", "page_token")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    page_size: int
+    page_token: str
+    def __init__(self, name: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ExternalAddress(_message.Message):
+    __slots__ = ("ip_address", "owner", "tenant", "released", "waiting_for")
+    IP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
+    ip_address: str
+    owner: str
+    tenant: str
+    released: bool
+    waiting_for: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ip_address: _Optional[str] = ..., owner: _Optional[str] = ..., tenant: _Optional[str] = ..., released: _Optional[bool] = ..., waiting_for: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListExternalAddressesResponse(_message.Message):
+    __slots__ = ("addresses", "next_page_token")
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    addresses: _containers.RepeatedCompositeFieldContainer[ExternalAddress]
+    next_page_token: str
+    def __init__(self, addresses: _Optional[_Iterable[_Union[ExternalAddress, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class UpdateExternalNetworkRequest(_message.Message):
     __slots__ = ("external_network", "update_mask", "validate_only")
     EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]

@@ -56,6 +56,11 @@ class ExternalNetworkServiceStub:
                 request_serializer=cloison_dot_v1_dot_external__network__pb2.UpdateExternalNetworkRequest.SerializeToString,
                 response_deserializer=cloison_dot_v1_dot_external__network__pb2.ExternalNetwork.FromString,
                 _registered_method=True)
+        self.ListExternalAddresses = channel.unary_unary(
+                '/cloison.v1.ExternalNetworkService/ListExternalAddresses',
+                request_serializer=cloison_dot_v1_dot_external__network__pb2.ListExternalAddressesRequest.SerializeToString,
+                response_deserializer=cloison_dot_v1_dot_external__network__pb2.ListExternalAddressesResponse.FromString,
+                _registered_method=True)
         self.DeleteExternalNetwork = channel.unary_unary(
                 '/cloison.v1.ExternalNetworkService/DeleteExternalNetwork',
                 request_serializer=cloison_dot_v1_dot_external__network__pb2.DeleteExternalNetworkRequest.SerializeToString,
@@ -91,6 +96,13 @@ class ExternalNetworkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListExternalAddresses(self, request, context):
+        """Who has which address, now or until hosts have confirmed that it is gone. Operators only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteExternalNetwork(self, request, context):
         """Refused with FAILED_PRECONDITION while a router or a floating IP uses it.
         """
@@ -120,6 +132,11 @@ def add_ExternalNetworkServiceServicer_to_server(servicer, server):
                     servicer.UpdateExternalNetwork,
                     request_deserializer=cloison_dot_v1_dot_external__network__pb2.UpdateExternalNetworkRequest.FromString,
                     response_serializer=cloison_dot_v1_dot_external__network__pb2.ExternalNetwork.SerializeToString,
+            ),
+            'ListExternalAddresses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExternalAddresses,
+                    request_deserializer=cloison_dot_v1_dot_external__network__pb2.ListExternalAddressesRequest.FromString,
+                    response_serializer=cloison_dot_v1_dot_external__network__pb2.ListExternalAddressesResponse.SerializeToString,
             ),
             'DeleteExternalNetwork': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteExternalNetwork,
@@ -236,6 +253,33 @@ class ExternalNetworkService:
             '/cloison.v1.ExternalNetworkService/UpdateExternalNetwork',
             cloison_dot_v1_dot_external__network__pb2.UpdateExternalNetworkRequest.SerializeToString,
             cloison_dot_v1_dot_external__network__pb2.ExternalNetwork.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExternalAddresses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloison.v1.ExternalNetworkService/ListExternalAddresses',
+            cloison_dot_v1_dot_external__network__pb2.ListExternalAddressesRequest.SerializeToString,
+            cloison_dot_v1_dot_external__network__pb2.ListExternalAddressesResponse.FromString,
             options,
             channel_credentials,
             insecure,

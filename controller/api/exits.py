@@ -1,0 +1,43 @@
+"""Where routers go out and floating IPs are answered for, as far as the state says. Pure."""
+
+from __future__ import annotations
+
+from cloison.model import FloatingIp
+from cloison.names import HostName, RouterName
+from controller.reconcile.plugged import live_binding
+from controller.reconcile.tracker import Condition
+from controller.store.keys import EdgeKey
+from controller.store.state import State
+
+
+def edge_host(state: State, router: RouterName, host: HostName | None) -> HostName | None:
+    """Return where an edge of a router is plugged and lives, None if nowhere; host as in EdgeKey."""
+    edge = state.router_edges.get(EdgeKey(router, host))
+    port = state.ports.get(edge.port) if edge is not None else None
+    binding = live_binding(state, port) if port is not None else None
+    return binding.host if binding is not None else None
+
+
+def answering_host(state: State, floating: FloatingIp) -> HostName | None:
+    """Return the host that answers for a floating IP: that of its port where it may, else the gateway's."""
+    if floating.port is None or floating.router is None:
+        return None
+    port = state.ports.get(floating.port)
+    binding = live_binding(state, port) if port is not None else None
+    if floating.distributed and binding is not None:
+        own = edge_host(state, floating.router, binding.host)
+        if own is not None:
+            return own
+    return edge_host(state, floating.router, None)
+
+
+def conditions_of(state: State, floating: FloatingIp) -> tuple[Condition, ...]:
+    """Return why nobody answers for a floating IP; empty if somebody does."""
+    if floating.port is None:
+        return (Condition("NOT_ASSOCIATED", "it stands for no port", ()),)
+    if answering_host(state, floating) is not None:
+        return ()
+    where = str(floating.external_network)
+    return (
+        Condition("NO_GATEWAY", f"its router's way out is plugged on no gateway host of {where}", (where,)),
+    )
