@@ -313,3 +313,21 @@ async def test_distributed_translation_sends_all_of_a_host_out_there() -> None:
             edge = host.edges[made.store.state.ports[own].number]
             assert len(edge.snat) == 1
         assert not made.reconciler.tracker.gate_figures().refused
+
+
+async def test_a_host_where_the_edge_but_stands_by_may_send_to_where_it_lives() -> None:
+    async with controller() as made:
+        h1, h2, _, _ = await hosts_with_outside(made)
+        await with_gateway(made)
+        await plugged(made, H1, H2)
+        hosts = {H1: h1, H2: h2}
+        live = live_host(made)
+        assert live is not None
+        other = H2 if live == H1 else H1
+        heard = {bytes([192, 0, 2, 1]) if other == H1 else bytes([192, 0, 2, 2])}
+        assert hosts[live].senders[TRANSIT_VNI] == heard
+        assert not hosts[other].senders.get(TRANSIT_VNI), "nobody sends to where it stands by"
+        hosts[live].die()
+        await eventually(lambda: live_host(made) == other, "it moved")
+        back = bytes([192, 0, 2, 1]) if live == H1 else bytes([192, 0, 2, 2])
+        await eventually(lambda: hosts[other].senders.get(TRANSIT_VNI) == {back}, "the lost host, once back")
