@@ -18,6 +18,7 @@ import click
 import structlog
 
 from cloison.errors import CloisonError, InvalidIntent
+from controller.api.edge_changes import ApiEdgeChanges
 from controller.api.host_sync import HostSyncServicer
 from controller.api.plan_service import NO_PROOF, Proof
 from controller.api.server import ApiServer, Config, Tls
@@ -89,7 +90,9 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     stack.push_async_callback(store.stop)
     await store.start()
     epoch = await store.next_epoch(options.name)
-    reconciler = Reconciler(store, options.name, epoch, options.gate, options.connections_per_s)
+    reconciler = Reconciler(
+        store, options.name, epoch, options.gate, options.connections_per_s, ApiEdgeChanges()
+    )
     stack.push_async_callback(reconciler.stop)
     await reconciler.start()
     switches = SwitchServer(

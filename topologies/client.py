@@ -18,6 +18,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from cloison.v1 import (
     address_group_pb2_grpc,
+    external_network_pb2_grpc,
+    floating_ip_pb2_grpc,
     host_pb2,
     host_pb2_grpc,
     network_pb2,
@@ -55,6 +57,8 @@ class Client:
         self.security_groups = security_group_pb2_grpc.SecurityGroupServiceStub(self._channel)
         self.address_groups = address_group_pb2_grpc.AddressGroupServiceStub(self._channel)
         self.routers = router_pb2_grpc.RouterServiceStub(self._channel)
+        self.external_networks = external_network_pb2_grpc.ExternalNetworkServiceStub(self._channel)
+        self.floating_ips = floating_ip_pb2_grpc.FloatingIpServiceStub(self._channel)
         self.hosts = host_pb2_grpc.HostServiceStub(self._channel)
         self.state = watch_pb2_grpc.StateServiceStub(self._channel)
 

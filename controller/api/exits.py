@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloison.model import FloatingIp
 from cloison.names import HostName, RouterName
+from controller.reconcile.edges import answering
 from controller.reconcile.plugged import live_binding
 from controller.reconcile.tracker import Condition
 from controller.store.keys import EdgeKey
@@ -20,15 +21,8 @@ def edge_host(state: State, router: RouterName, host: HostName | None) -> HostNa
 
 def answering_host(state: State, floating: FloatingIp) -> HostName | None:
     """Return the host that answers for a floating IP: that of its port where it may, else the gateway's."""
-    if floating.port is None or floating.router is None:
-        return None
-    port = state.ports.get(floating.port)
-    binding = live_binding(state, port) if port is not None else None
-    if floating.distributed and binding is not None:
-        own = edge_host(state, floating.router, binding.host)
-        if own is not None:
-            return own
-    return edge_host(state, floating.router, None)
+    found = answering(state, floating)
+    return found[1] if found is not None else None
 
 
 def conditions_of(state: State, floating: FloatingIp) -> tuple[Condition, ...]:

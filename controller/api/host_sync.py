@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 INTERFACES_MAX = 16384
 TUNNEL_PORTS_MAX = 16384
 INTERFACE_NAME_LENGTH_MAX = 255
+PHYSICAL_NETWORKS_MAX = 64
 LABELS_MAX = 64
 LABEL_LENGTH_MAX = 255
 IFACE_ID_LENGTH_MAX = 255
@@ -139,6 +140,12 @@ def _registration(hello: host_sync_pb2.Hello) -> Registration:
         raise InvalidIntent.of("datapath_id", hello.datapath_id, "the datapath id of br-int, not 0")
     if not 576 <= hello.underlay_mtu <= 65535:
         raise InvalidIntent.of("underlay_mtu", hello.underlay_mtu, "576 to 65535 bytes")
+    if len(hello.physical_networks) > PHYSICAL_NETWORKS_MAX:
+        given = len(hello.physical_networks)
+        raise InvalidIntent.of("physical_networks", given, f"at most {PHYSICAL_NETWORKS_MAX} of them")
+    for name in hello.physical_networks:
+        if not 1 <= len(name) <= LABEL_LENGTH_MAX:
+            raise InvalidIntent.of("physical_networks", name, f"names of 1 to {LABEL_LENGTH_MAX} characters")
     return Registration(
         host=HostName(hello.host_id),
         vtep=vtep,
@@ -150,6 +157,7 @@ def _registration(hello: host_sync_pb2.Hello) -> Registration:
             key[:LABEL_LENGTH_MAX]: value[:LABEL_LENGTH_MAX]
             for key, value in sorted(hello.labels.items())[:LABELS_MAX]
         },
+        physical_networks=tuple(sorted(set(hello.physical_networks))),
     )
 
 

@@ -119,12 +119,14 @@ class ExitView(NamedTuple):
     """A way out of a port's own, instead of its router's default route: to the edge on its own host.
 
     Of the family of version, into the network of this VNI, to the port with this MAC (None: to nobody).
+    source: only what has this source address; of two ways the one that names it wins.
     """
 
     router_mac: int
     version: int
     vni: Vni
     mac: int | None
+    source: IpAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ class PortView:
     claimed: tuple[IpAddress, ...] = ()
     # It lives on another host, and may come to live here: its guest has but to announce itself.
     standby: bool = False
-    # At most one for each router and family.
+    # At most one for each router, family and source.
     exits: tuple[ExitView, ...] = ()
 
     @property

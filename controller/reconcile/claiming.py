@@ -13,7 +13,7 @@ import structlog
 from cloison.addresses import IpAddress
 from cloison.errors import CloisonError
 from cloison.names import HostName
-from controller.reconcile.claims import ClaimRefused, claim_txn
+from controller.reconcile.claims import ClaimRefused, binding_on, claim_txn
 from controller.reconcile.moves import move_txn
 from controller.store.state import State
 from controller.store.store import Store
@@ -63,6 +63,8 @@ class ClaimWorker:
 
         def build(state: State) -> tuple[Txn, None]:
             if address is None:
+                if state.edge_at(binding_on(state, host, number).port) is not None:
+                    raise ClaimRefused("where a way out of a router lives is not for it to say")
                 return move_txn(state, host, number), None
             return claim_txn(state, host, number, address), None
 

@@ -7,19 +7,22 @@ from dataclasses import dataclass, field
 
 from cloison.model import (
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     Network,
     PolicyProfile,
     Port,
     PortBinding,
     Router,
+    RouterEdge,
     SecurityGroup,
     Stored,
     Subnet,
     Tenant,
     TunnelPort,
 )
-from cloison.names import HostName, NetworkName, PortName, TenantName
+from cloison.names import HostName, NetworkName, PortName, RouterName, TenantName
 from controller.reconcile.claims import co_claimants, reached_by_mac, rivals
 from controller.store.changes import Change
 from controller.store.state import State
@@ -45,6 +48,8 @@ class Impact:
     # Ports of which the local services may have to say something else, and networks of which all may.
     served: set[PortName] = field(default_factory=set)
     services: set[NetworkName] = field(default_factory=set)
+    # Routers of which an edge may be another, or somewhere else.
+    edges: set[RouterName] = field(default_factory=set)
 
     @property
     def networks(self) -> set[NetworkName]:
@@ -65,6 +70,7 @@ def whole(state: State) -> Impact:
         spans=set(state.networks),
         served=set(state.ports),
         services=set(state.networks),
+        edges={edge.router for edge in state.router_edges},
         policies=set(state.tenants),
         host_units=set(state.hosts),
     )
@@ -140,13 +146,14 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             _moved(impact, value.name, state)
             _displaced(impact, value, state)
         case PortBinding():
-            _bound(impact, value.host, value.port)
+            _bound(impact, value.host, value.port, state)
             _moved(impact, value.port, state)
             port = state.ports.get(value.port)
             if port is not None:
                 _displaced(impact, port, state)
             for name in co_claimants(state, value):
                 _moved(impact, name, state)
+            _edge_bound(impact, value, state)
         case Subnet():
             impact.services.add(value.name.parent)
             for host in state.span(value.name.parent):
@@ -166,6 +173,20 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
                 _router(impact, router, state)
         case Router():
             _router(impact, value, state)
+            _ways_out(impact, value.name, state)
+        case RouterEdge():
+            impact.edges.add(value.router)
+            known = state.routers.get(value.router)
+            if value.host is not None:
+                _leaving(impact, value.router.parent, value.host, state)
+            elif known is not None:
+                _senders(impact, known.networks, state)
+        case FloatingIp():
+            _floating(impact, value, state)
+        case ExternalNetwork():
+            for router in state.routers_out(value.name):
+                _router(impact, router, state)
+                _ways_out(impact, router.name, state)
         case Host():
             _add_host(impact, value, state)
         case Tenant():
@@ -197,18 +218,56 @@ def _policy(impact: Impact, tenant: TenantName, state: State) -> None:
 def _moved(impact: Impact, port: PortName, state: State) -> None:
     impact.moved.add(port)
     impact.served.add(port)
+    for floating_ip in state.floating_ips_at(port):
+        _floating(impact, floating_ip, state)
+    edge = state.edge_at(port)
+    if edge is not None:
+        impact.edges.add(edge.router)
     impact.spans.add(port.parent)
     add_everyone(impact, port.parent, state)
     # Another of its bindings may have become the live one.
     for binding in state.bindings_of(port):
-        _bound(impact, binding.host, port)
+        _bound(impact, binding.host, port, state)
 
 
-def _bound(impact: Impact, host: HostName, port: PortName) -> None:
+def _bound(impact: Impact, host: HostName, port: PortName, state: State) -> None:
     """A binding may have come or gone, or have become the live one."""
+    for router in state.routers_on(port.parent):
+        if router.gateway is not None and router.gateway.distributed_snat:
+            impact.edges.add(router.name)
     impact.port_units.add((host, port))
     impact.network_units.add((host, port.parent))
     impact.policy_units.add((host, port.parent.parent))
+
+
+def _edge_bound(impact: Impact, binding: PortBinding, state: State) -> None:
+    """Where an edge's port is plugged, or is no longer, what the host's ports send may go out."""
+    edge = state.edge_at(binding.port)
+    if edge is not None and edge.host is not None:
+        _leaving(impact, edge.router.parent, edge.host, state)
+
+
+def _leaving(impact: Impact, tenant: TenantName, host: HostName, state: State) -> None:
+    """The ports of a tenant on a host may have other ways out of their own."""
+    for binding in state.bindings_on(host):
+        if binding.port.parent.parent == tenant:
+            impact.port_units.add((host, binding.port))
+
+
+def _ways_out(impact: Impact, router: RouterName, state: State) -> None:
+    """Whether a router goes out, and what goes out by which edge, may be another."""
+    impact.edges.add(router)
+    for edge in state.edges_of(router):
+        if edge.host is not None:
+            _leaving(impact, router.parent, edge.host, state)
+
+
+def _floating(impact: Impact, floating_ip: FloatingIp, state: State) -> None:
+    """Who answers for an address outside, and by which way its port goes out."""
+    if floating_ip.router is not None:
+        impact.edges.add(floating_ip.router)
+    if floating_ip.port is not None:
+        impact.port_units.update((b.host, b.port) for b in state.bindings_of(floating_ip.port))
 
 
 def _router(impact: Impact, router: Router, state: State) -> None:
@@ -228,8 +287,10 @@ def _senders(impact: Impact, networks: Iterable[NetworkName], state: State) -> N
 def add_next_hops(impact: Impact, state: State) -> None:
     """Add what follows from moves: routes lead to a port's MAC, to another one's, or to nobody."""
     for name in tuple(impact.moved):
+        edge = state.edge_at(name)
         for router in state.routers_on(name.parent):
-            if router.routes and _may_be_hop(state.ports.get(name), router):
+            hop = router.routes and _may_be_hop(state.ports.get(name), router)
+            if hop or (edge is not None and edge.host is None):
                 _senders(impact, router.networks, state)
 
 
@@ -252,6 +313,9 @@ def add_everyone(impact: Impact, name: NetworkName, state: State) -> None:
 def _add_host(impact: Impact, host: Host, state: State) -> None:
     """The VTEP or MTU may have changed: every port on it has another location."""
     impact.host_units.add(host.name)
+    for outside in state.external_networks.values():
+        if outside.physical_network in host.physical_networks:
+            impact.edges.update(router.name for router in state.routers_out(outside.name))
     networks = set()
     for binding in state.bindings_on(host.name):
         impact.moved.add(binding.port)

@@ -14,6 +14,7 @@ from cloison.model import Router, SecurityGroup, SecurityGroupRule
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.impact import Impact
+from controller.reconcile.meant_exits import exit_intents, ways_out
 from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.views import HasPort, used_groups, vxlan_device
 from controller.reconcile.views import believe as believe
@@ -170,6 +171,7 @@ def router_intent(state: State, router: Router, network: NetworkName) -> RouterI
         for hop in route.next_hops[:1]:
             into = [n for cidr, n in connected.items() if cidr.version == hop.version and hop in cidr]
             routes += [RouteIntent(route.destination, n, hop, route.next_hops[1:]) for n in into]
+    routes += [out for out in ways_out(state, router, None) if out.network in connected.values()]
     here: tuple[IpAddress, ...] = tuple(i.address for i in router.interfaces if i.subnet.parent == network)
     local = (link_local(router.mac),) if any(address.version == 6 for address in here) else ()
     return RouterIntent(
@@ -210,4 +212,5 @@ def port_intent(state: State, name: PortName, has_port: HasPort) -> PortIntent |
         pairs=tuple(PairIntent(pair.prefix, pair.mac) for pair in port.allowed_address_pairs),
         claimed=claimed_by(state, port, binding) if binding is not None else (),
         standby=standby,
+        exits=exit_intents(state, port, binding.host) if binding is not None else (),
     )

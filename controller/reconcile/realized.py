@@ -310,7 +310,9 @@ class RealizedTracker:
         if isinstance(name, RouterName):
             router = state.routers.get(name)
             return sorted(set().union(*map(state.bound_hosts, router.networks))) if router else []
-        if isinstance(name, ExternalNetworkName | FloatingIpName):
+        if isinstance(name, FloatingIpName):
+            return _answering_hosts(state, name)
+        if isinstance(name, ExternalNetworkName):
             return []
         if isinstance(name, SecurityGroupName | AddressGroupName):
             return sorted(state.tenant_hosts(name.parent))
@@ -332,6 +334,22 @@ class RealizedTracker:
         feed = StatusFeed(self._feeds.remove)
         self._feeds.append(feed)
         return feed
+
+
+def _answering_hosts(state: State, name: FloatingIpName) -> list[HostName]:
+    """Return where a floating IP is answered for, or may have been: the live edges of its tenant there."""
+    floating_ip = state.floating_ips.get(name)
+    found = set()
+    for router in state.routers_of(name.parent):
+        other = floating_ip is not None and floating_ip.external_network
+        if router.gateway is None or other not in (False, router.gateway.external_network):
+            continue
+        for edge in state.edges_of(router.name):
+            port = state.ports.get(edge.port)
+            binding = live_binding(state, port) if port is not None else None
+            if binding is not None:
+                found.add(binding.host)
+    return sorted(found)
 
 
 def _subjects(unit: object) -> tuple[object, ...]:

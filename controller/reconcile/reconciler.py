@@ -21,12 +21,14 @@ from controller.flows import Flow
 from controller.openflow.switch import Switch
 from controller.reconcile import address_log
 from controller.reconcile.agents import Agents
+from controller.reconcile.edges import EdgePlans
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.handover import Handover
 from controller.reconcile.host import HostActor, Ports
 from controller.reconcile.impact import Impact, add_everyone, add_next_hops, impact_of, whole
+from controller.reconcile.keeper import EdgeChanges, Keeper
 from controller.reconcile.meant import intent_delta, intent_of
 from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.profiles import ProfileWorker
@@ -59,7 +61,9 @@ class Reconciler:
         epoch: int,
         gate: GateMode = GateMode.ENFORCE,
         connections_per_s: int = CONNECTIONS_PER_S,
+        edge_changes: EdgeChanges | None = None,
     ) -> None:
+        """edge_changes: by which edges of hosts are made and removed; None: they are left alone."""
         self._store = store
         self._connections_per_s = connections_per_s
         self._gate = Gate(gate)
@@ -78,6 +82,7 @@ class Reconciler:
         self._agents = Agents(store, self.tracker, self._hosts, self._spawn)
         self._release = ReleaseWorker(store, self._host_holds)
         self._profiles = ProfileWorker(store)
+        self._keeper = Keeper(store, self._hosts, edge_changes)
 
     @property
     def revision(self) -> int:
@@ -93,6 +98,7 @@ class Reconciler:
         """Return the whole plan of a host."""
         plan = self._plans.snapshot(host)
         plan.services = self._services.snapshot(host)
+        plan.edges = self._edges.snapshot(host)
         return plan
 
     def service_ofport(self, host: HostName) -> int | None:
@@ -124,6 +130,7 @@ class Reconciler:
         self._spawn(self._agents.run(), "claims")
         self._spawn(self._retrial.run(), "retrial")
         self._spawn(self.self_check.run(), "self-check")
+        self._spawn(self._keeper.run(), "keeper")
 
     async def stop(self) -> None:
         """End every task; nothing is taken off any host."""
@@ -161,6 +168,7 @@ class Reconciler:
         self._units = Units(self._hosts)
         self._plans = TunnelPlans(self._units.has_port)
         self._services = ServicePlans(self._units.has_port)
+        self._edges = EdgePlans()
 
     # --- from state to hosts ------------------------------------------------------------------------
 
@@ -176,6 +184,7 @@ class Reconciler:
             impact, units, plans, self._gate.load(intent, units, plans, self._revision), self._revision
         )
         self._retrial.refused(())
+        self._keeper.follow(impact.edges)
         self._release.load(state)
         self._profiles.load(state)
 
@@ -198,6 +207,7 @@ class Reconciler:
         hosts = {c.stored.name for c in changes if isinstance(c.stored, Host)}
         for host in hosts & state.hosts.keys():
             self._actor(host)
+        self._keeper.follow(impact.edges)
         self._change(impact, hosts, since)
         for host in hosts - state.hosts.keys():
             self._forget(host)
@@ -255,6 +265,8 @@ class Reconciler:
         units = self._units.compile(state, impact)
         for host, change in self._services.update(state, impact).items():
             plans.setdefault(host, PlanChange()).services = change
+        for host, edges in self._edges.update(state, impact).items():
+            plans.setdefault(host, PlanChange()).edges = edges
         return units, plans
 
     def _carry_out(
@@ -402,6 +414,7 @@ class Reconciler:
     def switch_connected(self, dpid: int, switch: Switch) -> None:
         """A bridge dialled in and was allowed to."""
         self._switches[dpid] = switch
+        self._keeper.sessions_changed()
         host = self._store.state.host_by_datapath(dpid)
         if host is not None:
             self._attach(host.name)
@@ -411,6 +424,7 @@ class Reconciler:
         self._switches.pop(dpid, None)
         for actor in self._hosts.values():
             actor.switch_gone(dpid)
+        self._keeper.sessions_changed()
 
     # --- agents -------------------------------------------------------------------------------------
 
@@ -427,6 +441,8 @@ class Reconciler:
         """See Agents."""
         known = session.host in self._store.state.hosts
         self._agents.inventory(session, self._actor(session.host) if known else None, message)
+        if message.complete:
+            self._keeper.sessions_changed()
 
     def birth(self, state: State, port: Port) -> PortBinding | None:
         """See Agents."""
@@ -435,6 +451,7 @@ class Reconciler:
     def agent_gone(self, session: AgentSession) -> None:
         """See Agents."""
         self._agents.gone(session)
+        self._keeper.sessions_changed()
 
     def acked(self, session: AgentSession, ack: host_sync_pb2.Ack) -> None:
         """See Agents."""

@@ -29,6 +29,8 @@ class Registration:
     agent_version: str
     datapath_type: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    # Those that it maps to a bridge, sorted.
+    physical_networks: tuple[str, ...] = ()
 
 
 def registration_txn(state: State, hello: Registration, *, new_uid: str, now_ns: int) -> Txn:
@@ -46,6 +48,7 @@ def registration_txn(state: State, hello: Registration, *, new_uid: str, now_ns:
         agent_version=hello.agent_version,
         datapath_type=hello.datapath_type,
         agent_labels=dict(hello.labels),
+        physical_networks=hello.physical_networks,
     )
     txn = Txn()
     if old is not None and new == old:

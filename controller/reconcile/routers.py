@@ -12,6 +12,7 @@ from cloison.model import Router, RouterInterface
 from cloison.names import HostName, NetworkName
 from controller.compiler import NextHop, RouterView, RouteView
 from controller.reconcile.claims import living_at, reached_by_mac
+from controller.reconcile.exits import default_routes
 from controller.reconcile.plugged import live_binding
 from controller.store.state import State
 
@@ -55,6 +56,7 @@ def _routes(state: State, router: Router, has_port: _HasPort) -> Iterator[RouteV
             macs = [_mac_at(state, network.name, each, has_port) for each in route.next_hops]
             next_hop = NextHop(macs[0], tuple(macs[1:]))
             yield RouteView(prefix=route.destination, vni=network.vni, next_hop=next_hop)
+    yield from default_routes(state, router, has_port)
 
 
 def _mac_at(state: State, network: NetworkName, hop: IpAddress, has_port: _HasPort) -> int | None:

@@ -11,6 +11,7 @@ from cloison.model import Vni
 from cloison.names import HostName
 from cloison.v1 import common_pb2, host_sync_pb2
 from controller.reconcile.binding import Interface, Verdict
+from controller.reconcile.edges import edge_messages
 from controller.reconcile.inspect import Inspections
 from controller.reconcile.service_messages import service_messages
 from controller.reconcile.tunnels import NetworkChange, PlanChange
@@ -215,6 +216,7 @@ def _plan_parts(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.PlanD
     if delta.networks or delta.removed_vnis:
         yield delta
     yield from service_messages(revision, plan.services)
+    yield from edge_messages(revision, plan.edges)
 
 
 def _network_parts(vni: Vni, change: NetworkChange) -> Iterable[host_sync_pb2.NetworkDelta]:

@@ -7,12 +7,14 @@ a change is worked out once for all hosts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cloison.addresses import IpAddress, Mac, host_mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
+from controller.reconcile.edges import EdgeChange
 from controller.reconcile.impact import Impact
 from controller.reconcile.services import ServiceChange
 from controller.reconcile.views import HasPort, Location, believe, location, overlay_mtu
@@ -23,7 +25,7 @@ from controller.store.state import State
 class NetworkChange:
     """What changes in one network's forwarding database on one host.
 
-    senders: VTEPs of other hosts that send into the network without a port of it; None: the same as before.
+    senders: VTEPs of other hosts that send into it and where no port of it lives; None: the same as before.
     """
 
     mtu: int
@@ -39,6 +41,7 @@ class PlanChange:
     networks: dict[Vni, NetworkChange] = field(default_factory=dict)
     removed_vnis: set[Vni] = field(default_factory=set)
     services: ServiceChange = field(default_factory=ServiceChange)
+    edges: EdgeChange = field(default_factory=EdgeChange)
 
     @property
     def takes_away(self) -> bool:
@@ -56,8 +59,18 @@ class _Segment:
     hosts: frozenset[HostName] = frozenset()
     senders: Mapping[HostName, IpAddress] = field(default_factory=dict)
     macs: dict[Mac, Location] = field(default_factory=dict)
+    # How many ports live on each host; one that is but on standby somewhere does not live there.
+    living: Counter[HostName] = field(default_factory=Counter)
     # Those of them that are of hosts, for what is for all of a network with multicast.
     of_hosts: dict[Mac, Location] = field(default_factory=dict)
+
+    def left(self, host: HostName) -> None:
+        """A port lives there no longer."""
+        if self.living[host] > 1:
+            self.living[host] -= 1
+        else:
+            # (A network that comes a second time has not seen any of its ports yet.)
+            self.living.pop(host, None)
 
 
 class TunnelPlans:
@@ -121,9 +134,9 @@ class TunnelPlans:
         before, mtu_before, senders_before = segment.hosts, segment.mtu, segment.senders
         segment.hosts = state.span(name) if network else frozenset()
         segment.bound = state.bound_hosts(name)
-        segment.senders = _senders(state, segment.hosts - segment.bound)
         segment.mtu = overlay_mtu(state, network) if network else 0
         gone, come = self._relocate(state, segment, moved)
+        segment.senders = _senders(state, segment.hosts & _routed_from(state, name) - segment.living.keys())
         _follow_hosts(segment, gone, come, multicast=network is not None and network.multicast)
         for host in before - segment.hosts:
             plans.setdefault(host, PlanChange()).removed_vnis.add(segment.vni)
@@ -177,8 +190,10 @@ class TunnelPlans:
                 self.moves[port] = old.host, new.host
             if old is not None:
                 gone.update(dict.fromkeys(old.macs, old))
+                segment.left(old.host)
                 del self._locations[port]
             if new is not None:
+                segment.living[new.host] += 1
                 come.update(dict.fromkeys(new.macs, new))
                 self._locations[port] = new
         for mac in gone:
@@ -229,6 +244,11 @@ def _whole(segment: _Segment, host: HostName) -> NetworkChange:
     change = NetworkChange(segment.mtu, _remote(segment.macs, host))
     change.senders = _other_senders(segment, host) or None
     return change
+
+
+def _routed_from(state: State, name: NetworkName) -> frozenset[HostName]:
+    """Return the hosts with ports that routers lead into a network."""
+    return frozenset().union(*map(state.bound_hosts, state.routed_with(name)))
 
 
 def _senders(state: State, hosts: Iterable[HostName]) -> dict[HostName, IpAddress]:

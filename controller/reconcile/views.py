@@ -14,6 +14,7 @@ from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port, Secu
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView, PortView
 from controller.reconcile.claims import claimed_by, reached_by_mac
+from controller.reconcile.exits import exit_views
 from controller.reconcile.plugged import is_plugged
 from controller.reconcile.plugged import live_binding as live_binding
 from controller.reconcile.routers import router_views
@@ -66,6 +67,7 @@ def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
         allowed_address_pairs=port.allowed_address_pairs,
         claimed=claimed_by(state, port, binding) if lives else (),
         standby=not lives,
+        exits=exit_views(state, port, host) if lives else (),
     )
 
 

@@ -12,7 +12,7 @@ from controller.verify import semantics
 from controller.verify.contracts import in_network, on_wire, same_header, untagged
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame
-from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent
+from controller.verify.intent import ExitIntent, NetworkIntent, RouteIntent, RouterIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -55,7 +55,7 @@ class Led(NamedTuple):
 
 
 Leads = Mapping[RouteIntent, Led]
-Exits = Mapping[tuple[int, int], Mapping[int, RouteIntent]]
+Exits = Mapping[tuple[int, int], Mapping[int, tuple[ExitIntent, ...]]]
 """The ways out of ports' own: by MAC of the router and family, then by number of the port."""
 
 
@@ -68,15 +68,15 @@ class Ways(NamedTuple):
 
 def ways_of(world: World, host: HostName, network: NetworkIntent) -> Ways:
     """Return where the routes lead that a network's ports on a host can take."""
-    exits: dict[tuple[int, int], dict[int, RouteIntent]] = {}
+    exits: dict[tuple[int, int], dict[int, tuple[ExitIntent, ...]]] = {}
     for port in world.ports_on(host, network.name).values():
         for router in network.routers if port.exits else ():
             for version in (4, 6):
-                own = port.exit_by(router, version)
-                if own is not None:
+                own = port.exits_by(router, version)
+                if own:
                     exits.setdefault((router.mac, version), {})[port.number] = own
     routes = [route for router in network.routers for route in router.routes]
-    routes += {route for numbers in exits.values() for route in numbers.values()}
+    routes += {way.route for numbers in exits.values() for own in numbers.values() for way in own}
     return Ways(_leads(world, routes), exits)
 
 
@@ -135,10 +135,10 @@ def _way(network: NetworkIntent, exits: Exits, checked: bool, seen: Question) ->
     if network.multicast and semantics.group_of(network, seen) is not None:
         return TO_ALL
 
-    def leave(router: RouterIntent, version: int) -> RouteIntent | None:
+    def leave(router: RouterIntent, version: int) -> tuple[ExitIntent, ...]:
         numbers = exits.get((router.mac, version), {})
         number = seen.find(FROM_PORT, numbers) if numbers else None
-        return numbers[number] if number is not None else None
+        return numbers[number] if number is not None else ()
 
     return semantics.onward(network, seen, leave, checked=checked)
 

@@ -41,10 +41,12 @@ class ExitIntent(NamedTuple):
     """A way out of a port's own: what a router (known by its MAC) would send by a default route, it takes.
 
     The range of route is all addresses of its family. It counts only if the router leads into its network.
+    source: only what has this source address; such a way goes before one for all.
     """
 
     router_mac: int
     route: RouteIntent
+    source: IpAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class PortIntent:
     standby: tuple[tuple[HostName, int], ...] = ()
     # This is the port as it is at one of these places (World.by_ofport).
     stands_by: bool = False
-    # At most one for each router and family.
+    # At most one for each router, family and source.
     exits: tuple[ExitIntent, ...] = ()
     # Its IPv4 addresses, claimed ones last.
     addresses4: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -118,12 +120,16 @@ class PortIntent:
         """Tell whether what it sends is checked (port security)."""
         return self.profile != PROFILE_OPEN
 
-    def exit_by(self, router: RouterIntent, version: int) -> RouteIntent | None:
-        """Return where what it sends out by a router goes instead of by the default one, if so."""
-        for mac, route in self.exits:
-            if mac == router.mac and route.prefix.version == version and router.leads_into(route.network):
-                return route
-        return None
+    def exits_by(self, router: RouterIntent, version: int) -> tuple[ExitIntent, ...]:
+        """Return its own ways out by a router, of a family: the first that fits wins over a default route."""
+        found = (
+            way
+            for way in self.exits
+            if way.router_mac == router.mac
+            and way.route.prefix.version == version
+            and router.leads_into(way.route.network)
+        )
+        return tuple(sorted(found, key=lambda way: way.source is None))
 
     @property
     def by_mac(self) -> bool:

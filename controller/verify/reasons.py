@@ -55,7 +55,7 @@ def why_nobody(world: World, host: HostName, ofport: int, packet: Packet) -> str
         return INVALID
     if network.multicast and semantics.group_of(network, packet) is not None:
         return _why_not_in_group(world, sender, packet)
-    way = semantics.onward(network, packet, sender.exit_by, checked=sender.checked)
+    way = semantics.onward(network, packet, sender.exits_by, checked=sender.checked)
     if isinstance(way, semantics.Services):
         return "" if world.service_of(host) is not None else "nobody is there to answer for the router"
     if isinstance(way, RouteIntent):

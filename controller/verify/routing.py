@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from controller.verify.intent import NetworkIntent, RouteIntent, RouterIntent
+from controller.verify.intent import ExitIntent, NetworkIntent, RouteIntent, RouterIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -59,8 +59,8 @@ def router_of(network: NetworkIntent, seen: Seen) -> RouterIntent | None:
     return next((router for router in network.routers if seen.has("eth_dst", router.mac)), None)
 
 
-Leave = Callable[[RouterIntent, int], RouteIntent | None]
-"""The way out of a sender's own by a router, of a family (PortIntent.exit_by); None if it has none."""
+Leave = Callable[[RouterIntent, int], tuple[ExitIntent, ...]]
+"""The ways out of a sender's own by a router, of a family (PortIntent.exits_by)."""
 
 
 def turn(router: RouterIntent, seen: Seen, leave: Leave) -> RouteIntent | Services | None:
@@ -83,7 +83,11 @@ def turn(router: RouterIntent, seen: Seen, leave: Leave) -> RouteIntent | Servic
             default = route
         elif seen.has(target, *route.range):
             return route
-    return leave(router, version) or default
+    source = "ipv4_src" if version == 4 else "ipv6_src"
+    for way in leave(router, version):
+        if way.source is None or seen.has(source, int(way.source)):
+            return way.route
+    return default
 
 
 SHARES = 16

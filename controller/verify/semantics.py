@@ -238,7 +238,7 @@ def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
         return _to_services(world, sender)
     if sender.checked and (says_it_serves(seen) or (tracked(seen) and invalid(seen))):
         return None
-    way = onward(network, seen, sender.exit_by, checked=sender.checked)
+    way = onward(network, seen, sender.exits_by, checked=sender.checked)
     if isinstance(way, Services):
         return _to_services(world, sender)
     if isinstance(way, RouteIntent):
@@ -349,7 +349,7 @@ def onward(
     """Return where an admitted packet goes on that is not for the services anyway; None if nowhere.
 
     Who asks for a router's address, or sends what it does not forward, gets an answer of the local services.
-    leave: the sender's own ways out (PortIntent.exit_by).
+    leave: the sender's own ways out (PortIntent.exits_by).
     """
     if asks_router(network, seen):
         return Services.THEY

@@ -19,6 +19,7 @@ from cloison.v1 import host_pb2, network_pb2, port_pb2, subnet_pb2, tenant_pb2, 
 from topologies.client import CALL_S, PAGE_MAX, Client
 from topologies.host import Host
 from topologies.lab import Lab
+from topologies.outside import OutsideSpec
 from topologies.spec import Spec, load
 from topologies.wait import wait_until
 from topologies.workload import Workload
@@ -211,10 +212,15 @@ def short_name(name: str) -> str:
 
 
 @contextmanager
-def site(run_dir: Path, topology: str | Spec = "overlap", agent_flags: Sequence[str] = ()) -> Iterator[Site]:
+def site(
+    run_dir: Path,
+    topology: str | Spec = "overlap",
+    agent_flags: Sequence[str] = (),
+    outside: OutsideSpec | None = None,
+) -> Iterator[Site]:
     """A lab with its tenants plugged and every port ACTIVE."""
     spec = load(topology) if isinstance(topology, str) else topology
-    with Lab(spec, run_dir, agent_flags=agent_flags) as lab:
+    with Lab(spec, run_dir, agent_flags=agent_flags, outside=outside) as lab:
         built = Site(lab, spec)
         built.fill()
         yield built

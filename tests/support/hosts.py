@@ -84,6 +84,9 @@ class MemoryHost:
         self.verdicts: dict[str, host_sync_pb2.InterfaceVerdict] = {}
         self.service_ports: dict[int, host_sync_pb2.ServicePort] = {}
         self.zones: dict[int, dict[str, tuple[bytes, ...]]] = {}
+        # Edges by number: each is plugged as soon as it is told of, like any interface.
+        self.edges: dict[int, host_sync_pb2.Edge] = {}
+        self.physical_networks: tuple[str, ...] = ()
         self.barriers: list[host_sync_pb2.Barrier] = []
         self.mute = False
         self._reconciler = reconciler
@@ -101,6 +104,7 @@ class MemoryHost:
             underlay_mtu=1500,
             agent_version="test",
             datapath_type="dummy",
+            physical_networks=self.physical_networks,
         )
         await self._reconciler.register(registration, epoch)
 
@@ -120,6 +124,11 @@ class MemoryHost:
     def unplug(self, iface_id: str) -> None:
         """Report that an interface is gone."""
         self._report(removed_interfaces=[f"tap-{iface_id}"])
+
+    def die(self) -> None:
+        """End both sessions, as when everything in the host was killed."""
+        self.disconnect_agent()
+        self._reconciler.switch_gone(self.switch.dpid)
 
     def disconnect_agent(self) -> None:
         """End the stream."""
@@ -179,6 +188,7 @@ class MemoryHost:
 
     def _apply(self, delta: host_sync_pb2.PlanDelta) -> None:
         self._apply_services(delta)
+        self._apply_edges(delta)
         for vni in delta.removed_vnis:
             del self.fdb[vni]
             self.senders.pop(vni, None)
@@ -198,6 +208,14 @@ class MemoryHost:
             entries.update({e.mac: e.vtep for e in network.upserted})
             for mac in network.removed_macs:
                 del entries[mac]
+
+    def _apply_edges(self, delta: host_sync_pb2.PlanDelta) -> None:
+        for number in delta.removed_edges:
+            self.unplug(self.edges.pop(number).iface_id)
+        for edge in delta.edges:
+            if edge.number not in self.edges:
+                self.plug(edge.iface_id)
+            self.edges[edge.number] = edge
 
     def _apply_services(self, delta: host_sync_pb2.PlanDelta) -> None:
         for number in delta.removed_service_ports:

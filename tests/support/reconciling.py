@@ -38,6 +38,7 @@ from controller.compiler.cookies import STATIC, CookieKind, unpack
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta, InstalledFlows
 from controller.openflow.fake import FakeSwitch
+from controller.reconcile.keeper import EdgeChanges
 from controller.reconcile.reconciler import Reconciler
 from controller.store import profiles
 from controller.store.memory import MemoryEtcd, MemoryStore
@@ -131,10 +132,12 @@ class Controller:
 
 
 @asynccontextmanager
-async def controller(etcd: MemoryEtcd | None = None) -> AsyncIterator[Controller]:
+async def controller(
+    etcd: MemoryEtcd | None = None, edge_changes: EdgeChanges | None = None
+) -> AsyncIterator[Controller]:
     store = MemoryStore(etcd)
     await store.start()
-    reconciler = Reconciler(store, "c1", await store.next_epoch("c1"))
+    reconciler = Reconciler(store, "c1", await store.next_epoch("c1"), edge_changes=edge_changes)
     await reconciler.start()
     try:
         yield Controller(store, reconciler)

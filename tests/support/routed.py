@@ -97,8 +97,10 @@ class Routers:
                 hops = [(n, s) for n, s, _ in connected if s.version == everything.version]
                 if hops and self.rng.random() < 0.8:
                     into, subnet = self.rng.choice(hops)
-                    way = ExitIntent(mac, RouteIntent(everything, into, self._hop(into, subnet)))
-                    port = replace(port, exits=(*port.exits, way))
+                    own = [a for a in (*port.addresses, *port.claimed) if a.version == everything.version]
+                    for source in self.rng.choice(((None,), tuple(own[:1]), (None, *own[:1]))):
+                        route = RouteIntent(everything, into, self._hop(into, subnet))
+                        port = replace(port, exits=(*port.exits, ExitIntent(mac, route, source)))
             self.maker.ports[port.name] = port
 
     def _hop(self, name: NetworkName, subnet: IpNetwork) -> IpAddress:
@@ -150,8 +152,9 @@ def exit_views(world: World, port: PortIntent) -> tuple[ExitView, ...]:
             version=route.prefix.version,
             vni=Vni(world.networks[route.network].vni),
             mac=_mac_at(world, route.network, route.via) if route.via is not None else None,
+            source=source,
         )
-        for mac, route in port.exits
+        for mac, route, source in port.exits
     )
 
 

@@ -114,6 +114,18 @@ def test_a_port_goes_out_by_its_own_way_and_others_by_the_default_route() -> Non
     assert sent(WORLD, P2, "192.0.2.1") == {GW.ofport}
 
 
+def test_a_way_out_of_one_address_is_for_what_has_that_source_alone() -> None:
+    """Of two ways the one that names the source wins, whatever their order."""
+    other = ExitIntent(ROUTER_MAC, DEFAULT, P1.addresses[0])
+    both = replace(P1, exits=(WAY, other))
+    assert sent(replace(WORLD, ports={**PORTS, P1.name: both}), both, "192.0.2.1") == {GW.ofport}
+    elsewhere = replace(P1, exits=(ExitIntent(ROUTER_MAC, WAY.route, ip_address("10.0.0.77")),))
+    changed = replace(WORLD, ports={**PORTS, P1.name: elsewhere})
+    assert sent(changed, elsewhere, "192.0.2.1") == {GW.ofport}
+    loaded(changed)
+    loaded(replace(WORLD, ports={**PORTS, P1.name: both}))
+
+
 def test_a_way_out_needs_no_default_route() -> None:
     assert sent(intent(), P1, "192.0.2.1") == {EDGE.ofport}
     assert sent(intent(), P2, "192.0.2.1") == {90}, "the services say that there is no route"

@@ -47,7 +47,8 @@ ITS_OWN = 380
 USED_UP = 370
 # Plus twice the length of its prefix, and one for a share by ports.
 ROUTED = 100
-# Of one port, then (with one more for a share by ports) of all; no prefix is shorter.
+# Of one port (and one more for one of its addresses), then (with one more for a share by ports) of all; no
+# prefix is shorter.
 EXIT = 90
 DEFAULT = 80
 NO_ROUTE = 50
@@ -105,12 +106,16 @@ def port_flows(port: PortView) -> Iterator[Flow]:
     """One flow for each way out of the port's own."""
     for way in port.exits:
         at: dict[str, Any] = {**NETWORK.equals(port.vni), **FROM_PORT.equals(port.port_number)}
-        led = match(**at, eth_dst=way.router_mac, eth_type=ETH_IPV4 if way.version == 4 else ETH_IPV6)
+        at |= {"eth_dst": way.router_mac, "eth_type": ETH_IPV4 if way.version == 4 else ETH_IPV6}
+        priority = EXIT
+        if way.source is not None:
+            at["ipv4_src" if way.version == 4 else "ipv6_src"] = int(way.source)
+            priority += 1
         if way.mac is None:
-            yield ROUTE.flow(EXIT, led, cookie=port.cookie)
+            yield ROUTE.flow(priority, match(**at), cookie=port.cookie)
             continue
         onward = (DecTtl(), NETWORK.load(way.vni), SetField(_ETH_DST, way.mac))
-        yield ROUTE.flow(EXIT, led, *onward, goto=FORWARD, cookie=port.cookie)
+        yield ROUTE.flow(priority, match(**at), *onward, goto=FORWARD, cookie=port.cookie)
 
 
 def _both(one: Terms, other: Terms) -> Terms | None:

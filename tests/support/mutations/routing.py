@@ -119,6 +119,7 @@ edit(
     )),
 )  # fmt: skip
 edit("exit-of-another-port", _is_exit, _of_another)
+edit("exit-from-any-address", _is_exit, _without("ipv4_src", "ipv6_src"))  # type: ignore[arg-type]
 edit("exit-for-all", _is_exit, _without("reg1"))  # type: ignore[arg-type]
 edit("exit-by-any-router", _is_exit, _without("eth_dst"))  # type: ignore[arg-type]
 edit("exit-wins-over-all", _is_exit, lambda s, h, f: replace(f, priority=s.rng.choice((140, 300, 390))))
