@@ -146,8 +146,8 @@ class Findings:
             yield self._station(host, wrong)
         for port, what in self._meters:
             yield self._unmetered(port, what)
-        accuser = Accuser(self._world, self._witness.fabric, self._budget)
         for (host, tenant), found in sorted(self._policies.items()):
+            accuser = Accuser(self._world, self._witness.fabric, self._budget)
             for difference in found:
                 yield accuser.violation(host, tenant, difference)
         for (host, ofport), macs in sorted(self._senders.items(), key=self._named_first):

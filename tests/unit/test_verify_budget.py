@@ -143,3 +143,15 @@ def test_where_the_budget_ends_nothing_passes(seed: int) -> None:
             patient, hasty = told
             assert not patient or hasty, name
             assert not patient - {BLACKHOLE} or hasty - {BLACKHOLE}, name
+
+
+def test_a_correct_change_costs_no_more_where_there_are_more_hosts() -> None:
+    """Nothing is made ready for the judge before somebody asks him."""
+    cost = []
+    for large in (Large(80), Large(640)):
+        own = large.own(next(iter(large.world.ports_on(H0, sorted(large.world.networks)[0]).values())))
+        change = HostChange(removed=own[:1], added=[replace(own[0], cookie=7)])
+        many, found = calls(lambda c=change, v=large.verifier: v.check(None, {H0: c}))
+        assert found == []
+        cost.append(many)
+    assert cost[1] < 1.2 * cost[0]
