@@ -66,8 +66,8 @@ class HostMeters:
     async def prepare(self, switch: Switch, named: Set[int], moved: Set[int]) -> None:
         """Put in what is missing or altered, before flows name it.
 
-        moved: what may be missing if nothing was when `tidy` was last done: a host has thousands of meters, and
-        a change names two. Flows whose meter the switch does not take are refused by themselves, and nobody else's.
+        moved: what may be missing if nothing was when `tidy` was last done: a host has thousands of meters,
+        and a change names two. Flows whose meter the switch does not take are refused by themselves.
         """
         suspects = named if self._in_any else moved
         missing = {n for n in suspects if n in named and n not in self._installed}

@@ -70,7 +70,7 @@ class ZonedFlows:
     def __init__(self, flows: Mapping[FlowKey, Flow] | None = None) -> None:
         self.flows: dict[FlowKey, Flow] = {}
         self.meters: Counter[int] = Counter()
-        # Meters that some flow has begun to name, or none names any more; who has seen to that takes them out.
+        # Meters that flows have begun to name, or name no more; who has seen to that takes them out.
         self.moved_meters: set[int] = set()
         self.cookies: Counter[int] = Counter()
         self._by_zone: dict[int, set[FlowKey]] = {}
