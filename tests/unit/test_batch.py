@@ -201,3 +201,18 @@ async def test_a_mirror_that_is_behind_and_moves_is_waited_for(
     assert await begun == 22
     assert store.suspected == ([] if comes else [22])
     await store.stop()
+
+
+async def test_who_comes_as_the_last_sender_ends_is_sent() -> None:
+    async def send(txn: Txn) -> Outcome:
+        return Outcome(committed=True, revision=5)
+
+    batches = Batches(send, Limits())
+
+    async def again_and_again(name: str) -> None:
+        # Each change follows on the end of the one before, in the same turn of the loop.
+        for number in range(50):
+            await batches.commit(Txn(writes=[Write(f"/{name}/{number}", b"x")]))
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(again_and_again(name) for name in "abcd"))
