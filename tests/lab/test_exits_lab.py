@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from cloison.addresses import IpAddress
 from tests.lab.clients import running
 from tests.lab.spine import Site, site
 from tests.lab.ways_out import (
     INSIDE,
-    NEAR,
     add_external,
     add_floating,
     add_router,
@@ -51,7 +52,7 @@ def reached(outside: LabNode, address: str) -> bool:
     return outside.run(["ping", "-n", "-c", "1", "-W", "1", address]).returncode == 0
 
 
-def seen_from(cloud: Site, guest: str, version: int, port: int = 7000) -> str:
+def seen_from(cloud: Site, guest: str, version: int, port: int = 7000) -> IpAddress:
     """The source address under which what is outside sees a guest's TCP connection."""
     outside, far = cloud.lab.outside.node, cloud.lab.outside.far(version)
     family = "TCP4" if version == 4 else "TCP6"
@@ -61,7 +62,7 @@ def seen_from(cloud: Site, guest: str, version: int, port: int = 7000) -> str:
         ready = lambda: f":{port}" in outside.run(["ss", "-Hltn"]).stdout  # noqa: E731
         wait_until(ready, 5, "the server outside")
         done = cloud.guests[guest].run(["nc", "-n", "-w", "2", "-d", far, str(port)])
-    return done.stdout.strip().strip("[]")
+    return ip_address(done.stdout.strip().strip("[]"))
 
 
 def test_guests_of_both_tenants_go_out_in_both_families(cloud: Site) -> None:
@@ -73,12 +74,10 @@ def test_guests_of_both_tenants_go_out_in_both_families(cloud: Site) -> None:
 
 
 def test_each_router_has_an_address_of_its_own_outside(cloud: Site) -> None:
-    from ipaddress import ip_address
-
     seen = {}
     for tenant in TENANTS:
         for version in FAMILIES:
-            seen[tenant, version] = ip_address(seen_from(cloud, f"{tenant}/p3", version))
+            seen[tenant, version] = seen_from(cloud, f"{tenant}/p3", version)
         own = {ip_address(a) for a in router(cloud, tenant).gateway.ip_addresses}
         assert own == {seen[tenant, version] for version in FAMILIES}
     assert len(set(seen.values())) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -77,7 +78,9 @@ def add_floating(cloud: Site, short: str, version: int = 4, **fields: Any) -> fl
     body = floating_pb.FloatingIp(
         external_network=EXTERNAL, ip_version=version, port=cloud.ports[short].name, **fields
     )
-    request = floating_pb.CreateFloatingIpRequest(parent=f"tenants/{tenant}", floating_ip=body)
+    request = floating_pb.CreateFloatingIpRequest(
+        parent=f"tenants/{tenant}", floating_ip_id=f"f-{uuid4().hex[:8]}", floating_ip=body
+    )
     made: floating_pb.FloatingIp = cloud.client.floating_ips.CreateFloatingIp(request, timeout=CALL_S)
     enforced(cloud)
     return made
