@@ -74,8 +74,8 @@ class Agent:
         self._inspector = Inspector(self._kernel, self._bridge, self._outbox, settings.vtep)
         identity = Identity(settings.host, settings.vtep, _version(), options.labels)
         self._stream = Stream(
-            options.dial, identity, self._outbox, lambda: self._bridge.view, self._session, self._underlay_mtu,
-            settings.bridge_mappings,
+            options.dial, identity, self._outbox, lambda: self._bridge.view, self._session,
+            self._underlay_mtu, settings.bridge_mappings,
         )  # fmt: skip
 
     def _wake(self) -> None:
@@ -267,9 +267,9 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 def main(
     host: str, controller: str, controller_name: str, ca: Path | None, cert: Path | None, key: Path | None,
     insecure: bool, vtep: str, state_dir: Path, ovsdb: str, vswitchd_ctl: Path | None, bridge: str,
-    bridge_mappings: str, datapath_type: str, underlay_mtu: int | None, resolver: tuple[str, ...], metadata_url: str | None,
-    metadata_secret: Path | None, conntrack_limit: int, label: tuple[str, ...], audit_interval: float,
-    log_format: str, log_level: str,
+    bridge_mappings: str, datapath_type: str, underlay_mtu: int | None, resolver: tuple[str, ...],
+    metadata_url: str | None, metadata_secret: Path | None, conntrack_limit: int, label: tuple[str, ...],
+    audit_interval: float, log_format: str, log_level: str,
 ) -> None:  # fmt: skip
     """Carry out on this host what the controllers decide. Runs as root, one per host."""
     share_memory()

@@ -1,13 +1,13 @@
 """The edges of this host: what the plan wants of them, what is there, and the work between.
 
-A part of the loop's round (reconcile.py): edges are made before the bridges take their ports, and removed after the
-bridges have dropped them. An edge that nothing is asked of is looked at in an audit only.
+A part of the loop's round (reconcile.py): edges are made before the bridges take their ports, and removed
+after the bridges have dropped them. An edge that nothing is asked of is looked at in an audit only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -35,12 +35,20 @@ WORDS_MAX = 5
 """Of what one edge has otherwise than it should."""
 
 
+AUDITED_MAX = 8
+"""Edges looked at in one round of an audit: one that is to become active waits for no more of them."""
+
+
 @dataclass(slots=True)
 class Settled:
-    """What came of a look at some edges. drifts: (kind, what is concerned)."""
+    """What came of a look at some edges.
+
+    drifts: (kind, what is concerned); more: others wait for their turn.
+    """
 
     faults: list[Fault] = field(default_factory=list)
     drifts: list[tuple[str, str]] = field(default_factory=list)
+    more: bool = False
 
 
 class Edges:
@@ -52,6 +60,10 @@ class Edges:
         self._present: set[int] | None = None
         self._ports: dict[int, dict[str, EdgePort]] = {}
         self._wanted: dict[int, WantedEdge] = {}
+        # What is wrong with those that are not as planned, and those that an audit has not come to yet.
+        self._failing: dict[int, Fault] = {}
+        self._unaudited: set[int] = set()
+        self._is_confirmed = False
         self.held: dict[int, bytes] = {}
         """Digests of the records of those that the kernel holds as the plan says, by number."""
 
@@ -62,19 +74,26 @@ class Edges:
             return None
         return {name: port for ports in self._ports.values() for name, port in ports.items()}
 
+    def confirm(self) -> None:
+        """A controller has said that the plan is the present one."""
+        self._is_confirmed = True
+
     async def settle(self, plan: HostPlan, view: BridgeView, planned: Scope, *, look: bool) -> Settled:
-        """Make the edges of planned (look: all of them) what the plan says, but for what must go."""
-        settled = Settled()
+        """Make the edges of planned what the plan says, but for what must go; look: begin to look at all."""
+        settled, known = Settled(), plan.edges.keys() | self._wanted.keys()
         if self._present is None or look or planned.everything:
             self._present = await self._kernel.numbers()
-            numbers = plan.edges.keys() | self._wanted.keys()
-        else:
-            numbers = planned.edges
+            self._unaudited = set(known)
+        numbers = set(known) if planned.everything else planned.edges | self._failing.keys()
+        numbers |= set(sorted(self._unaudited)[:AUDITED_MAX])
         for number in sorted(numbers):
             await self._settle_one(plan, number, view, planned, settled)
-        gone = self._present - self._wanted.keys()
+        self._unaudited -= numbers
+        settled.more = bool(self._unaudited)
+        settled.faults = [self._failing[number] for number in sorted(self._failing)]
         if look and not planned.everything:
-            settled.drifts += [("EDGE_FOREIGN", f"edge {n}") for n in sorted(gone - planned.edges)]
+            gone = self._present - self._wanted.keys() - planned.edges
+            settled.drifts += [("EDGE_FOREIGN", f"edge {number}") for number in sorted(gone)]
         return settled
 
     async def remove(self) -> list[Fault]:
@@ -85,7 +104,7 @@ class Edges:
                 await self._kernel.remove(number)
                 if self._present is not None:
                     self._present.discard(number)
-            except Unavailable as err:
+            except (Unavailable, OSError) as err:
                 faults.append(Fault("EDGE_FAILED", f"edge {number} cannot be removed: {err}"))
         return faults
 
@@ -93,26 +112,38 @@ class Edges:
         self, plan: HostPlan, number: int, view: BridgeView, planned: Scope, settled: Settled
     ) -> None:
         known = self._wanted.get(number)
+        self._failing.pop(number, None)
         wanted, fault = self._want(plan, number, view)
         if fault is not None:
-            settled.faults.append(fault)
+            self._failing[number] = fault
         if wanted is None:
             self._forget(number)
             return
-        self._wanted[number] = wanted
         self.held.pop(number, None)
         try:
             actual = await self._kernel.read(number)
+            wanted = self._wanted[number] = self._as_confirmed(wanted, actual)
             differing = differences(wanted.state, actual)
             if differing and known == wanted and not planned.covers_edge(number):
                 settled.drifts.append(("EDGE_ALTERED", f"{wanted.edge.title}: {_short(differing)}"))
             if differing:
                 await self._make(wanted, actual)
             await self._note_ports(wanted)
-        except Unavailable as err:
-            settled.faults.append(_fault("EDGE_FAILED", wanted.edge, str(err)))
+        except (Unavailable, OSError) as err:
+            self._wanted[number] = wanted
+            self._failing[number] = _fault("EDGE_FAILED", wanted.edge, str(err))
             return
         self.held[number] = edge_digest(plan.edges[number].message)
+
+    def _as_confirmed(self, wanted: WantedEdge, actual: EdgeState) -> WantedEdge:
+        """Return an edge as it may be: while only the disk says that it is active, it becomes so no more.
+
+        The host may have been away for long, and another has taken its place.
+        """
+        is_up = OUTSIDE in actual.legs and actual.legs[OUTSIDE].up
+        if self._is_confirmed or is_up or not wanted.edge.active:
+            return wanted
+        return replace(wanted, edge=replace(wanted.edge, active=False))
 
     async def _make(self, wanted: WantedEdge, actual: EdgeState) -> None:
         number = wanted.edge.number

@@ -111,6 +111,13 @@ class Reconciler:
         self._work.planned.merge(scope)
         self._awake.set()
 
+    def confirm(self) -> None:
+        """A controller has said that the plan is the present one."""
+        if self._edges is not None and self.plan is not None:
+            self._edges.confirm()
+            self._work.planned.edges.update(self.plan.edges)
+            self._awake.set()
+
     def barrier(self, revision: int, *, taken_away: bool, flows_changed: bool) -> None:
         """Promise an Ack of revision once everything set so far is carried out."""
         self._receipts.ask(revision, taken_away=taken_away, flows_changed=flows_changed)
@@ -181,15 +188,19 @@ class Reconciler:
         todo = self._operations(plan, work)
         drifted = drifts(todo, work.planned) if plan is not None else {}
         made_known = bool(drifted)
+        if not todo.links_delete:
+            self._receipts.begin(due)
         faults += await self._kernel.apply(todo)
         settled = await self._see_to_edges(plan, work.planned, look=auditing)
         faults += settled.faults
+        if settled.more:
+            self._awake.set()
         changes, bridge_faults = await self._apply_bridge(plan, target)
         faults += bridge_faults
         if not bridge_faults:
             await self._limit_connections()
         faults += await self._kernel.remove_links(todo.links_delete)
-        if self._edges is not None and plan is not None and not bridge_faults:
+        if self._edges is not None and plan is not None:
             faults += await self._edges.remove()
         for kind, detail in [
             *settled.drifts,
@@ -202,6 +213,7 @@ class Reconciler:
             await asyncio.sleep(DRIFT_PACE_S)
         if plan is None:
             return not faults
+        await self._receipts.patience()
         held = {} if self._edges is None else self._edges.held
         return self._receipts.give(due, plan, self._kernel.actual, faults, held)
 
@@ -318,7 +330,11 @@ def _tunnel_faults(view: BridgeView) -> list[Fault]:
     ]
     if view.service is not None and view.service.error:
         faults.append(Fault("SERVICES_FAILED", f"{SERVICE_LINK}: {view.service.error}"))
-    faults += [Fault("EDGE_PORT_FAILED", f"{name}: {error}") for name, error in view.edge_errors.items()]
+    faults += [
+        Fault("EDGE_PORT_FAILED", f"{name}: {port.error}")
+        for name, port in view.edge_ports.items()
+        if port.error
+    ]
     return faults
 
 

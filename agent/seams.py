@@ -1,7 +1,7 @@
 """The seams of the agent.
 
-What the loop needs of a kernel (edges are a part of their own) and of a bridge. agent.netlink and agent.ovsdb have
-them.
+What the loop needs of a kernel (edges are a part of their own) and of a bridge. agent.netlink and agent.ovsdb
+have them.
 """
 
 from __future__ import annotations

@@ -110,6 +110,7 @@ class Session:
         self._gathered = None
         self._plan_log.start_over(self.fence.epoch)
         self._reconciler.set_plan(plan)
+        self._reconciler.confirm()
         self._log.info("plan complete", revision=plan.revision, networks=len(plan.networks))
 
     def _barrier(self, barrier: pb.Barrier) -> None:

@@ -61,7 +61,10 @@ def _checksum(data: bytes) -> int:
 
 
 def open_on(device: str) -> socket.socket:
-    """Return a socket that sends whole frames from a device of the calling thread's namespace; raises OSError."""
+    """Return a socket that sends whole frames from a device of the calling thread's namespace.
+
+    Raises OSError.
+    """
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
     try:
         sock.bind((device, 0))
@@ -78,7 +81,10 @@ class Announcer:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def begin(self, number: int, sock: socket.socket, said: list[bytes]) -> None:
-        """Say it now and some times again; the socket is closed at the end. What was said before goes on no more."""
+        """Say it now and some times again.
+
+        The socket is closed at the end. What was said before goes on no more.
+        """
         self.end(number)
         _send(sock, said)
         task = asyncio.create_task(_repeat(sock, said), name=f"announce-{number}")

@@ -1,6 +1,7 @@
 """Connections that a namespace tracks: read, and forget those that may not go on (ctnetlink).
 
-Layouts are those of linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h. A table of 100,000 takes about a second.
+Layouts are those of linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h. A table of 100,000 takes about a
+second.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Room:
         return [str(refusal) for refusal in refusals if refusal.errno not in HARMLESS]
 
     async def look(self, settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, bool], str]:
-        """Return the settings (those that there are), which legs finish frames, and the digest of the rules."""
+        """Return the settings that there are, which legs finish frames, and the digest of the rules."""
 
         def work() -> tuple[dict[str, str], dict[str, bool], str]:
             values = {}

@@ -1,7 +1,8 @@
-"""Bytes of the rtnetlink messages of an edge's namespace: devices, addresses, routes, permanent neighbours. Pure.
+"""Bytes of the rtnetlink messages of an edge's namespace: devices, addresses, routes, permanent neighbours.
+Pure.
 
-Layouts are those of linux/rtnetlink.h, linux/if_addr.h, linux/if_link.h and linux/neighbour.h. Sequence numbers are
-left 0; the sender of a batch fills them in.
+Layouts are those of linux/rtnetlink.h, linux/if_addr.h, linux/if_link.h and linux/neighbour.h. Sequence
+numbers are left 0; the sender of a batch fills them in.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def set_link(ifindex: int, *, mac: Mac | None = None, mtu: int = 0, up: bool | N
 
 
 def new_pair(name: str, mtu: int, netns: int, peer: str, peer_mac: Mac) -> bytes:
-    """Return the message that makes a pair of devices: name here, peer in the namespace of that descriptor."""
+    """Return the message that makes a pair of devices.
+
+    name is here, peer in the namespace of that descriptor.
+    """
     there = _LINK.pack(0, 0, 0, 0, 0) + _attributes(
         (_IFLA_IFNAME, peer.encode() + b"\0"),
         (_IFLA_MTU, _U32.pack(mtu)),
@@ -145,7 +149,10 @@ def dump_addresses() -> bytes:
 
 
 def address(body: memoryview, legs: Mapping[int, str]) -> Address | None:
-    """Read the body of RTM_NEWADDR; None for a link-local one, which is the kernel's, and for other devices."""
+    """Read the body of RTM_NEWADDR.
+
+    None for a link-local one, which is the kernel's, and for other devices.
+    """
     _, length, _, _, ifindex = _ADDRESS.unpack_from(body)
     found = dict(attributes(body, _ADDRESS.size))
     at = ip_address(bytes(found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]))
@@ -155,7 +162,10 @@ def address(body: memoryview, legs: Mapping[int, str]) -> Address | None:
 
 
 def put_route(route: Route, ifindex: int) -> bytes:
-    """Return the message that makes a route; there is another one to the same destination at most for a moment."""
+    """Return the message that makes a route.
+
+    There is another one to the same destination at most for a moment.
+    """
     flags = 0 if route.via is None else _RTNH_F_ONLINK
     scope = _SCOPE_LINK if route.via is None and route.destination.version == 4 else _SCOPE_UNIVERSE
     head = (_AF[route.destination.version], route.destination.prefixlen, 0, 0, _TABLE_MAIN)

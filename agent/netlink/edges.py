@@ -1,7 +1,7 @@
 """The edges of this host in the kernel: namespaces, their legs, and what is in them; read, made so, removed.
 
-Decides nothing (agent.plan does). Everything is ours by the names of the files and devices alone. What rules were
-loaded is kept beside the namespace, so that a restarted agent knows whether they are still the same.
+Decides nothing (agent.plan does). Everything is ours by the names of the files and devices alone. What rules
+were loaded is kept beside the namespace, so that a restarted agent knows whether they are still the same.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class EdgeKernel:
             return await self._read(number, room)
 
     async def apply(self, wanted: WantedEdge, actual: EdgeState) -> tuple[EdgeState, list[str]]:
-        """Make an edge what is wanted, from what was read of it; return what is there then, and what was refused.
+        """Make an edge what is wanted, from what was read of it; return what is there then, and what was
+        refused.
 
         Raises Unavailable with the kernel's words.
         """
@@ -186,7 +187,8 @@ class EdgeKernel:
         number = wanted.edge.number
         _, _, before = await room.look({})
         known = bool(self._loaded(number, before))
-        # Whoever knows what is there exchanges the rules in their chains; else all goes, whoever put it there.
+        # Whoever knows what is there exchanges the rules in their chains; else all goes, whoever put it
+        # there.
         try:
             listing = await room.load(wanted.rules, anew=not known)
         except Unavailable:
@@ -222,7 +224,10 @@ class EdgeKernel:
 def _changes(
     wanted: WantedEdge, actual: EdgeState, index: Mapping[str, int], lost: Set[str]
 ) -> Iterator[bytes]:
-    """Yield the changes of what is on the legs, by index; lost: those that may have lost what was read of them."""
+    """Yield the changes of what is on the legs, by index.
+
+    lost: those that may have lost what was read of them.
+    """
     want = wanted.state
     for route in actual.routes - want.routes:
         yield edge_wire.delete_route(route, index.get(route.leg, 0))

@@ -1,8 +1,9 @@
-"""Network namespaces that outlive the process: each is held by a file it is mounted on, in a directory of ours.
+"""Network namespaces that outlive the process: each is held by a file it is mounted on, in a directory of
+ours.
 
 Not in /run/netns: hosts that are namespaces of one machine share that. To look inside:
-`nsenter --net=DIRECTORY/e7 ip address`. The mounts must be those of the machine: an agent that runs in a mount
-namespace of its own takes its edges along when it ends.
+`nsenter --net=DIRECTORY/e7 ip address`. The mounts must be those of the machine: an agent that runs in a
+mount namespace of its own takes its edges along when it ends.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Namespaces:
         return self._directory / f"e{number}"
 
     def open(self, number: int) -> int | None:
-        """Return a descriptor of a namespace, None if there is none (any more: after a restart of the machine)."""
+        """Return a descriptor of a namespace, None if there is none (as after a restart of the machine)."""
         try:
             descriptor = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -83,7 +84,8 @@ class Namespaces:
 
 
 async def apart(work: Callable[[], T], netns: int | None = None) -> T:
-    """Return what work() returns, called in a thread of its own, in the namespace of that descriptor if given.
+    """Return what work() returns, called in a thread of its own, in the namespace of that descriptor if
+    given.
 
     Raises what it raises; an OSError as Unavailable.
     """

@@ -1,7 +1,8 @@
 """Open vSwitch of this host: its database and its control socket. The only importer of ovs.
 
-Owns the integration bridge, the tunnel ports on it (named vx…), and the ports of edges, there and on the bridges of
-physical networks (named cli…, clo…); of all other interfaces it writes nothing but what became of them.
+Owns the integration bridge, the tunnel ports on it (named vx…), and the ports of edges, there and on the
+bridges of physical networks (named cli…, clo…); of all other interfaces it writes nothing but what became of
+them.
 """
 
 from agent.ovsdb.bridge import OvsBridge
@@ -10,6 +11,7 @@ from agent.ovsdb.view import (
     BridgeView,
     Change,
     EdgePort,
+    EdgePortView,
     InterfaceView,
     ServiceView,
     TlsFiles,
@@ -22,6 +24,7 @@ __all__ = [
     "BridgeView",
     "Change",
     "EdgePort",
+    "EdgePortView",
     "InterfaceView",
     "OvsBridge",
     "ServiceView",

@@ -15,6 +15,7 @@ from agent.ovsdb.view import (
     BridgeView,
     Change,
     EdgePort,
+    EdgePortView,
     ServiceView,
     TlsFiles,
     TunnelView,
@@ -93,14 +94,14 @@ def view(idl: Any, name: str) -> BridgeView:
             tunnels[vni] = TunnelView(vni, seen.ofport, seen.error, _number(seen.ids.get(IFINDEX, "")))
     datapath_id = int(_one(row.datapath_id, "0"), 16)
     kind = row.datapath_type or "system"
-    errors = {
-        seen.name: seen.error
+    edges = {
+        seen.name: EdgePortView(other.name, seen.ofport, seen.error, tuple(seen.port.tag))
         for other in _rows(idl, "Bridge")
         for seen in port_rows(idl, other).values()
-        if seen.error and edge_of_link(seen.name) is not None
+        if edge_of_link(seen.name) is not None
     }
     settings = _settings(idl, row)
-    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, settings, service, bridges, errors)
+    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, settings, service, bridges, edges)
 
 
 def _settings(idl: Any, row: Any) -> str:
@@ -131,6 +132,7 @@ class Writer:
         self.changes: list[Change] = []
         self.replug: set[str] = set()
         self.waiting = False
+        self._dropped = False
         self._new = False
         # By name, as they were before this transaction.
         self._present: Mapping[str, PortRow] = {}
@@ -150,6 +152,9 @@ class Writer:
             for other in _rows(self._idl, "Bridge"):
                 if other is not row and other.name != self._spec.name:
                     self._edge_ports(other)
+        if self._dropped:
+            # Once in a transaction: the client takes no more.
+            self._root().increment("next_cfg")
 
     def _edge_ports(self, row: Any) -> None:
         """The ports of edges on a bridge that is not ours: nothing else of it is touched."""
@@ -303,8 +308,7 @@ class Writer:
             why = "it is not in the plan" if name in gone else "port was of a device that is gone"
             self._port_changed(name, why)
         self.replug |= replug
-        if gone or replug:
-            self._root().increment("next_cfg")
+        self._dropped = self._dropped or bool(gone or replug)
         missing = wanted.keys() - present.keys()
         if missing and not settled(self._idl):
             self.waiting = True

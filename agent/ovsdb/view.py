@@ -73,7 +73,8 @@ class ServiceView:
 class EdgePort:
     """A port of an edge as it should be: in which bridge, of which device.
 
-    iface_id: of the one on the integration bridge. tag: its VLAN on another bridge, 0 for untagged frames only.
+    iface_id: of the one on the integration bridge. tag: its VLAN on another bridge, 0 for untagged frames
+    only.
     """
 
     edge: int
@@ -84,11 +85,21 @@ class EdgePort:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgePortView:
+    """A port of an edge as it is; ofport 0 until Open vSwitch has given a number."""
+
+    bridge: str
+    ofport: int
+    error: str
+    tag: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeView:
     """What the database says. datapath_id is 0 until ovs-vswitchd has made the bridge.
 
-    settings is whatever else we write there, only to be compared with what it was. bridges: all there are, with the
-    types of their datapaths. edge_errors: what Open vSwitch says of the ports of edges with which something is wrong.
+    settings is whatever else we write there, only to be compared with what it was. bridges: all there are,
+    with the types of their datapaths. edge_ports: those on whatever bridge, by the names of their devices.
     """
 
     connected: bool = False
@@ -100,18 +111,17 @@ class BridgeView:
     settings: str = ""
     service: ServiceView | None = None
     bridges: Mapping[str, str] = field(default_factory=dict)
-    edge_errors: Mapping[str, str] = field(default_factory=dict)
+    edge_ports: Mapping[str, EdgePortView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeSpec:
     """What the bridge should be.
 
-    datapath_type None keeps that of an existing bridge. target None, and tunnels None, leave controllers
-    and tunnel ports alone: nothing is known about them yet. tunnels maps each VNI to the ifindex of its
-    device; service is that of the local services' device, None while it is not there; verdicts are by
-    interface name. edges are the ports of edges, on whatever bridge, by the names of their devices; None leaves
-    them alone.
+    datapath_type None keeps that of an existing bridge. target None, and tunnels None, leave controllers and
+    tunnel ports alone: nothing is known about them yet. tunnels maps each VNI to the ifindex of its device;
+    service is that of the local services' device, None while it is not there; verdicts are by interface name.
+    edges are the ports of edges, on whatever bridge, by the names of their devices; None leaves them alone.
     """
 
     name: str
@@ -127,7 +137,10 @@ class BridgeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that was put right; kind is 'bridge', 'controller', 'tunnel', 'service', 'edge' or 'verdict'."""
+    """One thing that was put right.
+
+    Kind is 'bridge', 'controller', 'tunnel', 'service', 'edge' or 'verdict'.
+    """
 
     kind: str
     detail: str

@@ -76,8 +76,8 @@ def edge_digest(message: pb.Edge) -> bytes:
 def with_edges(fdb: bytes, edges: Mapping[int, bytes]) -> bytes:
     """Return the digest of FDBs and edges together: that of the FDBs where there are no edges.
 
-    Else SHA-256 over the digest of the FDBs and, in the order of the numbers, 4 bytes of each edge's number (big
-    endian) and its digest.
+    Else SHA-256 over the digest of the FDBs and, in the order of the numbers, 4 bytes of each edge's number
+    (big endian) and its digest.
     """
     if not edges:
         return fdb

@@ -1,7 +1,7 @@
 """A router's way out on this host, as the plan has it. Pure data.
 
-The kernel routes and translates in a network namespace, the edge: inside it is plugged into br-int as a port of the
-router's transit network, outside into the bridge of a physical network.
+The kernel routes and translates in a network namespace, the edge: inside it is plugged into br-int as a port
+of the router's transit network, outside into the bridge of a physical network.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ class Floating:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """One edge; the fields are those of the contract, read and found to agree with each other. MTUs in bytes."""
+    """One edge.
+
+    The fields are those of the contract, read and found to agree with each other. MTUs in bytes.
+    """
 
     number: int
     iface_id: str

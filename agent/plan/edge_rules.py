@@ -1,10 +1,11 @@
 """What the namespace of an edge lets through and translates, as text for nft. Pure.
 
-One transaction, the same for an active edge and for one that stands by (whose outside is down). Chains stay where they
-are and their rules are replaced, so that no packet meets a table without rules, and connections go on.
+One transaction, the same for an active edge and for one that stands by (whose outside is down). Chains stay
+where they are and their rules are replaced, so that no packet meets a table without rules, and connections go
+on.
 
-A connection that is established is judged again with every packet, by the addresses that connection tracking knows it
-under: what is withdrawn ends with the transaction.
+A connection that is established is judged again with every packet, by the addresses that connection tracking
+knows it under: what is withdrawn ends with the transaction.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ def _rules(family: str, chains: dict[str, list[str]]) -> str:
 
 def _arp(edge: Edge) -> list[str]:
     own = [address for address in edge.answered if address.version == 4]
-    return [f'oifname "outside" arp saddr ip != {_set(own) if own else "0.0.0.0"} drop']
+    outside = f'oifname "outside" arp saddr ip != {_set(own) if own else "0.0.0.0"} drop'
+    inner = [at.ip for at in edge.inside if at.version == 4]
+    # Nor is anything announced inside: it would be taken for a move of the port (live migration).
+    return [outside, *(f'oifname "inside" arp saddr ip {ip} arp daddr ip {ip} drop' for ip in inner)]
 
 
 def _set(things: Iterable[object]) -> str:
@@ -142,9 +146,10 @@ class _Family:
     def _forward_rules(self) -> list[str]:
         """Connections that go on: as long as the addresses they go under are theirs."""
         name, inside = self._name, _set(self._inside)
-        pairs = [f"{pair.address} . {pair.fixed}" for pair in self._floating]
-        back = [f"{pair.fixed} . {pair.address}" for pair in self._floating]
-        nobody = f"{_NEVER[self._version].network_address}"
+        nobody = _NEVER[self._version].network_address
+        none = [f"{nobody} . {nobody}"]
+        pairs = _set([f"{pair.address} . {pair.fixed}" for pair in self._floating] or none)
+        back = _set([f"{pair.fixed} . {pair.address}" for pair in self._floating] or none)
         own = "" if self._snat is None else f"ct reply {name} daddr != {self._snat} "
         plain = "".join(f"ct original {name} {way} != {_set(self._routed)} " for way in ("saddr", "daddr"))
         return [
@@ -152,18 +157,20 @@ class _Family:
             'iifname "outside" oifname "outside" drop',
             "ct state invalid drop",
             "ct state new goto fresh",
-            f"ct status dnat ct original {name} daddr . ct reply {name} saddr "
-            f"!= {_set(pairs or [f'{nobody} . {nobody}'])} drop",
+            f"ct status dnat ct original {name} daddr . ct reply {name} saddr != {pairs} drop",
             f"ct status snat ct original {name} saddr {inside} {own}"
-            f"ct original {name} saddr . ct reply {name} daddr != {_set(back or [f'{nobody} . {nobody}'])} drop",
-            # (Of one from outside, connection tracking may have changed the port, for two not to be the same.)
+            f"ct original {name} saddr . ct reply {name} daddr != {back} drop",
+            # (Of one from outside, connection tracking may have changed the port: no two are the same.)
             f"ct status & (snat | dnat) == snat ct original {name} saddr != {inside} drop",
             f"ct status & (snat | dnat) == 0 {plain if self._is_routed else ''}drop",
             "ct state established,related accept",
         ]
 
     def _fresh_rules(self) -> list[str]:
-        """Connections that begin: from inside what has an address outside, from outside what is meant for one."""
+        """Connections that begin.
+
+        From inside what has an address outside, from outside what is meant for one.
+        """
         name = self._name
         fixed = _set(dict.fromkeys(pair.fixed for pair in self._floating)) if self._floating else ""
         sender = _set(self._inside) if self._snat is not None else fixed
@@ -185,7 +192,10 @@ class _Family:
         """What the edge says itself (answers, errors) goes out under its addresses outside, or not at all."""
         named = [*self._own, *(pair.address for pair in self._floating)]
         allowed = [*named, *(["fe80::/10", "::"] if self._version == 6 else [])]
-        return [f'oifname "outside" {self._name} saddr != {_set(allowed or [_NEVER[self._version]])} drop']
+        rules = [f'oifname "outside" {self._name} saddr != {_set(allowed or [_NEVER[self._version]])} drop']
+        if self._version == 6:
+            rules.append('oifname "inside" icmpv6 type nd-neighbor-advert ip6 daddr ff02::/16 drop')
+        return rules
 
     def _outward_rules(self) -> list[str]:
         name, rules = self._name, []
@@ -207,7 +217,10 @@ class _Family:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection as connection tracking has it: who began it with whom, and from whom to whom answers go."""
+    """A connection as connection tracking has it.
+
+    Who began it with whom, and from whom to whom answers go.
+    """
 
     source: IpAddress
     target: IpAddress
@@ -218,8 +231,8 @@ class Connection:
 class Standing:
     """Which connections may go on, the same as the rules of `forward` say; the others are to be forgotten.
 
-    The rules keep their packets out at once. But a guest that goes on sending would keep the connection alive, and
-    with it the address that is no longer its own.
+    The rules keep their packets out at once. But a guest that goes on sending would keep the connection
+    alive, and with it the address that is no longer its own.
     """
 
     def __init__(self, edge: Edge) -> None:

@@ -1,7 +1,7 @@
 """What the namespace of an edge should hold, what it holds, and the difference. Pure.
 
-Both are values of the same form, so the difference is one of sets. The kernel's own additions (link-local addresses,
-routes that follow from an address) are in neither.
+Both are values of the same form, so the difference is one of sets. The kernel's own additions (link-local
+addresses, routes that follow from an address) are in neither.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ _DEVICE_SETTINGS = {
     # Each side answers ARP for its own addresses, and asks under them.
     "ipv4/conf/{}/arp_ignore": "1",
     "ipv4/conf/{}/arp_announce": "2",
+    # Nothing is announced by itself: inside it would say that the port lives here (live migration).
+    "ipv4/conf/{}/arp_notify": "0",
+    "ipv6/conf/{}/ndisc_notify": "0",
     "ipv4/conf/{}/promote_secondaries": "1",
     "ipv4/conf/{}/forwarding": "1",
     "ipv6/conf/{}/disable_ipv6": "0",
@@ -91,7 +94,10 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeState:
-    """All we set in a namespace. rules: digest of the ruleset's text; while read, '' if it is not what was set."""
+    """All we set in a namespace.
+
+    rules: digest of the ruleset's text; while read, '' if it is not what was set.
+    """
 
     legs: Mapping[str, Leg] = field(default_factory=dict)
     addresses: frozenset[Address] = frozenset()

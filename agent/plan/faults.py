@@ -15,7 +15,10 @@ from cloison.v1 import common_pb2
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that stands between this host and its plan. subject: the resource concerned, if it is known."""
+    """One thing that stands between this host and its plan.
+
+    subject: the resource concerned, if it is known.
+    """
 
     reason: str
     message: str

@@ -79,8 +79,8 @@ class HostPlan:
     def apply(self, delta: pb.PlanDelta) -> HostPlan:
         """Return the plan after one delta.
 
-        Within a delta removals come first: networks, then MACs, then what is put; so it is for service
-        ports, zones and edges. An MTU of 0 leaves the MTU as it is. Applying a delta a second time changes nothing.
+        Within a delta removals come first: networks, then MACs, then what is put; so it is for service ports,
+        zones and edges. An MTU of 0 leaves the MTU as it is. Applying a delta a second time changes nothing.
         """
         networks, uses = dict(self.networks), dict(self.peer_uses)
         for vni in delta.removed_vnis:

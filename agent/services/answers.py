@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 import dpkt
 
 from agent.services.seams import ETH_IPV4, ETH_IPV6, IP_ICMP, IP_ICMP6, IP_TCP, IP_UDP, ServicePort
-from cloison.addresses import IpAddress
+from cloison.addresses import IpAddress, wire_mac
 from cloison.service_link import FROM_AGENT
 
 HOPS_DEFAULT, HOPS_ND = 64, 255
@@ -19,9 +19,14 @@ HOPS_DEFAULT, HOPS_ND = 64, 255
 
 
 def ethernet(port: ServicePort, eth_type: int, network: bytes) -> bytes:
-    """Return a frame to the guest of port; it carries the VNI where its source MAC would be."""
+    """Return a frame to the guest of port; it carries the VNI where its source MAC would be.
+
+    It is for the wire MAC of the port's first IPv4 address: the switch knows few ports by their real MAC.
+    """
     source = (FROM_AGENT << 24 | port.vni).to_bytes(6, "big")
-    return port.mac.to_bytes(6, "big") + source + eth_type.to_bytes(2, "big") + network
+    wired = (wire_mac(address) for address in port.addresses if address.version == 4)
+    target = next(wired, port.mac)
+    return target.to_bytes(6, "big") + source + eth_type.to_bytes(2, "big") + network
 
 
 def ip(

@@ -80,6 +80,7 @@ from controller.store.store import Store
 log = structlog.get_logger(__name__)
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+PENDING_CALLS_MAX, PENDING_MAX_S = 100_000, 3_600
 HEALTH_POLL_S = 0.25
 SERVICES = tuple(
     service.full_name
@@ -105,6 +106,11 @@ SERVICES = tuple(
 _OPTIONS: tuple[tuple[str, int], ...] = (
     # By default two controllers can share a TCP port without noticing (grpc/grpc#16920).
     ("grpc.so_reuseport", 0),
+    # Calls wait while this process works. By default, of more than 1,000 that do some end as CANCELLED.
+    ("grpc.server.max_pending_requests", PENDING_CALLS_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS_MAX),
+    # And all that have done so for 30 s. It is for the caller to say how long it waits.
+    ("grpc.server_max_unrequested_time_in_server", PENDING_MAX_S),
     # A larger message ends in RESOURCE_EXHAUSTED, said by gRPC itself, with both sizes.
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     # Agents and watchers are silent for long: notice a dead peer in 15 s, and let clients ask as often.

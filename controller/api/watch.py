@@ -28,7 +28,7 @@ from cloison.model import (
     Tenant,
     TunnelPort,
 )
-from cloison.names import NetworkName, PortName
+from cloison.names import FloatingIpName, NetworkName, PortName, RouterName
 from cloison.v1 import (
     address_group_pb2,
     external_network_pb2,
@@ -144,10 +144,17 @@ class Events:
         """Yield the events of one revision and its end; nothing if nothing of it is to be seen."""
         revision, sent = changes.revision, False
         moved: dict[NetworkName, None] = {}
+        answered: dict[RouterName | FloatingIpName, None] = {}
         for change in changes.changes:
             stored = change.stored
             moved.update(dict.fromkeys(self._elsewhere(stored)))
+            answered.update(dict.fromkeys(self._answered(stored)))
             if not self._scope.includes(stored):
+                # What is shared with a tenant no longer is gone, as far as that can see.
+                if change.old is not None and self._scope.includes(change.old):
+                    assert not isinstance(change.old, _HIDDEN)
+                    sent = True
+                    yield self._delete(change.old, revision)
                 continue
             assert not isinstance(stored, _HIDDEN)
             sent = True
@@ -164,8 +171,24 @@ class Events:
             if network is not None:
                 yield self.upsert(network, revision)
                 sent = True
+        # So does where a router goes out, and a floating IP is answered for.
+        for outside in answered:
+            found = self._state.get(outside)
+            if found is not None:
+                yield self.upsert(found, revision)
+                sent = True
         if sent:
             yield self.mark(watch_pb2.WatchEvent.REVISION_COMPLETE, revision)
+
+    def _answered(self, stored: Stored) -> Iterator[RouterName | FloatingIpName]:
+        """Yield what may be answered for on another host because of a binding that changed."""
+        if not isinstance(stored, PortBinding) or not self._scope.includes_tenant(stored.port.tenant):
+            return
+        yield from (floating.name for floating in self._state.floating_ips_at(stored.port))
+        edge = self._state.edge_at(stored.port)
+        if edge is not None:
+            yield edge.router
+            yield from (floating.name for floating in self._state.floating_ips_by(edge.router))
 
     def _elsewhere(self, stored: Stored) -> Iterator[NetworkName]:
         """Yield the networks that may be on other hosts because of an object that changed."""

@@ -68,7 +68,7 @@ def _with_fields(resource: Resource, *, update: bool) -> Callable[[F], F]:
                 type=field.type,
                 default=None,
                 required=field.required and not update,
-                shell_complete=completion.names_of(field.flags[0].lstrip("-")),
+                shell_complete=completion.names_of(field.names or field.flags[0].lstrip("-")),
             )(function)
         return click.option(
             "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeatable."

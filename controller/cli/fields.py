@@ -28,6 +28,8 @@ class Field:
     required: bool = False
     # What click makes of the text; None: text (or a truth, of a flag).
     type: Any = None
+    # Noun of what it names, for the shell's completion; by default that of its flag.
+    names: str = ""
 
     @property
     def parameter(self) -> str:

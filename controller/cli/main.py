@@ -22,6 +22,7 @@ from controller.cli import (  # noqa: E402
     commands,
     context_commands,
     contexts,
+    outside_commands,
     plan_commands,
     port_commands,
     resources,
@@ -67,6 +68,11 @@ for _resource in resources.ALL.values():
         _group.add_command(rule_commands.rule)
     elif _resource is resources.PORT:
         _group.add_command(port_commands.stats)
+    elif _resource is resources.ROUTER:
+        _group.add_command(outside_commands.set_gateway)
+        _group.add_command(outside_commands.unset_gateway)
+    elif _resource is resources.EXTERNAL_NETWORK:
+        _group.add_command(outside_commands.addresses)
     cli.add_command(_group)
 for _command in (
     context_commands.context,

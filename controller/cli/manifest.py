@@ -216,7 +216,7 @@ def _full_name(kind: str, tenant: str, network: str, name: str) -> str:
             return f"tenants/{tenant}/networks/{name}"
         case "SecurityGroup" | "AddressGroup":
             return f"tenants/{tenant}/{kind[0].lower()}{kind[1:]}s/{name}"
-        case "Router":
-            return f"tenants/{tenant}/routers/{name}"
+        case "Router" | "FloatingIp":
+            return f"tenants/{tenant}/{kind[0].lower()}{kind[1:]}s/{name}"
         case _:
             return f"tenants/{tenant}/networks/{network}/{kind.lower()}s/{name}"

@@ -6,6 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloison.v1 import subnet_pb2
+from controller.cli.manifest_outside import (
+    external_network,
+    floating_ip_document,
+    gateway,
+    gateway_document,
+    port,
+)
 from controller.cli.manifest_routers import interfaces, router_document, router_field, routes
 from controller.cli.manifest_rules import rule_document, rule_field, rules
 from controller.cli.manifest_values import Wrong, number_of, text_of, texts_of, truth_of
@@ -157,7 +164,21 @@ FIELDS: dict[str, dict[str, Apply]] = {
         "ntp": _list("ntp", "ntp_servers"),
         "ipv6_mode": _ipv6_mode,
     },
-    "Router": _COMMON | {"mac": _plain("mac", "mac_address"), "interfaces": interfaces, "routes": routes},
+    "Router": _COMMON
+    | {
+        "mac": _plain("mac", "mac_address"),
+        "interfaces": interfaces,
+        "routes": routes,
+        "gateway": gateway,
+    },
+    "FloatingIp": _COMMON
+    | {
+        "external_network": external_network,
+        "address": _plain("address", "ip_address"),
+        "port": port,
+        "fixed_ip": _plain("fixed_ip", "fixed_ip"),
+        "distributed": _flag("distributed", "distributed"),
+    },
     # In this order: `ips` come before `subnets` in fixed_ips (see yaml_field).
     "Port": _COMMON
     | {
@@ -183,6 +204,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "Network": ("tenant",),
     "Subnet": ("tenant", "network"),
     "Router": ("tenant",),
+    "FloatingIp": ("tenant",),
     "Port": ("tenant", "network"),
 }
 
@@ -193,6 +215,7 @@ PLURALS = {
     "Network": "networks",
     "Subnet": "subnets",
     "Router": "routers",
+    "FloatingIp": "floating_ips",
     "Port": "ports",
 }
 
@@ -222,6 +245,7 @@ def yaml_field(data: Mapping[str, Any], path: str) -> str:
         "fixed_ips": "ips",
         "requested_hosts": "hosts",
         "gateway_ip": "gateway",
+        "ip_address": "address",
         "no_gateway": "gateway",
         "allocation_pools": "pools",
     }
@@ -251,7 +275,9 @@ def document_of(kind: str, message: Any) -> dict[str, Any]:
         case "Subnet":
             document |= _subnet_document(message)
         case "Router":
-            document |= router_document(message)
+            document |= router_document(message) | gateway_document(message)
+        case "FloatingIp":
+            document |= floating_ip_document(message)
         case "Port":
             document |= _port_document(message) | _guest_document(message, ids)
     return document

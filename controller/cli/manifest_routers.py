@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cloison.addresses import ROUTER_MAC, format_mac
+from controller.cli.manifest_outside import is_transit
 from controller.cli.manifest_values import Wrong, texts_of
 
 
@@ -41,10 +42,9 @@ def router_document(message: Any) -> dict[str, Any]:
     document: dict[str, Any] = {}
     if message.mac_address != format_mac(ROUTER_MAC):
         document["mac"] = message.mac_address
-    if message.interfaces:
-        document["interfaces"] = [
-            f"{'/'.join(i.subnet.split('/')[3::2])} {i.ip_address}" for i in message.interfaces
-        ]
+    own = [interface for interface in message.interfaces if not is_transit(interface.subnet)]
+    if own:
+        document["interfaces"] = [f"{'/'.join(i.subnet.split('/')[3::2])} {i.ip_address}" for i in own]
     if message.routes:
         document["routes"] = [f"{r.destination} via {', '.join(r.next_hops)}" for r in message.routes]
     return document

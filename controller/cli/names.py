@@ -15,6 +15,8 @@ PLURALS = {
     "router": "routers",
     "security-group": "securityGroups",
     "address-group": "addressGroups",
+    "external-network": "externalNetworks",
+    "floating-ip": "floatingIps",
 }
 Scope = Mapping[str, str | None]
 

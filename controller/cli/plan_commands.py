@@ -16,6 +16,7 @@ from cloison.v1 import plan_pb2, plan_pb2_grpc, tenant_pb2, tenant_pb2_grpc, wat
 from controller.cli import completion, manifest, output, plan_view, realized, session
 from controller.cli.failures import Exit, Failure
 from controller.cli.manifest_fields import document_of
+from controller.cli.manifest_outside import is_transit
 
 F = TypeVar("F", bound=Callable[..., Any])
 PLAN_TIMEOUT_S = 120.0
@@ -28,6 +29,7 @@ _KINDS = {
     "subnet": "Subnet",
     "router": "Router",
     "port": "Port",
+    "floating_ip": "FloatingIp",
 }
 
 
@@ -206,7 +208,7 @@ def _snapshot(tenant: str) -> list[tuple[str, Any]]:
         if event.kind == watch_pb2.WatchEvent.SNAPSHOT_COMPLETE:
             break
         field = event.WhichOneof("resource")
-        if field in found:
+        if field in found and not is_transit(getattr(event, field).name):
             found[field].append(getattr(event, field))
     return [
         (_KINDS[field], message)

@@ -12,6 +12,10 @@ from typing import Any
 from cloison.v1 import (
     address_group_pb2,
     address_group_pb2_grpc,
+    external_network_pb2,
+    external_network_pb2_grpc,
+    floating_ip_pb2,
+    floating_ip_pb2_grpc,
     host_pb2,
     host_pb2_grpc,
     network_pb2,
@@ -38,6 +42,7 @@ from controller.cli.fields import (
     SUBNET_FIELDS,
     Field,
 )
+from controller.cli.fields_outside import EXTERNAL_NETWORK_FIELDS, FLOATING_IP_FIELDS
 from controller.cli.names import id_at, split_parent
 from controller.cli.output import Column
 
@@ -94,6 +99,14 @@ def _port_state(message: Any) -> str:
 def _in_network(subnet: str) -> str:
     """tenants/acme/networks/web/subnets/v4 -> web/v4"""
     return "/".join(subnet.split("/")[3::2])
+
+
+def _gateway(message: Any) -> str:
+    """inet 192.0.2.7 at g1"""
+    gateway = message.gateway
+    parts = [gateway.external_network.rpartition("/")[2], *gateway.ip_addresses]
+    host = f" at {gateway.host.removeprefix('hosts/')}" if gateway.host else ""
+    return f"{' '.join(parts)}{host}" if message.HasField("gateway") else "-"
 
 
 def _groups(message: Any) -> str:
@@ -258,10 +271,53 @@ ROUTER = Resource(
             lambda m: " ".join(f"{_in_network(i.subnet)},{i.ip_address}" for i in m.interfaces) or "-",
         ),
         ("ROUTES", lambda m: " ".join(f"{r.destination},{','.join(r.next_hops)}" for r in m.routes) or "-"),
+        ("GATEWAY", _gateway),
     ),
     "What joins networks of a tenant.",
     (DISPLAY_NAME, *ROUTER_FIELDS),
 )
+EXTERNAL_NETWORK = Resource(
+    "external-network",
+    "ExternalNetwork",
+    external_network_pb2,
+    external_network_pb2_grpc.ExternalNetworkServiceStub,
+    (),
+    (
+        ("NETWORK", _id),
+        ("PHYSICAL", lambda m: f"{m.physical_network}{f' vlan {m.vlan}' if m.vlan else ''}" or "-"),
+        ("SUBNETS", lambda m: " ".join(s.cidr for s in m.subnets)),
+        ("GATEWAY HOSTS", lambda m: " ".join(h.removeprefix("hosts/") for h in m.gateway_hosts) or "-"),
+        ("SHARED WITH", lambda m: " ".join(t.removeprefix("tenants/") for t in m.shared_with) or "-"),
+        ("MTU", lambda m: m.mtu),
+    ),
+    "Networks outside that routers go out to.",
+    (DISPLAY_NAME, *EXTERNAL_NETWORK_FIELDS),
+    field_name="external_network",
+)
+FLOATING_IP = Resource(
+    "floating-ip",
+    "FloatingIp",
+    floating_ip_pb2,
+    floating_ip_pb2_grpc.FloatingIpServiceStub,
+    ("tenant",),
+    (
+        _TENANT,
+        ("FLOATING IP", _id),
+        ("ADDRESS", lambda m: m.ip_address),
+        ("NETWORK", lambda m: m.external_network.rpartition("/")[2]),
+        ("PORT", lambda m: _in_network(m.port) or "-"),
+        ("FIXED", lambda m: m.fixed_ip or "-"),
+        ("DISTRIBUTED", lambda m: _yes(m.distributed)),
+        ("HOST", lambda m: m.host.removeprefix("hosts/") or "-"),
+    ),
+    "Addresses outside that stand for ports.",
+    (DISPLAY_NAME, *FLOATING_IP_FIELDS),
+    field_name="floating_ip",
+)
 ALL: Mapping[str, Resource] = {
-    r.noun: r for r in (TENANT, NETWORK, SUBNET, PORT, ROUTER, SECURITY_GROUP, ADDRESS_GROUP, HOST, BINDING)
+    r.noun: r
+    for r in (
+        *(TENANT, NETWORK, SUBNET, PORT, ROUTER, FLOATING_IP, SECURITY_GROUP, ADDRESS_GROUP),
+        *(EXTERNAL_NETWORK, HOST, BINDING),
+    )
 }

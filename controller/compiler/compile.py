@@ -40,6 +40,7 @@ def static_flows() -> tuple[Flow, ...]:
     misses = (table.flow(0, match(), cookie=STATIC) for table in TABLES)
     return (
         *misses,
+        *admission.static_flows(),
         *nd_guard.static_flows(),
         *services.static_flows(),
         *track.static_flows(),

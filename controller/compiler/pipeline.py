@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controller.compiler.registers import (
+    CLAIMED_HIGH,
+    CLAIMED_IP,
+    CLAIMED_LOW,
     FROM_PORT,
     FROM_PROFILE,
     INITIATOR,
@@ -153,9 +156,19 @@ ADMISSION = Table(
     | {"in_port", "vlan_vid", "eth_src", "arp_sha", "arp_spa", "arp_tpa"}
     | {"ip_ttl", "icmpv6_type", "icmpv6_code", "ipv6_nd_target"}
     | {"ipv4_src", "ipv4_dst", "ipv6_src", "ip_proto", "udp_src", "udp_dst"},
-    writes=(NETWORK, FROM_PORT, ORIGIN, TENANT, FROM_PROFILE),
+    writes=(NETWORK, FROM_PORT, ORIGIN, TENANT, FROM_PROFILE, CLAIMED_IP, CLAIMED_LOW, CLAIMED_HIGH),
     rewrites=frozenset({"eth_src"}),
-    next=(5, 6, 20, 31),
+    next=(1, 5, 6, 20, 31),
+)
+CLAIMED = Table(
+    number=1,
+    name="CLAIMED",
+    purpose="The same of IPv4 and ARP at once: what they claim stands in one place. All else is refused.",
+    drop_reason="SPOOFED",
+    matches=frozenset({"in_port", "eth_src"}),
+    reads=(CLAIMED_IP, CLAIMED_LOW, CLAIMED_HIGH),
+    writes=(NETWORK, FROM_PORT, ORIGIN, TENANT, FROM_PROFILE),
+    next=(6,),
 )
 ND_GUARD = Table(
     number=5,
@@ -224,8 +237,8 @@ ROUTE = Table(
     purpose="To a router: into which network, and to whom. The longest prefix decides.",
     drop_reason="NO_ROUTE",
     matches=_IP_TYPE
-    | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type"}
-    | {"ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"},
+    | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type", "ipv4_dst", "ipv6_dst", "ipv6_src"}
+    | {"ct_state", "ip_frag", "tcp_src", "tcp_dst", "udp_src", "udp_dst", "ipv4_src"},
     reads=(NETWORK, FROM_PORT),
     writes=(NETWORK,),
     rewrites=frozenset({"eth_dst"}),
@@ -359,6 +372,7 @@ SERVICE = Table(
 
 TABLES: tuple[Table, ...] = (
     ADMISSION,
+    CLAIMED,
     ND_GUARD,
     SERVICES,
     TRACK,

@@ -12,6 +12,9 @@
 | reg6      | INITIATOR    | policy profile of the port that opened the connection                          |
 | reg7      | RESPONDER    | policy profile of the port that the connection was opened to                   |
 | reg8      | TENANT       | number of the tenant whose network it is in                                    |
+| reg9      | CLAIMED_IP   | the sender's address as IPv4 or ARP say it                                     |
+| reg10     | CLAIMED_LOW  | the sender's MAC as they say it, bits 0 to 31                                  |
+| reg11     | CLAIMED_HIGH | its bits 32 to 47; bit 16: it is IPv4 or ARP that says so                      |
 
 Out of the overlay FROM_PROFILE means something of tracked packets only: of all else it is a part of a MAC,
 and nothing rests on it.
@@ -72,6 +75,12 @@ TO_PROFILE = Register("TO_PROFILE", field("reg5"))
 INITIATOR = Register("INITIATOR", field("reg6"))
 RESPONDER = Register("RESPONDER", field("reg7"))
 TENANT = Register("TENANT", field("reg8"))
+CLAIMED_IP = Register("CLAIMED_IP", field("reg9"))
+CLAIMED_LOW = Register("CLAIMED_LOW", field("reg10"))
+CLAIMED_HIGH = Register("CLAIMED_HIGH", field("reg11"))
+
+CLAIMS_IPV4_BIT = 16
+"""Of CLAIMED_HIGH."""
 
 ORIGIN_LOCAL = 1
 ORIGIN_OVERLAY = 2
@@ -88,4 +97,7 @@ REGISTERS = (
     INITIATOR,
     RESPONDER,
     TENANT,
+    CLAIMED_IP,
+    CLAIMED_LOW,
+    CLAIMED_HIGH,
 )

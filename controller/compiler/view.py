@@ -32,9 +32,13 @@ class HostUnitView:
 
 
 class NextHop(NamedTuple):
-    """Who forwards what a route leads to. mac is None if no port has its address."""
+    """Who forwards what a route leads to. mac is None if no port has its address.
+
+    others: the MACs of the route's further next hops, in their order.
+    """
 
     mac: int | None
+    others: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +172,15 @@ class PortView:
     def port_security(self) -> bool:
         """Tell whether what it sends is checked and policy applies to it."""
         return self.profile != PROFILE_OPEN
+
+    @property
+    def reached_by_mac(self) -> bool:
+        """Tell whether its real MAC leads to it, and so what is for addresses that are not its own.
+
+        That is for who may answer for such addresses: ports with address pairs, or without port security.
+        Without an IPv4 address there is no other way to it for the local services.
+        """
+        return bool(self.allowed_address_pairs) or not (self.port_security and self.addresses4)
 
     @property
     def addresses4(self) -> tuple[IPv4Address, ...]:

@@ -7,6 +7,7 @@ direction; of ICMP, ct_tp_src is the type and ct_tp_dst the code.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 OXM_BASIC = 0x8000
@@ -25,6 +26,13 @@ class Field:
     width: int
     maskable: bool = True
     writable: bool = False
+
+    # One object a field: flows are looked up by their match, and to hash a field anew costs most of that.
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Callable[[str], Field], tuple[str]]:
+        """A copy of a field is the field."""
+        return field, (self.name,)
 
     @property
     def all_ones(self) -> int:

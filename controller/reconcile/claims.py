@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 
 from cloison.addresses import IpAddress, link_local, wire_mac
 from cloison.errors import CloisonError, InvalidIntent
-from cloison.model import Port, PortBinding, Reservation, Subnet
+from cloison.model import PROFILE_OPEN, Port, PortBinding, Reservation, Subnet
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.plugged import live_binding
 from controller.store import ids, keys
@@ -174,3 +174,9 @@ def _key(binding: PortBinding) -> tuple[PortName, HostName]:
 
 def _in_order(addresses: Iterable[IpAddress]) -> tuple[IpAddress, ...]:
     return tuple(sorted(addresses, key=lambda a: (a.version, int(a))))
+
+
+def reached_by_mac(port: Port) -> bool:
+    """As PortView.reached_by_mac."""
+    checked4 = port.profile != PROFILE_OPEN and any(f.address.version == 4 for f in port.fixed_ips)
+    return bool(port.allowed_address_pairs) or not checked4

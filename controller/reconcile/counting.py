@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from controller.compiler.pipeline import (
     ADMISSION,
+    CLAIMED,
     COMMIT,
     DELIVER,
     DIRECTION,
@@ -29,6 +30,8 @@ from controller.compiler.pipeline import (
 from controller.flows.delta import InstalledFlow
 from controller.openflow.statistics import MeterCounters, PortCounters
 
+# The tables that believe a port, or do not: what admits it has its cookie.
+ADMITTING = (ADMISSION, CLAIMED)
 # The tables that judge what is for a port, in the order of its way.
 _JUDGES = (DELIVER, DIRECTION, EGRESS, INGRESS, COMMIT)
 
@@ -75,7 +78,7 @@ class Drop:
 class Readings:
     """What was read, the port's counters last.
 
-    own: flows of the port, by its cookie; bridge: those of no object, and all of ADMISSION: all that drops.
+    own: flows of the port, by its cookie; bridge: those of no object, and all of ADMITTING: all that drops.
     """
 
     own: tuple[InstalledFlow, ...]
@@ -102,7 +105,7 @@ def fate_of(read: Readings) -> Fate:
     delivered = Count(read.port.sent_packets or 0, read.port.sent_bytes or 0)
     dropped = {table.number: _counted(read.bridge, table, drops=True) for table in TABLES}
     own = [
-        Drop(ADMISSION.drop_reason, ADMISSION.name, _counted(read.own, ADMISSION, drops=True), True),
+        Drop(CLAIMED.drop_reason, CLAIMED.name, _counted(read.own, CLAIMED, drops=True), True),
         *_judged(_counted(read.own, FORWARD, drops=False).beyond(delivered), dropped),
         *_limited(read.opening, OPENING),
         *_limited(read.spreading, SPREADING),
@@ -111,7 +114,8 @@ def fate_of(read: Readings) -> Fate:
     ]
     of_host = [Drop(t.drop_reason, t.name, dropped[t.number], False) for t in TABLES]
     drops = tuple(drop for drop in (*own, *of_host) if drop.count.packets)
-    return Fate(received, _counted(read.own, ADMISSION, drops=False), delivered, drops)
+    admitted = [_counted(read.own, table, drops=False) for table in ADMITTING]
+    return Fate(received, admitted[0] + admitted[1], delivered, drops)
 
 
 def _counted(flows: Iterable[InstalledFlow], table: Table, *, drops: bool) -> Count:

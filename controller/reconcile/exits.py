@@ -9,7 +9,7 @@ default route of its own, there is neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -21,15 +21,22 @@ from controller.reconcile.plugged import live_binding
 from controller.store.keys import EdgeKey
 from controller.store.state import State
 
+# As views.HasPort: whether a bridge has this interface under this number.
+HasPort = Callable[[HostName, int, str], bool]
 EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
-def default_routes(state: State, router: Router) -> Iterator[RouteView]:
-    """Yield the default routes that a router has because of its gateway."""
+def default_routes(state: State, router: Router, has_port: HasPort) -> Iterator[RouteView]:
+    """Yield the default routes that a router has because of its gateway.
+
+    has_port: no route leads to an interface that its bridge does not have.
+    """
     for version in _families_out(state, router):
         way = _way(state, router, None, version)
         if way is not None:
-            hop = NextHop(way.port.mac if live_binding(state, way.port) is not None else None)
+            at = live_binding(state, way.port)
+            there = at is not None and has_port(at.host, at.ofport, at.interface)
+            hop = NextHop(way.port.mac if there else None)
             yield RouteView(prefix=EVERYTHING[version], vni=way.network.vni, next_hop=hop)
 
 

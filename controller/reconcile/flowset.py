@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlows, flow_delta
+from controller.reconcile.exchange import between
 from controller.reconcile.zones import ZonedFlows, cookies_of, may_keep, zone_of
 
 Unit = tuple[Any, ...]
@@ -78,7 +79,9 @@ class FlowSet:
 
         A unit that claims a key of another one gets no flows at all (fail closed) and is returned.
         """
-        changed = {u: flows for u, flows in units.items() if self._units.get(u, ()) != flows}
+        changed = {u: flows for u, flows in units.items() if self._units.get(u, ()) is not flows}
+        if self._exchange(changed):
+            return []
         for unit in changed:
             self._remove(unit)
         conflicts = []
@@ -102,34 +105,70 @@ class FlowSet:
 
     def preview(self, units: Mapping[Unit, tuple[Flow, ...]]) -> tuple[set[Flow], set[Flow]]:
         """Return the flows that setting these units would take away, and those it would bring."""
-        changed = {unit: flows for unit, flows in units.items() if self._units.get(unit, ()) is not flows}
-        before = {flow for unit in changed for flow in self._units.get(unit, ())}
-        after = {flow for flows in changed.values() for flow in flows}
+        before: set[Flow] = set()
+        after: set[Flow] = set()
+        for unit, flows in units.items():
+            difference = between(self._units.get(unit, ()), flows)
+            before.update(difference.gone)
+            after.update(difference.come)
         return before - after, after - before
 
+    def _exchange(self, changed: Mapping[Unit, tuple[Flow, ...]]) -> bool:
+        """Replace flows one by one where no unit claims what is another's; else do nothing, and tell so.
+
+        What it costs is what changes, and not what the units have: the policy of a tenant has thousands.
+        """
+        differences = {u: between(self._units.get(u, ()), flows) for u, flows in changed.items()}
+        freed = {flow.key for difference in differences.values() for flow in difference.gone}
+        claimed: set[FlowKey] = set()
+        for difference in differences.values():
+            for flow in difference.come:
+                key = flow.key
+                if key in claimed or (key in self._owner and key not in freed):
+                    return False
+                claimed.add(key)
+        for difference in differences.values():
+            for flow in difference.gone:
+                self._put_away(flow.key)
+        for unit, difference in differences.items():
+            self._note(unit, changed[unit])
+            for flow in difference.come:
+                self._put(unit, flow)
+        return True
+
+    def _note(self, unit: Unit, flows: tuple[Flow, ...]) -> None:
+        """Take down which flows a unit has, and under which cookie it is found."""
+        before = self._units.pop(unit, ())
+        if before:
+            known = self._by_cookie[before[0].cookie]
+            known.discard(unit)
+            if not known:
+                del self._by_cookie[before[0].cookie]
+        if flows:
+            self._units[unit] = flows
+            self._by_cookie.setdefault(flows[0].cookie, set()).add(unit)
+
+    def _put(self, unit: Unit, flow: Flow) -> None:
+        key = flow.key
+        self._desired.put(key, flow)
+        self._owner[key] = unit
+        self._dirty.add(key)
+
+    def _put_away(self, key: FlowKey) -> None:
+        self._desired.drop(key)
+        del self._owner[key]
+        self._dirty.add(key)
+
     def _add(self, unit: Unit, flows: tuple[Flow, ...]) -> None:
-        if not flows:
-            return
-        self._units[unit] = flows
-        self._by_cookie.setdefault(flows[0].cookie, set()).add(unit)
+        self._note(unit, flows)
         for flow in flows:
-            key = flow.key
-            self._desired.put(key, flow)
-            self._owner[key] = unit
-            self._dirty.add(key)
+            self._put(unit, flow)
 
     def _remove(self, unit: Unit) -> None:
-        flows = self._units.pop(unit, ())
-        if not flows:
-            return
-        self._by_cookie[flows[0].cookie].discard(unit)
-        if not self._by_cookie[flows[0].cookie]:
-            del self._by_cookie[flows[0].cookie]
+        flows = self._units.get(unit, ())
+        self._note(unit, ())
         for flow in flows:
-            key = flow.key
-            self._desired.drop(key)
-            del self._owner[key]
-            self._dirty.add(key)
+            self._put_away(flow.key)
 
     def owner(self, key: FlowKey) -> Unit | None:
         """Return the unit a flow serves."""

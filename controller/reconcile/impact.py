@@ -23,7 +23,7 @@ from cloison.model import (
     TunnelPort,
 )
 from cloison.names import HostName, NetworkName, PortName, RouterName, TenantName
-from controller.reconcile.claims import co_claimants, rivals
+from controller.reconcile.claims import co_claimants, reached_by_mac, rivals
 from controller.store.changes import Change
 from controller.store.state import State
 
@@ -94,7 +94,7 @@ def impact_of(changes: Iterable[Change], state: State) -> Impact:
                 _add(impact, value, state)
         if old is None and isinstance(new, Tenant | Network):
             _came_late(impact, new, state)
-    _next_hops(impact, state)
+    add_next_hops(impact, state)
     return impact
 
 
@@ -112,6 +112,7 @@ def _whereabouts(port: Port) -> tuple[object, ...]:
         port.requested_hosts,
         port.disabled,
         port.iface_id,
+        reached_by_mac(port),
     )
 
 
@@ -190,8 +191,13 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             _add_host(impact, value, state)
         case Tenant():
             _policy(impact, value.name, state)
-        case SecurityGroup() | AddressGroup():
-            _policy(impact, value.name.parent, state)
+        case SecurityGroup():
+            # One that no port has makes no flows, and means nothing: it counts from its first profile on.
+            if state.profiles_with(value.name):
+                _policy(impact, value.name.parent, state)
+        case AddressGroup():
+            if any(state.profiles_with(group.name) for group in state.groups_naming(value.name)):
+                _policy(impact, value.name.parent, state)
         case PolicyProfile():
             _policy(impact, value.tenant, state)
         case _:
@@ -278,8 +284,8 @@ def _senders(impact: Impact, networks: Iterable[NetworkName], state: State) -> N
         impact.network_units.update((host, network) for host in state.bound_hosts(network))
 
 
-def _next_hops(impact: Impact, state: State) -> None:
-    """Routes lead to a port's MAC: to another one, or to nobody, when the port has moved or changed."""
+def add_next_hops(impact: Impact, state: State) -> None:
+    """Add what follows from moves: routes lead to a port's MAC, to another one's, or to nobody."""
     for name in tuple(impact.moved):
         edge = state.edge_at(name)
         for router in state.routers_on(name.parent):

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cloison.addresses import IpAddress, link_local
-from cloison.model import Router, SecurityGroupRule
+from cloison.model import Router, SecurityGroup, SecurityGroupRule
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.impact import Impact
 from controller.reconcile.meant_exits import exit_intents, ways_out
 from controller.reconcile.plugged import live_binding, standby_bindings
-from controller.reconcile.views import HasPort, vxlan_device
+from controller.reconcile.views import HasPort, used_groups, vxlan_device
 from controller.reconcile.views import believe as believe
 from controller.store.state import State
 from controller.verify.intent import (
@@ -34,6 +34,10 @@ from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, PolicyIntent, 
 # Bytes around an IP packet in the overlay, by the version of the underlay (RFC 7348, section 5): the inner
 # Ethernet header, then VXLAN, UDP and IP.
 _AROUND = {4: 14 + 8 + 8 + 20, 6: 14 + 8 + 8 + 40}
+
+# What groups mean, by the identity of the group.
+GROUPS_MAX = 100_000
+_known_rules: dict[int, tuple[SecurityGroup, tuple[RuleIntent, ...]]] = {}
 
 # The OpenFlow port of a host's local services as the switch itself names it, None if it has none.
 ServiceOfport = Callable[[HostName], int | None]
@@ -97,9 +101,20 @@ def policy_intent(state: State, name: TenantName) -> PolicyIntent | None:
     return PolicyIntent(
         number=tenant.number,
         profiles={profile.number: profile.groups for profile in state.profiles_of(name)},
-        groups={group.name: tuple(map(_rule, group.rules)) for group in state.groups_of(name)},
+        groups={group.name: _rules(group) for group in used_groups(state, name)},
         address_groups={group.name: group.prefixes for group in state.address_groups_of(name)},
     )
+
+
+def _rules(group: SecurityGroup) -> tuple[RuleIntent, ...]:
+    """Return what a group's rules mean: the same object for the same group, which is seen at once."""
+    known = _known_rules.get(id(group))
+    if known is None:
+        if len(_known_rules) >= GROUPS_MAX:
+            _known_rules.clear()
+        # (With the group, so that no other one can have its identity.)
+        known = _known_rules[id(group)] = group, tuple(map(_rule, group.rules))
+    return known[1]
 
 
 def _rule(rule: SecurityGroupRule) -> RuleIntent:
@@ -155,7 +170,7 @@ def router_intent(state: State, router: Router, network: NetworkName) -> RouterI
     for route in router.routes:
         for hop in route.next_hops[:1]:
             into = [n for cidr, n in connected.items() if cidr.version == hop.version and hop in cidr]
-            routes += [RouteIntent(route.destination, n, hop) for n in into]
+            routes += [RouteIntent(route.destination, n, hop, route.next_hops[1:]) for n in into]
     routes += [out for out in ways_out(state, router, None) if out.network in connected.values()]
     here: tuple[IpAddress, ...] = tuple(i.address for i in router.interfaces if i.subnet.parent == network)
     local = (link_local(router.mac),) if any(address.version == 6 for address in here) else ()

@@ -19,6 +19,7 @@ from cloison.v1 import host_sync_pb2
 from controller.compiler import static_flows
 from controller.flows import Flow
 from controller.openflow.switch import Switch
+from controller.reconcile import address_log
 from controller.reconcile.agents import Agents
 from controller.reconcile.edges import EdgePlans
 from controller.reconcile.flowset import Unit
@@ -26,7 +27,7 @@ from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.handover import Handover
 from controller.reconcile.host import HostActor, Ports
-from controller.reconcile.impact import Impact, add_everyone, impact_of, whole
+from controller.reconcile.impact import Impact, add_everyone, add_next_hops, impact_of, whole
 from controller.reconcile.keeper import EdgeChanges, Keeper
 from controller.reconcile.meant import intent_delta, intent_of
 from controller.reconcile.meters import CONNECTIONS_PER_S
@@ -215,6 +216,8 @@ class Reconciler:
         self._agents.follow(changes)
         self._release.follow(changes)
         self._profiles.follow(changes)
+        for of_revision in revisions:
+            address_log.follow(of_revision.changes, of_revision.revision)
 
     def _change(self, impact: Impact, hosts: set[HostName], since: int) -> None:
         """Compile what is touched from revision since on, have it judged, and hand it to the hosts.
@@ -331,6 +334,7 @@ class Reconciler:
             network = state.network_by_vni(tunnel.vni)
             if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
                 impact.network_units.add((host, network.name))
+        add_next_hops(impact, state)
         if impact.port_units or impact.network_units or impact.host_units:
             self._change(impact, set(), self._revision)
 

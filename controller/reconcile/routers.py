@@ -5,24 +5,31 @@ Fail closed: what a router is connected to but cannot be found is no part of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, RouterInterface
-from cloison.names import NetworkName
+from cloison.names import HostName, NetworkName
 from controller.compiler import NextHop, RouterView, RouteView
-from controller.reconcile.claims import living_at
+from controller.reconcile.claims import living_at, reached_by_mac
 from controller.reconcile.exits import default_routes
+from controller.reconcile.plugged import live_binding
 from controller.store.state import State
 
+# As views.HasPort: whether a bridge has this interface under this number.
+_HasPort = Callable[[HostName, int, str], bool]
 
-def router_views(state: State, network: NetworkName) -> tuple[RouterView, ...]:
-    """Return the routers of a network, in the order of their names."""
+
+def router_views(state: State, network: NetworkName, has_port: _HasPort) -> tuple[RouterView, ...]:
+    """Return the routers of a network, in the order of their names.
+
+    has_port: no route leads to an interface that its bridge does not have.
+    """
     routers = sorted(state.routers_on(network), key=lambda router: router.name)
-    return tuple(_view(state, router, network) for router in routers)
+    return tuple(_view(state, router, network, has_port) for router in routers)
 
 
-def _view(state: State, router: Router, network: NetworkName) -> RouterView:
+def _view(state: State, router: Router, network: NetworkName, has_port: _HasPort) -> RouterView:
     here: list[IpAddress] = [i.address for i in router.interfaces if i.subnet.parent == network]
     if any(address.version == 6 for address in here):
         # What its advertisements come from (agent/services/routers.py).
@@ -31,11 +38,11 @@ def _view(state: State, router: Router, network: NetworkName) -> RouterView:
         mac=router.mac,
         here=tuple(here),
         addresses=tuple(interface.address for interface in router.interfaces),
-        routes=tuple(_routes(state, router)),
+        routes=tuple(_routes(state, router, has_port)),
     )
 
 
-def _routes(state: State, router: Router) -> Iterator[RouteView]:
+def _routes(state: State, router: Router, has_port: _HasPort) -> Iterator[RouteView]:
     for interface in router.interfaces:
         subnet = state.subnets.get(interface.subnet)
         network = state.networks.get(interface.subnet.parent)
@@ -46,10 +53,19 @@ def _routes(state: State, router: Router) -> Iterator[RouteView]:
         through = _interface_to(state, router, hop) if hop is not None else None
         network = state.networks.get(through.subnet.parent) if through is not None else None
         if hop is not None and network is not None:
-            port = living_at(state, network.name, hop)
-            mac = port.mac if port is not None else None
-            yield RouteView(prefix=route.destination, vni=network.vni, next_hop=NextHop(mac))
-    yield from default_routes(state, router)
+            macs = [_mac_at(state, network.name, each, has_port) for each in route.next_hops]
+            next_hop = NextHop(macs[0], tuple(macs[1:]))
+            yield RouteView(prefix=route.destination, vni=network.vni, next_hop=next_hop)
+    yield from default_routes(state, router, has_port)
+
+
+def _mac_at(state: State, network: NetworkName, hop: IpAddress, has_port: _HasPort) -> int | None:
+    """Return the MAC of the port at which a next hop lives; None if there is none or it leads nowhere."""
+    port = living_at(state, network, hop)
+    binding = live_binding(state, port) if port is not None else None
+    if port is None or binding is None or not has_port(binding.host, binding.ofport, binding.interface):
+        return None
+    return port.mac if reached_by_mac(port) else None
 
 
 def _interface_to(state: State, router: Router, hop: IpAddress) -> RouterInterface | None:

@@ -14,8 +14,7 @@ from cloison.model import Port
 from cloison.names import HostName
 from cloison.v1 import port_pb2
 from controller.compiler.cookies import STATIC
-from controller.compiler.pipeline import ADMISSION
-from controller.reconcile.counting import Count, Drop, Fate, Readings, fate_of
+from controller.reconcile.counting import ADMITTING, Count, Drop, Fate, Readings, fate_of
 from controller.reconcile.host import HostActor
 from controller.reconcile.views import port_view
 from controller.store.store import Store
@@ -62,12 +61,12 @@ class CounterReader:
             raise Unavailable(f"the switch of {host} does not have {port.name} yet")
         own = await switch.read_flows(cookie=view.cookie, cookie_mask=WHOLE_COOKIE)
         bridge = await switch.read_flows(cookie=STATIC, cookie_mask=WHOLE_COOKIE)
-        admission = await switch.read_flows(table=ADMISSION.number)
+        admission = [await switch.read_flows(table=table.number) for table in ADMITTING]
         meters = await switch.read_meter_counters()
         port_counters = (await switch.read_port_counters()).get(view.ofport)
         if port_counters is None:
             raise Unavailable(f"the switch does not have {port.name} any more")
-        everything = {**bridge.flows, **admission.flows}
+        everything = {**bridge.flows, **admission[0].flows, **admission[1].flows}
         return Readings(
             tuple(own.flows.values()),
             tuple(everything.values()),

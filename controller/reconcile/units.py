@@ -140,7 +140,7 @@ class Units:
         return port_flows(view) if self.has_port(host, view.ofport, interface) else ()
 
     def _network(self, state: State, host: HostName, network: NetworkName) -> tuple[Flow, ...]:
-        view = network_view(state, network, host, partial(self._plugged_ports, state, network))
+        view = network_view(state, network, host, partial(self._plugged_ports, state, network), self.has_port)
         if view is None:
             return ()
         ofport = view.tunnel_ofport

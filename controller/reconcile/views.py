@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from cloison.addresses import IpAddress, Mac, host_mac, link_local, wire_mac
-from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port
+from cloison.model import PROFILE_FIRST, PROFILE_NONE, Host, Network, Port, SecurityGroup
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView, PortView
-from controller.reconcile.claims import claimed_by
+from controller.reconcile.claims import claimed_by, reached_by_mac
 from controller.reconcile.exits import exit_views
 from controller.reconcile.plugged import is_plugged
 from controller.reconcile.plugged import live_binding as live_binding
@@ -94,11 +94,16 @@ def plugged_ports(state: State, name: NetworkName, has_port: HasPort = believe) 
 
 
 def network_view(
-    state: State, name: NetworkName, host: HostName, plugged: Callable[[], Plugged] | None = None
+    state: State,
+    name: NetworkName,
+    host: HostName,
+    plugged: Callable[[], Plugged] | None = None,
+    has_port: HasPort = believe,
 ) -> NetworkView | None:
     """Return what the compiler must know of a network on a host; None if it is not present there.
 
-    plugged: gives its ports, if they are known already or not every one is to be believed.
+    plugged: gives its ports, if they are known already or not every one is to be believed; has_port: which of
+    its routers' next hops are.
     """
     network = state.networks.get(name)
     tenant = state.tenants.get(name.parent)
@@ -113,7 +118,7 @@ def network_view(
         vni=network.vni,
         subnets=tuple(subnets),
         tunnel_ofport=tunnel.ofport if tunnel else None,
-        routers=router_views(state, name) if state.bound_ports(name, host) else (),
+        routers=router_views(state, name, has_port) if state.bound_ports(name, host) else (),
         everyone=_everyone(state, host, plugged() if plugged else plugged_ports(state, name))
         if network.multicast and state.bound_ports(name, host)
         else None,
@@ -141,9 +146,15 @@ def policy_view(state: State, name: TenantName, host: HostName) -> PolicyView | 
     return PolicyView(
         tenant_number=tenant.number,
         profiles={profile.number: profile.groups for profile in state.profiles_of(name)},
-        groups={group.name: group for group in state.groups_of(name)},
+        groups={group.name: group for group in used_groups(state, name)},
         address_groups={group.name: group for group in state.address_groups_of(name)},
     )
+
+
+def used_groups(state: State, name: TenantName) -> list[SecurityGroup]:
+    """Return the security groups of a tenant that some profile has: no other one makes any flow."""
+    used = {group for profile in state.profiles_of(name) for group in profile.groups}
+    return [group for group in state.groups_of(name) if group.name in used]
 
 
 def host_unit_view(state: State, name: HostName, service_ofport: int | None) -> HostUnitView | None:
@@ -164,7 +175,8 @@ def location(state: State, name: PortName) -> Location | None:
     if any(isinstance(a, IPv6Address) for a in addresses):
         addresses.append(link_local(port.mac))
     addresses += claimed_by(state, port, binding)
-    return Location(binding.host, host.vtep, frozenset({port.mac, *map(wire_mac, addresses)}))
+    real = [port.mac] if reached_by_mac(port) else []
+    return Location(binding.host, host.vtep, frozenset([*real, *map(wire_mac, addresses)]))
 
 
 def overlay_mtu(state: State, network: Network) -> int:

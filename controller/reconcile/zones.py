@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from controller.compiler.cookies import CookieKind
-from controller.compiler.pipeline import ADMISSION
+from controller.compiler.pipeline import ADMISSION, CLAIMED
+from controller.compiler.registers import CLAIMED_IP
 from controller.flows import Flow, FlowKey
 
 # One thing that an owner is admitted with: (cookie of the port) or (cookie, field, value, mask).
@@ -21,12 +22,14 @@ Claim = tuple[int] | tuple[int, str, int, int]
 Owner = frozenset[Claim]
 
 NOBODY: Owner = frozenset()
-_CLAIMED = frozenset({"eth_src", "ipv4_src", "ipv6_src"})
+_ADMITTING = (ADMISSION.number, CLAIMED.number)
+# Fields of a match, and of which source they speak.
+_SOURCES = {name: name for name in ("eth_src", "ipv4_src", "ipv6_src")} | {CLAIMED_IP.field.name: "ipv4_src"}
 
 
 def zone_of(flow: Flow) -> int | None:
     """Return the zone whose owner this flow says, None for one that lets in nothing of a local port's."""
-    if flow.table != ADMISSION.number or flow.goto is None or flow.cookie >> 60 != CookieKind.PORT:
+    if flow.table not in _ADMITTING or flow.goto is None or flow.cookie >> 60 != CookieKind.PORT:
         return None
     return next((term.value for term in flow.match if term.field.name == "in_port"), None)
 
@@ -37,9 +40,9 @@ def owner_of(flows: Iterable[Flow]) -> Owner:
     for flow in flows:
         claims.add((flow.cookie,))
         claims.update(
-            (flow.cookie, term.field.name, term.value, term.mask)
+            (flow.cookie, _SOURCES[term.field.name], term.value, term.mask)
             for term in flow.match
-            if term.field.name in _CLAIMED
+            if term.field.name in _SOURCES
         )
     return frozenset(claims)
 

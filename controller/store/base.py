@@ -10,7 +10,6 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
@@ -18,6 +17,8 @@ import structlog
 
 from cloison.errors import Precondition, Unavailable
 from cloison.model import Revision
+from controller.store.batch import Batches
+from controller.store.batch import Outcome as Outcome
 from controller.store.changes import RevisionChanges
 from controller.store.mirror import Expected, Mirror
 from controller.store.state import State
@@ -30,16 +31,8 @@ T = TypeVar("T")
 
 # Only contention with other controllers uses these up: claims keep changes of one process apart.
 ATTEMPTS_MAX = 20
-MIRROR_WAIT_S = 5.0
+MIRROR_WAIT_S, MIRROR_GRACE_S = 5.0, 1.0
 RETRY_DELAY_MAX_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a transaction: committed at revision, or refused by a comparison as of revision."""
-
-    committed: bool
-    revision: int
 
 
 class OutcomeUnknown(Exception):
@@ -58,6 +51,7 @@ class BaseStore(ABC):
         self._mirror = Mirror(subscription_revisions_max)
         self._limits = limits
         self._healthy = False
+        self._batches = Batches(self._send, limits)
         # Key -> end of the transaction of this process that writes it.
         self._flights: dict[str, asyncio.Future[None]] = {}
 
@@ -126,25 +120,43 @@ class BaseStore(ABC):
     async def _attempt(self, txn: Txn) -> Outcome:
         """Commit once, and wait until the mirror holds the revision of the outcome."""
         claimed = txn.reservation_keys
-        expected = self._mirror.expect(txn)
         self.state.reservations.claim(claimed)
         flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flights.update((write.key, flight) for write in txn.writes)
         try:
-            try:
-                outcome = await self._commit(txn)
-            except OutcomeUnknown as lost:
-                outcome = await self._settle(expected, lost)
+            outcome = await self._batches.commit(txn)
             # Until the mirror holds it, the claims keep other builds off what was just taken.
-            if not await self._mirror.reached(outcome.revision, MIRROR_WAIT_S):
-                self._suspect(outcome.revision)
+            await self._until_mirrored(outcome.revision)
         finally:
-            self._mirror.forget(expected)
             self.state.reservations.unclaim(claimed)
             for write in txn.writes:
                 del self._flights[write.key]
             flight.set_result(None)
         return outcome
+
+    async def _send(self, txn: Txn) -> Outcome:
+        """Commit once; find out what became of it if there is no answer."""
+        expected = self._mirror.expect(txn)
+        try:
+            return await self._commit(txn)
+        except OutcomeUnknown as lost:
+            return await self._settle(expected, lost)
+        finally:
+            self._mirror.forget(expected)
+
+    async def _until_mirrored(self, revision: int) -> None:
+        """Wait until the mirror holds a revision; suspect the watch if it stands still before that.
+
+        Not if it is on its way: under load there may be seconds of revisions before this one, and when this
+        process itself was busy all that time, nobody could read what the watch had brought long ago.
+        """
+        seen, wait_s = -1, MIRROR_WAIT_S
+        while not await self._mirror.reached(revision, wait_s):
+            if self.state.revision == seen:
+                self._suspect(revision)
+                return
+            wait_s = MIRROR_WAIT_S if self.state.revision > seen >= 0 else MIRROR_GRACE_S
+            seen = self.state.revision
 
     async def _settle(self, expected: Expected, lost: OutcomeUnknown) -> Outcome:
         """Find out what became of a transaction without an answer.

@@ -40,6 +40,11 @@ class Combination:
             else:
                 self._write(write)
 
+    def writes_in(self, start: str, end: str) -> bool:
+        """Tell whether anything is written or deleted in a range (no end: of that key)."""
+        end = end or _after(start)
+        return bool(self._within(start, end) or self._cleared.within(start, end))
+
     @property
     def txn(self) -> Txn:
         """All of them as one."""

@@ -114,6 +114,11 @@ def external_scope(network: ExternalNetworkName, version: int) -> str:
     return f"{_EXTERNAL_KIND}{version}/{network.external_network}"
 
 
+def is_external(key: str) -> bool:
+    """Tell whether a reservation key is that of an address outside."""
+    return key.startswith(f"{_EXTERNAL_KIND}/")
+
+
 def segment(physical_network: str, vlan: int) -> str:
     """Reservation key of a VLAN (0: untagged) of a physical network: it is one external network's."""
     return f"{_SEGMENT_KIND}/{quote(physical_network, safe='')}/{vlan}"

@@ -44,10 +44,14 @@ Addressed = dict[tuple[object, ...], bool]
 
 
 class Led(NamedTuple):
-    """Where a route leads: the VNI (None: nowhere), and the MAC of the next hop (None: of whom it is for)."""
+    """Where a route leads: the VNI (None: nowhere), and the MAC of the next hop (None: of whom it is for).
+
+    shares: of several next hops the MACs by share (routing.share); then mac is of one of them.
+    """
 
     vni: int | None
     mac: int | None = None
+    shares: tuple[int, ...] = ()
 
 
 Leads = Mapping[RouteIntent, Led]
@@ -79,11 +83,12 @@ def ways_of(world: World, host: HostName, network: NetworkIntent) -> Ways:
 def _leads(world: World, routes: Iterable[RouteIntent]) -> Leads:
     found = {}
     for route in routes:
-        into, hop = world.networks.get(route.network), world.next_hop(route)
-        if into is None or (route.via is not None and hop is None):
+        into, hops = world.networks.get(route.network), world.next_hops(route)
+        macs = tuple(hop.mac for hop in semantics.shares(hops))
+        if into is None or (route.via is not None and not macs):
             found[route] = Led(None)
         else:
-            found[route] = Led(into.vni, hop.mac if hop is not None else None)
+            found[route] = Led(into.vni, macs[0] if macs else None, macs if len(set(macs)) > 1 else ())
     return found
 
 
@@ -115,8 +120,8 @@ def _addresses(bridge: Bridge, network: NetworkIntent, ways: Ways) -> bool:
     for region, checked in (*starts, (Region(*anything), False)):
         start = in_network(region, network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=SPREADING):
-            for part, way in explore(leaf.region, partial(_way, network, ways.exits, checked)):
-                if not _addressed(leaf, start, network, ways.leads, way) and member(part) is not None:
+            for part, (way, led) in explore(leaf.region, partial(_led, network, ways, checked)):
+                if not _addressed(leaf, start, led, way) and member(part) is not None:
                     return False
     return True
 
@@ -138,10 +143,16 @@ def _way(network: NetworkIntent, exits: Exits, checked: bool, seen: Question) ->
     return semantics.onward(network, seen, leave, checked=checked)
 
 
-def _addressed(leaf: Leaf, start: Frame, network: NetworkIntent, leads: Leads, way: Way) -> bool:
+def _led(network: NetworkIntent, ways: Ways, checked: bool, seen: Question) -> tuple[Way, Led]:
+    """As _way, and where that leads, by one next hop."""
+    way = _way(network, ways.exits, checked, seen)
+    led = ways.leads[way] if isinstance(way, RouteIntent) else Led(network.vni)
+    return way, led._replace(mac=semantics.share(led.shares, seen)) if led.shares else led
+
+
+def _addressed(leaf: Leaf, start: Frame, led: Led, way: Way) -> bool:
     if leaf.sent or leaf.copies:
         return False
-    led = leads[way] if isinstance(way, RouteIntent) else Led(network.vni)
     if way is None or led.vni is None or leaf.stopped is None:
         return (way is None or led.vni is None) and leaf.stopped is None
     table, frame = leaf.stopped

@@ -22,10 +22,13 @@ from controller.verify.packet import (
     WIDTHS,
     cube,
 )
+from controller.verify.rules import Rule
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member
 from controller.verify.stages import (
     ADDRESSING,
+    ADMISSION,
+    CLAIMED,
     FORWARD,
     FROM_PORT,
     FROM_PROFILE,
@@ -56,13 +59,13 @@ def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool
     port = world.by_ofport.get((host, ofport))
     network = world.networks.get(port.name.parent) if port is not None else None
     if port is None or network is None:
-        leaves = bridge.run(entering(ANYTHING, ofport), stop_at=1)
+        leaves = bridge.run(entering(ANYTHING, ofport), stop_at=CLAIMED + 1)
         return all(dropped(leaf) or member(leaf.region) is None for leaf in leaves)
     placed = {
         NETWORK: network.vni, ORIGIN: LOCAL, FROM_PORT: port.number, FROM_PROFILE: port.profile,
         TENANT: world.tenant_number(port.name.tenant),
     }  # fmt: skip
-    for first in bridge.run(entering(ANYTHING, ofport), stop_at=1):
+    for first in bridge.run(entering(ANYTHING, ofport), stop_at=CLAIMED + 1):
         if first.stopped is None:
             leaves = iter((first,))
         elif first.sent or first.stopped[1].field(FROM_PORT) != port.number:
@@ -122,7 +125,7 @@ def _arrival(bridge: Bridge, world: World, network: NetworkIntent, ofport: int) 
     """
     placed = {NETWORK: network.vni, ORIGIN: OVERLAY, TENANT: world.tenant_number(network.name.tenant)}
     profile = {OFFSETS[FROM_PROFILE] + n: OFFSETS["eth_src"] + n for n in range(WIDTHS[FROM_PROFILE])}
-    for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=1):
+    for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=CLAIMED + 1):
         passed = (
             leaf.stopped is not None
             and not leaf.sent
@@ -143,7 +146,7 @@ _VNI_BITS = 24
 def _from_services(bridge: Bridge, ofport: int) -> bool:
     """Tell whether what the local services send gets to FORWARD in the network that their source MAC says."""
     vni = {OFFSETS[NETWORK] + n: OFFSETS["eth_src"] + n for n in range(_VNI_BITS)}
-    for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=1):
+    for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=CLAIMED + 1):
         passed = False
         if leaf.stopped is not None and not leaf.sent and leaf.stopped[0] == FORWARD:
             frame = leaf.stopped[1]
@@ -164,12 +167,18 @@ def _services_may_send(seen: Question) -> bool:
 def strangers(bridge: Bridge, known: frozenset[int]) -> bool:
     """Tell whether nothing gets anywhere that enters by an OpenFlow port which no port or device has."""
     holes = tuple(cube(in_port=ofport) for ofport in known)
-    table = bridge.tables.get(0)
     # A rule for one of the known ports cannot see it: look only at the others.
-    if table is None or all(_only_for(rule.cube, holes) or rule.drops for rule in table.rules.values()):
+    tables = (bridge.tables[number] for number in (ADMISSION, CLAIMED) if number in bridge.tables)
+    rules = (rule for table in tables for rule in table.rules.values())
+    if all(_only_for(rule.cube, holes) or rule.drops or _hands_on(rule) for rule in rules):
         return True
-    leaves = bridge.run(entering(ANYTHING._replace(holes=holes), None), stop_at=1)
+    leaves = bridge.run(entering(ANYTHING._replace(holes=holes), None), stop_at=CLAIMED + 1)
     return all(dropped(leaf) or member(leaf.region) is None for leaf in leaves)
+
+
+def _hands_on(rule: Rule) -> bool:
+    """Tell whether a rule of ADMISSION does no more than to note something for CLAIMED."""
+    return rule.goto == CLAIMED and all(step[0] in ("copy", "write") for step in rule.steps)
 
 
 def _only_for(match: tuple[int, int], ports: tuple[tuple[int, int], ...]) -> bool:

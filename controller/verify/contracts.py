@@ -37,6 +37,7 @@ from controller.verify.packet import (
 from controller.verify.rules import Rule
 from controller.verify.space import Region
 from controller.verify.stages import (
+    CLAIMED,
     FROM_PORT,
     FROM_PROFILE,
     NETWORK,
@@ -71,12 +72,12 @@ _PREFIX = {
 def regular(rule: Rule) -> bool:
     """Tell whether a rule leaves the registers alone that say who sent a frame, and in which network.
 
-    Only table 0 writes them, but for the network, which ROUTE changes for what it matches by network. So a
-    rule that matches on one of them is met only by frames of that sender or network, and of a network by
-    what routers lead into it; a change of the rule concerns nobody else. contracts.py and isolation.py rest
-    on that.
+    Only ADMISSION and CLAIMED write them, but for the network, which ROUTE changes for what it matches by
+    network. So a rule that matches on one of them is met only by frames of that sender or network, and of a
+    network by what routers lead into it; a change of the rule concerns nobody else. contracts.py and
+    isolation.py rest on that.
     """
-    if rule.table == 0:
+    if rule.table <= CLAIMED:
         return True
     kept = _SENDER_MASK if rule.table == ROUTE else _IDENTITY_MASK
     return not any(_writes(step) & kept for step in rule.steps)

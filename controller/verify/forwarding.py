@@ -46,6 +46,9 @@ _LOW32 = 0xFFFFFFFF
 _SOLICITED = {"ip_proto": PROTO_ICMPV6, "icmpv6_type": ND_SOLICITATION}
 _NOT_A_MAC = tuple(cube(eth_dst=r) for r in (semantics.GROUP_MAC, *semantics.WIRE_MACS))
 _OF_A_KIND = tuple(cube(eth_type=kind) for kind in (ETH_ARP, ETH_IPV4, ETH_IPV6))
+# Answers of the local services to the wire MAC of an IPv4 address, whatever is in them.
+ANSWERED = "answered"
+_WIRE4 = (WIRE4_PREFIX << 32, 0xFFFF << 32)
 # Admitted frames by the field that says whom they are meant for (semantics.aim).
 KINDS: dict[str, tuple[Region, ...]] = {
     "ipv4_dst": (untagged(ETH_IPV4),),
@@ -58,6 +61,7 @@ KINDS: dict[str, tuple[Region, ...]] = {
         untagged(ETH_IPV6, cube(**_SOLICITED), *_NOT_A_MAC),
         Region(*cube(vlan_vid=UNTAGGED), (*_OF_A_KIND, *_NOT_A_MAC)),
     ),
+    ANSWERED: (Region(*cube(vlan_vid=UNTAGGED, eth_dst=_WIRE4), (cube(eth_type=ETH_IPV6, **_SOLICITED),)),),
 }
 
 
@@ -94,6 +98,8 @@ def _forwards_mac(bridge: Bridge, place: Place, mac: int) -> bool:
             region = within(kind, cube(**{aimed: (value, bits)}))
             if region is not None and not _forwards(bridge, place, region, aimed, owners):
                 return False
+    if mac >> 32 == WIRE4_PREFIX and not _answers(bridge, place, mac):
+        return False
     return contained(bridge, place, Region(*cube(eth_dst=mac))) is None
 
 
@@ -105,6 +111,15 @@ def aims_of(mac: int) -> tuple[tuple[str, int, int], ...]:
     if mac >> 32 == WIRE6_PREFIX:
         return ("ipv6_dst", low, _LOW32), ("ipv6_nd_target", low, _LOW32)
     return (("eth_dst", mac, (1 << 48) - 1),)
+
+
+def _answers(bridge: Bridge, place: Place, mac: int) -> bool:
+    """As _forwards, of what the local services send to the wire MAC of an IPv4 address."""
+    port = place.members.by_answer_mac.get(mac)
+    owners = {mac: port} if port is not None and port.host == place.host else {}
+    region = within(KINDS[ANSWERED][0], cube(eth_dst=mac))
+    assert region is not None, mac
+    return _forwards(bridge, place, region, ANSWERED, owners)
 
 
 def contained(bridge: Bridge, place: Place, region: Region) -> Region | None:
@@ -131,18 +146,24 @@ def _to(frame: Frame) -> tuple[int | None, int | None]:
 def addressed_by(port: PortIntent, aimed: str) -> tuple[int, ...]:
     """Return the values of a field that semantics.aim names by which frames are meant for a port."""
     if aimed == "eth_dst":
-        return (port.mac,)
+        return (port.mac,) if port.by_mac else ()
+    if aimed == ANSWERED:
+        return tuple(WIRE4_PREFIX << 32 | address for address in port.addresses4)
     return port.addresses4 if aimed in ("ipv4_dst", "arp_tpa") else port.addresses6
+
+
+_ORIGINS = {"eth_dst": (LOCAL, OVERLAY, FROM_SERVICE), ANSWERED: (FROM_SERVICE,)}
 
 
 def _forwards(
     bridge: Bridge, place: Place, region: Region, aimed: str, owners: Mapping[int, PortIntent]
 ) -> bool:
-    # The services use real MACs; what else they send is seen to in `contained`.
-    for origin in (LOCAL, OVERLAY, FROM_SERVICE) if aimed == "eth_dst" else (LOCAL, OVERLAY):
+    # The services name ports by MAC; what else they send is seen to in `contained`.
+    asked = "eth_dst" if aimed == ANSWERED else aimed
+    for origin in _ORIGINS.get(aimed, (LOCAL, OVERLAY)):
         start = on_wire(in_network(region, place.network, origin), aimed)
         for leaf in bridge.run(start, FORWARD, stop_at=FORWARD + 1):
-            for part, found in explore(leaf.region, lambda seen: seen.find(aimed, owners)):
+            for part, found in explore(leaf.region, lambda seen: seen.find(asked, owners)):
                 port = None if found is None else owners[found]
                 good = _forwarded(place, leaf, start._replace(region=part), port, origin)
                 if not good and member(part) is not None:

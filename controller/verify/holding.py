@@ -57,9 +57,16 @@ class Held:
         self.bridge.remove(key)
         self.irregular.discard(key)
 
-    def add(self, flow: Flow) -> Rule:
-        """Put in a flow. Raises Refused if it may not be, or if its key is taken."""
-        rule = prepare(flow)
+    def add(self, flow: Flow, known: dict[int, Rule] | None = None) -> Rule:
+        """Put in a flow. Raises Refused if it may not be, or if its key is taken.
+
+        known: rules made of flows that several hosts get, by the flows' identity; for one change.
+        """
+        rule = known.get(id(flow)) if known is not None else None
+        if rule is None:
+            rule = prepare(flow)
+            if known is not None:
+                known[id(flow)] = rule
         self.bridge.add(rule)
         if not regular(rule):
             self.irregular.add(rule.key)

@@ -21,11 +21,15 @@ class PairIntent:
 
 @dataclass(frozen=True, slots=True)
 class RouteIntent:
-    """A range that a router sends into a network: to whom it is for, or to who has the address via."""
+    """A range that a router sends into a network: to whom it is for, or to who has the address via.
+
+    others: further next hops, with via each has a share of what goes by the route (routing.share).
+    """
 
     prefix: IpNetwork
     network: NetworkName
     via: IpAddress | None = None
+    others: tuple[IpAddress, ...] = ()
 
     @property
     def range(self) -> tuple[int, int]:
@@ -80,6 +84,8 @@ class PortIntent:
     spoken6: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
     # Every destination MAC under which frames for this port travel between hosts.
     frame_macs: frozenset[int] = field(init=False, repr=False, compare=False)
+    # Those of them that suffice, whatever is in the frame: the local services may answer it by them.
+    answer_macs: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         own4 = tuple(int(a) for a in self.addresses if a.version == 4)
@@ -93,7 +99,9 @@ class PortIntent:
         wires6 = {WIRE6_PREFIX << 32 | (a & 0xFFFFFFFF) for a in all6}
         object.__setattr__(self, "addresses4", all4)
         object.__setattr__(self, "addresses6", all6)
-        object.__setattr__(self, "frame_macs", frozenset(wires4 | wires6 | {self.mac}))
+        real = {self.mac} if self.by_mac else set()
+        object.__setattr__(self, "frame_macs", frozenset(wires4 | wires6 | real))
+        object.__setattr__(self, "answer_macs", frozenset(wires4 | real))
         for name, version, own, bits in (("claims4", 4, own4, 32), ("claims6", 6, own6, 128)):
             claims = [(self.mac, address, (1 << bits) - 1) for address in own]
             for pair in self.pairs:
@@ -122,6 +130,15 @@ class PortIntent:
             and router.leads_into(way.route.network)
         )
         return tuple(sorted(found, key=lambda way: way.source is None))
+
+    @property
+    def by_mac(self) -> bool:
+        """Tell whether its real MAC leads to it, and so what is for addresses that are not its own.
+
+        So it is with who may send from such addresses, and with who has no IPv4 address, so that its services
+        know it by no other MAC.
+        """
+        return bool(self.pairs) or not self.checked or all(a.version == 6 for a in self.addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

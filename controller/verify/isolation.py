@@ -62,7 +62,7 @@ from controller.verify.known import Known
 from controller.verify.metering import misled
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
-from controller.verify.rules import match_cube
+from controller.verify.rules import Rule, match_cube
 from controller.verify.symbolic import Bridge, Undefined
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
@@ -118,11 +118,11 @@ class Verifier:
     def _take(self, changes: Mapping[HostName, HostChange], touched: Touched | None) -> list[Violation]:
         """Take over changes of hosts. Most are of forwarding databases alone, on every host of a network."""
         found: list[Violation] = []
-        hosts = self.hosts
+        hosts, rules = self.hosts, dict[int, Rule]()
         for host, change in changes.items():
             held = hosts[host]
             if change.removed or change.added:
-                found += self._take_flows(host, change, touched)
+                found += self._take_flows(host, change, touched, rules)
             for vni, fdb in change.fdb.items():
                 kept = held.change_fdb(vni, fdb)
                 if not kept:
@@ -137,7 +137,9 @@ class Verifier:
                 touched.host(self.world, host)
         return found
 
-    def _take_flows(self, host: HostName, change: HostChange, touched: Touched | None) -> Iterator[Violation]:
+    def _take_flows(
+        self, host: HostName, change: HostChange, touched: Touched | None, rules: dict[int, Rule]
+    ) -> Iterator[Violation]:
         held = self.hosts[host]
         for gone in change.removed:
             held.remove(gone)
@@ -145,7 +147,7 @@ class Verifier:
                 touched.flow(self.world, host, gone.table, match_cube(gone.match))
         for flow in change.added:
             try:
-                rule = held.add(flow)
+                rule = held.add(flow, rules)
             except Refused as refused:
                 yield Violation(FORBIDDEN_FLOW, str(refused), host, path=(flow_text(flow),))
                 continue
@@ -298,7 +300,7 @@ class Verifier:
     def _policies(self, touched: Touched, findings: Findings) -> None:
         """Check the policy of tenants where they have ports."""
         for host, tenant in touched.policies:
-            if tenant not in self.world.tenants_on(host):
+            if not self.world.has_tenant(host, tenant):
                 continue
             for wrong in self._policed.wrong(self.hosts[host].bridge, self.world, tenant):
                 findings.policy(host, tenant, wrong)

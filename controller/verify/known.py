@@ -24,6 +24,12 @@ from controller.verify.policy import PROFILE_OPEN
 from controller.verify.rules import Once, Rule, Table
 from controller.verify.semantics import LINK_LOCAL6, SERVICES6
 from controller.verify.stages import (
+    ADMISSION,
+    CLAIMED,
+    CLAIMED_HIGH,
+    CLAIMED_IP,
+    CLAIMED_LOW,
+    CLAIMS_IPV4,
     FORWARD,
     FROM_PORT,
     FROM_PROFILE,
@@ -72,6 +78,16 @@ _NEUTRAL: dict[str, dict[int, Shape]] = {
 }
 # And that the source is link-local, or not; whether an own address is belongs to its role.
 _NEUTRAL_RANGE = ("ipv6_src", *LINK_LOCAL6)
+# What IPv4 and ARP claim, as ADMISSION notes it for CLAIMED: whole values, which keep their roles there.
+_NOTED = frozenset(
+    [
+        *(("copy", OFFSETS[name], OFFSETS[CLAIMED_IP], 32) for name in ("ipv4_src", "arp_spa")),
+        *(("copy", OFFSETS[name], OFFSETS[CLAIMED_LOW], 32) for name in ("eth_src", "arp_sha")),
+        *(("copy", OFFSETS[name] + 32, OFFSETS[CLAIMED_HIGH], 16) for name in ("eth_src", "arp_sha")),
+        ("write", OFFSETS[CLAIMED_HIGH] + 16, 1, 1),
+    ]
+)
+_NOTES = (CLAIMED_IP, CLAIMED_LOW, CLAIMED_HIGH)
 # A device's rule says by this who sent a frame; nothing has a role there that the copy could carry.
 _BY_SOURCE_MAC = ("copy", OFFSETS["eth_src"], OFFSETS[FROM_PROFILE], 32)
 
@@ -218,9 +234,11 @@ def _of_rule(rule: Rule, names: Names, write: Write) -> Shape:
             terms.append((field.name, own.get(value, value)))
     steps: list[Shape] = []
     for verb, a, b, c in rule.steps:
-        if verb == "write":
+        if (verb, a, b, c) in _NOTED and rule.table == ADMISSION:
+            steps.append((verb, a, b, c))
+        elif verb == "write":
             steps.append(write(a, b, c))
-        elif (verb, a, b, c) == _BY_SOURCE_MAC and rule.table == 0:
+        elif (verb, a, b, c) == _BY_SOURCE_MAC and rule.table == ADMISSION:
             steps.append(_BY_SOURCE_MAC)
         else:
             raise Shapeless
@@ -264,7 +282,9 @@ def _common_shape(table: Table) -> Shape:
 
 def _shape_of_common(rules: Iterable[Rule]) -> Shape | None:
     """None unless they say nothing that could be about one port in particular."""
-    names = {name: _NEUTRAL.get(name, {}) for name in (*_CLAIMS, "in_port", NETWORK, FROM_PORT, *_OTHERS)}
+    names = {
+        name: _NEUTRAL.get(name, {}) for name in (*_CLAIMS, *_NOTES, "in_port", NETWORK, FROM_PORT, *_OTHERS)
+    }
     for rule in rules:
         for field, value, mask in rule.flow.match:
             known = (field.name, value, mask) == _NEUTRAL_RANGE
@@ -294,6 +314,8 @@ def _admission_shape(bridge: Bridge, port: PortIntent, network: NetworkIntent, t
     names: dict[str, Mapping[int, Shape]] = {
         "eth_src": mac, "arp_sha": mac, "ipv6_nd_sll": mac, "ipv6_nd_tll": mac,
         "ipv4_src": addresses4, "arp_spa": addresses4, "ipv6_src": addresses6, "ipv6_nd_target": addresses6,
+        CLAIMED_IP: addresses4, CLAIMED_LOW: {port.mac & _LOW32: _MAC},
+        CLAIMED_HIGH: {CLAIMS_IPV4 | port.mac >> 32: _MAC},
         "in_port": {port.ofport: _OFPORT}, NETWORK: {network.vni: _VNI}, FROM_PORT: {port.number: _NUMBER},
         FROM_PROFILE: {port.profile: _PROFILE} if port.checked else {}, TENANT: {tenant: _TENANT},
     }  # fmt: skip
@@ -303,21 +325,32 @@ def _admission_shape(bridge: Bridge, port: PortIntent, network: NetworkIntent, t
     for number, table in bridge.tables.items():
         if number >= TRACK or not table.rules:
             continue
-        own = _filed(table, _OWN_SENDER, port.number) if number else _filed(table, _OWN_PORT, port.ofport)
+        if number > CLAIMED:
+            own = _filed(table, _OWN_SENDER, port.number)
+        else:
+            own = _filed(table, _OWN_PORT, port.ofport)
+            _check_notes(own, port.mac)
         parts.append((number, _common_shape(table), _of_rules(own, names, write)))
     return _in_order(parts)
 
 
+def _check_notes(rules: Iterable[Rule], mac: int) -> None:
+    """A MAC noted in two registers has a role only as a whole."""
+    whole = {CLAIMED_LOW: mac & _LOW32, CLAIMED_HIGH: CLAIMS_IPV4 | mac >> 32}
+    for rule in rules:
+        noted = {field.name: value for field, value, _ in rule.flow.match if field.name in whole}
+        if noted and noted != whole:
+            raise Shapeless
+
+
 def _arrival_shape(bridge: Bridge, network: NetworkIntent, ofport: int, tenant: int) -> Shape:
-    table = bridge.tables.get(0)
-    if table is None:
-        raise Shapeless
+    tables = [bridge.tables[number] for number in (ADMISSION, CLAIMED) if number in bridge.tables]
     names: dict[str, Mapping[int, Shape]] = {
         "in_port": {ofport: _DEVICE}, NETWORK: {network.vni: _VNI}, FROM_PORT: {}, TENANT: {tenant: _TENANT},
     }  # fmt: skip
     write = _registers(network.vni, None, None, tenant)
-    own = _of_rules(_filed(table, _OWN_PORT, ofport), names, write)
-    return "arrival", _common_shape(table), own
+    met = ((_common_shape(t), _of_rules(_filed(t, _OWN_PORT, ofport), names, write)) for t in tables)
+    return "arrival", *met
 
 
 def _in_order(parts: list[Shape]) -> Shape:

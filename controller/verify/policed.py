@@ -7,9 +7,13 @@ that match the tenant's number or one of its profiles, and the few that are of n
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from functools import partial
+from itertools import chain
+from typing import NamedTuple
 
+from cloison.names import SecurityGroupName
+from controller.verify.admitting import Parsed, joined, parsed
 from controller.verify.grammar import Refused
 from controller.verify.packet import FIELD_MASKS, OFFSETS
 from controller.verify.policing import (
@@ -17,20 +21,23 @@ from controller.verify.policing import (
     Admitted,
     Difference,
     Judged,
-    admitted,
+    Members,
+    Piece,
+    by_profile,
     differences,
     is_open,
     is_static,
-    meant,
+    members_of,
+    pieces_of,
 )
-from controller.verify.policy import PROFILE_FIRST, PROFILE_OPEN, PolicyIntent
+from controller.verify.policy import PROFILE_FIRST, PROFILE_OPEN, PolicyIntent, RuleIntent
 from controller.verify.rules import Rule, Rules, Shares
 from controller.verify.rulings import ruled
 from controller.verify.stages import TENANT
 from controller.verify.symbolic import Bridge
 from controller.verify.world import World
 
-POLICIES_MAX = 20_000
+POLICIES_MAX, SHARES_MAX = 20_000, 40_000
 Wrong = tuple[Difference | Refused, ...]
 # Whose a rule is. A number or a profile that no tenant has is on no packet either.
 Owner = tuple[str, int]
@@ -39,68 +46,85 @@ _NOBODYS, _STRANGE = ("nobody", 0), ("strange", 0)
 _EMPTY = Shares(lambda _: _STRANGE, ())
 
 
+class _Meaning(NamedTuple):
+    """What a tenant's policy means. version: another number whenever that may be something else.
+
+    wanted: in each table; pieces: all of which that is made, each under itself.
+    """
+
+    policy: PolicyIntent
+    version: int
+    owners: tuple[Owner, ...]
+    wanted: tuple[Admitted, ...]
+    pieces: tuple[Mapping[Piece, Piece], ...]
+    groups: Mapping[SecurityGroupName, GroupMeaning]
+
+
+class GroupMeaning(NamedTuple):
+    """What the rules of one group admit, in each table; and all that this depends on."""
+
+    rules: tuple[RuleIntent, ...]
+    named: tuple[Hashable, ...]
+    admits: tuple[frozenset[Piece], ...]
+
+
 class Policed:
-    """Answers for one tenant on one bridge. Holds no reference to bridges."""
+    """Answers for one tenant on one bridge. Holds no reference to bridges.
+
+    An answer costs what has changed, and a look at each of the tenant's profiles: what rules say is
+    remembered by their content, share by share, what groups mean by their rules, and the answer by both.
+    """
 
     def __init__(self) -> None:
         self._wrong: dict[Hashable, Wrong] = {}
-        # Of each tenant and table: the shares that its rules are, and those put together.
-        self._rules: dict[tuple[str, int], tuple[tuple[Rules, ...], Rules]] = {}
-        # Of each tenant: its policy when last asked, a number for it, and what it means in each table.
-        self._meant: dict[str, tuple[PolicyIntent, int, tuple[Admitted, ...]]] = {}
+        self._parsed: dict[Hashable, Parsed] = {}
+        self._meant: dict[str, _Meaning] = {}
         self._versions = 0
 
     def wrong(self, bridge: Bridge, world: World, tenant: str) -> Wrong:
         """Return what is wrong with the flows that judge a tenant's packets; nothing if they are as meant."""
-        number, meanings = self._meaning(world, tenant)
+        meaning, number = self._meaning(world, tenant), world.tenant_number(tenant)
         found: Wrong = ()
-        for judge, wanted in zip(JUDGES, meanings, strict=True):
+        for at, judge in enumerate(JUDGES):
             shares = shares_of(judge, bridge)
             strange, nobodys = shares.of(_STRANGE).rules, shares.of(_NOBODYS).rules
-            rules = self._rules_of(judge, shares, world, tenant)
-            of_tenant = world.tenant_number(tenant)
+            own = [share for owner in meaning.owners if (share := shares.of(owner)).rules]
             if strange:
-                found += self._looked_at(judge, (*rules.rules, *nobodys, *strange), of_tenant, wanted)
+                rules = chain.from_iterable(share.rules for share in own)
+                found += self._looked_at(judge, (*rules, *nobodys, *strange), number, meaning.wanted[at])
                 continue
             if not any(is_open(judge, rule) for rule in nobodys):
                 found += (Difference(judge, PROFILE_OPEN, admitted=False),)
-            found += self._of_tenant(judge, rules, nobodys, of_tenant, wanted, number)
+            found += self._of_tenant(at, own, nobodys, number, meaning)
         return found
 
-    def _rules_of(self, judge: Judged, shares: Shares, world: World, tenant: str) -> Rules:
-        """Return the rules that a tenant's packets can meet, besides those that anybody's can."""
-        owners: list[Owner] = [(_BY_TENANT, world.tenant_number(tenant))]
-        owners += ((_BY_PROFILE, profile) for profile in sorted(world.policy_of(tenant).profiles))
-        parts = tuple(part for owner in owners if (part := shares.of(owner)).rules)
-        known = self._rules.get((tenant, judge.table))
-        if known is None or known[0] != parts:
-            if len(self._rules) >= POLICIES_MAX:
-                self._rules.clear()
-            made = Rules(tuple(rule for part in parts for rule in part.rules))
-            known = self._rules[tenant, judge.table] = parts, made
-        return known[1]
-
     def _of_tenant(
-        self,
-        judge: Judged,
-        rules: Rules,
-        nobodys: Iterable[Rule],
-        tenant: int,
-        wanted: Admitted,
-        version: int,
+        self, at: int, own: list[Rules], nobodys: Iterable[Rule], tenant: int, meaning: _Meaning
     ) -> Wrong:
-        key = version, judge.table, rules.content
+        judge, wanted = JUDGES[at], meaning.wanted[at]
+        key = meaning.version, judge.table, tuple(share.content for share in own)
         found = self._wrong.get(key)
         if found is None:
             if len(self._wrong) >= POLICIES_MAX:
                 self._wrong.clear()
             try:
-                found = tuple(differences(judge, admitted(judge, rules.rules, tenant), wanted))
+                says = [self._read(judge, share, tenant) for share in own]
+                found = tuple(differences(judge, joined(says, meaning.pieces[at]), wanted))
             except Refused:
                 # Another form than is read off; nobody's rules may be other ones the next time.
-                return self._looked_at(judge, (*rules.rules, *nobodys), tenant, wanted)
+                rules = chain.from_iterable(share.rules for share in own)
+                return self._looked_at(judge, (*rules, *nobodys), tenant, wanted)
             self._wrong[key] = found
         return found
+
+    def _read(self, judge: Judged, share: Rules, tenant: int) -> Parsed:
+        key = judge.table, tenant, share.content
+        known = self._parsed.get(key)
+        if known is None:
+            if len(self._parsed) >= SHARES_MAX:
+                self._parsed.clear()
+            known = self._parsed[key] = parsed(judge, share.rules, tenant)
+        return known
 
     @staticmethod
     def _looked_at(judge: Judged, rules: Iterable[Rule], tenant: int, wanted: Admitted) -> Wrong:
@@ -109,14 +133,47 @@ class Policed:
         except Refused as refused:
             return (refused,)
 
-    def _meaning(self, world: World, tenant: str) -> tuple[int, tuple[Admitted, ...]]:
+    def _meaning(self, world: World, tenant: str) -> _Meaning:
         policy = world.policy_of(tenant)
         known = self._meant.get(tenant)
-        if known is None or (known[0] is not policy and known[0] != policy):
+        if known is None or (known.policy is not policy and known.policy != policy):
             self._versions += 1
-            meanings = tuple(meant(policy, judge.direction) for judge in JUDGES)
-            known = self._meant[tenant] = policy, self._versions, meanings
-        return known[1], known[2]
+            groups = _groups(policy, known.groups if known is not None else {})
+            wanted, pieces = [], []
+            for at in range(len(JUDGES)):
+                by_group = {name: group.admits[at] for name, group in groups.items()}
+                wanted.append(by_profile(policy, by_group))
+                pieces.append({piece: piece for admits in by_group.values() for piece in admits})
+            owners: list[Owner] = [(_BY_TENANT, policy.number)]
+            owners += ((_BY_PROFILE, profile) for profile in sorted(policy.profiles))
+            known = self._meant[tenant] = _Meaning(
+                policy, self._versions, tuple(owners), tuple(wanted), tuple(pieces), groups
+            )
+        return known
+
+
+def _groups(
+    policy: PolicyIntent, before: Mapping[SecurityGroupName, GroupMeaning]
+) -> dict[SecurityGroupName, GroupMeaning]:
+    """Return what each group means; as before where it depends on nothing that is another."""
+    members, found = members_of(policy), {}
+    for name, rules in policy.groups.items():
+        named = tuple(who for rule in rules if (who := _named(policy, rule, members)) is not None)
+        known = before.get(name)
+        if known is None or known.rules != rules or known.named != named:
+            admits = tuple(pieces_of(policy, rules, members, judge.direction) for judge in JUDGES)
+            known = GroupMeaning(rules, named, admits)
+        found[name] = known
+    return found
+
+
+def _named(policy: PolicyIntent, rule: RuleIntent, members: Members) -> Hashable:
+    """Return whom a rule means by the group that it names, None if it names none."""
+    if rule.remote_group is not None:
+        return members.get(rule.remote_group, frozenset())
+    if rule.remote_address_group is not None:
+        return policy.address_groups.get(rule.remote_address_group, ())
+    return None
 
 
 def shares_of(judge: Judged, bridge: Bridge) -> Shares:

@@ -2,10 +2,10 @@
 
 Both sides are brought into one form and compared: for each profile whose rules are asked, the set of remotes
 (anyone, profiles, ranges of addresses) for each kind of traffic (family, protocol, ports). From the flows
-it is read off, clause by clause, so that a conjunction is never multiplied out; every flow of these tables
-only admits, so together they admit the union, whatever their priorities; the default alone drops, and is
-below all of them. Flows of another form rulings.py decides. Where the forms differ, `difference` decides
-exactly, by regions.
+it is read off (admitting.py), clause by clause, so that a conjunction is never multiplied out; every flow of
+these tables only admits, so together they admit the union, whatever their priorities; the default alone
+drops, and is below all of them. Flows of another form rulings.py decides. Where the forms differ,
+`difference` decides exactly, by regions.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from cloison.model import Direction
+from cloison.names import SecurityGroupName
 from controller.verify.grammar import Refused
 from controller.verify.packet import ETH_IPV4, ETH_IPV6, FRAGMENT_LATER, INVALID, OFFSETS, TRACKED, Cube, cube
 from controller.verify.policy import (
@@ -92,25 +94,47 @@ class Difference:
 
 def meant(policy: PolicyIntent, direction: Direction) -> Admitted:
     """Return what the groups of each profile admit in one direction."""
+    members = members_of(policy)
+    by_group = {group: pieces_of(policy, rules, members, direction) for group, rules in policy.groups.items()}
+    return by_profile(policy, by_group)
+
+
+Members = Mapping[SecurityGroupName, frozenset[int]]
+
+
+def members_of(policy: PolicyIntent) -> Members:
+    """Return the profiles that are in each group, as PolicyIntent.members_of, for all at once."""
+    found: dict[SecurityGroupName, set[int]] = defaultdict(set)
+    for number, groups in policy.profiles.items():
+        for group in groups:
+            found[group].add(number)
+    return {group: frozenset(numbers) for group, numbers in found.items()}
+
+
+def pieces_of(
+    policy: PolicyIntent, rules: Iterable[RuleIntent], members: Members, direction: Direction
+) -> frozenset[Piece]:
+    """Return what a group's rules admit in one direction."""
+    return frozenset(
+        piece for rule in rules if rule.direction is direction for piece in _pieces(policy, rule, members)
+    )
+
+
+def by_profile(policy: PolicyIntent, by_group: Mapping[SecurityGroupName, frozenset[Piece]]) -> Admitted:
+    """Return what each profile's groups admit, given what each group's rules do."""
     found = {}
-    by_group = {
-        group: frozenset(
-            piece for rule in rules if rule.direction is direction for piece in _pieces(policy, rule)
-        )
-        for group, rules in policy.groups.items()
-    }
     for profile, groups in policy.profiles.items():
-        pieces = frozenset().union(*(by_group.get(group, ()) for group in groups))
+        pieces: frozenset[Piece] = frozenset().union(*(by_group.get(group, ()) for group in groups))
         if pieces:
             found[profile] = pieces
     return found
 
 
-def _pieces(policy: PolicyIntent, rule: RuleIntent) -> Iterator[Piece]:
+def _pieces(policy: PolicyIntent, rule: RuleIntent, members: Members) -> Iterator[Piece]:
     for family in families(rule):
         prefixes = remote_prefixes(policy, rule, family)
         if rule.remote_group is not None:
-            remotes = frozenset(("profile", number, 0) for number in policy.members_of(rule.remote_group))
+            remotes = frozenset(("profile", number, 0) for number in members.get(rule.remote_group, ()))
         elif prefixes is not None:
             remotes = frozenset(("prefix", *prefix) if prefix[1] else ANYONE for prefix in prefixes)
         else:
@@ -207,93 +231,6 @@ def _interval(named: dict[str, tuple[int, int]], name: str, rule: Rule) -> tuple
     return value, value + size - 1
 
 
-def admitted(judge: Judged, rules: Iterable[Rule], tenant: int) -> Admitted:
-    """Return what the rules of one tenant, in one table, admit.
-
-    Raises Refused for a rule that is not understood.
-    """
-    found: dict[int, set[Piece]] = defaultdict(set)
-    clauses: dict[int, list[tuple[Rule, int, int, Terms]]] = defaultdict(list)
-    opened: set[int] = set()
-    for rule in rules:
-        if not rule.priority:
-            raise Refused("a flow of policy has the priority of the default", rule.flow)
-        terms = terms_of(judge, rule)
-        if terms.tenant not in (None, tenant):
-            raise Refused("a flow of policy is of two tenants", rule.flow)
-        parts = [step for step in rule.steps if step[0] == "conjunction"]
-        if parts:
-            for _, number, clause, size in parts:
-                clauses[number].append((rule, clause, size, terms))
-            continue
-        if rule.steps or rule.goto != judge.onward:
-            raise Refused("a flow of policy does not just admit", rule.flow)
-        if terms.conjunction is not None:
-            if terms != Terms(tenant=tenant, conjunction=terms.conjunction):
-                raise Refused("a conjunction holds for other than one tenant's packets", rule.flow)
-            opened.add(terms.conjunction)
-        elif terms.subject is None:
-            raise Refused("a flow of policy is of no profile", rule.flow)
-        else:
-            found[terms.subject].update(_direct(terms))
-    for number in clauses.keys() - opened:
-        first, _, size, _ = clauses[number][0]
-        if len({clause for _, clause, _, _ in clauses[number]}) == size:
-            raise Refused("a conjunction leads nowhere", first.flow)
-    for number in clauses.keys() & opened:
-        for subject, piece in _conjoined(clauses[number]):
-            found[subject].add(piece)
-    return {subject: frozenset(pieces) for subject, pieces in found.items()}
-
-
-def _direct(terms: Terms) -> Iterator[Piece]:
-    traffic = frozenset((terms.traffic or Traffic(),))
-    for family in (ETH_IPV4, ETH_IPV6):
-        if terms.family in (None, family):
-            yield Piece(family, frozenset((terms.remote or ANYONE,)), traffic)
-
-
-def _conjoined(parts: list[tuple[Rule, int, int, Terms]]) -> Iterator[tuple[int, Piece]]:
-    """Yield what a conjunction admits, for each profile. Each clause is about one thing only."""
-    rule, _, size, _ = parts[0]
-    if any((other.priority, n) != (rule.priority, size) for other, _, n, _ in parts):
-        raise Refused("the flows of a conjunction do not have one priority and size", rule.flow)
-    if any(terms.conjunction is not None for *_, terms in parts):
-        raise Refused("a conjunction is part of another", rule.flow)
-    by_clause: dict[int, list[Terms]] = defaultdict(list)
-    for _, clause, _, terms in parts:
-        by_clause[clause].append(terms)
-    if len(by_clause) != size:
-        return
-    for family in (ETH_IPV4, ETH_IPV6):
-        here = [[t for t in clause if t.family in (None, family)] for clause in by_clause.values()]
-        if not all(here):
-            continue
-        about = {_about(clause, rule): clause for clause in here}
-        if len(about) != len([c for c in here if _about(c, rule)]) + ("" in about):
-            raise Refused("two clauses of a conjunction are about the same", rule.flow)
-        remotes = frozenset(t.remote or ANYONE for t in about.get("remote", [Terms()]))
-        traffic = frozenset(t.traffic or Traffic() for t in about.get("traffic", [Terms()]))
-        if "subject" not in about or any(t.subject is None for t in about["subject"]):
-            raise Refused("a conjunction is of no profile", rule.flow)
-        for terms in about["subject"]:
-            assert terms.subject is not None, terms
-            yield terms.subject, Piece(family, remotes, traffic)
-
-
-def _about(clause: Iterable[Terms], rule: Rule) -> str:
-    """Return which part of the match a clause is about; "" if only the family."""
-    said = {
-        name
-        for terms in clause
-        for name in ("subject", "remote", "traffic")
-        if getattr(terms, name) is not None
-    }
-    if len(said) > 1:
-        raise Refused("a clause of a conjunction is about several things", rule.flow)
-    return said.pop() if said else ""
-
-
 def is_static(judge: Judged, rule: Rule) -> bool:
     """Tell whether a rule is of no tenant: the default, below all, or for ports without port security."""
     return is_open(judge, rule) if rule.priority else rule.cube == (0, 0) and rule.drops
@@ -386,17 +323,20 @@ CUBES_MAX = 4000
 
 def differences(judge: Judged, got: Admitted, wanted: Admitted) -> Iterator[Difference]:
     """Yield, for each profile for which two answers differ, one connection that shows it."""
-    forms: dict[frozenset[Piece], Form] = {}
-
-    def formed(pieces: frozenset[Piece]) -> Form:
-        if pieces not in forms:
-            forms[pieces] = form(pieces)
-        return forms[pieces]
-
     for subject in sorted(got.keys() | wanted.keys()):
         here, there = got.get(subject, frozenset()), wanted.get(subject, frozenset())
-        if here != there and formed(here) != formed(there):
+        if here != there and not _same(here, there):
             yield from _difference(judge, subject, here, there)
+
+
+def _same(here: frozenset[Piece], there: frozenset[Piece]) -> bool:
+    """Tell whether pieces are seen to admit the same: without those that both have, or else all of them."""
+    return _form(here - there) == _form(there - here) or _form(here) == _form(there)
+
+
+@lru_cache(maxsize=1 << 12)
+def _form(pieces: frozenset[Piece]) -> Form:
+    return form(pieces)
 
 
 def _difference(

@@ -72,9 +72,10 @@ def _why_not_routed(world: World, sender: PortIntent, route: RouteIntent, packet
     if network is None:
         return f"its router leads to {route.network}, which is not there"
     if route.via is not None:
-        hop = world.next_hop(route)
+        hop = semantics.share(semantics.shares(world.next_hops(route)), packet)
         if hop is None:
-            return f"its router sends {route.prefix} by {route.via}, the address of no plugged port"
+            vias = ", ".join(map(str, (route.via, *route.others)))
+            return f"its router sends {route.prefix} by {vias}, the address of no plugged port"
         return _why_not_received(world, sender, hop, network, "eth_dst", packet)
     aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
     receiver = semantics.owner(world.members_of(network.name), aimed, packet)
@@ -244,6 +245,9 @@ def _why_unowned(world: World, network: NetworkIntent, aimed: str, packet: Packe
     for port in _unplugged(world, network):
         if value in _addressed(port, aimed):
             return f"{port.name} has {shown}, but is plugged nowhere"
+    for port in world.members_of(network.name).ports.values():
+        if aimed == "eth_dst" and value == port.mac:
+            return f"{port.name} has {shown}, but no address pairs: it gets what is for its own addresses"
     return f"nobody on {network.name} has {'the MAC' if aimed == 'eth_dst' else 'the address'} {shown}"
 
 

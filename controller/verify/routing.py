@@ -6,10 +6,21 @@ A part of semantics.py, to be read and believed as that.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from controller.verify.intent import ExitIntent, NetworkIntent, RouteIntent, RouterIntent
-from controller.verify.packet import ETH_ARP, ETH_IPV4, ETH_IPV6, ND_ADVERTISEMENT, ND_SOLICITATION
+from controller.verify.packet import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    FRAGMENT,
+    ND_ADVERTISEMENT,
+    ND_SOLICITATION,
+    PROTO_TCP,
+    PROTO_UDP,
+    REPLY,
+)
 from controller.verify.seen import (
     ARP_REQUEST,
     GROUPS4,
@@ -77,3 +88,48 @@ def turn(router: RouterIntent, seen: Seen, leave: Leave) -> RouteIntent | Servic
         if way.source is None or seen.has(source, int(way.source)):
             return way.route
     return default
+
+
+SHARES = 16
+_T = TypeVar("_T")
+
+
+def shares(hops: Sequence[_T | None]) -> tuple[_T, ...]:
+    """Return whose each share is of what goes by these next hops in turn; () if none of them is there (None).
+
+    Each share of one that is not there goes to one of the others, in turn; nobody else's changes hands.
+    """
+    there = [hop for hop in hops if hop is not None]
+    owners = []
+    for number in range(SHARES if there else 0):
+        turns, whose = divmod(number, len(hops))
+        owner = hops[whose]
+        owners.append(there[turns % len(there)] if owner is None else owner)
+    return tuple(owners)
+
+
+def share(owners: Sequence[_T], seen: Seen) -> _T | None:
+    """Return the next hop that a packet goes by, of those whose the shares are; None if there are none.
+
+    The number of its share is in the last bits of the port (but for the very last), or of the address, of who
+    opened its connection: it is the same for all of a connection but its fragments, and for the answers.
+    """
+    if not owners:
+        return None
+    if any(owner != owners[0] for owner in owners):
+        field, bit = _opener(seen)
+        while any(owner != owners[0] for owner in owners):
+            # Those whose number has this bit set, or not; then by the next one.
+            owners = owners[int(seen.has(field, 1 << bit, 1 << bit)) :: 2]
+            bit += 1
+    return owners[0]
+
+
+def _opener(seen: Seen) -> tuple[str, int]:
+    """The field that says who opened a connection, and its first bit that counts."""
+    end = "dst" if seen.has("ct_state", REPLY, REPLY) else "src"
+    if not seen.has("ip_frag", FRAGMENT, FRAGMENT):
+        for protocol, name in ((PROTO_TCP, "tcp"), (PROTO_UDP, "udp")):
+            if seen.has("ip_proto", protocol):
+                return f"{name}_{end}", 1
+    return f"{'ipv4' if seen.has('eth_type', ETH_IPV4) else 'ipv6'}_{end}", 0

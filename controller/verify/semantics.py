@@ -41,6 +41,8 @@ from controller.verify.routing import Leave as Leave
 from controller.verify.routing import Services as Services
 from controller.verify.routing import asks_router as asks_router
 from controller.verify.routing import router_of as router_of
+from controller.verify.routing import share as share
+from controller.verify.routing import shares as shares
 from controller.verify.routing import turn as turn
 from controller.verify.saying import DHCP4 as DHCP4
 from controller.verify.saying import DHCP6 as DHCP6
@@ -253,7 +255,7 @@ def _routed(world: World, sender: PortIntent, route: RouteIntent, seen: Seen) ->
     if network is None:
         return None
     if route.via is not None:
-        hop = world.next_hop(route)
+        hop = share(shares(world.next_hops(route)), seen)
         return _carried(world, sender, network, hop, seen) if hop is not None else None
     aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
     receiver = owner(world.members_of(route.network), aimed, seen)
@@ -393,8 +395,8 @@ def _to_services(world: World, sender: PortIntent) -> Fate | None:
 def said_by_services(world: World, host: HostName, seen: Seen) -> Fate | None:
     """Return what becomes of what a host's services send: it reaches the port on that host with this MAC.
 
-    They name the network in the source MAC, by its VNI. Solicitations, and what is not for one real MAC, they
-    do not send.
+    They name the network in the source MAC, by its VNI, and the port by a MAC that leads to it, whatever else
+    is in the frame: the wire MAC of an IPv4 address of it, or its real one. Solicitations they do not send.
     """
     if not seen.has("vlan_vid", UNTAGGED):
         return None
@@ -402,8 +404,8 @@ def said_by_services(world: World, host: HostName, seen: Seen) -> Fate | None:
     if vni is None or icmpv6(seen, ND_SOLICITATION):
         return None
     members = world.members_of(world.by_vni[vni].name)
-    mac = seen.find("eth_dst", members.by_mac)
-    port = members.by_mac[mac] if mac is not None else None
+    mac = seen.find("eth_dst", members.by_answer_mac)
+    port = members.by_answer_mac[mac] if mac is not None else None
     return Fate(host, port.ofport, port.mac, source=SERVICE_MAC) if port and port.host == host else None
 
 
@@ -411,7 +413,8 @@ def _from_services(world: World, host: HostName, packet: Packet) -> frozenset[De
     fate = said_by_services(world, host, packet)
     if fate is None or fate.source is None:
         return frozenset()
-    return frozenset({Delivery(fate.host, fate.ofport, replace(packet, eth_src=fate.source))})
+    told = replace(packet, eth_dst=fate.eth_dst, eth_src=fate.source)
+    return frozenset({Delivery(fate.host, fate.ofport, told)})
 
 
 def aim(network: NetworkIntent, seen: Seen, *, checked: bool) -> str | None:

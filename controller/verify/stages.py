@@ -6,8 +6,8 @@ differ nothing is proved.
 
 from __future__ import annotations
 
-ADMISSION, ND_GUARD, SERVICES, TRACK, OPENING, TRACKED, ADDRESSING, ROUTE, SPREADING, FORWARD = (
-    0, 5, 6, 7, 8, 9, 10, 12, 15, 20,
+ADMISSION, CLAIMED, ND_GUARD, SERVICES, TRACK, OPENING, TRACKED, ADDRESSING, ROUTE, SPREADING, FORWARD = (
+    0, 1, 5, 6, 7, 8, 9, 10, 12, 15, 20,
 )  # fmt: skip
 DELIVER, DIRECTION, EGRESS, INGRESS, COMMIT, EXIT, SOURCE, TAG, OUTPUT, METER, SERVICE = (
     22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
@@ -16,6 +16,9 @@ DELIVER, DIRECTION, EGRESS, INGRESS, COMMIT, EXIT, SOURCE, TAG, OUTPUT, METER, S
 NETWORK, FROM_PORT, TO_PORT, ORIGIN, FROM_PROFILE, TO_PROFILE, INITIATOR, RESPONDER, TENANT = (
     f"reg{n}" for n in range(9)
 )
+# What IPv4 and ARP say of their sender: an address, the low bits of a MAC, the others and bit 16.
+CLAIMED_IP, CLAIMED_LOW, CLAIMED_HIGH = "reg9", "reg10", "reg11"
+CLAIMS_IPV4 = 1 << 16
 TO_PORT_BITS = 16
 # Bits of ORIGIN: which of the three a frame came from, and whether it is too long for the overlay.
 ORIGIN_BITS = 3
@@ -25,8 +28,9 @@ OVERSIZE_BIT = 3
 ZONE_BITS = 16
 ZONES = {TRACK: "nxm_in_port", TRACKED: "nxm_in_port", DELIVER: TO_PORT, COMMIT: TO_PORT}
 COMMITS = frozenset({TRACKED, COMMIT})
-# Where a flow may look at the connection, and may be a part of a conjunction.
-CONNECTED = frozenset({OPENING, TRACKED, DIRECTION, EGRESS, INGRESS, COMMIT})
+# Where a flow may look at the connection, and may be a part of a conjunction. (Of what TRACKED has just told
+# connection tracking, ROUTE sees no state: that says that it is no reply, and so it is.)
+CONNECTED = frozenset({OPENING, TRACKED, ROUTE, DIRECTION, EGRESS, INGRESS, COMMIT})
 POLICY = frozenset({EGRESS, INGRESS})
 # Where a flow may make copies, and what it may do to them before they go to another table: say where to.
 COPIES = FORWARD

@@ -250,8 +250,8 @@ class Touched:
     def _policies(self, world: World, delta: IntentDelta) -> None:
         if not delta.policies:
             return
-        for host, networks in world.on_host.items():
-            self.policies.update((host, n.tenant) for n in networks if n.tenant in delta.policies)
+        for tenant in delta.policies:
+            self.policies.update((host, tenant) for host in world.hosts_of(tenant))
         for tenant in self._numbered:
             for host, networks in world.on_host.items():
                 for name in networks:
@@ -323,7 +323,8 @@ class Touched:
                 self.addressing.add((sender.host, sender.name.parent))
         for source in world.routing_to.get(port.name.parent, ()):
             routers = world.networks[source].routers if source in world.networks else ()
-            vias = (route.via for router in routers for route in router.routes)
+            routes = (route for router in routers for route in router.routes if route.via is not None)
+            vias = (via for route in routes for via in (route.via, *route.others))
             if any(via is not None and int(via) in own for via in vias):
                 self.addressing.update((host, source) for host in world.members_of(source).by_host)
 

@@ -7,7 +7,7 @@ said in semantics.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import replace
 
 from cloison.addresses import IpAddress, host_mac
@@ -26,7 +26,7 @@ from controller.verify.policy import PolicyIntent
 class Members:
     """The plugged ports of one network, by everything they are addressed by."""
 
-    __slots__ = ("by_frame_mac", "by_host", "by_ipv4", "by_ipv6", "by_mac", "ports")
+    __slots__ = ("by_answer_mac", "by_frame_mac", "by_host", "by_ipv4", "by_ipv6", "by_mac", "ports")
 
     def __init__(self) -> None:
         self.ports: dict[PortName, PortIntent] = {}
@@ -35,6 +35,7 @@ class Members:
         self.by_ipv6: dict[int, PortIntent] = {}
         self.by_mac: dict[int, PortIntent] = {}
         self.by_frame_mac: dict[int, PortIntent] = {}
+        self.by_answer_mac: dict[int, PortIntent] = {}
 
     def add(self, port: PortIntent) -> None:
         """Put in a port that has a host."""
@@ -61,7 +62,8 @@ class Members:
     def _keys(self, port: PortIntent) -> Iterator[tuple[dict[int, PortIntent], tuple[int, ...]]]:
         yield self.by_ipv4, port.addresses4
         yield self.by_ipv6, port.addresses6
-        yield self.by_mac, (port.mac,)
+        yield self.by_mac, (port.mac,) if port.by_mac else ()
+        yield self.by_answer_mac, tuple(port.answer_macs)
         yield self.by_frame_mac, tuple(port.frame_macs)
 
 
@@ -98,6 +100,8 @@ class World:
         self.standing_in: dict[tuple[HostName, NetworkName], dict[int, PortIntent]] = {}
         # How many ports and devices of each network a host has.
         self.on_host: dict[HostName, Counter[NetworkName]] = {}
+        # How many networks of each tenant, by tenant and host: where its policy counts.
+        self._hosts_of: dict[str, dict[HostName, int]] = {}
         self.claims: Counter[Claim] = Counter()
         self.clashes: set[Claim] = set()
         if intent is not None:
@@ -135,12 +139,16 @@ class World:
         sources = {name, *self.routing_to.get(name, ())}
         return {host for source in sources for host in self.members_of(source).by_host}
 
-    def next_hop(self, route: RouteIntent) -> PortIntent | None:
-        """Return the plugged port that has the next hop's address; None if nobody has it."""
+    def next_hops(self, route: RouteIntent) -> tuple[PortIntent | None, ...]:
+        """Return the plugged ports that have the next hops' addresses, if their MACs lead to them.
+
+        None for each that nobody has, or whose MAC does not.
+        """
         if route.via is None:
-            return None
-        members = self.members_of(route.network)
-        return (members.by_ipv4 if route.via.version == 4 else members.by_ipv6).get(int(route.via))
+            return ()
+        members, hops = self.members_of(route.network), (route.via, *route.others)
+        found = ((members.by_ipv4 if h.version == 4 else members.by_ipv6).get(int(h)) for h in hops)
+        return tuple(port if port is not None and port.by_mac else None for port in found)
 
     def joined(self, a: HostName, b: HostName, network: NetworkIntent) -> bool:
         """Tell whether a network can carry frames from a to b: each has a VTEP and the network's device."""
@@ -188,6 +196,14 @@ class World:
     def tenants_on(self, host: HostName) -> set[str]:
         """Return the tenants whose ports or devices a host has."""
         return {network.tenant for network in self.on_host.get(host, ())}
+
+    def has_tenant(self, host: HostName, tenant: str) -> bool:
+        """Tell whether a host has ports or devices of a tenant."""
+        return host in self._hosts_of.get(tenant, ())
+
+    def hosts_of(self, tenant: str) -> Collection[HostName]:
+        """Return the hosts that have ports or devices of a tenant."""
+        return self._hosts_of.get(tenant, {}).keys()
 
     def ofports_of(self, host: HostName) -> frozenset[int]:
         """Return the OpenFlow ports that a host's ports, devices and services have."""
@@ -330,13 +346,24 @@ class World:
             self.leaving.get(way.route.network, {}).pop(port.name, None)
 
     def _enter(self, host: HostName, network: NetworkName) -> None:
-        self.on_host.setdefault(host, Counter())[network] += 1
+        here = self.on_host.setdefault(host, Counter())
+        here[network] += 1
+        if here[network] == 1:
+            hosts = self._hosts_of.setdefault(network.tenant, {})
+            hosts[host] = hosts.get(host, 0) + 1
 
     def _leave(self, host: HostName, network: NetworkName) -> None:
         here = self.on_host[host]
         here[network] -= 1
-        if not here[network]:
-            del here[network]
+        if here[network]:
+            return
+        del here[network]
+        hosts = self._hosts_of[network.tenant]
+        hosts[host] -= 1
+        if not hosts[host]:
+            del hosts[host]
+        if not hosts:
+            del self._hosts_of[network.tenant]
 
     def _claim(self, claim: Claim) -> None:
         self.claims[claim] += 1

@@ -38,6 +38,7 @@ def _standing(ports: int) -> list[Row]:
     return [
         Row(f"flows of a host, {at}", "flows"),
         Row(f"flows of a host by its local ports, {at}", "flows", Goal(6, on="ours") if full else None),
+        Row(f"flows that a local port brings, {at}", "flows", Goal(6, on="ours") if stated else None),
         Row(f"flows that a remote port brings, {at}", "flows", Goal(0, on="ours") if stated else None),
         Row(f"burst: adds realized, {at}", "/s", Goal(1_000, on="ours", least=True) if full else None),
         Row(f"cold start of a host, {at}", "s", Goal(1 / 20) if full else None),

@@ -31,12 +31,9 @@ def flows(rows: Rows, stage: Stage) -> None:
     here = {name: _brought(stage, name, hosts=(0,)) for name in stage.sides}
     rows.fill_sides(f"flows of a host, {at}", before)
     each = {name: count / local for name, count in before.items()}
-    further = ", ".join(f"{name} {count:.3g}" for name, count in here.items())
-    rows.fill_sides(
-        f"flows of a host by its local ports, {at}",
-        each,
-        note=f"everything by {local} ports; one more brings {further}",
-    )
+    note = f"networks, tenants' policy and what is always there included; {local} local ports"
+    rows.fill_sides(f"flows of a host by its local ports, {at}", each, note=note)
+    rows.fill_sides(f"flows that a local port brings, {at}", here)
     rows.fill_sides(f"flows that a remote port brings, {at}", remote)
 
 

@@ -113,7 +113,6 @@ LEGITIMATE: Named = {
     "to the wire MAC": eth(to=YOU_WIRE4) / ip4() / data(),
     "to the wire MAC 6": eth(to=YOU_WIRE6) / ip6() / data(),
     "another protocol": eth() / IP(src=ME4, dst=YOU4, proto=132),
-    "by way of a guest that routes": eth() / ip4(to="192.0.2.1") / data(),
 }
 
 FORGED: dict[str, Named] = {
@@ -218,6 +217,7 @@ FORGED: dict[str, Named] = {
         "nobody": eth() / ip4(to="10.0.0.99") / data(),
         "wire MAC of another address": eth(to=YOU_WIRE4) / ip4(to="192.0.2.1") / data(),
         "wire MAC 6 of another address": eth(to=YOU_WIRE6) / ip6(to="2001:db8::1") / data(),
+        "outside to a guest without address pairs": eth() / ip4(to="192.0.2.1") / data(),
         "outside to nobody's MAC": eth(to=ROGUE) / ip4(to="192.0.2.1") / data(),
         "outside to all": eth(to="ff:ff:ff:ff:ff:ff") / ip4(to="192.0.2.1") / data(),
         "himself": eth() / ip4(to=ME4) / data(),

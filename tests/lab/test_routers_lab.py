@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cloison.v1 import network_pb2, router_pb2, subnet_pb2
-from tests.lab.clients import Lease, dhclient, dig, dig_status, echo_servers, ping, tcp
+from cloison.v1 import network_pb2, port_pb2, router_pb2, subnet_pb2
+from tests.lab.clients import Lease, dhclient, dig, dig_status, echo_servers, ping, running, tcp
 from tests.lab.spine import SETTLE_S, Site, cloison, site
 from topologies.client import CALL_S
 from topologies.wait import wait_until
@@ -191,6 +192,14 @@ def test_what_is_proved_holds_on_the_switches(cloud: Site) -> None:
     assert "ROUTE" in traced.stdout, traced.stdout
 
 
+def set_routes(cloud: Site, routes: Mapping[str, Sequence[str]]) -> None:
+    """Give red's router these routes, next hops by destination, and no others."""
+    made = [router_pb2.RouterRoute(destination=to, next_hops=hops) for to, hops in routes.items()]
+    body = router_pb2.Router(name=router_name("red"), routes=made)
+    request = router_pb2.UpdateRouterRequest(router=body, update_mask=FieldMask(paths=["routes"]))
+    cloud.client.routers.UpdateRouter(request, timeout=CALL_S)
+
+
 def test_routes_to_a_next_hop(cloud: Site) -> None:
     """192.0.2.0/24 and 2001:db8:f::/48 are behind red/d3; without the route nobody answers."""
     guest, hop_ = cloud.guests["red/p2"], cloud.guests["red/d3"]
@@ -198,27 +207,79 @@ def test_routes_to_a_next_hop(cloud: Site) -> None:
     for address in behind.values():
         hop_.run(["ip", "address", "add", address, "dev", "lo"], check=True)
     cloud.update_port(cloud.ports["red/d3"].name, no_port_security=True)
-    body = router_pb2.Router(
-        name=router_name("red"),
-        routes=[
-            router_pb2.RouterRoute(destination="192.0.2.0/24", next_hops=["10.1.0.13"]),
-            router_pb2.RouterRoute(destination="2001:db8:f::/48", next_hops=["fd00:11::13"]),
-        ],
-    )
-    request = router_pb2.UpdateRouterRequest(router=body, update_mask=FieldMask(paths=["routes"]))
-    cloud.client.routers.UpdateRouter(request, timeout=CALL_S)
+    set_routes(cloud, {"192.0.2.0/24": ["10.1.0.13"], "2001:db8:f::/48": ["fd00:11::13"]})
     enforced(cloud)
     try:
         for address in behind.values():
             wait_until(lambda address=address: guest.ping(address).ok, CHANGE_S, f"{address} answers")
-        request.router.ClearField("routes")
-        cloud.client.routers.UpdateRouter(request, timeout=CALL_S)
+        set_routes(cloud, {})
         enforced(cloud)
         for address in behind.values():
             assert not guest.ping(address).ok
     finally:
         cloud.update_port(cloud.ports["red/d3"].name, no_port_security=False)
         enforced(cloud)
+
+
+BEHIND = {4: "192.0.2.7", 6: "2001:db8:f::7"}
+SAYING_PORT = 7000
+# As Linux chooses them: even ones.
+SOURCE_PORTS = range(42000, 42032, 2)
+
+
+@contextlib.contextmanager
+def saying(cloud: Site, port: port_pb2.Port) -> Iterator[None]:
+    """The guest of a port, which has the addresses behind as well, and says its name to whoever connects."""
+    name, guest = port.name.rpartition("/")[2], cloud.lab.plug_port(port)
+    cloud.wait_active([port.name])
+    route_all(guest, DB_GATEWAYS)
+    for address in BEHIND.values():
+        guest.run(["ip", "address", "add", address, "dev", "lo"], check=True)
+    listen = f"TCP6-LISTEN:{SAYING_PORT},fork,reuseaddr,ipv6-v6only=0"
+    with running(guest, ["socat", listen, f"EXEC:echo {name}"]):
+        wait_until(lambda: str(SAYING_PORT) in guest.run(["ss", "-Hntl"]).stdout, SETTLE_S, f"{name} listens")
+        yield
+    cloud.lab.unplug(guest)
+
+
+def sayings(guest: Workload, version: int = 4) -> dict[int, str]:
+    """Who answers, by the port that a connection comes from."""
+    argv = ["nc", "-w", "2", "-p"]
+    found = {}
+    for port in SOURCE_PORTS:
+        said = guest.run([*argv, str(port), BEHIND[version], str(SAYING_PORT)]).stdout
+        found[port] = said.strip()
+    return found
+
+
+def test_two_next_hops_share_a_route_and_one_takes_over(cloud: Site) -> None:
+    """Each connection goes by one of them, the same each time; when one is unplugged, all by the other."""
+    guest, network = cloud.guests["red/p2"], "tenants/red/networks/db"
+    one, three = (
+        cloud.create_port(
+            network, f"e{n}", f"h{n}", mac=f"52:54:00:00:00:5{n}", no_port_security=True,
+            addresses=[f"10.1.0.2{n}", f"fd00:11::2{n}"],
+        )
+        for n in (1, 3)
+    )  # fmt: skip
+    routes = {"192.0.2.0/24": ["10.1.0.21", "10.1.0.23"], "2001:db8:f::/48": ["fd00:11::21", "fd00:11::23"]}
+    set_routes(cloud, routes)
+    with saying(cloud, one):
+        with saying(cloud, three):
+            enforced(cloud)
+            first = sayings(guest)
+            assert Counter(first.values()) == {"e1": len(first) // 2, "e3": len(first) // 2}, first
+            assert sayings(guest) == first
+            assert set(sayings(guest, 6).values()) == {"e1", "e3"}
+        enforced(cloud)
+        assert set(sayings(guest).values()) == {"e1"}, "the other one has them all"
+        with saying(cloud, three):
+            enforced(cloud)
+            assert sayings(guest) == first
+    set_routes(cloud, {})
+    for port in (one, three):
+        cloud.delete_port(port.name)
+    enforced(cloud)
 
 
 def test_names_are_known_across_the_networks_of_a_tenant(cloud: Site) -> None:

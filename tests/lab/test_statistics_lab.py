@@ -99,7 +99,7 @@ def test_the_numbers_say_what_was_sent(cloud: Site, target: str) -> None:
     def counted() -> bool:
         now = Look.at(cloud, "red/p1").since(mine), Look.at(cloud, f"red/{target}").since(yours)
         # Raised so that the last thing seen is in the message when time is over.
-        assert now[0].drops.get(("SPOOFED", "ADMISSION", True)) == SPOOFED, now
+        assert now[0].drops.get(("SPOOFED", "CLAIMED", True)) == SPOOFED, now
         assert now[1].drops.get(("NOT_ADMITTED_BY_POLICY", "INGRESS", True)) == REFUSED, now
         return True
 
@@ -112,7 +112,7 @@ def test_the_numbers_say_what_was_sent(cloud: Site, target: str) -> None:
     assert got.delivered == received_frames(you) - heard
     assert DELIVERED <= got.delivered < DELIVERED + REFUSED
     assert {key for key in got.drops if key[2]} == {("NOT_ADMITTED_BY_POLICY", "INGRESS", True)}
-    assert {key for key in sent.drops if key[2]} == {("SPOOFED", "ADMISSION", True)}
+    assert {key for key in sent.drops if key[2]} == {("SPOOFED", "CLAIMED", True)}
 
 
 def test_the_whole_hosts_drops_are_told_beside(cloud: Site) -> None:
@@ -122,7 +122,7 @@ def test_the_whole_hosts_drops_are_told_beside(cloud: Site) -> None:
 
     def counted() -> bool:
         now = Look.at(cloud, "red/p4").since(before)
-        assert now.drops.get(("SPOOFED", "ADMISSION", False), 0) >= 7, now
+        assert now.drops.get(("SPOOFED", "CLAIMED", False), 0) >= 7, now
         return True
 
     wait_until(counted, COUNTED_S, "what another port forged")
@@ -133,7 +133,7 @@ def test_on_the_command_line(cloud: Site) -> None:
     name = cloud.ports["red/p1"].name
     shown = cloison(cloud.lab, "port", "stats", name)
     assert shown.returncode == 0, shown.stderr
-    assert any(line.split()[:2] == ["SPOOFED", "ADMISSION"] for line in shown.stdout.splitlines())
+    assert any(line.split()[:2] == ["SPOOFED", "CLAIMED"] for line in shown.stdout.splitlines())
     told = json.loads(cloison(cloud.lab, "port", "stats", name, "-o", "json").stdout)
     assert (told["name"], told["host"]) == (name, "hosts/h1")
 

@@ -26,6 +26,7 @@ from tests.probe.actors import (
     ROGUE,
     Actor,
     Kinds,
+    blocked,
     eth,
     ip,
     passes,
@@ -106,7 +107,6 @@ def _traffic(to: Actor, where: str, source: int) -> Kinds:
         number = source + 6 + (name == "hop-by-hop")
         yield passes(f"{name} options {where}", to, eth(to.mac) / ip(6, to) / header / udp(9, number))
     yield passes(f"gre {where}", to, eth(to.mac) / ip(4, to, proto=47) / Raw(bytes(8)))
-    # As with a guest that routes: security is the sender's and the receiver's, the way is theirs.
-    yield passes(
-        f"by way of a guest {where}", to, eth(to.mac) / IP(src=ME.ip4, dst="192.0.2.1") / udp(9, source + 8)
-    )
+    # Who has no address pairs could not answer from there either.
+    outside = IP(src=ME.ip4, dst="192.0.2.1") / udp(9, source + 8)
+    yield blocked(f"by way of a guest that may not route {where}", eth(to.mac) / outside)

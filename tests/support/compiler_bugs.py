@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from controller.compiler.registers import CLAIMED_IP
 from controller.compiler.view import PortView
 from controller.flows import Flow, Match
 from controller.reconcile import units
@@ -26,7 +27,7 @@ def _without(flow: Flow, *fields: str) -> Match:
 
 def any_source(flow: Flow) -> Flow:
     """ADMISSION forgets to look at the IPv4 source."""
-    return replace(flow, match=_without(flow, "ipv4_src"))
+    return replace(flow, match=_without(flow, "ipv4_src", CLAIMED_IP.field.name))
 
 
 def any_network(flow: Flow) -> Flow:

@@ -1,6 +1,7 @@
 """A host with edges, between an inside (a router and its guests, in one namespace) and an outside.
 
-br-ex is an Open vSwitch bridge with the outside on it; on br-int frames go from each inside to its edge and back.
+br-ex is an Open vSwitch bridge with the outside on it; on br-int frames go from each inside to its edge and
+back.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ def floating(*pairs: tuple[str, str]) -> list[pb.FloatingAddress]:
 
 
 def edge(number: int = 7, **fields: object) -> pb.Edge:
-    """An edge of a router with SNAT in both families; `last` is the last part of its own addresses outside."""
+    """An edge of a router with SNAT in both families.
+
+    `last` is the last part of its own addresses outside.
+    """
     last = fields.pop("last", 2)
     made = pb.Edge(
         number=number,
@@ -122,7 +126,10 @@ class Inside:
 
 
 class EdgeSite:
-    """`host` with br-ex and, on it, `outside`; `inside` is plugged where edge 7 is, others by `add_inside`."""
+    """`host` with br-ex and, on it, `outside`.
+
+    `inside` is plugged where edge 7 is, others by `add_inside`.
+    """
 
     def __init__(self, directory: Path, ovs: Ovs, stack: ExitStack) -> None:
         self.directory, self.ovs, self._stack = directory, ovs, stack

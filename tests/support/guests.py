@@ -16,7 +16,7 @@ from scapy.packet import NoPayload, Packet
 
 from agent.services.dispatcher import Dispatcher, base_routes, last_routes
 from agent.services.seams import ServicePort, ServicePorts, ServiceSubnet
-from cloison.addresses import Mac, format_mac, link_local
+from cloison.addresses import Mac, format_mac, link_local, wire_mac
 from cloison.model import Ipv6Mode, Vni
 
 MAC = Mac(0xFA163E000005)
@@ -60,7 +60,8 @@ class Guest:
 
     def _read(self, answer: bytes) -> Packet:
         frame = Ether(answer)
-        assert frame.dst == self.mac
+        given4 = [a for a in self.port.addresses if a.version == 4]
+        assert frame.dst == (format_mac(wire_mac(given4[0])) if given4 else self.mac)
         assert frame.src == format_mac(0x0AF300 << 24 | self.port.vni)
         assert_sums(frame)
         return frame.payload

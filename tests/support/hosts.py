@@ -10,6 +10,8 @@ from cloison.errors import Unavailable
 from cloison.names import HostName
 from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2
+from controller.compiler.pipeline import ADMISSION, CLAIMED
+from controller.compiler.registers import CLAIMED_IP
 from controller.flows.delta import FlowDelta
 from controller.openflow.fake import FakeSwitch
 from controller.reconcile.reconciler import Reconciler
@@ -64,8 +66,9 @@ class TrackingSwitch(FakeSwitch):
         for installed in self.flows.values():
             flow = installed.flow
             terms = {term.field.name: term.value for term in flow.match}
-            if flow.table == 0 and terms.get("ipv4_src"):
-                found.setdefault(terms["in_port"], set()).add((flow.cookie, terms["ipv4_src"]))
+            source = terms.get("ipv4_src") or terms.get(CLAIMED_IP.field.name)
+            if flow.table in (ADMISSION.number, CLAIMED.number) and source:
+                found.setdefault(terms["in_port"], set()).add((flow.cookie, source))
         return found
 
 

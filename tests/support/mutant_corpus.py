@@ -161,8 +161,11 @@ class Corpus:
                 for port in self.world.ports_on(host, name).values():
                     source = 0x0AF3 << 32 | self.world.networks[name].vni
                     for kind in (*KINDS, 0x88CC):
-                        packet = Packet(eth_src=source, eth_dst=port.mac, eth_type=kind, ip_proto=PROTO_UDP)
-                        yield host, service, packet.canonical()
+                        packet = Packet(
+                            eth_src=source, eth_dst=0, eth_type=kind, ip_proto=PROTO_UDP
+                        ).canonical()
+                        for mac in sorted({port.mac, *port.answer_macs}):
+                            yield host, service, replace(packet, eth_dst=mac)
         for (host, ofport), network in sorted(self.world.by_tunnel.items()):
             members = sorted(self.world.members_of(network.name).ports.values(), key=lambda p: p.name)
             for receiver in self.world.ports_on(host, network.name).values():

@@ -89,9 +89,10 @@ class Judge:
     def _spoken(self, host: HostName, packet: Packet) -> bool:
         """Tell whether a host's services would say this.
 
-        They speak in networks that have ports there, to one real MAC, and do not solicit.
+        They speak in networks that have ports there, to a MAC that suffices to say whom they mean, and do not
+        solicit.
         """
-        unreal = packet.eth_dst >> 40 & 1 or packet.eth_dst >> 32 in (0x0AF0, 0x0AF6)
+        unreal = packet.eth_dst >> 40 & 1 or packet.eth_dst >> 32 == 0x0AF6
         if unreal or packet.icmpv6_type == ND_SOLICITATION:
             return False
         network = self.world.by_vni.get(packet.eth_src & 0xFFFFFF)

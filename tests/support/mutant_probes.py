@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from cloison.names import HostName
-from controller.flows import Conjunction, Flow, Load, MatchTerm
+from controller.flows import Conjunction, Flow, Load, MatchTerm, field
 from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     CT_FIELDS,
@@ -29,6 +29,7 @@ from controller.verify.packet import (
     VLAN_PRESENT,
     Packet,
 )
+from controller.verify.stages import CLAIMED, CLAIMED_HIGH, CLAIMED_IP, CLAIMED_LOW
 from controller.verify.world import World
 from tests.support.mutant_corpus import STRANGER, Arrival, Corpus, Probe
 from tests.support.mutations import States
@@ -106,9 +107,10 @@ class Probes:
         else:
             at, ofport = self.corpus.packets.sender()
             packet = self.corpus.packets.make(at, ofport)
-        if flow.table == 0 and "in_port" in terms:
+        terms = _said(terms, rng)
+        if flow.table <= CLAIMED and "in_port" in terms:
             at, ofport = host, terms["in_port"].value
-        elif flow.table == 0 and rng.random() < 0.7:
+        elif flow.table <= CLAIMED and rng.random() < 0.7:
             at, ofport = host, rng.choice((STRANGER, rng.choice([1, *sorted(self.world.ofports_of(host))])))
             packet = self._in_network(flow) or packet
         values = {name: getattr(packet, name) for name in FIELD_NAMES}
@@ -326,6 +328,24 @@ def whole(values: dict[str, int]) -> Packet:
     if values["vlan_vid"]:
         values["vlan_vid"] |= VLAN_PRESENT
     return Packet(**values).canonical()
+
+
+def _said(terms: Terms, rng: Random) -> Terms:
+    """What a frame must say for CLAIMED to be told what a flow there looks at."""
+    told = {name: terms[name] for name in (CLAIMED_IP, CLAIMED_LOW, CLAIMED_HIGH) if name in terms}
+    if not told:
+        return terms
+    kind, ip, mac = rng.choice(((ETH_ARP, "arp_spa", "arp_sha"), (ETH_IPV4, "ipv4_src", "eth_src")))
+    found = {name: term for name, term in terms.items() if name not in told}
+    found["eth_type"] = MatchTerm(field("eth_type"), kind, 0xFFFF)
+    if CLAIMED_IP in told:
+        found[ip] = told[CLAIMED_IP]._replace(field=field(ip))
+    value = mask = 0
+    for name, bits, at in ((CLAIMED_LOW, 0xFFFF_FFFF, 0), (CLAIMED_HIGH, 0xFFFF, 32)):
+        if name in told:
+            value |= (told[name].value & bits) << at
+            mask |= (told[name].mask & bits) << at
+    return {mac: MatchTerm(field(mac), value, mask), **found}
 
 
 def _aim(values: dict[str, int], mac: int) -> None:

@@ -216,8 +216,10 @@ async def come_back(made: Controller, *hosts: tuple[Any, ...]) -> list[MemoryHos
 
 
 async def settled(made: Controller) -> None:
+    """Everything is realized, and nothing that hosts report of it waits to be followed."""
     realized, _, missing = await made.reconciler.tracker.wait_realized(None, made.store.state.revision, 5.0)
     assert realized, missing
+    await eventually(lambda: made.reconciler.revision == made.store.state.revision, "followed")
 
 
 def at_once(made: Controller, *things: Iterable[Stored]) -> int:

@@ -71,7 +71,9 @@ class Routers:
             hops = [(n, s) for n, s, _ in connected if s.version == destination.version]
             if hops and destination not in [subnet for _, subnet, _ in connected]:
                 name, subnet = self.rng.choice(hops)
-                routes.append(RouteIntent(destination, name, self._hop(name, subnet)))
+                hops = dict.fromkeys(self._hop(name, subnet) for _ in range(self.rng.choice((1, 1, 2, 3, 5))))
+                first, *others = sorted(hops, key=int)
+                routes.append(RouteIntent(destination, name, first, tuple(others)))
         for name in {name for name, _, _ in connected}:
             here = [address for where, _, address in connected if where == name]
             if any(address.version == 6 for address in here):
@@ -109,7 +111,7 @@ class Routers:
             for a in (*p.addresses, *p.claimed)
             if a.version == subnet.version and a in subnet
         ]
-        return self.rng.choice([*there * 4, subnet[10]])
+        return self.rng.choice([*there * 4, subnet[10], subnet[11]])
 
     def _stretch(self, tenant: str) -> None:
         """Give each network a device wherever something can send into it."""
@@ -133,7 +135,7 @@ def router_views(world: World, network: NetworkIntent) -> tuple[RouterView, ...]
                 RouteView(
                     prefix=route.prefix,
                     vni=Vni(world.networks[route.network].vni),
-                    next_hop=None if route.via is None else NextHop(_mac_at(world, route.network, route.via)),
+                    next_hop=_next_hop(world, route),
                 )
                 for route in router.routes
             ),
@@ -156,6 +158,13 @@ def exit_views(world: World, port: PortIntent) -> tuple[ExitView, ...]:
     )
 
 
+def _next_hop(world: World, route: RouteIntent) -> NextHop | None:
+    if route.via is None:
+        return None
+    others = tuple(_mac_at(world, route.network, other) for other in route.others)
+    return NextHop(_mac_at(world, route.network, route.via), others)
+
+
 def _mac_at(world: World, name: NetworkName, address: IpAddress) -> int | None:
     ports = world.members_of(name).ports.values()
-    return next((p.mac for p in ports if address in (*p.addresses, *p.claimed)), None)
+    return next((p.mac for p in ports if p.by_mac and address in (*p.addresses, *p.claimed)), None)

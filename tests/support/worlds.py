@@ -263,7 +263,8 @@ def fdb_of(world: World, network: NetworkIntent, host: HostName) -> dict[int, Ip
             if any(a.version == 6 for a in addresses):
                 addresses.append(link_local(port.mac))
             addresses += port.claimed
-            fdb.update(dict.fromkeys((port.mac, *map(wire_mac, addresses)), vtep))
+            real = (port.mac,) if port.by_mac else ()
+            fdb.update(dict.fromkeys((*real, *map(wire_mac, addresses)), vtep))
     of_hosts = world.host_macs(network)
     fdb.update({mac: vtep for mac, at in of_hosts.items() if at != host and (vtep := world.hosts[at].vtep)})
     return fdb
@@ -336,11 +337,11 @@ class Packets:
         return self._of_connection(Packet(**values).canonical())
 
     def from_services(self, host: HostName) -> Packet:
-        """What the local services of a host may send: to one real MAC, in some network, no solicitation."""
+        """What the local services of a host may send: to one MAC, in some network, no solicitation."""
         rng = self.rng
         network = rng.choice(sorted(self.world.networks.values(), key=str))
         members = list(self.world.members_of(network.name).ports.values())
-        mac = rng.choice([p.mac for p in members] or [0x02AABBCCDDEE])
+        mac = rng.choice([m for p in members for m in {p.mac, *p.answer_macs}] or [0x02AABBCCDDEE])
         vni = rng.choice((network.vni, network.vni, network.vni, rng.randrange(1, 1 << 24)))
         source = rng.choice((0x0AF300000000, 0x0AF300000000, 0x0AF300000000, 0x0AF301000000)) | vni
         kind, tag = rng.choice((ETH_ARP, ETH_IPV4, ETH_IPV6)), rng.choice((0, 0, 0, 0x1005))

@@ -81,7 +81,7 @@ def mark(sender: int, receiver: int) -> Packet:
     """An ARP request that goes from sender to receiver under any policy."""
     asked = {SERVICE: "169.254.169.254", TUNNEL: ELSEWHERE}.get(receiver, address(receiver))
     mac, source = MACS.get(sender, "02:00:00:00:00:09"), address(sender)
-    to = MACS.get(receiver, "ff:ff:ff:ff:ff:ff")
+    to = f"0a:f0:0a:00:00:{receiver:02x}" if receiver in MACS else "ff:ff:ff:ff:ff:ff"
     if sender == SERVICE:
         mac = FROM_SERVICE
     return Ether(src=mac, dst=to) / ARP(op=1, hwsrc=mac, psrc=source, hwdst=MARK, pdst=asked)

@@ -32,7 +32,7 @@ from agent.services.metadata import MetadataProxy
 from agent.services.nat_doors import doors, routes
 from agent.services.nat_gate import NatGate
 from agent.services.seams import ServicePort, ServicePorts
-from cloison.addresses import Mac
+from cloison.addresses import Mac, wire_mac
 from cloison.errors import InvalidIntent
 from cloison.model import Vni
 from cloison.service_link import DNS4, DNS6, TO_AGENT
@@ -156,7 +156,7 @@ async def test_own_names_are_answered_at_once_to_each_tenant_its_own(source: obj
         (frame,) = site.ask(query("web.n.test"), number, source=source)
         to, message = read(frame)
         assert (to, message.answer[0][0].to_text()) == (4000, expected)
-        assert frame[:6] == port(number).mac.to_bytes(6)
+        assert frame[:6] == wire_mac(GUEST4).to_bytes(6)
 
 
 async def test_nobody_to_ask_is_said_to_be() -> None:

@@ -180,22 +180,40 @@ REFUSED: list[Case] = [
         "the router's own",
     ),
     (
-        "several next hops",
+        "a next hop twice",
         call(
             "routers",
             "CreateRouter",
-            router("r1", interface(S4), routes=[via("10.9.0.0/16", "10.0.0.5", "10.0.0.6")]),
+            router("r1", interface(S4), routes=[via("10.9.0.0/16", "10.0.0.5", "10.0.0.5")]),
+        ),
+        "router.routes[0].next_hops[1]",
+        "10.0.0.5",
+        "each next hop once",
+    ),
+    (
+        "no next hop",
+        call("routers", "CreateRouter", router("r1", interface(S4), routes=[via("10.9.0.0/16")])),
+        "router.routes[0].next_hops",
+        "",
+        "1 to 8 next hops",
+    ),
+    (
+        "too many next hops",
+        call(
+            "routers",
+            "CreateRouter",
+            router("r1", interface(S4), routes=[via("10.9.0.0/16", *(f"10.0.0.{n}" for n in range(5, 14)))]),
         ),
         "router.routes[0].next_hops",
-        "10.0.0.5, 10.0.0.6",
-        "one next hop",
+        ", ".join(f"10.0.0.{n}" for n in range(5, 14)),
+        "1 to 8 next hops",
     ),
     (
         "another family",
         call(
             "routers", "CreateRouter", router("r1", interface(S4), routes=[via("2001:db8::/32", "10.0.0.5")])
         ),
-        "router.routes[0].next_hops",
+        "router.routes[0].next_hops[0]",
         "10.0.0.5",
         "an IPv6 address",
     ),

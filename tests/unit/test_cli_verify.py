@@ -167,7 +167,7 @@ def test_a_trace_as_a_page_and_as_data(served: Served) -> None:
     for words in ("hosts/h1", "ADMISSION", "FDB", "hosts/h2", f"delivered to {port('red', 2)}", "as meant"):
         assert words in page
     page = run("trace", port("red", 1), "icmp", "from", "10.0.0.9", "to", "10.0.0.12").output
-    assert "ADMISSION: dropped by a flow of that table: source address 10.0.0.9 is not the port's own" in page
+    assert "CLAIMED: dropped by a flow of that table: source address 10.0.0.9 is not the port's own" in page
     told = json.loads(run("trace", port("red", 1), "--to", port("red", 2), "-o", "json").stdout)
     assert told["delivered"] == [port("red", 2)]
     told = json.loads(run("trace", port("red", 1), "--to", port("blue", 1), "-o", "json").stdout)

@@ -13,6 +13,7 @@ from controller.compiler import HostView, host_unit_flows, network_flows, port_f
 from controller.compiler.pipeline import (
     ADDRESSING,
     ADMISSION,
+    CLAIMED,
     COMMIT,
     DELIVER,
     DIRECTION,
@@ -43,7 +44,7 @@ from controller.compiler.registers import (
     TO_PROFILE,
 )
 from controller.compiler.view import METERS_OF_CONNECTIONS
-from controller.flows import CT_STATE, CheckPacketLarger, Ct, Flow, Load, Output
+from controller.flows import CT_STATE, CheckPacketLarger, Ct, Flow, Load, Move, Output
 from controller.reconcile.zones import may_keep, owner_of, zone_of
 from tests.support.compiled import (
     ME,
@@ -90,6 +91,27 @@ def next_of(table: Table, host: HostView = HOST, **packet: int) -> str:
     return name
 
 
+def admitting(host: HostView = HOST, **packet: int) -> Flow:
+    """What admits a frame or not, in ADMISSION, or in CLAIMED with what that was told of it."""
+    flow = hit(ADMISSION, host, **packet)
+    if flow.goto != CLAIMED.number:
+        return flow
+    noted = dict(packet)
+    for action in flow.actions:
+        if isinstance(action, Move):
+            value = noted.get(action.src.name, 0) >> action.src_start & (1 << action.bits) - 1
+            noted[action.dst.name] = noted.get(action.dst.name, 0) | value << action.dst_start
+        elif isinstance(action, Load):
+            noted[action.field.name] = noted.get(action.field.name, 0) | action.value << action.start
+    return hit(CLAIMED, host, **noted)
+
+
+def admits(host: HostView = HOST, **packet: int) -> str:
+    """The name of the table where what admits a frame sends it; 'drop' if nothing does."""
+    flow = admitting(host, **packet)
+    return next((t.name for t in TABLES if t.number == flow.goto), "drop")
+
+
 def loaded(flow: Flow) -> dict[str, int]:
     return {f"{a.field.name}[{a.start}]": a.value for a in flow.actions if isinstance(a, Load)}
 
@@ -125,11 +147,11 @@ def mine(**told: int) -> dict[str, int]:
     ],
 )
 def test_admission(packet: dict[str, int], goes: str) -> None:
-    assert next_of(ADMISSION, **packet) == goes
+    assert admits(**packet) == goes
 
 
 def test_admission_writes_who_it_is() -> None:
-    assert loaded(hit(ADMISSION, **mine(eth_type=IPV4, ipv4_src=MINE))) == {
+    assert loaded(admitting(**mine(eth_type=IPV4, ipv4_src=MINE))) == {
         f"{NETWORK.field.name}[0]": VNI,
         f"{TENANT.field.name}[0]": TENANT_NUMBER,
         f"{FROM_PORT.field.name}[0]": 70 + ME,
@@ -144,7 +166,7 @@ def test_a_pair_is_admitted_with_its_own_mac_only() -> None:
     for mac, last, goes in ((0x5E000101, 65, "SERVICES"), (MAC, 65, "drop"), (0x5E000101, 80, "drop")):
         source = int(ip_address(f"10.0.0.{last}"))
         packet = {"in_port": ME, "eth_src": mac, "eth_type": IPV4, "ipv4_src": source}
-        assert next_of(ADMISSION, host, **packet) == goes
+        assert admits(host, **packet) == goes
 
 
 def test_arp_for_a_pair_is_the_agents_until_the_address_lives_here() -> None:
@@ -152,13 +174,13 @@ def test_arp_for_a_pair_is_the_agents_until_the_address_lives_here() -> None:
     told, claimed = int(ip_address("10.0.0.9")), (ip_address("10.0.0.9"),)
     before, after = (host_of(port(ME, allowed_address_pairs=(pair,), claimed=c)) for c in ((), claimed))
     spoken = mine(eth_type=ARP, arp_sha=MAC, arp_spa=told)
-    assert next_of(ADMISSION, before, **spoken) == "METER"
-    assert next_of(ADMISSION, after, **spoken) == "SERVICES"
+    assert admits(before, **spoken) == "METER"
+    assert admits(after, **spoken) == "SERVICES"
     for host in (before, after):
-        assert next_of(ADMISSION, host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=MINE)) == "SERVICES"
-        assert next_of(ADMISSION, host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=told - 1)) == "METER"
-        assert next_of(ADMISSION, host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=told + 9)) == "drop"
-        assert next_of(ADMISSION, host, **mine(eth_type=IPV4, ipv4_src=told)) == "SERVICES"
+        assert admits(host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=MINE)) == "SERVICES"
+        assert admits(host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=told - 1)) == "METER"
+        assert admits(host, **mine(eth_type=ARP, arp_sha=MAC, arp_spa=told + 9)) == "drop"
+        assert admits(host, **mine(eth_type=IPV4, ipv4_src=told)) == "SERVICES"
 
 
 def test_a_claimed_address_is_delivered_and_says_nothing_new_of_who_owns_the_zone() -> None:
@@ -198,11 +220,15 @@ def of_mine(kind: int, target: int) -> dict[str, int]:
 )  # fmt: skip
 def test_a_port_that_stands_by_may_but_announce_itself(packet: dict[str, int], goes: str) -> None:
     host = host_of(port(ME, standby=True))
-    assert next_of(ADMISSION, host, **(mine() | packet)) == goes
+    assert admits(host, **(mine() | packet)) == goes
 
 
 def test_a_port_that_stands_by_is_not_delivered_to() -> None:
-    assert {f.table for f in port_flows(port(ME, standby=True))} == {ADMISSION.number, METER.number}
+    assert {f.table for f in port_flows(port(ME, standby=True))} == {
+        ADMISSION.number,
+        CLAIMED.number,
+        METER.number,
+    }
 
 
 def test_coming_to_live_flushes_no_zone_and_leaving_does() -> None:
@@ -212,11 +238,29 @@ def test_coming_to_live_flushes_no_zone_and_leaving_does() -> None:
     assert not may_keep(live, standby)
 
 
-def test_a_pair_that_is_the_port_itself_changes_nothing() -> None:
+def test_a_pair_that_is_the_port_itself_changes_nothing_but_that_its_mac_leads_to_it() -> None:
     plain = port(ME)
     same = replace(plain, allowed_address_pairs=(AddressPair(ip_network("10.0.0.3/32")),))
-    assert {f.key for f in port_flows(same)} == {f.key for f in port_flows(plain)}
-    assert len(port_flows(same)) == len(port_flows(plain))
+    more = {f.key for f in port_flows(same)} - {f.key for f in port_flows(plain)}
+    assert sorted(key.table for key in more) == [ADMISSION.number, FORWARD.number], "ARP, and its MAC"
+    assert {f.key for f in port_flows(plain)} <= {f.key for f in port_flows(same)}
+    assert len(port_flows(same)) == len(port_flows(plain)) + 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "by_mac"),
+    [
+        ({}, False),
+        ({"profile": PROFILE_OPEN}, True),
+        ({"allowed_address_pairs": (AddressPair(ip_network("0.0.0.0/0")),)}, True),
+        ({"addresses": (ip_address("2001:db8::3"),)}, True),
+    ],
+    ids=["plain", "open", "pairs", "IPv6 only"],
+)
+def test_whose_real_mac_leads_to_it(fields: dict[str, Any], by_mac: bool) -> None:
+    made = replace(port(ME), **fields)
+    macs = {term.value for f in port_flows(made) if f.table == FORWARD.number for term in f.match}
+    assert (made.mac in macs) == by_mac
 
 
 def nd(kind: int, **told: int) -> dict[str, int]:
@@ -337,10 +381,9 @@ def test_forward_sends_to_other_hosts_only_what_a_local_port_sent(origin: int, g
 
 
 def test_forward_notes_the_receiver() -> None:
-    for told in ({"eth_dst": 0x0AF00A000004}, {"eth_dst": 0x525400000004}):
-        flow = hit(FORWARD, reg0=VNI, reg3=2, eth_type=IPV4, **told)
-        assert loaded(flow) == {f"{TO_PORT.field.name}[0]": YOU, f"{TO_PROFILE.field.name}[0]": 13 + YOU}
-        assert flow.goto == DELIVER.number
+    flow = hit(FORWARD, reg0=VNI, reg3=2, eth_type=IPV4, eth_dst=0x0AF00A000004)
+    assert loaded(flow) == {f"{TO_PORT.field.name}[0]": YOU, f"{TO_PROFILE.field.name}[0]": 13 + YOU}
+    assert flow.goto == DELIVER.number
 
 
 @pytest.mark.parametrize(
@@ -436,7 +479,7 @@ def test_services_without_a_service_port_are_silent() -> None:
     assert Output(SERVICE_PORT) in hit(SERVICE).actions
     host = replace(HOST, unit=replace(HOST.unit, service_ofport=None))  # type: ignore[type-var]
     assert hit(SERVICE, host).actions == ()
-    assert next_of(ADMISSION, host, in_port=SERVICE_PORT, eth_src=0x0AF300 << 24 | VNI) == "drop"
+    assert admits(host, in_port=SERVICE_PORT, eth_src=0x0AF300 << 24 | VNI) == "drop"
 
 
 def test_a_port_costs_few_flows() -> None:

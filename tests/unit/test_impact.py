@@ -7,11 +7,28 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from cloison.model import PROFILE_FIRST, PROFILE_OPEN, AddressPair, PolicyProfile, Port, PortBinding, Stored
-from cloison.names import AddressGroupName, HostName, NetworkName, PortName, SecurityGroupName, TenantName
+from cloison.model import (
+    PROFILE_FIRST,
+    PROFILE_OPEN,
+    AddressPair,
+    Direction,
+    PolicyProfile,
+    Port,
+    PortBinding,
+    SecurityGroupRule,
+    Stored,
+)
+from cloison.names import (
+    AddressGroupName,
+    HostName,
+    NetworkName,
+    PortName,
+    SecurityGroupName,
+    TenantName,
+)
 from controller.reconcile.impact import Impact, impact_of, whole
 from controller.store.changes import RevisionChanges
-from controller.store.keys import BindingKey
+from controller.store.keys import BindingKey, stored_key
 from tests.support.intents import World
 
 T0, T1 = TenantName("t0"), TenantName("t1")
@@ -56,12 +73,11 @@ def test_a_claim_moves_both_ports(world: World) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"profile": PROFILE_OPEN},
         {"profile": PROFILE_FIRST, "security_groups": (GROUP,)},
         {"dns_name": "www"},
         {"device_id": "vm-1"},
     ],
-    ids=["open", "groups", "name", "device"],
+    ids=["groups", "name", "device"],
 )
 def test_a_port_that_stays_where_it_is_is_its_own_hosts_matter(
     world: World, fields: dict[str, object]
@@ -73,7 +89,16 @@ def test_a_port_that_stays_where_it_is_is_its_own_hosts_matter(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"disabled": True}, {"requested_hosts": (H2,)}, {"fixed_ips": ()}, {"mac": 7}]
+    "fields",
+    [
+        {"disabled": True},
+        {"requested_hosts": (H2,)},
+        {"fixed_ips": ()},
+        {"mac": 7},
+        # From now on its real MAC leads to it.
+        {"profile": PROFILE_OPEN},
+        {"allowed_address_pairs": (AddressPair(ip_network("10.9.0.0/16")),)},
+    ],
 )
 def test_a_port_that_is_found_elsewhere_concerns_its_network(world: World, fields: dict[str, object]) -> None:
     touched = impact(world, world.put(replace(port(world), **fields)))  # type: ignore[arg-type]
@@ -92,8 +117,25 @@ def test_rules_concern_the_hosts_of_their_tenant(world: World, kind: str) -> Non
         "profile": lambda: PolicyProfile(tenant=T0, number=PROFILE_FIRST, groups=(GROUP,)),
     }[kind]()
     world.put(changed)
-    touched = impact(world, world.put(replace(changed, **_other(changed))))  # type: ignore[type-var]
+    other = replace(changed, **_other(changed))  # type: ignore[type-var]
+    if kind != "profile":
+        assert impact(world, world.put(other)) == Impact(), "no port has it: it makes no flows"
+        world.put(*_in_use(world, T0))
+    touched = impact(world, world.put(changed if world.state.lookup(stored_key(changed)) == other else other))
     assert touched == Impact(policy_units={(H0, T0), (H1, T0)}, policies={T0})
+
+
+def _in_use(world: World, tenant: TenantName) -> tuple[Stored, ...]:
+    """A profile of a group with a rule that names the tenant's address group."""
+    rule = SecurityGroupRule(
+        id="r1",
+        number=1,
+        direction=Direction.INGRESS,
+        remote_address_group=AddressGroupName(tenant.tenant, "office"),
+    )
+    group = replace(world._group(tenant, "ga"), rules=(rule,))
+    number = PROFILE_FIRST + world.state.tenants[tenant].number
+    return group, PolicyProfile(tenant=tenant, number=number, groups=(group.name,))
 
 
 def _other(changed: Stored) -> dict[str, object]:
@@ -131,9 +173,11 @@ def test_what_a_subnet_says_concerns_every_guest_of_its_network(world: World) ->
 
 def test_a_group_that_is_gone_is_noticed(world: World) -> None:
     world.put(world._group(T0, "ga"))
+    assert impact(world, world.drop(GROUP)) == Impact(), "no port had it"
+    world.put(*_in_use(world, T0))
     touched = impact(world, world.drop(GROUP))
     assert touched.policies == {T0}
-    world.put(world._change_addresses(T1).changes[0].stored)
+    world.put(world._change_addresses(T1).changes[0].stored, *_in_use(world, T1))
     touched = impact(world, world.drop(AddressGroupName("t1", "office")))
     assert touched == Impact(policy_units={(H2, T1)}, policies={T1})
 
@@ -149,7 +193,7 @@ def test_everything_is_what_any_change_may_touch(world: World) -> None:
 def test_who_is_one_of_all_concerns_every_host_of_a_network_with_multicast(world: World) -> None:
     world.put(replace(world.state.networks[NETWORK], multicast=True))
     everywhere = {(H0, NETWORK), (H1, NETWORK)}
-    touched = impact(world, world.put(replace(port(world), profile=PROFILE_OPEN)))
+    touched = impact(world, world.put(replace(port(world), profile=PROFILE_FIRST, security_groups=(GROUP,))))
     assert touched.network_units == everywhere, "copies for it say its profile"
     assert not touched.moved
     touched = impact(world, world.put(replace(world.state.hosts[H1], underlay_mtu=1400)))

@@ -11,12 +11,15 @@ import pytest
 
 from cloison.model import AddressPair, Vni
 from controller.compiler import PortView, port_flows
+from controller.compiler.registers import CLAIMED_IP
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta, InstalledFlow, InstalledFlows
+from controller.reconcile.counting import ADMITTING as ADMITTING_TABLES
 from controller.reconcile.flowset import FlowSet, Step
 from controller.reconcile.zones import NOBODY, may_keep, owner_of, zone_of
 from tests.support.effort import examples
 
+ADMITTING = {table.number for table in ADMITTING_TABLES}
 A, B = ip_address("10.0.0.5"), ip_address("10.0.0.6")
 PORT = PortView(
     tenant_number=1, port_number=7, vni=Vni(5001), ofport=3, mac=0x020000000005, addresses=(A,), profile=16
@@ -176,7 +179,7 @@ def test_what_others_did_to_a_zone_while_the_switch_was_away_is_not_known() -> N
 
 def test_two_ports_in_one_zone_share_no_connections() -> None:
     flows, other = holding(PORT), replace(PORT, port_number=8, mac=0x020000000008, addresses=(B,))
-    flows.set_units({unit(other): tuple(f for f in port_flows(other) if f.table == 0 and f.goto)})
+    flows.set_units({unit(other): tuple(f for f in port_flows(other) if f.table in ADMITTING and f.goto)})
     assert flushed(settle(flows)) == [3]
 
 
@@ -239,8 +242,9 @@ class Memory:
         found: dict[int, set[tuple[int, int]]] = {}
         for flow in self.held.values():
             terms = {t.field.name: t.value for t in flow.match}
-            if flow.table == 0 and terms.get("ipv4_src"):
-                found.setdefault(terms["in_port"], set()).add((flow.cookie, terms["ipv4_src"]))
+            source = terms.get("ipv4_src") or terms.get(CLAIMED_IP.field.name)
+            if flow.table in ADMITTING and source:
+                found.setdefault(terms["in_port"], set()).add((flow.cookie, source))
         return found
 
 
@@ -254,7 +258,7 @@ def test_whatever_happens_no_connection_is_inherited(seed: int) -> None:
         free = [
             n
             for n in (3, 4, 5)
-            if not any(f.table == 0 and zone_of(f) == n for us in units.values() for f in us)
+            if not any(f.table in ADMITTING and zone_of(f) == n for us in units.values() for f in us)
         ]
         number = rng.randint(1, 3)
         if units.get(("port", number)) and rng.random() < 0.4:

@@ -63,7 +63,7 @@ async def test_in_a_network_with_multicast_a_port_has_a_meter_for_what_it_sends_
         await made.change(port.parent, multicast=True)
         more = {**meters(ofport), spreading: Meter(spreading, *SPREADING)}
         await eventually(lambda: h1.switch.meters == more, "the third meter")
-        assert named(h1) == more.keys()
+        await eventually(lambda: named(h1) == more.keys(), "and a flow that names it")
         await made.change(port.parent, multicast=False)
         await eventually(lambda: h1.switch.meters == meters(ofport), "as before")
 

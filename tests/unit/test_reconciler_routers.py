@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from cloison.addresses import ROUTER_MAC, Mac, link_local, wire_mac
 from cloison.model import (
+    AddressPair,
     AllocationPool,
     FixedIp,
     Meta,
@@ -134,6 +135,7 @@ async def test_a_route_follows_the_port_that_has_its_next_hop() -> None:
         route = RouterRoute(ip_network("192.0.2.0/24"), (ip_address("10.1.0.3"),))
         await made.commit(lambda txn, state: txn.create(replace(ROUTER, routes=(route,))))
         mac = made.store.state.ports[p3].mac
+        pair_of_all = (AddressPair(ip_network("0.0.0.0/0")),)
 
         def led() -> list[int]:
             """Where packets for 192.0.2.0/24 go: MACs."""
@@ -143,6 +145,9 @@ async def test_a_route_follows_the_port_that_has_its_next_hop() -> None:
             ]  # fmt: skip
             return [a.value for f in flows for a in f.actions if isinstance(a, SetField)]
 
+        await settled(made)
+        assert led() == [], "it may not answer for others"
+        await made.change(p3, allowed_address_pairs=pair_of_all)
         await eventually(lambda: led() == [mac], "the port's MAC")
         h2.unplug("if3")
         await eventually(lambda: led() == [], "nobody has the next hop's address")
@@ -150,6 +155,63 @@ async def test_a_route_follows_the_port_that_has_its_next_hop() -> None:
         assert flows_of(h1, ROUTE.number, VNI)
         h2.plug("if3")
         await eventually(lambda: led() == [mac], "the port's MAC again")
+
+
+async def test_several_next_hops_share_a_route_as_long_as_they_are_plugged() -> None:
+    async with controller() as made:
+        h1, h2, p3 = await with_db(made)
+        mac3, mac4 = made.store.state.ports[p3].mac, Mac(0x020000000044)
+        port = replace(
+            made.store.state.ports[p3], name=PortName("acme", "db", "p4"), meta=Meta(uid="uid-p4"), number=4,
+            mac=mac4, iface_id="if4", fixed_ips=(FixedIp(DB4, ip_address("10.1.0.4")),),
+        )  # fmt: skip
+        hops = (ip_address("10.1.0.3"), ip_address("10.1.0.4"))
+
+        def fill(txn: Txn, state: object) -> None:
+            txn.create(port)
+            txn.reserve(ids.ip(DB, hops[1]), port.name, port.meta.uid)
+            txn.create(replace(ROUTER, routes=(RouterRoute(ip_network("192.0.2.0/24"), hops),)))
+
+        await made.commit(fill)
+
+        def led() -> set[int]:
+            """Where packets for 192.0.2.0/24 go: MACs."""
+            flows = flows_of(h1, ROUTE.number, VNI)
+            return {a.value for f in flows for a in f.actions if isinstance(a, SetField)}
+
+        await eventually(lambda: led() == {mac3}, "one is plugged")
+        h2.plug("if4")
+        await eventually(lambda: led() == {mac3, mac4}, "both are")
+        await settled(made)
+        assert not any(actor.blocked for actor in made.reconciler.hosts.values())
+        whole = set(flows_of(h1, ROUTE.number, VNI))
+        h2.unplug("if3")
+        await eventually(lambda: led() == {mac4}, "the other one is")
+        h2.plug("if3")
+        await eventually(lambda: led() == {mac3, mac4}, "both are again")
+        await settled(made)
+        assert set(flows_of(h1, ROUTE.number, VNI)) == whole, "as if nothing had been"
+        assert not any(actor.blocked for actor in made.reconciler.hosts.values())
+
+
+async def test_no_route_leads_to_an_interface_that_its_bridge_does_not_have() -> None:
+    """The switch says so before the agent does."""
+    async with controller() as made:
+        h1, h2, p3 = await with_db(made)
+        route = RouterRoute(ip_network("192.0.2.0/24"), (ip_address("10.1.0.3"),))
+        await made.commit(lambda txn, state: txn.create(replace(ROUTER, routes=(route,))))
+
+        def leads() -> bool:
+            flows = flows_of(h1, ROUTE.number, VNI)
+            return any(isinstance(a, SetField) for f in flows for a in f.actions)
+
+        await eventually(leads, "the route leads to the port")
+        (binding,) = made.store.state.bindings_of(p3)
+        h2.switch.set_port(binding.ofport, None)
+        await eventually(lambda: not leads(), "it leads nowhere")
+        await settled(made)
+        assert not any(actor.blocked for actor in made.reconciler.hosts.values())
+        assert made.reconciler._gate.refused == 0
 
 
 async def test_guests_are_told_which_router_leads_where() -> None:

@@ -15,7 +15,7 @@ from cloison.v1 import port_pb2
 from controller.compiler import compile_host
 from controller.compiler.cookies import STATIC
 from controller.compiler.describe import example_host
-from controller.compiler.pipeline import ADMISSION, DIRECTION, EGRESS, FORWARD, TABLES, Table
+from controller.compiler.pipeline import ADMISSION, CLAIMED, DIRECTION, EGRESS, FORWARD, TABLES, Table
 from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows import Flow
 from controller.flows.delta import InstalledFlow, InstalledFlows
@@ -49,8 +49,9 @@ def read(*, refused: int, admitted: int, meant: int, sent: int, dropped: dict[st
     """A port of a bridge whose tables have dropped so much."""
     bridge = tuple(counted(table, dropped.get(table.name, 0), drops=True) for table in TABLES)
     of_port = (
-        counted(ADMISSION, refused, drops=True),
-        counted(ADMISSION, admitted),
+        counted(CLAIMED, refused, drops=True),
+        counted(ADMISSION, admitted - 1),
+        counted(CLAIMED, 1),
         counted(FORWARD, meant),
     )
     return Readings(of_port, bridge, None, port_counted(refused + admitted, sent))
@@ -64,22 +65,22 @@ def test_every_table_says_why_it_drops() -> None:
     assert all(re.fullmatch(r"[A-Z]+(_[A-Z]+)*", table.drop_reason) for table in TABLES)
 
 
-def test_what_drops_is_of_no_object_but_in_admission_so_that_no_drop_goes_uncounted() -> None:
+def test_what_drops_is_of_no_object_but_in_claimed_so_that_no_drop_goes_uncounted() -> None:
     drops = [f for f in compile_host(example_host()).values() if not f.actions and f.goto is None]
     assert {flow.table for flow in drops} == {table.number for table in TABLES}
-    assert {flow.cookie for flow in drops if flow.table != ADMISSION.number} == {STATIC}
+    assert {flow.cookie for flow in drops if flow.table != CLAIMED.number} == {STATIC}
 
 
 def test_what_was_not_believed_and_what_was_refused() -> None:
-    dropped = {"ADMISSION": 170, "INGRESS": 50}
+    dropped = {"CLAIMED": 170, "INGRESS": 50}
     fate = fate_of(read(refused=100, admitted=20, meant=70, sent=20, dropped=dropped))
     assert (fate.received, fate.admitted, fate.delivered) == (count(120), count(20), count(20))
     assert own(fate) == {
-        Drop("SPOOFED", "ADMISSION", count(100), True),
+        Drop("SPOOFED", "CLAIMED", count(100), True),
         Drop("NOT_ADMITTED_BY_POLICY", "INGRESS", count(50), True),
     }
     assert set(fate.drops) - own(fate) == {
-        Drop("SPOOFED", "ADMISSION", count(170), False),
+        Drop("SPOOFED", "CLAIMED", count(170), False),
         Drop("NOT_ADMITTED_BY_POLICY", "INGRESS", count(50), False),
     }
 
@@ -147,10 +148,10 @@ def reader(made: Controller) -> CounterReader:
 async def test_the_counters_of_the_port_and_of_its_bridge_are_read(made: Controller) -> None:
     h1, _, p1, _ = await pair(made)
     ofport = bound(made, h1)
-    let_count(h1.switch, ADMISSION, 70, dropping=True)
+    let_count(h1.switch, CLAIMED, 70, dropping=True)
     let_count(h1.switch, EGRESS, 4, dropping=True)
     for flow in port_flows_of(h1, 1):
-        if flow.goto is None or "ipv4_src" in {term.field.name for term in flow.match}:
+        if flow.goto is None or flow.table in (ADMISSION.number, CLAIMED.number):
             n = 100 if flow.goto is None else 10
             h1.switch.flows[flow.key] = InstalledFlow(flow, n, n * FRAME_BYTES)
     h1.switch.port_counters[ofport] = port_counted(received=120, sent=0)
@@ -160,11 +161,11 @@ async def test_the_counters_of_the_port_and_of_its_bridge_are_read(made: Control
     told = await reader(made).port_statistics(made.store.state.ports[p1], H1)
     assert (told.received_from_guest.packets, told.admitted.packets, told.delivered.packets) == (120, 20, 0)
     assert {(d.reason, d.table, d.count.packets, d.count.bytes, d.of_port) for d in told.drops} == {
-        ("SPOOFED", "ADMISSION", 100, 10000, True),
+        ("SPOOFED", "CLAIMED", 100, 10000, True),
         ("RATE_LIMITED", "METER", 2, 200, True),
         ("RATE_LIMITED", "OPENING", 3, 300, True),
         ("RATE_LIMITED", "SPREADING", 5, 500, True),
-        ("SPOOFED", "ADMISSION", 170, 17000, False),
+        ("SPOOFED", "CLAIMED", 170, 17000, False),
         ("NOT_ADMITTED_BY_POLICY", "EGRESS", 4, 400, False),
     }
 

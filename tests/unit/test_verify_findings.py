@@ -19,6 +19,7 @@ from controller.verify.isolation import verify_all
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
 from controller.verify.policy import PROFILE_FIRST, PolicyIntent, RuleIntent
+from controller.verify.stages import CLAIMED_IP
 from controller.verify.symbolic import Bridge
 from controller.verify.world import World
 from tests.support.worlds import compile_intent
@@ -72,8 +73,8 @@ def test_many_losses_do_not_hide_a_leak(monkeypatch: pytest.MonkeyPatch) -> None
     def wrong(flow: Flow) -> Flow | None:
         if flow.table == FORWARD and named(flow, "eth_dst") not in (None, 0x020000000001, 0x0AF00A000001):
             return None
-        if flow.table == 0 and named(flow, "in_port") == count and named(flow, "ipv4_src") is not None:
-            return replace(flow, match=tuple(t for t in flow.match if t.field.name != "ipv4_src"))
+        if named(flow, "in_port") == count and named(flow, CLAIMED_IP) is not None:
+            return replace(flow, match=tuple(t for t in flow.match if t.field.name != CLAIMED_IP))
         return flow
 
     found = verify_all(intent, changed(compile_intent(intent), wrong))
@@ -91,8 +92,8 @@ def test_a_loss_of_one_sender_does_not_hide_its_leak() -> None:
     def wrong(flow: Flow) -> Flow | None:
         if flow.table == FORWARD and named(flow, "eth_dst") in (0x020000000002, 0x0AF00A000002):
             return None
-        if flow.table == 0 and named(flow, "in_port") == 1 and named(flow, "ipv4_src") is not None:
-            return replace(flow, match=tuple(t for t in flow.match if t.field.name != "ipv4_src"))
+        if named(flow, "in_port") == 1 and named(flow, CLAIMED_IP) is not None:
+            return replace(flow, match=tuple(t for t in flow.match if t.field.name != CLAIMED_IP))
         return flow
 
     found = verify_all(intent, changed(compile_intent(intent), wrong))

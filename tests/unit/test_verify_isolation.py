@@ -125,7 +125,7 @@ def test_two_flows_of_one_priority(intent: Intent, states: dict[HostName, HostSt
 def test_port_nobody_has(intent: Intent, states: dict[HostName, HostState]) -> None:
     open_door = Flow(
         table=0,
-        priority=1,
+        priority=60,
         match=match(eth_type=0x0806, vlan_vid=0),
         actions=(Load(field("reg0"), 0, 32, 5000), Load(field("reg3"), 0, 2, 1)),
         goto=10,
@@ -211,8 +211,9 @@ def test_a_port_comes_and_entries_are_held_against_it(
     right = difference(before, states)
     entries = dict.fromkeys(port.frame_macs, vtep)
     wrong = {
-        "to another host": FdbChange(upserted=entries | {port.mac: IPv4Address("172.16.9.9")}),
-        "one missing": FdbChange(upserted={mac: vtep for mac in port.frame_macs if mac != port.mac}),
+        "to another host": FdbChange(upserted=entries | {min(entries): IPv4Address("172.16.9.9")}),
+        "one missing": FdbChange(upserted={mac: vtep for mac in entries if mac != min(entries)}),
+        "its real MAC": FdbChange(upserted=entries | {port.mac: vtep}),
         "one too many": FdbChange(upserted=entries | {0x02AABBCCDDEE: vtep}),
         "taken away at once": FdbChange(removed=tuple(port.frame_macs)),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,6 @@ SAID = {
     "even to all": (ip4(eth_dst=BROADCAST), RED_B),
     "ARP by its target": (arp("10.0.0.3"), RED_C),
     "ARP reply": (arp("10.0.0.2", op=2, eth_dst=B, arp_tha=B), RED_B),
-    "outside the subnets by MAC": (ip4(dst="8.8.8.8"), RED_B),
     "IPv6": (ip6(), RED_B),
     "IPv6 from and to link-local": (ip6(src=OWN_LINK_LOCAL, dst=ITS_LINK_LOCAL), RED_B),
     "solicitation by its target": (solicit("2001:db8::3"), RED_C),
@@ -139,6 +139,7 @@ SILENCED = {
     "its own address": arp("10.0.0.1"),
     "an address nobody has": ip4(dst="10.0.0.77", eth_dst=B),
     "an address of another tenant only": ip4(dst="10.0.0.6", eth_dst=C),
+    "outside the subnets, to one who may not answer from there": ip4(dst="8.8.8.8"),
     "a group": ip4(dst="224.0.0.5", eth_dst=B),
     "a group MAC": ip4(dst="8.8.8.8", eth_dst=BROADCAST),
     "a wire MAC": ip4(dst="8.8.8.8", eth_dst=0x0AF00A000002),
@@ -164,6 +165,18 @@ def test_received(world: World, case: str) -> None:
     source = wire_source(packet) if tracked(packet) else packet.eth_src
     wanted = replace(packet, eth_dst=mac, eth_src=source)
     assert meaning(world, H1, 1, packet) == {Delivery(host, ofport, wanted)}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"pairs": (PairIntent(ip_network("0.0.0.0/0")),)}, {"profile": PROFILE_OPEN}],
+    ids=["pairs", "open"],
+)
+def test_outside_the_subnets_by_the_mac_of_who_may_answer(world: World, fields: dict[str, Any]) -> None:
+    red_b, packet = world.ports[PortName("red", "web", "b")], ip4(dst="8.8.8.8")
+    world.apply(IntentDelta(ports={red_b.name: replace(red_b, **fields)}))
+    wanted = replace(packet, eth_dst=B, eth_src=wire_source(packet))
+    assert meaning(world, H1, 1, packet) == {Delivery(H1, 2, wanted)}
 
 
 @pytest.mark.parametrize("case", SILENCED)
@@ -388,9 +401,11 @@ def test_for_the_services_of_its_own_host(world: World, case: str) -> None:
 
 def test_what_services_say_reaches_one_port_of_that_network(world: World) -> None:
     for vni, ofport in ((5000, 1), (5001, 4)):
-        said = Packet(eth_src=0x0AF300000000 | vni, eth_dst=A, eth_type=ETH_IPV4, ip_proto=17)
-        wanted = replace(said, eth_src=0x0AF300000001)
+        told = {"eth_src": 0x0AF300000000 | vni, "eth_dst": 0x0AF00A000001}
+        said = Packet(eth_type=ETH_IPV4, ip_proto=17, **told)
+        wanted = replace(said, eth_src=0x0AF300000001, eth_dst=A)
         assert meaning(world, H1, SERVICE_OFPORT, said) == {Delivery(H1, ofport, wanted)}
+    assert not meaning(world, H1, SERVICE_OFPORT, replace(said, eth_dst=A))
     assert not meaning(world, H2, SERVICE_OFPORT, said)
     assert not meaning(world, H1, SERVICE_OFPORT, replace(said, eth_src=A))
 

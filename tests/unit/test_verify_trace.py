@@ -22,12 +22,12 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         assert list(answer.meant) == list(answer.delivered) == [port("red", 2)]
         assert not answer.drop_reason
         stages = [(s.host, s.stage) for s in answer.path]
-        local = ["ADMISSION", "SERVICES", "TRACK", "OPENING", "TRACKED", "ADDRESSING", "FORWARD"]
+        local = ["ADMISSION", "CLAIMED", "SERVICES", "TRACK", "OPENING", "TRACKED", "ADDRESSING", "FORWARD"]
         local += ["EXIT", "TAG", "OUTPUT", "FDB"]
         remote = ["ADMISSION", "FORWARD", "DELIVER", "DIRECTION", "EGRESS", "INGRESS", "COMMIT"]
         remote += ["SOURCE", "OUTPUT", "PORT"]
         assert stages == [("hosts/h1", s) for s in local] + [("hosts/h2", s) for s in remote]
-        admission, addressing = answer.path[0], answer.path[local.index("ADDRESSING")]
+        admission, addressing = answer.path[1], answer.path[local.index("ADDRESSING")]
         assert admission.resource == port("red", 1)
         assert "FROM_PORT=" in admission.note
         assert addressing.resource == "tenants/red/networks/web"
@@ -63,7 +63,7 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         (
             "icmp from 10.0.0.9 to 10.0.0.12",
             "",
-            "ADMISSION: dropped by a flow of that table: source address 10.0.0.9 is not the port's own",
+            "CLAIMED: dropped by a flow of that table: source address 10.0.0.9 is not the port's own",
         ),
         (
             "eth_src=52:54:00:00:00:01,ip,nw_dst=10.0.0.12",
@@ -211,7 +211,7 @@ async def test_a_tenant_traces_from_its_own_ports_and_sees_nothing_of_hosts_or_o
         text = str(answer)
         for secret in ("hosts/", "192.0.2.", "vx00", "cookie", "in_port", "blue"):
             assert secret not in text
-        assert [s.stage for s in answer.path][:2] == ["ADMISSION", "SERVICES"]
+        assert [s.stage for s in answer.path][:3] == ["ADMISSION", "CLAIMED", "SERVICES"]
         notes = {s.stage: s.note for s in answer.path if s.note}
         assert notes.keys() == {"EGRESS", "INGRESS"}
         assert all(note.startswith("admitted by rule ") for note in notes.values())

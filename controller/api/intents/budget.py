@@ -9,12 +9,25 @@ moment may together end a little above the limit; the next one is then refused.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
+from itertools import product
 
+from cloison.addresses import IpNetwork
 from cloison.errors import Exhausted
-from cloison.model import AddressGroup, SecurityGroup, SecurityGroupRule
+from cloison.model import (
+    PROFILE_FIRST,
+    AddressGroup,
+    Direction,
+    EtherType,
+    Meta,
+    SecurityGroup,
+    SecurityGroupRule,
+)
 from cloison.names import SecurityGroupName, TenantName
 from controller.compiler import CONJUNCTIONS_MAX, PolicyView, policy_cost
+from controller.compiler.policy import entries
 from controller.store.state import State
 
 PROFILES_MAX = 1000
@@ -52,6 +65,8 @@ def check(
             f"{PARTS_MAX}; each rule counts as many as its group and its remote group are in different sets, "
             "and its ranges and blocks of ports; use fewer or wider ranges"
         )
+    if _is_far_below(view, parts):
+        return
     cost = policy_cost(view)
     if cost.masks > MASKS_MAX:
         raise Exhausted(
@@ -69,6 +84,94 @@ def check(
             f"{field}: {cost.conjunctions} rules of {tenant} would meet in one flow of every switch, and no "
             f"more than {CONJUNCTIONS_MAX} may; use fewer rules with one and the same remote or ports"
         )
+
+
+def _is_far_below(view: PolicyView, parts: int) -> bool:
+    """Tell whether a policy is surely within all limits; cheap, where to compile it all is not.
+
+    A rule makes at the most three flows for each of its parts: each subject, each remote, and each block of
+    ports of both families and of later fragments, once, and the one that admits. A flow has no conjunction
+    twice of one rule's three clauses. And a rule makes no other masks than it does where several, or single
+    subjects and remotes have it.
+    """
+    if 3 * parts > FLOWS_MAX or parts > CONJUNCTIONS_MAX:
+        return False
+    kinds = set()
+    for name in {group for groups in view.profiles.values() for group in groups}:
+        group = view.groups.get(name)
+        for rule in group.rules if group is not None else ():
+            if rule.remote_address_group is not None:
+                return False
+            kinds.add(_kind(rule))
+    return len({mask for kind in kinds for mask in _masks(*kind)}) <= MASKS_MAX
+
+
+# Direction, ether type, whether it names a protocol; first and last port; whether it names ICMP's type, and
+# code; IP version and length of its range; whether it names a group.
+_Kind = tuple[
+    Direction, EtherType, bool, tuple[int, int] | None, tuple[bool, bool], tuple[int, int] | None, bool
+]
+
+
+def _kind(rule: SecurityGroupRule) -> _Kind:
+    """Return all of a rule that its masks depend on; it names no address group."""
+    ports = None
+    if rule.port_min is not None and rule.port_max is not None:
+        one = rule.port_min == rule.port_max
+        ports = (0, 0) if one else (rule.port_min, rule.port_max)
+    prefix = rule.remote_prefix
+    return (
+        rule.direction,
+        rule.ether_type,
+        rule.protocol is not None,
+        ports,
+        (rule.icmp_type is not None, rule.icmp_code is not None),
+        (prefix.version, prefix.prefixlen) if prefix is not None else None,
+        rule.remote_group is not None,
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _masks(
+    direction: Direction,
+    ether_type: EtherType,
+    has_protocol: bool,
+    ports: tuple[int, int] | None,
+    icmp: tuple[bool, bool],
+    prefix: tuple[int, int] | None,
+    has_group: bool,
+) -> frozenset[Hashable]:
+    """Return the masks that a rule of a kind can have, whether one or several profiles are on either side."""
+    low, high = ports if ports is not None else (None, None)
+    rule = SecurityGroupRule(
+        id="",
+        number=1,
+        direction=direction,
+        ether_type=ether_type,
+        protocol=1 if has_protocol else None,
+        port_min=low,
+        port_max=high,
+        icmp_type=0 if icmp[0] else None,
+        icmp_code=0 if icmp[1] else None,
+        remote_prefix=_range(*prefix) if prefix is not None else None,
+        remote_group=_OTHER if has_group else None,
+    )
+    group = SecurityGroup(name=_OWN, meta=Meta(uid=""), number=1, rules=(rule,))
+    found: set[Hashable] = set()
+    for own, others in product((1, 2), (1, 2)):
+        sets = [(_OWN,)] * own + [(_OTHER,)] * others
+        profiles = dict(enumerate(sets, PROFILE_FIRST))
+        view = PolicyView(tenant_number=1, profiles=profiles, groups={_OWN: group}, address_groups={})
+        made = entries(view, direction)
+        found.update(tuple((term.field.name, term.mask) for term in entry.match) for entry in made)
+    return frozenset((direction, mask) for mask in found)
+
+
+def _range(version: int, length: int) -> IpNetwork:
+    return IPv4Network((0, length)) if version == 4 else IPv6Network((0, length))
+
+
+_OWN, _OTHER = SecurityGroupName("-", "own"), SecurityGroupName("-", "other")
 
 
 def _parts(view: PolicyView) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
 from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac, format_mac, parse_mac
 from cloison.model import Router, RouterInterface, RouterRoute, Subnet
-from cloison.names import RouterName, SubnetName
+from cloison.names import NetworkName, RouterName, SubnetName
 from cloison.service_link import SERVICE_ADDRESSES
 from cloison.v1 import router_pb2 as pb
 from controller.api import validate
@@ -17,6 +18,8 @@ from controller.store.state import State
 
 # So that a router with all of its networks is one transaction that etcd takes as it comes (128 operations).
 INTERFACES_MAX, ROUTES_MAX = 30, 100
+# Of a route: each has its share of 16 (docs/decisions.md, 77).
+NEXT_HOPS_MAX = 8
 # What no route leads to: groups, and what never leaves its link (RFC 3927, section 2.6.2; RFC 4291, 2.5.6).
 _NOWHERE: tuple[tuple[IpNetwork, str], ...] = (
     (IPv4Network("224.0.0.0/3"), "multicast or reserved"),
@@ -165,14 +168,17 @@ def routes(
     for i, message in enumerate(messages):
         place = f"{field}[{i}]"
         destination = _destination(check, message.destination, f"{place}.destination", subnets)
-        hop = _next_hop(check, message.next_hops, f"{place}.next_hops", connected, subnets)
-        if destination is None or hop is None:
+        hops = _next_hops(check, message.next_hops, f"{place}.next_hops", connected, subnets)
+        if destination is None or not hops:
             continue
-        same = hop.version == destination.version
-        check.that(same, f"{place}.next_hops", hop, f"an IPv{destination.version} address, as {destination}")
+        for n, hop in enumerate(hops):
+            same = hop.version == destination.version
+            expected = f"an IPv{destination.version} address, as {destination}"
+            check.that(same, f"{place}.next_hops[{n}]", hop, expected)
         once = destination not in found
         check.that(once, f"{place}.destination", message.destination, "each destination once")
-        found[destination] = RouterRoute(destination, (hop,))
+        in_order = sorted(hops, key=lambda hop: (hop.version, int(hop)))
+        found[destination] = RouterRoute(destination, tuple(in_order))
     return tuple(sorted(found.values(), key=lambda r: _order(r.destination)))
 
 
@@ -197,25 +203,45 @@ def _destination(
     return destination
 
 
-def _next_hop(
+def _next_hops(
     check: validate.Checker,
     texts: Sequence[str],
     field: str,
     connected: Sequence[RouterInterface],
     subnets: dict[SubnetName, IpNetwork],
-) -> IpAddress | None:
-    if not check.that(
-        len(texts) == 1, field, ", ".join(texts), "one next hop: several are not supported yet"
-    ):
-        return None
-    hop = check.take(lambda: validate.unicast(texts[0], f"{field}[0]"))
-    if hop is None:
-        return None
+) -> tuple[IpAddress, ...]:
+    """Return the next hops of a route, none if one is wrong: each once, all in one network."""
+    expected = f"1 to {NEXT_HOPS_MAX} next hops"
+    if not check.that(1 <= len(texts) <= NEXT_HOPS_MAX, field, ", ".join(texts), expected):
+        return ()
+    found: dict[IpAddress, NetworkName] = {}
+    for i, text in enumerate(texts):
+        place = f"{field}[{i}]"
+        hop = check.take(partial(validate.unicast, text, place))
+        network = _network_to(check, hop, place, connected, subnets) if hop is not None else None
+        if hop is None or network is None:
+            continue
+        check.that(hop not in found, place, hop, "each next hop once")
+        known = next(iter(found.values()), network)
+        check.that(known == network, place, hop, f"an address in {known}, as the other next hops")
+        found[hop] = network
+    return tuple(found) if len(found) == len(texts) else ()
+
+
+def _network_to(
+    check: validate.Checker,
+    hop: IpAddress,
+    field: str,
+    connected: Sequence[RouterInterface],
+    subnets: dict[SubnetName, IpNetwork],
+) -> NetworkName | None:
+    """Return the network of a next hop, which is somebody else in the subnet of an interface."""
     if any(i.address == hop for i in connected):
-        check.wrong(f"{field}[0]", hop, "the address of somebody else: this is the router's own")
+        check.wrong(field, hop, "the address of somebody else: this is the router's own")
         return None
-    if not any(cidr.version == hop.version and hop in cidr for cidr in subnets.values()):
-        known = ", ".join(str(cidr) for cidr in subnets.values()) or "it has none"
-        check.wrong(f"{field}[0]", hop, f"an address in the subnet of one of its interfaces: {known}")
-        return None
-    return hop
+    for name, cidr in subnets.items():
+        if cidr.version == hop.version and hop in cidr:
+            return name.parent
+    known = ", ".join(str(cidr) for cidr in subnets.values()) or "it has none"
+    check.wrong(field, hop, f"an address in the subnet of one of its interfaces: {known}")
+    return None

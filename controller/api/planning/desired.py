@@ -1,9 +1,9 @@
 """From a tenant as it should be to the operations that make it so. Pure.
 
-In such an order that each can follow the ones before it: ports that go, then what hangs on nothing any more,
-then what is new from the top down; and last what others had to be changed for: subnets that ports were moved
-out of, and groups. Groups may name each other, so new ones come without rules at first, and those that go
-lose theirs before any of them goes.
+In such an order that each can follow the ones before it: floating IPs that let go, ports that go, then what
+hangs on nothing any more, then what is new from the top down; and last what others had to be changed for:
+subnets that ports were moved out of, and groups. Groups may name each other, so new ones come without rules
+at first, and those that go lose theirs before any of them goes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cloison.errors import InvalidIntent
 from cloison.model import AddressGroup, Network, Port, Resource, Router, SecurityGroup, Subnet
 from cloison.names import (
     AddressGroupName,
+    FloatingIpName,
     NetworkName,
     PortName,
     RouterName,
@@ -33,10 +34,21 @@ from cloison.v1 import (
     tenant_pb2,
 )
 from controller.api.intents.security_group import DEFAULT
+from controller.api.planning import desired_outside
 from controller.api.planning.operations import STEPS_MAX, Step
+from controller.store import transit
 from controller.store.state import State
 
-N = TypeVar("N", NetworkName, SubnetName, PortName, RouterName, SecurityGroupName, AddressGroupName)
+N = TypeVar(
+    "N",
+    NetworkName,
+    SubnetName,
+    PortName,
+    RouterName,
+    FloatingIpName,
+    SecurityGroupName,
+    AddressGroupName,
+)
 
 _COMMON = ("display_name", "labels")
 # What an object keeps, when a file says nothing of it: these are chosen for it, or by somebody else.
@@ -46,7 +58,7 @@ _SUBNET_FIELDS = (
     *("cidr", "gateway_ip", "no_gateway", "allocation_pools"),
     *("no_dhcp", "dns_servers", "routes", "ntp_servers"),
 )
-_ROUTER_FIELDS = ("mac_address", "interfaces", "routes")
+_ROUTER_FIELDS = ("mac_address", "interfaces", "routes", "gateway")
 _PORT_FIELDS = (
     *("disabled", "security_groups", "no_security_groups", "no_port_security"),
     *("allowed_address_pairs", "dns_name", "dhcp_options"),
@@ -78,6 +90,7 @@ class _Desired:
         self._subnets = self._named(wanted.subnets, "subnets", SubnetName.parse)
         self._ports = self._named(wanted.ports, "ports", PortName.parse)
         self._routers = self._named(wanted.routers, "routers", RouterName.parse)
+        self._floating = self._named(wanted.floating_ips, "floating_ips", FloatingIpName.parse)
         self._groups = self._named(wanted.security_groups, "security_groups", SecurityGroupName.parse)
         self._addresses = self._named(wanted.address_groups, "address_groups", AddressGroupName.parse)
 
@@ -99,6 +112,8 @@ class _Desired:
         """Yield the operations, in order."""
         ports, subnets, networks = self._superfluous()
         staying = [subnet for subnet in subnets if self._still_used(subnet, ports)]
+        there = self._state.floating_ips_of(self.name)
+        yield from desired_outside.letting_go(there, self._floating, prune=self._wanted.prune)
         yield from map(_delete_port, ports)
         yield from self._router_deletions({subnet.name for subnet in subnets})
         yield from (_delete_subnet(subnet) for subnet in subnets if subnet not in staying)
@@ -112,6 +127,7 @@ class _Desired:
         yield from self._ordered(self._subnets, self._subnet)
         yield from self._ordered(self._routers, self._router)
         yield from self._ordered(self._ports, self._port)
+        yield from desired_outside.standing(self._state, self._floating)
         yield from map(_delete_subnet, staying)
         yield from self._group_deletions()
 
@@ -146,7 +162,8 @@ class _Desired:
         """Return what is there and should not be."""
         if not self._wanted.prune:
             return [], [], []
-        networks = sorted(self._state.networks_of(self.name), key=lambda network: network.name)
+        own = (n for n in self._state.networks_of(self.name) if not transit.is_transit(n.name))
+        networks = sorted(own, key=lambda network: network.name)
         ports = [p for n in networks for p in self._state.ports_of(n.name) if p.name not in self._ports]
         subnets = [s for n in networks for s in self._state.subnets_of(n.name) if s.name not in self._subnets]
         ports.sort(key=lambda port: port.name)

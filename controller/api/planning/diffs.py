@@ -8,6 +8,8 @@ from typing import Any
 from cloison.codec import resource_to_proto
 from cloison.model import (
     AddressGroup,
+    ExternalNetwork,
+    FloatingIp,
     Host,
     Network,
     Port,
@@ -34,6 +36,8 @@ _DEPTH: dict[type, int] = {
     Subnet: 4,
     Router: 5,
     Port: 6,
+    ExternalNetwork: 0,
+    FloatingIp: 7,
 }
 
 
@@ -95,6 +99,16 @@ def _truths(resource: Resource) -> dict[str, str]:
     return {field.name: _text(field.name, False) for field in fields if field.type == field.TYPE_BOOL}
 
 
+def _gateway(value: Any) -> str:
+    flags = [(value.no_snat, "no SNAT"), (value.distributed_snat, "distributed SNAT")]
+    told = [text for flag, text in flags if flag]
+    if value.routed_prefixes:
+        told.append(f"routed {' '.join(value.routed_prefixes)}")
+    addresses = " ".join(value.ip_addresses)
+    text = f"{value.external_network.rpartition('/')[2]} {addresses}".strip()
+    return f"{text} ({', '.join(told)})" if told else text
+
+
 def _text(field: str, value: Any) -> str:
     """Return a field's value as a person writes it."""
     if field == "fixed_ips":
@@ -113,6 +127,12 @@ def _text(field: str, value: Any) -> str:
         return ", ".join(f"{item.destination} via {' '.join(item.next_hops)}" for item in value)
     if field == "routes":
         return ", ".join(f"{item.destination} via {item.next_hop}" for item in value)
+    if field == "gateway":
+        return _gateway(value)
+    if field == "subnets":
+        return ", ".join(f"{item.cidr} {item.gateway_ip}".strip() for item in value)
+    if field in ("gateway_hosts", "shared_with"):
+        return ", ".join(name.rpartition("/")[2] for name in value)
     if field == "dhcp_options":
         return ", ".join(f"{part.name}={told}" for part, told in value.ListFields())
     if field == "ipv6_mode":

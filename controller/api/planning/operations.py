@@ -13,6 +13,9 @@ from cloison.v1 import plan_pb2
 from controller.api.intents import (
     address_group,
     common,
+    edges,
+    external_network,
+    floating_ip,
     host,
     network,
     port,
@@ -21,6 +24,7 @@ from controller.api.intents import (
     subnet,
     tenant,
 )
+from controller.store.hypothesis import Hypothesis
 from controller.store.state import State
 from controller.store.txn import Txn
 
@@ -66,6 +70,19 @@ def _delete_host(state: State, request: Any, given: Circumstances) -> tuple[Txn,
     return host.delete(state, request, HostName.parse(request.name) in given.connected)
 
 
+def _update_external_network(state: State, request: Any, stamp: common.Stamp) -> tuple[Txn, Resource]:
+    """Change an external network, and with it where routers go out: here that is one transaction."""
+    txn, network = external_network.update(state, request, stamp)
+    made = Hypothesis(state)
+    if txn:
+        made.carry_out(txn)
+    for router_name in sorted(one.name for one in state.routers_out(network.name)):
+        followed = edges.follow_txn(made.after, router_name, stamp)
+        if followed:
+            made.carry_out(followed)
+    return made.txn, network
+
+
 _CARRY: dict[str, Carry] = {
     "create_tenant": _made(tenant.create),
     "update_tenant": _made(tenant.update),
@@ -93,6 +110,12 @@ _CARRY: dict[str, Carry] = {
     "create_router": _made(router.create),
     "update_router": _made(router.update),
     "delete_router": _unmade(router.delete),
+    "create_floating_ip": _made(floating_ip.create),
+    "update_floating_ip": _made(floating_ip.update),
+    "delete_floating_ip": _unmade(floating_ip.delete),
+    "create_external_network": _made(external_network.create),
+    "update_external_network": _made(_update_external_network),
+    "delete_external_network": _unmade(external_network.delete),
 }
 
 

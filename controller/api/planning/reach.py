@@ -21,6 +21,7 @@ from controller.api.planning.connections import Connections
 from controller.api.planning.spaces import spaces
 from controller.reconcile.meant import policy_intent, router_intent
 from controller.reconcile.views import live_binding
+from controller.store import transit
 from controller.store.changes import Change
 from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent
@@ -81,8 +82,18 @@ def _rerouted(changes: Iterable[Change]) -> set[NetworkName]:
     for change in changes:
         for router in (change.old, change.new):
             if isinstance(router, Router) and _ways(change.old) != _ways(change.new):
-                networks.update(router.networks)
+                # Its way out alone makes no difference to others than the port that leads out.
+                inside = _inside(change.old) != _inside(change.new)
+                networks.update(n for n in router.networks if inside or transit.is_transit(n))
     return networks
+
+
+def _inside(router: object) -> object:
+    """Return the ways of a router but for its way out."""
+    if not isinstance(router, Router):
+        return None
+    own = (i for i in router.interfaces if not transit.is_transit(i.subnet.parent))
+    return router.mac, tuple(own), router.routes
 
 
 def _ways(router: object) -> object:

@@ -6,7 +6,9 @@ ARP that speaks for an address of the pairs that does not live here announces th
 hears it but the agent, until the port is known to have the address.
 Then it gets its network, tenant, its sender's number and policy profile. A tagged frame, an address that is
 not its own, any other EtherType: dropped, by a flow of the port, so that it is known of whom it was not
-believed. One more thing is believed: a guest without an address that asks for one (DHCPv4). A port without
+believed. What IPv4 and ARP claim is put in one place before it is looked at, in CLAIMED (1): so one flow for
+an address does, and not two. (A port with pairs has two: what it may say in ARP depends on where an address
+lives.) One more thing is believed: a guest without an address that asks for one (DHCPv4). A port without
 port security is believed in everything but a tag.
 A port that lives on another host and is plugged here as well (live migration) is believed in nothing but that
 it is here: RARP, a gratuitous ARP or a neighbour advertisement for its own addresses goes to the agent, which
@@ -42,8 +44,12 @@ from controller.compiler.headers import (
     UNTAGGED,
     prefix,
 )
-from controller.compiler.pipeline import ADMISSION, FORWARD, METER, ND_GUARD, SERVICES, Table
+from controller.compiler.pipeline import ADMISSION, CLAIMED, FORWARD, METER, ND_GUARD, SERVICES, Table
 from controller.compiler.registers import (
+    CLAIMED_HIGH,
+    CLAIMED_IP,
+    CLAIMED_LOW,
+    CLAIMS_IPV4_BIT,
     FROM_PORT,
     FROM_PROFILE,
     NETWORK,
@@ -54,11 +60,13 @@ from controller.compiler.registers import (
     TENANT,
 )
 from controller.compiler.view import Claim, HostUnitView, NetworkView, PortView
-from controller.flows import Flow, Move, SetField, field, match
+from controller.flows import Action, Flow, Load, Move, SetField, field, match
 
 ADMIT = 100
 ANNOUNCE = 90
+SPOKEN = 50
 REFUSE = 10
+NOT_ADMITTED = 1
 
 _ETH_SRC = field("eth_src")
 # Asking for an address: the only thing a guest may send without one (RFC 2131, section 4.1).
@@ -80,22 +88,42 @@ _ADVERTISEMENT: dict[str, Any] = {
 }
 
 
+def static_flows() -> Iterator[Flow]:
+    """What IPv4 and ARP say of their sender is put where CLAIMED looks; all that nobody admits goes there."""
+    for eth_type, mac, address in ((ETH_IPV4, "eth_src", "ipv4_src"), (ETH_ARP, "arp_sha", "arp_spa")):
+        yield ADMISSION.flow(
+            SPOKEN,
+            match(vlan_vid=UNTAGGED, eth_type=eth_type),
+            Move(field(address), 0, CLAIMED_IP.field, 0, 32),
+            Move(field(mac), 0, CLAIMED_LOW.field, 0, 32),
+            Move(field(mac), 32, CLAIMED_HIGH.field, 0, 16),
+            Load(CLAIMED_HIGH.field, CLAIMS_IPV4_BIT, 1, 1),
+            goto=CLAIMED,
+            cookie=STATIC,
+        )
+    yield ADMISSION.flow(NOT_ADMITTED, match(), goto=CLAIMED, cookie=STATIC)
+
+
 def port_flows(port: PortView) -> Iterator[Flow]:
-    """One flow per address and way to claim it (IPv4 and ARP, or IPv6), one to ask for an address, and one
-    that drops all else.
+    """One flow per address, one to ask for an address, and one that drops all else; with pairs, two per IPv4
+    range besides, and one per own address: what a port may say in ARP then depends on where that lives.
     """
-    yield ADMISSION.flow(REFUSE, match(in_port=port.ofport), cookie=port.cookie)
+    yield CLAIMED.flow(REFUSE, match(in_port=port.ofport), cookie=port.cookie)
     if not port.port_security:
         yield _admit(port, SERVICES)
         return
+    own = {IPv4Network(int(address)) for address in port.addresses4}
     for mac, addresses in port.claims:
         range_ = prefix(addresses)
         if isinstance(addresses, IPv6Network):
             yield _admit(port, ND_GUARD, eth_src=mac, eth_type=ETH_IPV6, ipv6_src=range_)
-            continue
-        yield _admit(port, SERVICES, eth_src=mac, eth_type=ETH_IPV4, ipv4_src=range_)
-    yield from _resolution(port, port.held, SERVICES, ADMIT)
-    yield from _resolution(port, port.announced, METER, ANNOUNCE)
+        elif mac == port.mac and addresses in own:
+            yield _admit_at_once(port, addresses)
+        else:
+            yield _admit(port, SERVICES, eth_src=mac, eth_type=ETH_IPV4, ipv4_src=range_)
+    if port.allowed_address_pairs:
+        yield from _resolution(port, port.held, SERVICES, ADMIT)
+        yield from _resolution(port, port.announced, METER, ANNOUNCE)
     if port.addresses4:
         yield _admit(port, SERVICES, eth_src=port.mac, **_ADDRESS_REQUEST)
 
@@ -104,7 +132,7 @@ def standby_flows(port: PortView) -> Iterator[Flow]:
     """What announces that the guest runs here: RARP (RFC 903, what hypervisors send), gratuitous ARP, an
     advertisement (the agent sees to it that it is unsolicited). All else is dropped.
     """
-    yield ADMISSION.flow(REFUSE, match(in_port=port.ofport), cookie=port.cookie)
+    yield CLAIMED.flow(REFUSE, match(in_port=port.ofport), cookie=port.cookie)
     yield _admit(port, METER, eth_src=port.mac, eth_type=ETH_RARP)
     for address in port.addresses4:
         said = {"arp_sha": port.mac, "arp_spa": int(address), "arp_tpa": int(address)}
@@ -153,14 +181,28 @@ def _resolution(port: PortView, claims: Iterable[Claim], goto: Table, priority: 
 
 
 def _admit(port: PortView, goto: Table, priority: int = ADMIT, **claims: Any) -> Flow:
-    return ADMISSION.flow(
-        priority,
-        match(in_port=port.ofport, vlan_vid=UNTAGGED, **claims),
+    said = match(in_port=port.ofport, vlan_vid=UNTAGGED, **claims)
+    return ADMISSION.flow(priority, said, *_placed(port), goto=goto, cookie=port.cookie)
+
+
+def _admit_at_once(port: PortView, address: IPv4Network) -> Flow:
+    """Admit IPv4 and ARP from an own address (a range of one)."""
+    said = match(
+        in_port=port.ofport,
+        eth_src=port.mac,
+        **CLAIMED_IP.equals(int(address.network_address)),
+        **CLAIMED_LOW.equals(port.mac & 0xFFFF_FFFF),
+        **CLAIMED_HIGH.equals(1 << CLAIMS_IPV4_BIT | port.mac >> 32),
+    )
+    return CLAIMED.flow(ADMIT, said, *_placed(port), goto=SERVICES, cookie=port.cookie)
+
+
+def _placed(port: PortView) -> tuple[Action, ...]:
+    """Who sent it, and in which network."""
+    return (
         NETWORK.load(port.vni),
         TENANT.load(port.tenant_number),
         FROM_PORT.load(port.port_number),
         FROM_PROFILE.load(port.profile),
         ORIGIN.load(ORIGIN_LOCAL),
-        goto=goto,
-        cookie=port.cookie,
     )

@@ -1,10 +1,11 @@
 """FORWARD (20): where the frame goes.
 
-A wire or real MAC of a port plugged here: its real MAC is put back, its ofport chosen, and its policy profile
-noted for the judges. For IPv6 the whole address is compared, since a wire MAC holds only its low 32 bits: for
-a neighbour solicitation the target, and never its destination address. Anything else that a local port sent
-goes to the network's VXLAN device, whose forwarding database knows the host or drops it; what came out of the
-overlay, or from the services of this host, never goes into it.
+A wire MAC of a port plugged here, or its real one, where that leads to it (PortView.reached_by_mac): its real
+MAC is put back, its ofport chosen, and its policy profile noted for the judges. For IPv6 the whole address is
+compared, since a wire MAC holds only its low 32 bits: for a neighbour solicitation the target, and never its
+destination address. Anything else that a local port sent goes to the network's VXLAN device, whose
+forwarding database knows the host or drops it; what came out of the overlay, or from the services of this
+host, never goes into it.
 
 What is for all of a network with multicast is copied: to each local port, each copy judged by itself, and, if
 it was sent here, once to each other host that has ports of the network, under the MAC of that host, so that
@@ -107,7 +108,8 @@ def port_flows(port: PortView) -> Iterator[Flow]:
         yield _deliver(port, BY_ADDRESS, match(**to_wire, ipv6_dst=int(address6)))
         solicited = match(**to_wire | _SOLICITATION, ipv6_nd_target=int(address6))
         yield _deliver(port, SOLICITED, solicited)
-    yield _deliver(port, BY_MAC, match(**here, eth_dst=port.mac))
+    if port.reached_by_mac:
+        yield _deliver(port, BY_MAC, match(**here, eth_dst=port.mac))
 
 
 def network_flows(network: NetworkView) -> Iterator[Flow]:

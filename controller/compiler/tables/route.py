@@ -7,6 +7,10 @@ Its TTL is one less, and FORWARD goes on as if it had been sent in that network.
 its own, to the edge on its host: it wins over a default route, and over no longer prefix. What never leaves
 its link is dropped: groups, link-local addresses, neighbour advertisements. No redirect is ever sent.
 
+Several next hops of a route have a share each of what goes by it, told by the last bits of the port, else of
+the address, of who opened the connection: so a connection stays with one of them, its answers too where they
+come by the same next hops. One that no port has is left out, and what the others had stays theirs.
+
 A ping from 10.0.0.5 to 10.1.0.9: NETWORK becomes the VNI of the network of 10.1.0.0/24, eth_dst
 0a:f0:0a:01:00:09, nw_ttl 63 -> FORWARD.
 """
@@ -25,25 +29,35 @@ from controller.compiler.headers import (
     GROUPS_4,
     GROUPS_6,
     IP_PROTO_ICMPV6,
+    IP_PROTO_TCP,
+    IP_PROTO_UDP,
     LINK_LOCAL_4,
     LINK_LOCAL_6,
     NEIGHBOUR_ADVERTISEMENT,
+    NOT_A_FRAGMENT,
     prefix,
 )
 from controller.compiler.pipeline import FORWARD, METER, ROUTE
 from controller.compiler.registers import FROM_PORT, NETWORK
 from controller.compiler.view import NetworkView, PortView, RouterView, RouteView
-from controller.flows import Action, DecTtl, Flow, Load, Move, SetField, field, match
+from controller.flows import Action, DecTtl, Flow, Load, Match, Move, SetField, ct_state, field, match
 
 NEVER = 400
 ITS_OWN = 380
 USED_UP = 370
-# Plus the length of its prefix.
+# Plus twice the length of its prefix, and one for a share by ports.
 ROUTED = 100
-# Of one port (and one more for one of its addresses), then of all; no prefix is shorter.
+# Of one port (and one more for one of its addresses), then (with one more for a share by ports) of all; no
+# prefix is shorter.
 EXIT = 90
 DEFAULT = 80
 NO_ROUTE = 50
+
+# What goes by a route with several next hops is cut into so many parts. A power of two.
+SHARES = 16
+
+Terms = dict[str, tuple[int, int]]
+"""(value, mask) of fields to match on."""
 
 _ETH_DST = field("eth_dst")
 
@@ -73,13 +87,15 @@ def _router_flows(network: NetworkView, router: RouterView) -> Iterator[Flow]:
             yield ROUTE.flow(USED_UP, last, goto=METER, cookie=network.cookie)
         yield ROUTE.flow(NO_ROUTE, match(**at, eth_type=eth_type), goto=METER, cookie=network.cookie)
     for route in router.routes:
-        yield _route_flow(at, route, network.cookie)
+        for extra, terms, whom in _ways(route):
+            led = _both(_to(route.prefix), terms)
+            if led is not None:
+                length = route.prefix.prefixlen
+                priority = (ROUTED + 2 * length if length else DEFAULT) + extra
+                yield _route_flow(priority, match(**at, **led), route, whom, network.cookie)
 
 
-def _route_flow(at: dict[str, Any], route: RouteView, cookie: int) -> Flow:
-    length = route.prefix.prefixlen
-    priority, led = ROUTED + length if length else DEFAULT, match(**at, **_to(route.prefix))
-    whom = _next_mac(route)
+def _route_flow(priority: int, led: Match, route: RouteView, whom: tuple[Action, ...], cookie: int) -> Flow:
     if not whom:
         return ROUTE.flow(priority, led, cookie=cookie)
     into = NETWORK.load(route.vni)
@@ -102,19 +118,84 @@ def port_flows(port: PortView) -> Iterator[Flow]:
         yield ROUTE.flow(priority, match(**at), *onward, goto=FORWARD, cookie=port.cookie)
 
 
-def _next_mac(route: RouteView) -> tuple[Action, ...]:
-    """What writes the MAC that the packet goes on with; nothing if the next hop is nobody."""
-    if route.next_hop is not None:
-        return () if route.next_hop.mac is None else (SetField(_ETH_DST, route.next_hop.mac),)
+def _both(one: Terms, other: Terms) -> Terms | None:
+    """Return the terms that say both, None if nothing is both: a range and a share may be of one field."""
+    terms = {**one, **other}
+    for name in one.keys() & other.keys():
+        (value, mask), (more, more_mask) = one[name], other[name]
+        if (value ^ more) & mask & more_mask:
+            return None
+        terms[name] = (value | more, mask | more_mask)
+    return terms
+
+
+def _ways(route: RouteView) -> Iterator[tuple[int, Terms, tuple[Action, ...]]]:
+    """Yield whom a route leads to: of what more, with what more priority, and what writes their MAC.
+
+    Nothing writes it if the next hop is nobody.
+    """
+    if route.next_hop is None:
+        yield 0, {}, _to_itself(route)
+        return
+    shares = _shares((route.next_hop.mac, *route.next_hop.others))
+    if len(set(shares)) < 2:
+        yield 0, {}, tuple(SetField(_ETH_DST, mac) for mac in shares[:1])
+        return
+    for (value, mask), mac in _split(shares):
+        for extra, terms in _of_share(isinstance(route.prefix, IPv4Network), value, mask):
+            yield extra, terms, (SetField(_ETH_DST, mac),)
+
+
+def _shares(macs: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Return whose each share is, none if nobody is there; those of who is not there the others have."""
+    there = [mac for mac in macs if mac is not None]
+    if not there:
+        return ()
+    rounds, found = len(macs), []
+    for share in range(SHARES):
+        own = macs[share % rounds]
+        found.append(there[share // rounds % len(there)] if own is None else own)
+    return tuple(found)
+
+
+def _split(shares: tuple[int, ...], value: int = 0, mask: int = 0) -> Iterator[tuple[tuple[int, int], int]]:
+    """Yield the owners of shares, with the (value, mask) of the shares' numbers: by as few bits as can be."""
+    if len(set(shares)) == 1:
+        yield (value, mask), shares[0]
+        return
+    bit = mask + 1
+    for half in (0, 1):
+        yield from _split(shares[half::2], value | bit * half, mask | bit)
+
+
+def _of_share(four: bool, value: int, mask: int) -> Iterator[tuple[int, Terms]]:
+    """Yield what tells the packets of a share, with its extra priority: ports of TCP and UDP, or the address.
+
+    Of a port the last bit is left out: Linux connects from even ones, as long as there are any.
+    """
+    for flags, end in (("-rpl", "src"), ("+rpl", "dst")):
+        at: Terms = {"ct_state": ct_state(flags)}
+        for protocol, name in ((IP_PROTO_TCP, "tcp"), (IP_PROTO_UDP, "udp")):
+            port: Terms = {
+                "ip_proto": (protocol, 0xFF),
+                "ip_frag": NOT_A_FRAGMENT,
+                f"{name}_{end}": (value << 1, mask << 1),
+            }
+            yield 1, {**at, **port}
+        yield 0, {**at, f"{'ipv4' if four else 'ipv6'}_{end}": (value, mask)}
+
+
+def _to_itself(route: RouteView) -> tuple[Action, ...]:
+    """What writes the wire MAC of the destination."""
     four = isinstance(route.prefix, IPv4Network)
     address, wire = ("ipv4_dst", WIRE4_PREFIX) if four else ("ipv6_dst", WIRE6_PREFIX)
     return Move(field(address), 0, _ETH_DST, 0, 32), Load(_ETH_DST, 32, 16, wire)
 
 
-def _to(range_: IpNetwork) -> dict[str, Any]:
+def _to(range_: IpNetwork) -> Terms:
     if isinstance(range_, IPv4Network):
-        return {"eth_type": ETH_IPV4, "ipv4_dst": prefix(range_)}
-    return {"eth_type": ETH_IPV6, "ipv6_dst": prefix(range_)}
+        return {"eth_type": (ETH_IPV4, 0xFFFF), "ipv4_dst": prefix(range_)}
+    return {"eth_type": (ETH_IPV6, 0xFFFF), "ipv6_dst": prefix(range_)}
 
 
 def _at(address: IpAddress) -> dict[str, Any]:

@@ -1,4 +1,6 @@
 from cloison.v1 import address_group_pb2 as _address_group_pb2
+from cloison.v1 import external_network_pb2 as _external_network_pb2
+from cloison.v1 import floating_ip_pb2 as _floating_ip_pb2
 from cloison.v1 import host_pb2 as _host_pb2
 from cloison.v1 import network_pb2 as _network_pb2
 from cloison.v1 import port_pb2 as _port_pb2
@@ -18,7 +20,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Operation(_message.Message):
-    __slots__ = ("create_tenant", "update_tenant", "delete_tenant", "create_network", "update_network", "delete_network", "create_subnet", "update_subnet", "delete_subnet", "create_port", "update_port", "delete_port", "create_host", "update_host", "delete_host", "create_security_group", "update_security_group", "delete_security_group", "create_address_group", "update_address_group", "delete_address_group", "add_security_group_rules", "remove_security_group_rules", "create_router", "update_router", "delete_router")
+    __slots__ = ("create_tenant", "update_tenant", "delete_tenant", "create_network", "update_network", "delete_network", "create_subnet", "update_subnet", "delete_subnet", "create_port", "update_port", "delete_port", "create_host", "update_host", "delete_host", "create_security_group", "update_security_group", "delete_security_group", "create_address_group", "update_address_group", "delete_address_group", "add_security_group_rules", "remove_security_group_rules", "create_router", "update_router", "delete_router", "create_floating_ip", "update_floating_ip", "delete_floating_ip", "create_external_network", "update_external_network", "delete_external_network")
     CREATE_TENANT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TENANT_FIELD_NUMBER: _ClassVar[int]
     DELETE_TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +47,12 @@ class Operation(_message.Message):
     CREATE_ROUTER_FIELD_NUMBER: _ClassVar[int]
     UPDATE_ROUTER_FIELD_NUMBER: _ClassVar[int]
     DELETE_ROUTER_FIELD_NUMBER: _ClassVar[int]
+    CREATE_FLOATING_IP_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FLOATING_IP_FIELD_NUMBER: _ClassVar[int]
+    DELETE_FLOATING_IP_FIELD_NUMBER: _ClassVar[int]
+    CREATE_EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    DELETE_EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
     create_tenant: _tenant_pb2.CreateTenantRequest
     update_tenant: _tenant_pb2.UpdateTenantRequest
     delete_tenant: _tenant_pb2.DeleteTenantRequest
@@ -71,10 +79,16 @@ class Operation(_message.Message):
     create_router: _router_pb2.CreateRouterRequest
     update_router: _router_pb2.UpdateRouterRequest
     delete_router: _router_pb2.DeleteRouterRequest
-    def __init__(self, create_tenant: _Optional[_Union[_tenant_pb2.CreateTenantRequest, _Mapping]] = ..., update_tenant: _Optional[_Union[_tenant_pb2.UpdateTenantRequest, _Mapping]] = ..., delete_tenant: _Optional[_Union[_tenant_pb2.DeleteTenantRequest, _Mapping]] = ..., create_network: _Optional[_Union[_network_pb2.CreateNetworkRequest, _Mapping]] = ..., update_network: _Optional[_Union[_network_pb2.UpdateNetworkRequest, _Mapping]] = ..., delete_network: _Optional[_Union[_network_pb2.DeleteNetworkRequest, _Mapping]] = ..., create_subnet: _Optional[_Union[_subnet_pb2.CreateSubnetRequest, _Mapping]] = ..., update_subnet: _Optional[_Union[_subnet_pb2.UpdateSubnetRequest, _Mapping]] = ..., delete_subnet: _Optional[_Union[_subnet_pb2.DeleteSubnetRequest, _Mapping]] = ..., create_port: _Optional[_Union[_port_pb2.CreatePortRequest, _Mapping]] = ..., update_port: _Optional[_Union[_port_pb2.UpdatePortRequest, _Mapping]] = ..., delete_port: _Optional[_Union[_port_pb2.DeletePortRequest, _Mapping]] = ..., create_host: _Optional[_Union[_host_pb2.CreateHostRequest, _Mapping]] = ..., update_host: _Optional[_Union[_host_pb2.UpdateHostRequest, _Mapping]] = ..., delete_host: _Optional[_Union[_host_pb2.DeleteHostRequest, _Mapping]] = ..., create_security_group: _Optional[_Union[_security_group_pb2.CreateSecurityGroupRequest, _Mapping]] = ..., update_security_group: _Optional[_Union[_security_group_pb2.UpdateSecurityGroupRequest, _Mapping]] = ..., delete_security_group: _Optional[_Union[_security_group_pb2.DeleteSecurityGroupRequest, _Mapping]] = ..., create_address_group: _Optional[_Union[_address_group_pb2.CreateAddressGroupRequest, _Mapping]] = ..., update_address_group: _Optional[_Union[_address_group_pb2.UpdateAddressGroupRequest, _Mapping]] = ..., delete_address_group: _Optional[_Union[_address_group_pb2.DeleteAddressGroupRequest, _Mapping]] = ..., add_security_group_rules: _Optional[_Union[_security_group_pb2.AddSecurityGroupRulesRequest, _Mapping]] = ..., remove_security_group_rules: _Optional[_Union[_security_group_pb2.RemoveSecurityGroupRulesRequest, _Mapping]] = ..., create_router: _Optional[_Union[_router_pb2.CreateRouterRequest, _Mapping]] = ..., update_router: _Optional[_Union[_router_pb2.UpdateRouterRequest, _Mapping]] = ..., delete_router: _Optional[_Union[_router_pb2.DeleteRouterRequest, _Mapping]] = ...) -> None: ...
+    create_floating_ip: _floating_ip_pb2.CreateFloatingIpRequest
+    update_floating_ip: _floating_ip_pb2.UpdateFloatingIpRequest
+    delete_floating_ip: _floating_ip_pb2.DeleteFloatingIpRequest
+    create_external_network: _external_network_pb2.CreateExternalNetworkRequest
+    update_external_network: _external_network_pb2.UpdateExternalNetworkRequest
+    delete_external_network: _external_network_pb2.DeleteExternalNetworkRequest
+    def __init__(self, create_tenant: _Optional[_Union[_tenant_pb2.CreateTenantRequest, _Mapping]] = ..., update_tenant: _Optional[_Union[_tenant_pb2.UpdateTenantRequest, _Mapping]] = ..., delete_tenant: _Optional[_Union[_tenant_pb2.DeleteTenantRequest, _Mapping]] = ..., create_network: _Optional[_Union[_network_pb2.CreateNetworkRequest, _Mapping]] = ..., update_network: _Optional[_Union[_network_pb2.UpdateNetworkRequest, _Mapping]] = ..., delete_network: _Optional[_Union[_network_pb2.DeleteNetworkRequest, _Mapping]] = ..., create_subnet: _Optional[_Union[_subnet_pb2.CreateSubnetRequest, _Mapping]] = ..., update_subnet: _Optional[_Union[_subnet_pb2.UpdateSubnetRequest, _Mapping]] = ..., delete_subnet: _Optional[_Union[_subnet_pb2.DeleteSubnetRequest, _Mapping]] = ..., create_port: _Optional[_Union[_port_pb2.CreatePortRequest, _Mapping]] = ..., update_port: _Optional[_Union[_port_pb2.UpdatePortRequest, _Mapping]] = ..., delete_port: _Optional[_Union[_port_pb2.DeletePortRequest, _Mapping]] = ..., create_host: _Optional[_Union[_host_pb2.CreateHostRequest, _Mapping]] = ..., update_host: _Optional[_Union[_host_pb2.UpdateHostRequest, _Mapping]] = ..., delete_host: _Optional[_Union[_host_pb2.DeleteHostRequest, _Mapping]] = ..., create_security_group: _Optional[_Union[_security_group_pb2.CreateSecurityGroupRequest, _Mapping]] = ..., update_security_group: _Optional[_Union[_security_group_pb2.UpdateSecurityGroupRequest, _Mapping]] = ..., delete_security_group: _Optional[_Union[_security_group_pb2.DeleteSecurityGroupRequest, _Mapping]] = ..., create_address_group: _Optional[_Union[_address_group_pb2.CreateAddressGroupRequest, _Mapping]] = ..., update_address_group: _Optional[_Union[_address_group_pb2.UpdateAddressGroupRequest, _Mapping]] = ..., delete_address_group: _Optional[_Union[_address_group_pb2.DeleteAddressGroupRequest, _Mapping]] = ..., add_security_group_rules: _Optional[_Union[_security_group_pb2.AddSecurityGroupRulesRequest, _Mapping]] = ..., remove_security_group_rules: _Optional[_Union[_security_group_pb2.RemoveSecurityGroupRulesRequest, _Mapping]] = ..., create_router: _Optional[_Union[_router_pb2.CreateRouterRequest, _Mapping]] = ..., update_router: _Optional[_Union[_router_pb2.UpdateRouterRequest, _Mapping]] = ..., delete_router: _Optional[_Union[_router_pb2.DeleteRouterRequest, _Mapping]] = ..., create_floating_ip: _Optional[_Union[_floating_ip_pb2.CreateFloatingIpRequest, _Mapping]] = ..., update_floating_ip: _Optional[_Union[_floating_ip_pb2.UpdateFloatingIpRequest, _Mapping]] = ..., delete_floating_ip: _Optional[_Union[_floating_ip_pb2.DeleteFloatingIpRequest, _Mapping]] = ..., create_external_network: _Optional[_Union[_external_network_pb2.CreateExternalNetworkRequest, _Mapping]] = ..., update_external_network: _Optional[_Union[_external_network_pb2.UpdateExternalNetworkRequest, _Mapping]] = ..., delete_external_network: _Optional[_Union[_external_network_pb2.DeleteExternalNetworkRequest, _Mapping]] = ...) -> None: ...
 
 class DesiredTenant(_message.Message):
-    __slots__ = ("tenant", "networks", "subnets", "ports", "prune", "security_groups", "address_groups", "routers")
+    __slots__ = ("tenant", "networks", "subnets", "ports", "prune", "security_groups", "address_groups", "routers", "floating_ips")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
     SUBNETS_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +97,7 @@ class DesiredTenant(_message.Message):
     SECURITY_GROUPS_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_GROUPS_FIELD_NUMBER: _ClassVar[int]
     ROUTERS_FIELD_NUMBER: _ClassVar[int]
+    FLOATING_IPS_FIELD_NUMBER: _ClassVar[int]
     tenant: _tenant_pb2.Tenant
     networks: _containers.RepeatedCompositeFieldContainer[_network_pb2.Network]
     subnets: _containers.RepeatedCompositeFieldContainer[_subnet_pb2.Subnet]
@@ -91,7 +106,8 @@ class DesiredTenant(_message.Message):
     security_groups: _containers.RepeatedCompositeFieldContainer[_security_group_pb2.SecurityGroup]
     address_groups: _containers.RepeatedCompositeFieldContainer[_address_group_pb2.AddressGroup]
     routers: _containers.RepeatedCompositeFieldContainer[_router_pb2.Router]
-    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., networks: _Optional[_Iterable[_Union[_network_pb2.Network, _Mapping]]] = ..., subnets: _Optional[_Iterable[_Union[_subnet_pb2.Subnet, _Mapping]]] = ..., ports: _Optional[_Iterable[_Union[_port_pb2.Port, _Mapping]]] = ..., prune: _Optional[bool] = ..., security_groups: _Optional[_Iterable[_Union[_security_group_pb2.SecurityGroup, _Mapping]]] = ..., address_groups: _Optional[_Iterable[_Union[_address_group_pb2.AddressGroup, _Mapping]]] = ..., routers: _Optional[_Iterable[_Union[_router_pb2.Router, _Mapping]]] = ...) -> None: ...
+    floating_ips: _containers.RepeatedCompositeFieldContainer[_floating_ip_pb2.FloatingIp]
+    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., networks: _Optional[_Iterable[_Union[_network_pb2.Network, _Mapping]]] = ..., subnets: _Optional[_Iterable[_Union[_subnet_pb2.Subnet, _Mapping]]] = ..., ports: _Optional[_Iterable[_Union[_port_pb2.Port, _Mapping]]] = ..., prune: _Optional[bool] = ..., security_groups: _Optional[_Iterable[_Union[_security_group_pb2.SecurityGroup, _Mapping]]] = ..., address_groups: _Optional[_Iterable[_Union[_address_group_pb2.AddressGroup, _Mapping]]] = ..., routers: _Optional[_Iterable[_Union[_router_pb2.Router, _Mapping]]] = ..., floating_ips: _Optional[_Iterable[_Union[_floating_ip_pb2.FloatingIp, _Mapping]]] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
     __slots__ = ("operations", "desired")

@@ -75,6 +75,25 @@ edit(
 )
 edit("route-from-any-network", _AGES, _without("reg0"))  # type: ignore[arg-type]
 edit("route-by-any-router", _AGES, _without("eth_dst"))  # type: ignore[arg-type]
+_SHARED = lambda f: f.table == ROUTE and matches("ct_state")(f)  # noqa: E731
+edit("share-of-requests-and-replies", _SHARED, _without("ct_state"))  # type: ignore[arg-type]
+edit("share-of-any-port", _SHARED, _without("tcp_src", "tcp_dst", "udp_src", "udp_dst"))  # type: ignore[arg-type]
+edit("share-with-fragments", _SHARED, _without("ip_frag"))  # type: ignore[arg-type]
+edit(
+    "share-by-another-bit",
+    lambda f: _SHARED(f) and matches("tcp_src", "tcp_dst", "udp_src", "udp_dst")(f),
+    lambda s, h, f: replace(f, match=tuple(
+        t._replace(value=t.value >> 1, mask=t.mask >> 1) if t.field.name[:3] in ("tcp", "udp") else t
+        for t in f.match
+    )),
+)  # fmt: skip
+edit(
+    "share-of-another",
+    _SHARED,
+    lambda s, h, f: replace(f, actions=tuple(
+        replace(a, value=a_mac(s)) if isinstance(a, SetField) else a for a in f.actions
+    )),
+)  # fmt: skip
 edit(
     "last-hop-goes-on",
     lambda f: f.table == ROUTE and matches("ip_ttl")(f),
