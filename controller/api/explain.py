@@ -18,7 +18,7 @@ from controller.compiler.registers import REGISTERS
 from controller.verify.grammar import Refused
 from controller.verify.packet import ETH_ARP, ETH_IPV4, ND_ROUTER_SOLICITATION, Packet, connected
 from controller.verify.path import Fabric, HostState
-from controller.verify.policy import PROFILE_OPEN, PolicyIntent, admits
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, admits
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import (
     DHCP4,
@@ -27,7 +27,7 @@ from controller.verify.semantics import (
     SERVICES6,
     Delivery,
     discovery,
-    fate_of,
+    fates_of,
     served,
 )
 from controller.verify.steps import FDB, PORT, Names, Step, steps_of
@@ -75,19 +75,21 @@ class Admission(NamedTuple):
 def admissions_of(world: World, entry: tuple[HostName, int], packet: Packet) -> Mapping[int, Admission]:
     """Return which rules admit a packet's connection, by the number of the table that looks them up.
 
-    By the meaning, as a flow may serve several rules; of a table that it does not pass there is none.
+    By the meaning, as a flow may serve several rules; of a table that it does not pass there is none, nor of
+    one that copies of it (of what is for a group) pass by other rules.
     """
     sender, known = world.by_ofport.get(entry), connected(packet)
-    fate = fate_of(world, sender, known) if sender is not None else None
-    if sender is None or fate is None or fate.judged is None:
+    if sender is None:
         return {}
-    policy, (opener, other) = world.policy_of(sender.name.tenant), fate.judged
-    ends = {Direction.EGRESS: (opener, other), Direction.INGRESS: (other, opener)}
-    found = {
-        table: _admission(policy, direction, *ends[direction], known)
-        for table, direction in _DIRECTIONS.items()
-    }
-    return {table: admission for table, admission in found.items() if admission is not None}
+    policy, found = world.policy_of(sender.name.tenant), dict[int, set[Admission]]()
+    for judged in {fate.judged for fate in fates_of(world, sender, known)}:
+        opener, other = judged or (PROFILE_NONE, PROFILE_NONE)
+        ends = {Direction.EGRESS: (opener, other), Direction.INGRESS: (other, opener)}
+        for table, direction in _DIRECTIONS.items():
+            admission = _admission(policy, direction, *ends[direction], known) if judged else None
+            if admission is not None:
+                found.setdefault(table, set()).add(admission)
+    return {table: next(iter(several)) for table, several in found.items() if len(several) == 1}
 
 
 def _admission(
@@ -117,7 +119,7 @@ def step_message(
             foreign = f"cookie {step.flow.cookie:#x} is of no object of ours"
             note = f"{note}; {foreign}" if note else foreign
         admission = admissions.get(step.stage) if isinstance(step.stage, int) else None
-        if admission is not None and not step.ended:
+        if admission is not None and not step.ended and step.flow.match:
             resource, note = admission.group, "; ".join(part for part in (note, admission.why) if part)
     return verify_pb2.TraceStep(
         host=str(step.host), stage=stage_of(step), rule=step.rule, resource=resource, note=note
