@@ -206,7 +206,7 @@ ROUTER_FIELDS = (
         _interfaces,
         multiple=True,
     ),
-    Field(("--route",), "routes", "RANGE,NEXTHOP; repeatable.", _router_routes, multiple=True),
+    Field(("--route",), "routes", "RANGE,NEXTHOP[,NEXTHOP]; repeatable.", _router_routes, multiple=True),
 )
 PORT_FIELDS = (
     Field(("--mac",), "mac_address", "The MAC.  [default: one is chosen]", _plain("mac_address")),
