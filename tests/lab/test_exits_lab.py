@@ -17,6 +17,7 @@ from tests.lab.ways_out import (
     add_external,
     add_floating,
     add_router,
+    change_gateway,
     drop_floating,
     enforced,
     fetched_bytes,
@@ -197,6 +198,20 @@ def test_a_guest_learns_the_path_mtu(cloud: Site) -> None:
             assert guest.run(fits).returncode == 0, version
     finally:
         node.ip(["link set lo mtu 65536"])
+
+
+def test_with_distributed_translation_each_host_goes_out_under_an_address_of_its_own(cloud: Site) -> None:
+    own = {ip_address(a) for a in router(cloud, "blue").gateway.ip_addresses}
+    change_gateway(cloud, "blue", distributed_snat=True)
+    try:
+        for version in FAMILIES:
+            until(lambda v=version: seen_from(cloud, "blue/p3", v) not in own, "an address of h3's", 10)
+            until(lambda v=version: seen_from(cloud, "blue/p1", v) not in own, "an address of h1's", 10)
+            assert seen_from(cloud, "blue/p1", version) != seen_from(cloud, "blue/p3", version)
+    finally:
+        change_gateway(cloud, "blue", distributed_snat=False)
+    for version in FAMILIES:
+        until(lambda v=version: seen_from(cloud, "blue/p3", v) in own, "the router's again", 10)
 
 
 def test_the_proof_holds_and_nothing_was_refused(cloud: Site) -> None:

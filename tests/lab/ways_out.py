@@ -61,6 +61,17 @@ def add_router(cloud: Site, tenant: str, **gateway: Any) -> router_pb2.Router:
     return made
 
 
+def change_gateway(cloud: Site, tenant: str, **fields: Any) -> None:
+    """Give a router's gateway other settings, and wait until they are enforced."""
+    body = router(cloud, tenant)
+    for name, value in fields.items():
+        setattr(body.gateway, name, value)
+    body.etag = ""
+    request = router_pb2.UpdateRouterRequest(router=body, update_mask=FieldMask(paths=["gateway"]))
+    cloud.client.routers.UpdateRouter(request, timeout=CALL_S)
+    enforced(cloud)
+
+
 def router(cloud: Site, tenant: str) -> router_pb2.Router:
     request = router_pb2.GetRouterRequest(name=f"tenants/{tenant}/routers/r1")
     found: router_pb2.Router = cloud.client.routers.GetRouter(request, timeout=CALL_S)
