@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from cloison.model import RouterRoute
+from cloison.model import PROFILE_OPEN, RouterRoute
 from cloison.names import HostName, PortName
 from controller.compiler.pipeline import ROUTE
 from controller.compiler.tables.route import DEFAULT, EXIT
@@ -123,6 +123,7 @@ async def test_the_users_default_route_wins_over_the_gateways() -> None:
         await plugged(made, H1, H2)
         hop = ip_address("10.0.0.2")
         await made.commit(lambda txn, state: txn.reserve(ids.ip(p2.parent, hop), p2, "uid-p2"))
+        await made.change(p2, profile=PROFILE_OPEN)
         chosen = RouterRoute(ip_network("0.0.0.0/0"), (hop,))
         await made.change(R1, routes=(chosen,))
         await settled(made)
