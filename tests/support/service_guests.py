@@ -149,7 +149,8 @@ class Site:
         self._ovs.ofctl(
             "add-flow", BRIDGE,
             f"in_port={ports[SERVICE_LINK]},dl_src={from_agent},"
-            f"actions=set_field:{SERVICE_MAC}->eth_src,output:{ports[device]}",
+            f"actions=set_field:{SERVICE_MAC}->eth_src,set_field:{format_mac(guest.record.mac)}->eth_dst,"
+            f"output:{ports[device]}",
         )  # fmt: skip
 
     def _ofport(self, name: str) -> int:
