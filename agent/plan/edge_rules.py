@@ -118,6 +118,8 @@ class _Family:
         """What comes from which side: before connection tracking hears of it."""
         name = self._name
         return [
+            # Nobody has it (RFC 4291, section 2.5.2), but the kernel would forward it.
+            f"{name} daddr {_NEVER[self._version].network_address} drop",
             f'iifname "inside" {name} saddr != {_set(self._near)} drop',
             f'iifname "outside" {name} saddr {_set(self._inside)} drop',
         ]
