@@ -136,7 +136,7 @@ class Judge:
         self._world = world
         self._hosts = hosts
         # What is due of what one port sends another (None: the services); which questions policy says yes to.
-        self._due: dict[tuple[PortName, PortName | None], Answers[Paid]] = {}
+        self._due: dict[tuple[PortName, PortName | None, bool], Answers[Paid]] = {}
         self._yes: dict[frozenset[Asked], Answers[frozenset[Asked]]] = {}
 
     def faults(
@@ -228,7 +228,7 @@ class Judge:
         self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None
     ) -> Iterator[Fault]:
         """Yield packets of the trail that are not received as wanted: one of each part with one answer."""
-        right = self._right_questions(wanted, sender)
+        right = self._right_questions(wanted)
         due = frozenset[Asked]().union(*right.values())
         asked = {(arrival.host, arrival.ofport): arrival.asked for arrival in trail.deliveries}
         # Who is not allowed what is asked of it gets nothing, and should not.
@@ -256,12 +256,14 @@ class Judge:
         return known
 
     def _right_questions(
-        self, wanted: tuple[Fate, ...], sender: PortIntent | None
+        self, wanted: tuple[Fate, ...]
     ) -> dict[tuple[HostName, int | None], frozenset[Asked]]:
         """What policy is to be asked for each place where a packet is wanted; nothing if it is not judged."""
-        tenant = self._world.tenant_number(sender.name.tenant) if sender is not None else 0
+        number = self._world.tenant_number
         return {
-            (fate.host, fate.ofport): frozenset({(EGRESS, tenant, *fate.judged)} if fate.judged else ())
+            (fate.host, fate.ofport): frozenset(
+                (EGRESS, number(j.tenant), j.opener, j.other) for j in fate.judged
+            )
             for fate in wanted
         }
 
@@ -286,19 +288,21 @@ class Judge:
         here = {(arrival.host, arrival.ofport): arrival.paid for arrival in trail.deliveries}
         for fate in wanted:
             receiver = self._world.by_ofport.get((fate.host, fate.ofport))
-            for part, asked in self._due_of(sender, receiver).of(trail.region):
+            away = receiver is None or receiver.name.tenant != sender.name.tenant
+            due_ = self._due_of(sender, receiver, abroad=away and bool(fate.judged))
+            for part, asked in due_.of(trail.region):
                 # Who gets nothing has paid nothing: _mistreated saw it, unless no packet is in the region.
                 number = member(part) if asked != here.get((fate.host, fate.ofport)) else None
                 if number is not None:
                     yield number
 
-    def _due_of(self, sender: PortIntent, receiver: PortIntent | None) -> Answers[Paid]:
+    def _due_of(self, sender: PortIntent, receiver: PortIntent | None, *, abroad: bool) -> Answers[Paid]:
         """What is to be asked about what a port sends to another; None: to the local services."""
-        key = sender.name, receiver.name if receiver is not None else None
+        key = sender.name, receiver.name if receiver is not None else None, abroad
         known = self._due.get(key)
         if known is None:
             network = self._world.networks[sender.name.parent]
-            known = self._due[key] = Answers(partial(due, network, sender, receiver))
+            known = self._due[key] = Answers(partial(due, network, sender, receiver, abroad=abroad))
         return known
 
     def _only_too_long(self, trail: Trail, sender: PortIntent | None) -> bool:

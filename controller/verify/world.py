@@ -194,8 +194,8 @@ class World:
         return self.policies.get(tenant, _NO_POLICY)
 
     def tenants_on(self, host: HostName) -> set[str]:
-        """Return the tenants whose ports or devices a host has."""
-        return {network.tenant for network in self.on_host.get(host, ())}
+        """Return the tenants whose ports a host has: what is in a device's network alone meets no policy."""
+        return {name.tenant for name in self.on_host.get(host, ()) if any(self.senders_on(host, name))}
 
     def has_tenant(self, host: HostName, tenant: str) -> bool:
         """Tell whether a host has ports or devices of a tenant."""
