@@ -76,9 +76,9 @@ def regular(rule: Rule) -> bool:
     Only ADMISSION and CLAIMED write them, but for the network, which ROUTE changes for what it matches by
     network, and for the tenant and the profile of what crosses to another tenant, which COMMIT changes: of
     the tables that such a frame comes to after that only those of policy (policed.py) match these, and those
-    that are the same for all (stations.py). So a rule that matches on one of them is met only by frames of that
-    sender or network, and of a network by what routers lead into it; a change of the rule concerns nobody
-    else. contracts.py and isolation.py rest on that.
+    that are the same for all (stations.py). So a rule that matches on one of them is met only by frames of
+    that sender or network, and of a network by what routers lead into it; a change of the rule concerns
+    nobody else. contracts.py and isolation.py rest on that.
     """
     if rule.table <= CLAIMED:
         return True

@@ -165,7 +165,6 @@ def test_a_third_tenant_stays_apart(cloud: Site) -> None:
         red.ping("10.9.0.13", pattern=marker.hex())
         with echo_servers(red, (SSH,)):
             assert not reached(green, red)
-            assert not reached(green, cloud.guests["blue/f1"])
         frames = capture.stop()
     assert not [f for f in frames if marker in f.data]
     ours = red.plug.mac
