@@ -57,7 +57,7 @@ def random_intent(
     count = max(2, rng.randint(1, tenants)) if apart else rng.randint(1, tenants)
     for t in range(1, count + 1):
         maker.policies[f"t{t}"] = random_policy(rng, f"t{t}", t)
-        for n in range(rng.choice((1, 1, 2, 3))):
+        for n in range(1 if apart else rng.choice((1, 1, 2, 3))):
             maker.network(NetworkName(f"t{t}", f"n{n}"), rng.randint(0, ports))
         if apart or rng.random() < 0.7:
             Routers(rng, maker).make(f"t{t}")
@@ -340,7 +340,7 @@ class Packets:
         if routed:
             reached = {route.network for router in routers for route in router.routes}
             abroad = {name for name in reached if name.tenant != port.name.tenant}
-            reached = abroad if abroad and rng.random() < 0.6 else reached
+            reached = abroad if abroad and rng.random() < 0.7 else reached
             others = [p for p in self.world.ports.values() if p.name.parent in reached]
             members = others or members
         peer = rng.choice(members)
