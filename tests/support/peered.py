@@ -122,7 +122,7 @@ class Peerings:
         ours: int,
     ) -> None:
         networks: dict[NetworkName, NetworkIntent] = self.maker.networks
-        for name in {network for _, network in side.connected}:
+        for name in dict.fromkeys(network for _, network in side.connected):
             here = [source for source, network in sources if network == name]
             routes = [
                 RouteIntent(prefix, into, crossing=CrossingIntent(source, theirs, ours, f"{side.tenant}-p"))

@@ -15,12 +15,13 @@ from controller.verify.intent import (
     CrossingIntent,
     HostIntent,
     Intent,
+    IntentDelta,
     NetworkIntent,
     PortIntent,
     RouteIntent,
     RouterIntent,
 )
-from controller.verify.isolation import verify_all
+from controller.verify.isolation import Verifier, change_to, verify_all
 from controller.verify.packet import ETH_IPV4, PROTO_TCP, Packet, replied
 from controller.verify.path import Fabric, HostState
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, RuleIntent
@@ -159,6 +160,20 @@ def test_groups_of_either_tenant_count() -> None:
 def test_the_reason_names_the_peering() -> None:
     made = intent()
     assert "tenants/t1/peerings/p" in why_nobody(World(made), H1, 1, packet(80))
+
+
+@pytest.mark.parametrize("tenant", ["t1", "t2"])
+def test_policy_counts_where_its_tenant_has_ports_not_where_it_has_a_device(tenant: str) -> None:
+    """A device is also where another tenant's ports send into the network: no rules of it are there."""
+    made, verifier = intent(), Verifier()
+    changes = {host: change_to(state) for host, state in compile_intent(made).items()}
+    assert verifier.check(IntentDelta.whole(made), changes) == []
+    assert verifier.settled
+    # Means the same, and so no flow is another one.
+    policy = made.policies[tenant]
+    again = replace(policy, groups={**policy.groups, SecurityGroupName(tenant, "idle"): ()})
+    assert verifier.check(IntentDelta(policies={tenant: again})) == []
+    assert verifier.settled
 
 
 def damaged(states: dict[HostName, HostState], change: object) -> dict[HostName, HostState]:
