@@ -121,6 +121,11 @@ test: root deps  ## All tests, with real etcd, Open vSwitch, kernel and Mininet;
 mutants: deps  ## Damage correct states in many ways: is all harm caught? N= how many (10000), SEED=, OUT=FILE writes JSON
 	$(PYTHON) -m tests.mutants --n $(or $(N),10000) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
+.PHONY: agree
+agree: root deps  ## Do meaning, symbolic switch, concrete switch and Open vSwitch say the same of random packets? N= (100000), TRACES= (5000)
+	N=$(or $(N),100000) $(BIN)/pytest -n 2 --timeout 0 tests/property/test_verify_agreement.py
+	TRACES=$(or $(TRACES),5000) $(BIN)/pytest --timeout 0 tests/system/test_verify_ofproto_trace.py
+
 .PHONY: probe
 probe: root deps  ## Send crafted frames of many kinds from a hostile guest: OUT=FILE writes JSON
 	$(PYTHON) -m tests.probe $(if $(OUT),--out $(OUT))

@@ -15,6 +15,8 @@ from cloison.addresses import IpAddress, Mac
 
 AGAIN_S = (0.05, 0.15, 0.3, 0.5, 1.0)
 """Pauses after the first time."""
+BURST, BURST_PAUSE_S = 128, 0.005
+"""Frames that a switch's buffer takes at once."""
 _BROADCAST, _ALL_NODES_MAC = b"\xff" * 6, bytes.fromhex("333300000001")
 _ALL_NODES = IPv6Address("ff02::1").packed
 _ARP_REQUEST, _ARP_REPLY = 1, 2
@@ -86,7 +88,6 @@ class Announcer:
         The socket is closed at the end. What was said before goes on no more.
         """
         self.end(number)
-        _send(sock, said)
         task = asyncio.create_task(_repeat(sock, said), name=f"announce-{number}")
         self._tasks[number] = task
         task.add_done_callback(self._ended(number, sock))
@@ -112,9 +113,12 @@ class Announcer:
 
 
 async def _repeat(sock: socket.socket, said: list[bytes]) -> None:
-    for pause_s in AGAIN_S:
+    for pause_s in (0.0, *AGAIN_S):
         await asyncio.sleep(pause_s)
-        _send(sock, said)
+        for start in range(0, len(said), BURST):
+            _send(sock, said[start : start + BURST])
+            if len(said) > BURST:
+                await asyncio.sleep(BURST_PAUSE_S)
 
 
 def _send(sock: socket.socket, said: list[bytes]) -> None:

@@ -29,6 +29,7 @@ from agent.plan import (
     inside_link,
     outside_link,
 )
+from agent.plan.edge_rules import SHAPE
 from cloison.errors import Unavailable
 
 _PORTS: dict[str, Callable[[int], str]] = {INSIDE: inside_link, OUTSIDE: outside_link}
@@ -196,7 +197,7 @@ class EdgeKernel:
                 raise
             listing = await room.load(wanted.rules, anew=True)
         await room.forget_connections(Standing(wanted.edge))
-        self._memory(number).write_text(f"{wanted.state.rules} {listing}\n")
+        self._memory(number).write_text(f"{wanted.state.rules} {listing} {SHAPE}\n")
 
     async def _announce(self, wanted: WantedEdge, before: EdgeState, after: EdgeState, room: Room) -> None:
         """Tell the link which addresses are answered for here since now."""
@@ -215,8 +216,8 @@ class EdgeKernel:
     def _loaded(self, number: int, listing: str) -> str:
         """Return the digest of the rules that were loaded, '' unless they are still what is listed."""
         with suppress(OSError, ValueError):
-            rules, listed = self._memory(number).read_text().split()
-            if listed == listing:
+            rules, listed, shape = self._memory(number).read_text().split()
+            if (listed, shape) == (listing, SHAPE):
                 return rules
         return ""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from agent.plan.edge import FAMILIES, Edge, Floating, within
@@ -33,6 +34,8 @@ _CHAINS = """\
   chain output {{ type filter hook output priority 0; policy accept; }}
   chain outward {{ type nat hook postrouting priority 100; policy accept; }}
 """
+SHAPE = sha256(_CHAINS.encode()).hexdigest()[:16]
+"""Which chains there are. Rules of another shape (of another version) are not exchanged in their chains."""
 
 
 def ruleset(edge: Edge) -> str:

@@ -18,6 +18,7 @@ from cloison.v1 import common_pb2, verify_pb2
 from controller.api.explain import violation_message
 from controller.flows.text import flows_text
 from controller.reconcile.reading import Holding, Picture
+from controller.verify.budget import WHOLE_STEPS
 from controller.verify.isolation import verify_all
 from controller.verify.path import HostState
 from controller.verify.violation import DEVICE, FORBIDDEN_FLOW, Violation
@@ -61,7 +62,7 @@ def judge(
     unread = unread or {}
     taken = {name: (held or {}).get(name, compiled) for name, compiled in picture.compiled.items()}
     states = {name: host_state(holding) for name, holding in taken.items()}
-    found = [*_strange(taken), *verify_all(picture.intent, states)]
+    found = [*_strange(taken), *verify_all(picture.intent, states, WHOLE_STEPS)]
     world = World(picture.intent)
     return Verdict(
         tuple(_host(name, taken[name], picture.compiled[name], unread.get(name)) for name in sorted(taken)),

@@ -26,8 +26,9 @@ from controller.verify.semantics import (
     SERVICES4,
     SERVICES6,
     Delivery,
+    Judged,
     discovery,
-    fate_of,
+    fates_of,
     served,
 )
 from controller.verify.steps import FDB, PORT, Names, Step, steps_of
@@ -75,19 +76,30 @@ class Admission(NamedTuple):
 def admissions_of(world: World, entry: tuple[HostName, int], packet: Packet) -> Mapping[int, Admission]:
     """Return which rules admit a packet's connection, by the number of the table that looks them up.
 
-    By the meaning, as a flow may serve several rules; of a table that it does not pass there is none.
+    By the meaning, as a flow may serve several rules; of a table that it does not pass there is none, nor of
+    one that copies of it (of what is for a group) pass by other rules.
     """
     sender, known = world.by_ofport.get(entry), connected(packet)
-    fate = fate_of(world, sender, known) if sender is not None else None
+    if sender is None:
+        return {}
+    found: dict[int, set[Admission]] = {}
+    for judged in {fate.judged for fate in fates_of(world, sender, known)}:
+        for table, admission in _admissions(world, judged, known).items():
+            found.setdefault(table, set()).add(admission)
+    return {table: next(iter(several)) for table, several in found.items() if len(several) == 1}
+
+
+def _admissions(world: World, asked: Iterable[Judged], packet: Packet) -> dict[int, Admission]:
+    """As admissions_of, of what is asked about one copy."""
     found: dict[int, Admission] = {}
-    for judged in fate.judged if fate is not None else ():
+    for judged in asked:
         policy = world.policy_of(judged.tenant)
         ends = {
             Direction.EGRESS: (judged.opener, judged.other),
             Direction.INGRESS: (judged.other, judged.opener),
         }
         for table, direction in _DIRECTIONS.items():
-            admission = _admission(policy, direction, *ends[direction], known)
+            admission = _admission(policy, direction, *ends[direction], packet)
             if admission is not None:
                 found[table] = _both(found.get(table), admission)
     return found
@@ -125,7 +137,7 @@ def step_message(
             foreign = f"cookie {step.flow.cookie:#x} is of no object of ours"
             note = f"{note}; {foreign}" if note else foreign
         admission = admissions.get(step.stage) if isinstance(step.stage, int) else None
-        if admission is not None and not step.ended:
+        if admission is not None and not step.ended and step.flow.match:
             resource, note = admission.group, "; ".join(part for part in (note, admission.why) if part)
     return verify_pb2.TraceStep(
         host=str(step.host), stage=stage_of(step), rule=step.rule, resource=resource, note=note

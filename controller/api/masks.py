@@ -7,6 +7,7 @@ server writes is passed over, as AIP-203 has it; what may never change must be e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from google.api import field_behavior_pb2  # type: ignore[import-untyped] # has no stubs
@@ -24,6 +25,7 @@ def _behaviors(field: Any) -> Sequence[int]:
     return behaviors
 
 
+@cache
 def writable_fields(descriptor: Any) -> tuple[str, ...]:
     """Return the names of the fields that a client may set, in the order of their declaration."""
     return tuple(
@@ -35,6 +37,7 @@ def writable_fields(descriptor: Any) -> tuple[str, ...]:
     )
 
 
+@cache
 def mutable_fields(descriptor: Any) -> tuple[str, ...]:
     """Return the names of the fields that a client may change after creation."""
     by_name = descriptor.fields_by_name

@@ -220,7 +220,7 @@ ROUTER_FIELDS = (
         _interfaces,
         multiple=True,
     ),
-    Field(("--route",), "routes", "RANGE,NEXTHOP; repeatable.", _router_routes, multiple=True),
+    Field(("--route",), "routes", "RANGE,NEXTHOP[,NEXTHOP]; repeatable.", _router_routes, multiple=True),
 )
 PEERING_FIELDS = (
     Field(("--router",), "router", "The own router.", _own_router, on_update=False, required=True),

@@ -1,7 +1,7 @@
-"""Says in the log who had which address outside, and when: what an operator is asked when somebody complains.
+"""Says in the log who had which address outside, and when: what one is asked when somebody complains.
 
-An address is its owner's with all of its ports, so no range of them need be told apart. It is said when it is
-assigned, when it is given back, and when it is free for others: each controller says it, with the revision.
+An address is its owner's with all of its ports, so no range of ports need be told apart. It is said when it
+is assigned, when it is given back, and when it is free: each controller says it, with the revision.
 """
 
 from __future__ import annotations

@@ -74,6 +74,11 @@ class FlowSet:
         """Ids of the meters that the desired flows name."""
         return self._desired.meters.keys()
 
+    @property
+    def moved_meters(self) -> set[int]:
+        """Those of them that are new, and those that were of them, until they are taken out of this set."""
+        return self._desired.moved_meters
+
     def set_units(self, units: Mapping[Unit, tuple[Flow, ...]]) -> list[FlowConflict]:
         """Replace the flows of some units, all together; an empty tuple removes a unit.
 

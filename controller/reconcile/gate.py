@@ -20,6 +20,7 @@ from cloison.names import HostName
 from controller.flows import Flow
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.tunnels import PlanChange
+from controller.verify.budget import CHANGE_STEPS
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import Intent, IntentDelta
 from controller.verify.isolation import Verifier
@@ -56,7 +57,7 @@ class Gate:
         self.mode = mode
         self.checked = 0
         self.refused = 0
-        self._verifier = Verifier()
+        self._verifier = Verifier(CHANGE_STEPS)
         if mode is not GateMode.ENFORCE:
             _log.warning("THE GATE DOES NOT ENFORCE: flows are pushed without proof", mode=mode.value)
 

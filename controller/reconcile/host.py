@@ -322,7 +322,10 @@ class HostActor:
         step = self.flows.take()
         try:
             # One after the other on the wire, and one wait for both.
-            await _both(self._meters.prepare(switch, self.flows.meters), self._flush(switch, step.free))
+            await _both(
+                self._meters.prepare(switch, self.flows.meters, self.flows.moved_meters),
+                self._flush(switch, step.free),
+            )
         except BaseException:
             self.flows.failed(step.delta)
             raise
@@ -330,7 +333,7 @@ class HostActor:
             return False
         await self._flush(switch, step.zones)
         if not self.flows.dirty:
-            await self._meters.tidy(switch, self.flows.meters)
+            await self._meters.tidy(switch, self.flows.meters, self.flows.moved_meters)
         return True
 
     async def _flush(self, switch: Switch, zones: tuple[int, ...]) -> None:

@@ -47,12 +47,15 @@ class HostMeters:
         """connections_per_s: how many connections a port may open, for a start twice as many at once."""
         # (None: one that we could not have made.)
         self._installed: dict[int, Meter | None] = {}
+        # Whether it may differ from what flows name in any meter, or only in those that have moved since.
+        self._in_any = True
         # Those installed that have another rate than they should.
         self._altered: set[int] = set()
         self._connections = Rate(connections_per_s, CONNECTIONS_BURST_S * connections_per_s)
 
     async def read(self, switch: Switch) -> None:
         """Learn what the switch has."""
+        self._in_any = True
         self._installed = dict(await switch.read_meters())
         self._altered = {n for n, meter in self._installed.items() if meter != self._meter(n)}
 
@@ -60,13 +63,15 @@ class HostMeters:
         """Tell whether the switch has other meters than those that flows name."""
         return bool(self._altered) or self._installed.keys() != named
 
-    async def prepare(self, switch: Switch, named: Set[int]) -> None:
+    async def prepare(self, switch: Switch, named: Set[int], moved: Set[int]) -> None:
         """Put in what is missing or altered, before flows name it.
 
-        Flows whose meter the switch does not take are refused by themselves, and nobody else's.
+        moved: what may be missing if nothing was when `tidy` was last done: a host has thousands of meters,
+        and a change names two. Flows whose meter the switch does not take are refused by themselves.
         """
-        # (Of what is there and right nothing is made: a host has thousands of meters, a change names two.)
-        missing, altered = named - self._installed.keys(), self._altered & named
+        suspects = named if self._in_any else moved
+        missing = {n for n in suspects if n in named and n not in self._installed}
+        altered = {n for n in self._altered if n in named}
         if not missing and not altered:
             return
         add, modify = (tuple(map(self._meter, sorted(numbers))) for numbers in (missing, altered))
@@ -80,12 +85,20 @@ class HostMeters:
         self._installed.update({meter.id: meter for meter in (*add, *modify)})
         self._altered -= altered
 
-    async def tidy(self, switch: Switch, named: Set[int]) -> None:
-        """Take away what no flow names any more."""
-        unused = self._installed.keys() - named
-        if not unused:
-            return
-        await switch.apply_meters(MeterDelta(delete=tuple(sorted(unused))))
+    async def tidy(self, switch: Switch, named: Set[int], moved: set[int]) -> None:
+        """Take away what no flow names any more; moved, as for `prepare`, is empty then."""
+        # (What moves meanwhile stays in it.)
+        seen = set(moved)
+        moved.clear()
+        suspects = self._installed.keys() if self._in_any else seen
+        unused = {n for n in suspects if n in self._installed and n not in named}
+        try:
+            if unused:
+                await switch.apply_meters(MeterDelta(delete=tuple(sorted(unused))))
+        except BaseException:
+            moved |= seen
+            raise
+        self._in_any = False
         self._altered -= unused
         for number in unused:
             del self._installed[number]

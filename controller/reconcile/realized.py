@@ -182,7 +182,9 @@ class RealizedTracker:
         for member in sorted(span | {host}):
             actor = self.hosts.get(member)
             tunnel = state.tunnel_ports.get((member, network.vni))
-            has_device = actor and tunnel and actor.has_port(tunnel.ofport, device)
+            # A report that is stored, but of which nothing is made yet, asks for no receipt so far.
+            known = tunnel is not None and tunnel.revision <= self._revision
+            has_device = actor and tunnel and known and actor.has_port(tunnel.ofport, device)
             if actor is None or not actor.plan_progress.holds(effect):
                 plan = actor.plan_progress if actor is not None else None
                 until = self._until(plan, effect, member, port, host)

@@ -70,6 +70,8 @@ class ZonedFlows:
     def __init__(self, flows: Mapping[FlowKey, Flow] | None = None) -> None:
         self.flows: dict[FlowKey, Flow] = {}
         self.meters: Counter[int] = Counter()
+        # Meters that flows have begun to name, or name no more; who has seen to that takes them out.
+        self.moved_meters: set[int] = set()
         self.cookies: Counter[int] = Counter()
         self._by_zone: dict[int, set[FlowKey]] = {}
         for key, flow in (flows or {}).items():
@@ -85,6 +87,8 @@ class ZonedFlows:
         self.cookies[flow.cookie] += 1
         if flow.meter is not None:
             self.meters[flow.meter] += 1
+            if self.meters[flow.meter] == 1:
+                self.moved_meters.add(flow.meter)
         zone = zone_of(flow)
         if zone is not None:
             self._by_zone.setdefault(zone, set()).add(key)
@@ -103,6 +107,7 @@ class ZonedFlows:
             self.meters[flow.meter] -= 1
             if not self.meters[flow.meter]:
                 del self.meters[flow.meter]
+                self.moved_meters.add(flow.meter)
         zone = zone_of(flow)
         if zone is not None:
             self._by_zone[zone].discard(key)

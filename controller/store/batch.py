@@ -40,26 +40,35 @@ class Batches:
     def __init__(self, commit: Callable[[Txn], Awaitable[Outcome]], limits: Limits) -> None:
         self._commit, self._limits = commit, limits
         self._waiting: list[_Waiting] = []
+        self._sending = 0
         self._senders: set[asyncio.Task[None]] = set()
 
     async def commit(self, txn: Txn) -> Outcome:
         """Commit one transaction, by itself or with others; raises what commit raises."""
         waiting = _Waiting(txn, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if len(self._senders) < REQUESTS_MAX:
+        if self._sending < REQUESTS_MAX:
+            self._sending += 1
             sender = asyncio.create_task(self._send_all(), name="commit")
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
         return await waiting.outcome
 
     async def _send_all(self) -> None:
-        """Send until nothing waits; a caller that has gone (its call was cancelled) is passed over."""
-        while True:
-            self._waiting = [waiting for waiting in self._waiting if not waiting.outcome.done()]
-            if not self._waiting:
-                return
-            batch, together, self._waiting = _first(self._waiting, self._limits)
-            await self._send(batch, together)
+        """Send until nothing waits; a caller that has gone (its call was cancelled) is passed over.
+
+        It is counted out in the very moment in which it finds that nothing waits: who comes then is not left
+        to a sender that has ended.
+        """
+        try:
+            while True:
+                self._waiting = [waiting for waiting in self._waiting if not waiting.outcome.done()]
+                if not self._waiting:
+                    return
+                batch, together, self._waiting = _first(self._waiting, self._limits)
+                await self._send(batch, together)
+        finally:
+            self._sending -= 1
 
     async def _send(self, batch: list[_Waiting], together: Txn) -> None:
         try:
@@ -88,6 +97,8 @@ def _first(waiting: list[_Waiting], limits: Limits) -> tuple[list[_Waiting], Txn
 
     Who does not fit to those before waits for the next batch.
     """
+    if len(waiting) == 1:
+        return waiting, waiting[0].txn, []
     batch: list[_Waiting] = waiting[:1]
     left: list[_Waiting] = []
     # (From above: parts may have comparisons in common.)

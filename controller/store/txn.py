@@ -225,6 +225,10 @@ class Txn:
         """How many operations etcd counts: comparisons (the store's fence among them) or writes."""
         return max(len(self._compares) + 1, len(self._writes))
 
+    def fits(self, limits: Limits) -> bool:
+        """Tell whether etcd would take the transaction for its size."""
+        return self.ops <= limits.ops and self.size_bytes + _FRAME_BYTES <= limits.request_bytes
+
     def check_limits(self, limits: Limits = DEFAULT_LIMITS) -> None:
         """Raise InvalidIntent if etcd would refuse the transaction for its size."""
         if self.ops > limits.ops:

@@ -6,10 +6,12 @@ The verdict is policing.py's and stands without: ports that suffer from it may b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from cloison.model import Direction
 from cloison.names import HostName
 from controller.flows.text import flow_text, value_text
+from controller.verify.budget import WALK_STEPS, Budget, Exhausted
 from controller.verify.grammar import Refused
 from controller.verify.intent import PortIntent
 from controller.verify.packet import (
@@ -39,15 +41,24 @@ PAIRS_MAX = 2_000
 class Accuser:
     """Finds ports for a connection that is judged wrongly."""
 
-    def __init__(self, world: World, fabric: Fabric) -> None:
-        self._world, self._fabric = world, fabric
+    def __init__(self, world: World, fabric: Fabric, budget: Budget) -> None:
+        self._world, self._fabric, self._budget = world, fabric, budget
 
     def violation(self, host: HostName, tenant: str, wrong: Difference | Refused) -> Violation:
         """Return what is wrong with a tenant's policy on a host."""
         if isinstance(wrong, Refused):
             path = (flow_text(wrong.flow),) if wrong.flow is not None else ()
             return Violation(UNDEFINED, str(wrong), host, (f"tenants/{tenant}",), path=path)
+        with suppress(Exhausted):
+            found = self._shown(host, tenant, wrong)
+            if found is not None:
+                return found
+        return Violation(*_said(wrong), host, (f"tenants/{tenant}",))
+
+    def _shown(self, host: HostName, tenant: str, wrong: Difference) -> Violation | None:
+        """With a packet of two ports that have such a connection; None if there are none."""
         for sender, receiver in self._ends(host, tenant, wrong):
+            self._budget.spend(WALK_STEPS)
             packet = _packet(sender, receiver, wrong)
             if packet is None or sender.host is None:
                 continue
@@ -55,11 +66,11 @@ class Accuser:
             try:
                 journey = self._fabric.walk(sender.host, sender.ofport, packet)
             except Refused:
-                break
+                return None
             found = of_packet(self._world, sender.host, sender.ofport, packet, wanted, journey)
             if found is not None and not (wrong.admitted and found.kind == BLACKHOLE):
                 return found
-        return Violation(*_said(wrong), host, (f"tenants/{tenant}",))
+        return None
 
     def _ends(
         self, host: HostName, tenant: str, wrong: Difference

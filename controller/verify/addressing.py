@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cloison.addresses import TO_ALL_MAC
 from cloison.names import HostName
 from controller.verify import semantics
-from controller.verify.contracts import in_network, on_wire, same_header, untagged
+from controller.verify.contracts import dropped, in_network, on_wire, same_header, untagged
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame
 from controller.verify.intent import ExitIntent, NetworkIntent, RouteIntent, RouterIntent
@@ -102,12 +102,21 @@ def _leads(world: World, routes: Iterable[RouteIntent]) -> Leads:
     return found
 
 
-def addressing(bridge: Bridge, network: NetworkIntent, ways: Ways, verdicts: Addressed | None = None) -> bool:
+def addressing(
+    bridge: Bridge,
+    network: NetworkIntent,
+    ways: Ways,
+    verdicts: Addressed | None = None,
+    *,
+    loss: bool = False,
+) -> bool:
     """Tell whether ADDRESSING and ROUTE give each admitted frame the network and the MAC of whom it is for,
     hand to the services what they answer in a router's stead, and drop the rest.
+
+    loss: tell whether they do, or drop what they should not. verdicts: where to note it, and look it up.
     """
     if verdicts is None:
-        return _addresses(bridge, network, ways)
+        return _addresses(bridge, network, ways, loss)
     met = [
         (rule.key, rule.steps, rule.goto)
         for number in range(ADDRESSING, SPREADING)
@@ -119,17 +128,19 @@ def addressing(bridge: Bridge, network: NetworkIntent, ways: Ways, verdicts: Add
     key = (network.vni, network.multicast, network.ranges4, network.ranges6, routing, *sorted(met))
     found = verdicts.get(key)
     if found is None:
-        found = verdicts[key] = _addresses(bridge, network, ways)
+        found = verdicts[key] = _addresses(bridge, network, ways, loss=False)
     return found
 
 
-def _addresses(bridge: Bridge, network: NetworkIntent, ways: Ways) -> bool:
+def _addresses(bridge: Bridge, network: NetworkIntent, ways: Ways, loss: bool) -> bool:
     from_open = cube(**{FROM_PROFILE: PROFILE_OPEN})
     starts = [(untagged(kind)._replace(holes=(from_open,)), True) for kind in (ETH_ARP, ETH_IPV4, ETH_IPV6)]
     anything = cube(**{"vlan_vid": UNTAGGED, FROM_PROFILE: PROFILE_OPEN})
     for region, checked in (*starts, (Region(*anything), False)):
         start = in_network(region, network, LOCAL)
         for leaf in bridge.run(start, ADDRESSING, stop_at=SPREADING):
+            if loss and dropped(leaf):
+                continue
             for part, (way, led) in explore(leaf.region, partial(_led, network, ways, checked)):
                 if not _addressed(leaf, start, led, way) and member(part) is not None:
                     return False

@@ -49,13 +49,16 @@ from controller.verify.world import World
 _ETH_SRC_MASK = FIELD_MASKS["eth_src"]
 
 
-def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
-    """Tell whether what enters by an OpenFlow port gets to the right table, as it is, if it may be sent."""
+def admission(bridge: Bridge, world: World, host: HostName, ofport: int, *, loss: bool = False) -> bool:
+    """Tell whether what enters by an OpenFlow port gets to the right table, as it is, if it may be sent.
+
+    loss: tell whether it does, or nothing comes of it.
+    """
     if ofport == world.service_of(host):
-        return _from_services(bridge, ofport)
+        return _from_services(bridge, ofport, loss)
     device = world.by_tunnel.get((host, ofport))
     if device is not None:
-        return _arrival(bridge, world, device, ofport)
+        return _arrival(bridge, world, device, ofport, loss)
     port = world.by_ofport.get((host, ofport))
     network = world.networks.get(port.name.parent) if port is not None else None
     if port is None or network is None:
@@ -75,7 +78,7 @@ def admission(bridge: Bridge, world: World, host: HostName, ofport: int) -> bool
         else:
             table, frame = first.stopped
             leaves = bridge.run(frame, table, stop_at=TRACK)
-        if not all(_admission_leaf(leaf, port, placed) for leaf in leaves):
+        if not all((loss and dropped(leaf)) or _admission_leaf(leaf, port, placed) for leaf in leaves):
             return False
     return True
 
@@ -118,7 +121,7 @@ def untracked(bridge: Bridge, port: PortIntent) -> Iterator[Region]:
                     yield region
 
 
-def _arrival(bridge: Bridge, world: World, network: NetworkIntent, ofport: int) -> bool:
+def _arrival(bridge: Bridge, world: World, network: NetworkIntent, ofport: int, loss: bool) -> bool:
     """Tell whether what a VXLAN device brings gets to FORWARD, as it is, in the device's network.
 
     It is of whom the low bits of its source MAC say; that is read of IP only, and there TAG has written it.
@@ -134,7 +137,8 @@ def _arrival(bridge: Bridge, world: World, network: NetworkIntent, ofport: int) 
             and leaf.stopped[1].origins(FROM_PROFILE) == profile
         )
         for region, untagged in explore(leaf.region, lambda seen: seen.has("vlan_vid", UNTAGGED)):
-            if not (passed if untagged else dropped(leaf)) and member(region) is not None:
+            good = passed if untagged and not (loss and dropped(leaf)) else dropped(leaf)
+            if not good and member(region) is not None:
                 return False
     return True
 
@@ -143,7 +147,7 @@ _SERVICE_SOURCES = (TO_SERVICE_PREFIX << 32, 0xFFFFFF << 24)
 _VNI_BITS = 24
 
 
-def _from_services(bridge: Bridge, ofport: int) -> bool:
+def _from_services(bridge: Bridge, ofport: int, loss: bool) -> bool:
     """Tell whether what the local services send gets to FORWARD in the network that their source MAC says."""
     vni = {OFFSETS[NETWORK] + n: OFFSETS["eth_src"] + n for n in range(_VNI_BITS)}
     for leaf in bridge.run(entering(ANYTHING, ofport), stop_at=CLAIMED + 1):
@@ -155,7 +159,8 @@ def _from_services(bridge: Bridge, ofport: int) -> bool:
             said = frame.written & HEADER_MASK == _ETH_SRC_MASK and frame.field("eth_src") == SERVICE_MAC
             passed = named and said and frame.field(ORIGIN) == FROM_SERVICE
         for region, sent in explore(leaf.region, _services_may_send):
-            if not (passed if sent else dropped(leaf)) and member(region) is not None:
+            good = passed if sent and not (loss and dropped(leaf)) else dropped(leaf)
+            if not good and member(region) is not None:
                 return False
     return True
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from cloison.addresses import TO_ALL_MAC
 from controller.verify import semantics
-from controller.verify.contracts import same_header
+from controller.verify.contracts import dropped, same_header
 from controller.verify.explore import explore
 from controller.verify.forwarding import Place
 from controller.verify.frame import Frame
@@ -45,11 +45,13 @@ from controller.verify.symbolic import Bridge, Leaf
 _ETH_DST = OFFSETS["eth_dst"]
 
 
-def replicates(bridge: Bridge, place: Place, others: Iterable[int], own: int | None) -> bool:
+def replicates(
+    bridge: Bridge, place: Place, others: Iterable[int], own: int | None, *, loss: bool = False
+) -> bool:
     """Tell whether FORWARD copies what is for all to each local port, and what comes from one to other hosts.
 
     others: the MACs of the other hosts; own: that of this one, None if it has none yet. Only of a network
-    with multicast.
+    with multicast. loss: tell whether it does, or makes none at all.
     """
     ports = place.members.by_host.get(place.host, {}).values()
     local = sorted((port.ofport, port.profile) for port in ports)
@@ -62,6 +64,8 @@ def replicates(bridge: Bridge, place: Place, others: Iterable[int], own: int | N
         for origin, mac, hosts in starts:
             start = _coming(region, place.network, origin, mac)
             for leaf in bridge.run(start, FORWARD, stop_at=FORWARD + 1):
+                if loss and dropped(leaf):
+                    continue
                 good = leaf.stopped is None and not leaf.sent and _copied(leaf, start, group, local)
                 good = good and _sent_away(leaf, start, tunnel, hosts)
                 if not good and member(leaf.region) is not None:

@@ -18,6 +18,7 @@ from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName, PortName
 from controller.verify.answers import Answers
 from controller.verify.attention import Paid, due, paid
+from controller.verify.budget import Budget
 from controller.verify.contracts import same_header
 from controller.verify.copies import to_group
 from controller.verify.explore import Question, explore
@@ -130,10 +131,14 @@ UNDEFINED_MAX = 16
 
 
 class Judge:
-    """Follows all packets of a sender through the hosts. The world must not change meanwhile."""
+    """Follows all packets of a sender through the hosts. The world must not change meanwhile.
 
-    def __init__(self, world: World, hosts: Mapping[HostName, Held]) -> None:
+    What iterates raises Exhausted where the budget ends.
+    """
+
+    def __init__(self, world: World, hosts: Mapping[HostName, Held], budget: Budget | None = None) -> None:
         self._world = world
+        self._budget = budget or Budget()
         self._hosts = hosts
         # What is due of what one port sends another (None: the services); which questions policy says yes to.
         self._due: dict[tuple[PortName, PortName | None, bool], Answers[Paid]] = {}
@@ -174,6 +179,7 @@ class Judge:
             if lost and not trail.looped and (not trail.deliveries or self._only_too_long(trail, sender)):
                 continue
             for region, wanted in meant.of(trail.region):
+                self._budget.spend()
                 if wanted or trail.deliveries or trail.looped:
                     for fault in self._faults_of(trail._replace(region=region), wanted, sender):
                         lost = lost or fault.lost
@@ -194,6 +200,7 @@ class Judge:
                 continue
             (table, now, asked, so_far), rest = todo[0], todo[1:]
             for leaf in self._leaves(at, now._replace(region=region), table, asked):
+                self._budget.spend()
                 heeded = so_far + paid(leaf.rules)
                 sent = (*before, *(Copy(ofport, there, asked, heeded) for ofport, there in leaf.sent))
                 arrived = leaf.copies if leaf.stopped is None else (*leaf.copies, leaf.stopped)
@@ -221,8 +228,12 @@ class Judge:
 
     def allowed(self, region: Region, asked: frozenset[Asked]) -> int | None:
         """Return a packet of a region of which policy allows all that is asked; None if there is none."""
-        parts = explore(region, lambda seen: all(self.allows(question, seen) for question in asked))
-        return next((n for part, let in parts if let and (n := member(part)) is not None), None)
+        for part, let in explore(region, lambda seen: all(self.allows(question, seen) for question in asked)):
+            self._budget.spend()
+            number = member(part) if let else None
+            if number is not None:
+                return number
+        return None
 
     def _faults_of(
         self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None
@@ -240,6 +251,7 @@ class Judge:
         open_ = due.union(*(arrival.asked for arrival in trail.deliveries))
         guessed = any(arrival.asked - due for arrival in trail.deliveries)
         for region, allowed in self._answers(open_).of(trail.region):
+            self._budget.spend()
             there = Trail(region, tuple(a for a in trail.deliveries if a.asked <= allowed), False)
             meant = tuple(fate for fate in wanted if right[fate.host, fate.ofport] <= allowed)
             for fault in self._mistreated(there, meant, sender):
@@ -364,6 +376,7 @@ class Judge:
                 yield part, come, (Arrival(at, ofport, frame, asked, heeded), *out)
                 continue
             for piece, vtep in _looked_up(self._hosts[at].fdb.get(vni, {}), frame._replace(region=part)):
+                self._budget.spend()
                 arrival = self._arrival(vtep, vni) if vtep is not None else None
                 carried = () if arrival is None else (Arrival(*arrival, frame, asked, heeded),)
                 yield piece, (*carried, *come), out

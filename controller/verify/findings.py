@@ -6,24 +6,25 @@ the check on the symbolic engine itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from itertools import islice
 
 from cloison.names import HostName, NetworkName
-from controller.verify import admission, forwarding
+from controller.verify import admission
 from controller.verify.accuser import Accuser
-from controller.verify.exact import Fault, Judge, apart
+from controller.verify.budget import WALK_STEPS, Budget, Exhausted
+from controller.verify.exact import apart
 from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
 from controller.verify.holding import Held
 from controller.verify.intent import NetworkIntent, PortIntent
+from controller.verify.losses import Losses
 from controller.verify.metering import unmetered
 from controller.verify.packet import FIELD_MASKS, OFFSETS, WIDTHS, Packet, cube
-from controller.verify.path import Fabric, HostState
+from controller.verify.path import Fabric
 from controller.verify.policing import Difference
 from controller.verify.policy import PROFILE_OPEN
-from controller.verify.semantics import meaning
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within
 from controller.verify.stages import FROM_PROFILE
@@ -31,13 +32,12 @@ from controller.verify.symbolic import Undefined
 from controller.verify.violation import (
     BLACKHOLE,
     REFLECTION,
-    SELF_CHECK,
     STAGE,
     UNDEFINED,
+    UNPROVED,
     Violation,
-    of_packet,
-    unheeded,
 )
+from controller.verify.witness import Witness, starts_of
 from controller.verify.world import World
 
 VIOLATIONS_MAX = 20
@@ -51,10 +51,11 @@ Sender = tuple[HostName, int]
 class Findings:
     """Packets to be judged, each sender and each packet once."""
 
-    def __init__(self, world: World, hosts: Mapping[HostName, Held]) -> None:
+    def __init__(self, world: World, hosts: Mapping[HostName, Held], budget: Budget | None = None) -> None:
         self._world = world
         self._hosts = hosts
-        self._judge = Judge(world, hosts)
+        self._budget = budget or Budget()
+        self._witness = Witness(world, hosts, self._budget)
         # Destination MACs in question by sender, None for all packets.
         self._senders: dict[Sender, set[int] | None] = {}
         self._overlays: dict[tuple[HostName, NetworkName], NetworkIntent] = {}
@@ -62,6 +63,7 @@ class Findings:
         self._stations: dict[HostName, str] = {}
         self._meters: list[tuple[PortIntent, str]] = []
         self._policies: dict[tuple[HostName, str], list[Difference | Refused]] = {}
+        self.losses = Losses(world, self._witness)
 
     def entry(self, host: HostName, ofport: int) -> None:
         """All packets that enter by one OpenFlow port are in question."""
@@ -115,39 +117,60 @@ class Findings:
         """Yield what is really wrong, at most VIOLATIONS_MAX and one for each sender.
 
         What gets through comes first. What gets lost does not count before all has been looked at: however
-        much of it there is, it hides nothing.
+        much of it there is, it hides nothing. What was not looked at to the end is said last, and never kept
+        back.
         """
         lost: list[Violation] = []
+        unproved: list[Violation] = []
         shown = 0
         for found in self._all():
-            if found.kind == BLACKHOLE:
+            if found.kind == UNPROVED:
+                unproved.append(found)
+            elif found.kind == BLACKHOLE:
                 lost.append(found)
-                continue
-            yield found
-            shown += 1
-            if shown == VIOLATIONS_MAX:
-                return
+            else:
+                yield found
+                shown += 1
+                if shown == VIOLATIONS_MAX:
+                    return
+        lost += islice(self.losses.violations(), VIOLATIONS_MAX - shown)
         yield from lost[: VIOLATIONS_MAX - shown]
+        yield from unproved[:VIOLATIONS_MAX]
 
     def _all(self) -> Iterator[Violation]:
         for (host, _), network in sorted(self._overlays.items()):
-            yield from self._overlay(host, network)
+            yield from self._to_the_end(self._overlay(host, network), host, str(network.name))
         for host in sorted(self._strangers):
-            yield from self._unknown(host)
+            yield from self._to_the_end(self._unknown(host), host, str(host))
         for host, wrong in sorted(self._stations.items()):
             yield self._station(host, wrong)
         for port, what in self._meters:
             yield self._unmetered(port, what)
         for (host, tenant), found in sorted(self._policies.items()):
+            accuser = Accuser(self._world, self._witness.fabric, self._budget)
             for difference in found:
-                yield Accuser(self._world, self._fabric()).violation(host, tenant, difference)
+                yield accuser.violation(host, tenant, difference)
         for (host, ofport), macs in sorted(self._senders.items(), key=self._named_first):
-            starts = PACKETS if macs is None else tuple(_starts(macs))
-            violation = self._worst(host, ofport, starts)
-            if macs is None and (violation is None or violation.kind == BLACKHOLE):
-                violation = self._untracked(host, ofport) or violation
-            if violation is not None:
-                yield violation
+            sender = self._world.by_ofport.get((host, ofport))
+            concerned = str(sender.name if sender is not None else host)
+            yield from self._to_the_end(self._sent(host, ofport, macs), host, concerned)
+
+    @staticmethod
+    def _to_the_end(search: Iterator[Violation], host: HostName, concerned: str) -> Iterator[Violation]:
+        try:
+            yield from search
+        except Exhausted:
+            message = f"{concerned}: that nothing gets where it should not could not be proved in time"
+            yield Violation(UNPROVED, message, host, (concerned,))
+
+    def _sent(self, host: HostName, ofport: int, macs: set[int] | None) -> Iterator[Violation]:
+        """What is wrong for a sender, if anything."""
+        starts = PACKETS if macs is None else tuple(starts_of(macs))
+        violation = self._witness.worst(host, ofport, starts)
+        if macs is None and (violation is None or violation.kind == BLACKHOLE):
+            violation = self._untracked(host, ofport) or violation
+        if violation is not None:
+            yield violation
 
     def _station(self, host: HostName, wrong: str) -> Violation:
         """With a packet that suffers, if one is found among a few senders.
@@ -156,8 +179,8 @@ class Findings:
         """
         lost: Violation | None = None
         for sender in islice(self._near(host), STATION_SENDERS_MAX):
-            found = self._worst(*sender, PACKETS)
-            if found is not None and found.kind != BLACKHOLE:
+            found = self._witness.worst(*sender, PACKETS)
+            if found is not None and found.kind not in (BLACKHOLE, UNPROVED):
                 return found
             lost = lost or found
         said = Violation(STAGE, f"on {host} {wrong}", host)
@@ -182,10 +205,10 @@ class Findings:
 
     def _unmetered(self, port: PortIntent, what: str) -> Violation:
         assert port.host is not None, port
-        found = self._worst(port.host, port.ofport, PACKETS)
+        found = self._witness.worst(port.host, port.ofport, PACKETS)
         passes = unmetered(self._hosts[port.host].bridge, port.number, port.ofport)
         # That something is lost, here or elsewhere, does not hide what goes on without its meter.
-        if found is not None and not (passes and found.kind == BLACKHOLE):
+        if found is not None and not (passes and found.kind in (BLACKHOLE, UNPROVED)):
             return found
         message = f"{what}, of {port.name}, does not go through the right meter, or through one at all"
         return Violation(STAGE, message, port.host, (str(port.name),), in_port=port.ofport)
@@ -197,9 +220,9 @@ class Findings:
             return None
         try:
             for region in admission.untracked(self._hosts[host].bridge, port):
-                for trail in self._judge.trails(host, ofport, region):
+                for trail in self._witness.judge.trails(host, ofport, region):
                     for arrival in trail.deliveries:
-                        number = self._judge.one_of(trail.region, arrival)
+                        number = self._witness.judge.one_of(trail.region, arrival)
                         if number is not None:
                             message = f"what {port.name} sends gets past connection tracking"
                             packet = Packet.unpack(number)
@@ -207,45 +230,6 @@ class Findings:
         except Undefined:
             pass  # said by _worst
         return None
-
-    def _worst(self, host: HostName, ofport: int, starts: Iterable[Region]) -> Violation | None:
-        """Return what is wrong for a sender, if anything: what gets lost must not hide what gets through."""
-        lost: Fault | None = None
-        hidden: Violation | None = None
-        fabric: Fabric | None = None
-        for fault in self._judge.faults(host, ofport, starts):
-            if fault.lost:
-                lost = lost or fault
-                continue
-            fabric = fabric or self._fabric()
-            found = self._of(host, ofport, fault, fabric)
-            if fault.guessed and found.kind == SELF_CHECK:
-                continue
-            if found.kind != BLACKHOLE:
-                return found
-            hidden = hidden or found
-        return hidden if lost is None else self._of(host, ofport, lost, fabric)
-
-    def _of(self, host: HostName, ofport: int, fault: Fault, fabric: Fabric | None = None) -> Violation:
-        packet = Packet.unpack(fault.number)
-        wanted = meaning(self._world, host, ofport, packet)
-        try:
-            journey = (fabric or self._fabric()).walk(host, ofport, packet)
-        except Refused as refused:
-            return Violation(UNDEFINED, str(refused), host, (), packet, ofport)
-        found = of_packet(self._world, host, ofport, packet, wanted, journey)
-        if found is None and fault.unheeded:
-            found = unheeded(self._world, host, ofport, packet, wanted, journey)
-        if found is not None:
-            return found
-        message = fault.undefined or "the symbolic and the concrete answer differ: a bug of the proof"
-        return Violation(UNDEFINED if fault.undefined else SELF_CHECK, message, host, (), packet, ofport)
-
-    def _fabric(self) -> Fabric:
-        states = {
-            h: HostState(held.bridge.flows(), held.fdb, held.devices) for h, held in self._hosts.items()
-        }
-        return Fabric(states, self._world.by_vtep)
 
     def _overlay(self, host: HostName, network: NetworkIntent) -> Iterator[Violation]:
         """Frames out of the overlay, of any kind: they must stay with the network's local ports.
@@ -257,11 +241,10 @@ class Findings:
             return
         here = {p.ofport for p in self._world.ports_on(host, network.name).values()}
         guessed: Violation | None = None
-        fabric: Fabric | None = None
         for found in islice(self._reflections(host, network, ofport, here), REFLECTIONS_MAX):
             guessed = guessed or found
-            fabric = fabric or self._fabric()
-            if _escapes_really(fabric, found, here):
+            self._budget.spend(WALK_STEPS)
+            if _escapes_really(self._witness.fabric, found, here):
                 yield found
                 return
         if guessed is not None:
@@ -287,7 +270,7 @@ class Findings:
 
     def _escapes(self, host: HostName, entered: Frame, here: Set[int]) -> Iterator[tuple[int, int]]:
         """Yield packets, as numbers, that leave a host by another OpenFlow port than these, and by which."""
-        for region, sent in self._judge.run(host, entered):
+        for region, sent in self._witness.judge.run(host, entered):
             for copy in sent:
                 if copy.ofport in here:
                     continue
@@ -298,7 +281,7 @@ class Findings:
                         if part is not None:
                             yield from self._escapes(host, entered._replace(region=part), here)
                     continue
-                number = self._judge.one_of(region, copy)
+                number = self._witness.judge.one_of(region, copy)
                 if number is not None:
                     yield number, copy.ofport
 
@@ -309,10 +292,10 @@ class Findings:
         for kind in PACKETS:
             region = within(kind._replace(holes=(*kind.holes, *holes)), low)
             assert region is not None, "no packet has an in_port yet"
-            fault = next(self._judge.faults(host, None, (region,)), None)
+            fault = next(self._witness.judge.faults(host, None, (region,)), None)
             if fault is not None:
                 ofport = (fault.number & FIELD_MASKS["in_port"]) >> OFFSETS["in_port"]
-                yield self._of(host, ofport, fault)
+                yield self._witness.of(host, ofport, fault)
                 return
 
 
@@ -333,13 +316,3 @@ def _says_profile(region: Region) -> bool:
     """Tell whether all packets of a region name one profile where frames of the overlay do."""
     wanted = _PROFILE_BITS << OFFSETS["eth_src"]
     return region.mask & wanted == wanted
-
-
-def _starts(macs: Iterable[int]) -> Iterator[Region]:
-    """Packets that may come to FORWARD with one of some MACs."""
-    for mac in sorted(macs):
-        for aimed, value, mask in forwarding.aims_of(mac):
-            for kind in PACKETS:
-                region = within(kind, cube(**{aimed: (value, mask)}))
-                if region is not None:
-                    yield region

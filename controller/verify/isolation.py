@@ -50,7 +50,8 @@ from cloison.addresses import TO_ALL_MAC, format_mac
 from cloison.model import OFPORT_MAX
 from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
-from controller.verify import addressing, admission
+from controller.verify import addressing, admission, forwarding
+from controller.verify.budget import Budget
 from controller.verify.copies import replicates
 from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong_entries
 from controller.verify.findings import Findings
@@ -59,7 +60,7 @@ from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, NetworkIntent
 from controller.verify.known import Known
-from controller.verify.metering import misled
+from controller.verify.metering import loses, misled
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
 from controller.verify.rules import Rule, match_cube
@@ -72,7 +73,12 @@ from controller.verify.world import World
 class Verifier:
     """Holds an intent and what all hosts hold, and checks each change of either. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int | None = None) -> None:
+        """steps: how far to look for packets that show what a broken contract does (budget.py); None: on.
+
+        Where that ends, what was not looked at is a violation.
+        """
+        self._steps = steps
         self.world = World()
         self.hosts = Hosts()
         self._known = Known()
@@ -224,14 +230,15 @@ class Verifier:
 
     def _flows(self, touched: Touched) -> Iterator[Violation]:
         """Check the contracts; where one does not hold, have the judge say whether a packet is mistreated."""
-        findings = Findings(self.world, self.hosts)
+        findings = Findings(self.world, self.hosts, Budget(self._steps))
         self._stations(touched, findings)
         self._policies(touched, findings)
         for host, ofport in touched.entries:
             if not self._holds(
                 host, partial(self._known.admission, world=self.world, host=host, ofport=ofport)
             ):
-                findings.entry(host, ofport)
+                lossy = partial(self._known.admission, world=self.world, host=host, ofport=ofport, loss=True)
+                (findings.losses if self._holds(host, lossy) else findings).entry(host, ofport)
                 self._suspects.entries.add((host, ofport))
         for host in touched.strangers:
             if not self._holds(host, partial(admission.strangers, known=self.world.ofports_of(host))):
@@ -245,7 +252,10 @@ class Verifier:
                 continue
             ways = addressing.ways_of(self.world, host, network)
             if not self._holds(host, partial(self._known.addressing, network=network, ways=ways)):
-                findings.senders(host, name)
+                if self._holds(host, partial(addressing.addressing, network=network, ways=ways, loss=True)):
+                    findings.losses.network(host, name, None)
+                else:
+                    findings.senders(host, name)
                 self._suspects.addressing.add((host, name))
         for (host, name), macs in touched.forwarding.items():
             network = self.world.networks.get(name)
@@ -253,20 +263,36 @@ class Verifier:
                 continue
             place = Place(self.world.members_of(name), host, network)
             if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
-                findings.network(host, network, macs)
+                self._misleads(place, macs, findings)
                 self._suspects.forward((host, name), macs)
             # (Routers bring nothing for all; where the network has no port, nobody sends any.)
             spreads = network.multicast and self.world.ports_on(host, name)
             if spreads and not self._holds(host, partial(self._replicates, place=place)):
-                findings.network(host, network, None)
+                if self._holds(host, partial(self._replicates, place=place, loss=True)):
+                    findings.losses.network(host, name, None)
+                else:
+                    findings.network(host, network, None)
                 self._suspects.forward((host, name), (TO_ALL_MAC,))
         yield from findings.violations()
 
-    def _replicates(self, bridge: Bridge, place: Place) -> bool:
+    def _misleads(self, place: Place, macs: set[int] | None, findings: Findings) -> None:
+        """FORWARD is not as it should be for some MACs (None: for all): note whom that concerns."""
+        host, network = place.host, place.network
+        if not self._holds(host, partial(forwarding.forwarding, place=place, macs=macs, loss=True)):
+            findings.network(host, network, macs)
+            return
+        here = place.members.by_host.get(host, {}).values()
+        for mac in sorted({m for port in here for m in port.frame_macs} if macs is None else macs):
+            if not self._holds(host, partial(self._known.forwarding, place=place, macs=(mac,))):
+                findings.losses.network(host, network.name, frozenset((mac,)))
+        if macs is None:
+            findings.losses.network(host, network.name, None)
+
+    def _replicates(self, bridge: Bridge, place: Place, *, loss: bool = False) -> bool:
         """As copies.replicates."""
         macs = {name: mac for mac, name in self.world.host_macs(place.network).items()}
         others = (mac for name, mac in macs.items() if name != place.host)
-        return replicates(bridge, place, others, macs.get(place.host))
+        return replicates(bridge, place, others, macs.get(place.host), loss=loss)
 
     def _stations(self, touched: Touched, findings: Findings) -> None:
         """Check what is the same for all that a host has, and where the meters of each port are."""
@@ -294,7 +320,10 @@ class Verifier:
             bridge = self.hosts[host].bridge
             what = misled(bridge, number, port.ofport, multicast=spreads, stands_by=port.stands_by)
             if what:
-                findings.meter(port, what)
+                if loses(bridge, number, port.ofport):
+                    findings.losses.entry(host, port.ofport)
+                else:
+                    findings.meter(port, what)
                 self._suspects.meters.add((host, number))
 
     def _policies(self, touched: Touched, findings: Findings) -> None:
@@ -321,9 +350,14 @@ class Verifier:
             return False
 
 
-def verify_all(intent: Intent, hosts: Mapping[HostName, HostState]) -> list[Violation]:
-    """Return what is wrong with what hosts hold; nothing if every packet is treated as the intent means."""
-    verifier = Verifier()
+def verify_all(
+    intent: Intent, hosts: Mapping[HostName, HostState], steps: int | None = None
+) -> list[Violation]:
+    """Return what is wrong with what hosts hold; nothing if every packet is treated as the intent means.
+
+    steps: as of Verifier.
+    """
+    verifier = Verifier(steps)
     delta = IntentDelta.whole(intent)
     changes = {name: change_to(state) for name, state in hosts.items()}
     return [*verifier.load(delta, changes), *verifier.check_everything()]

@@ -12,6 +12,7 @@ shape, and contracts.py decides from the rules themselves, as it does for each s
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
@@ -104,8 +105,11 @@ class Known:
         self._addressed: addressing.Addressed = {}
         self._stations: dict[Shape, str] = {}
 
-    def admission(self, bridge: Bridge, world: World, host: HostName, ofport: int) -> bool:
+    def admission(
+        self, bridge: Bridge, world: World, host: HostName, ofport: int, *, loss: bool = False
+    ) -> bool:
         """As admission.admission."""
+        prove = partial(admission.admission, bridge, world, host, ofport, loss=loss)
         device = world.by_tunnel.get((host, ofport))
         port = world.by_ofport.get((host, ofport))
         network = world.networks.get(port.name.parent) if port is not None and device is None else device
@@ -117,11 +121,13 @@ class Known:
                     assert port is not None, (host, ofport)
                     number = world.tenant_number(port.name.tenant)
                     shape = _admission_shape(bridge, port, network, number)
-                if self._known(shape, lambda: admission.admission(bridge, world, host, ofport)):
-                    return True
+                # That it drops what it should not is said to who knows that something is wrong: no need
+                # to ask once more, for this very port.
+                if self._known((loss, shape), prove) or loss:
+                    return self._verdicts[loss, shape]
             except Shapeless:
                 pass
-        return admission.admission(bridge, world, host, ofport)
+        return prove()
 
     def broken_station(self, bridge: Bridge) -> str:
         """As stations.broken_station; by all that the tables do."""

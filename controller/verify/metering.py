@@ -70,6 +70,18 @@ def unmetered(bridge: Bridge, number: int, ofport: int) -> bool:
         return True
 
 
+def loses(bridge: Bridge, number: int, ofport: int) -> bool:
+    """Tell whether what of a port does not go as it should goes nowhere."""
+    try:
+        return not any(
+            leaf.sent or leaf.stopped or leaf.copies
+            for way in (*_WAYS, _TO_ALL)
+            for leaf in _astray(bridge, way, number, ofport)
+        )
+    except Undefined:
+        return False
+
+
 def _astray(bridge: Bridge, way: _Way, number: int, ofport: int) -> Iterator[Leaf]:
     start = Frame(way.region).write(OFFSETS[FROM_PORT], WIDTHS[FROM_PORT], number)
     through = [METERED[way.table] + ofport if way.metered else None]

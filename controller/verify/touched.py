@@ -6,7 +6,7 @@ those (contracts.regular is the ground for that); any other touches all that is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 
 from cloison.addresses import TO_ALL_MAC, host_mac
@@ -59,6 +59,8 @@ class Touched:
     # Networks that others may be led into otherwise, or that lead elsewhere.
     _routed: set[NetworkName] = field(default_factory=set)
     _tunnels: set[Spot] = field(default_factory=set)
+    # Where the first ports of a network come to a host, however many at once, or the last ones go.
+    _turning: set[Spot] = field(default_factory=set)
     # Tenants whose number is another.
     _numbered: set[str] = field(default_factory=set)
 
@@ -198,6 +200,7 @@ class Touched:
                 self._numbered.add(tenant)
                 # Who leads into its networks says the number.
                 self._routed.update(name for name in world.networks if name.tenant == tenant)
+        self._turning.update(_turning(world, delta))
         self._objects(world, delta)
 
     def after(self, world: World, delta: IntentDelta) -> None:
@@ -282,8 +285,8 @@ class Touched:
         if port.host is None:
             return
         self.meters.add((port.host, port.number))
-        if len(world.ports_on(port.host, port.name.parent)) <= 1:
-            # The first one (or the last): from now on somebody sends here.
+        if self._turns(world, port.host, port.name.parent):
+            # From now on somebody sends here, or nobody does any longer.
             self.addressing.add((port.host, port.name.parent))
             self.forward((port.host, port.name.parent), None)
             self._first(port.host, port.name.parent)
@@ -299,6 +302,10 @@ class Touched:
         self.forward((port.host, port.name.parent), macs)
         self.fdb_everywhere.setdefault(port.name.parent, set()).update(macs)
 
+    def _turns(self, world: World, host: HostName, name: NetworkName) -> bool:
+        """Tell whether a host's only ports of a network come or go, or its only one changes."""
+        return (host, name) in self._turning or len(world.ports_on(host, name)) <= 1
+
     def _span(self, world: World, host: HostName, name: NetworkName, *, moves: bool = False) -> None:
         """Add the copies for all that a host gets, and makes: it has, or had, a port of the network.
 
@@ -308,9 +315,9 @@ class Touched:
         if network is None or not network.multicast:
             return
         self.forward((host, name), (TO_ALL_MAC,))
-        if len(world.ports_on(host, name)) > 1 and not moves:
+        if not moves and not self._turns(world, host, name):
             return
-        # The first one, or the last: what the others send for all comes here from now on, or no longer.
+        # What the others send for all comes here from now on, or no longer.
         for at in world.members_of(name).by_host:
             self.forward((at, name), (TO_ALL_MAC,))
         if here is not None and here.vtep is not None:
@@ -329,6 +336,14 @@ class Touched:
             vias = (via for route in routes for via in (route.via, *route.others))
             if any(via is not None and int(via) in own for via in vias):
                 self.addressing.update((host, source) for host in world.members_of(source).by_host)
+
+
+def _turning(world: World, delta: IntentDelta) -> Iterator[Spot]:
+    """Yield where the ports that change are all that there are of a network, before or after."""
+    ports = (*(world.ports.get(name) for name in delta.ports), *delta.ports.values())
+    for host, name in {(port.host, port.name.parent) for port in ports if port is not None}:
+        if host is not None and world.ports_on(host, name).keys() <= delta.ports.keys():
+            yield host, name
 
 
 def _alike(network: NetworkIntent) -> tuple[object, ...]:

@@ -26,6 +26,7 @@ IDENTIFIER = "identifier"
 REFLECTION = "reflection"
 SELF_CHECK = "self-check"
 STAGE = "stage"
+UNPROVED = "unproved"
 
 
 @dataclass(frozen=True, slots=True)

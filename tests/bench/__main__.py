@@ -33,7 +33,9 @@ SHORT_SIZES = (100, 1_000)
 ON_STAGE = ("adds", "flows", "memory", "verdicts", "revocation", "burst", "budget", "cold", "drift")
 """In this order: drift leaves the peer broken."""
 ALONE = ("proof", "bundle", "forwarding", "simulated")
-LONG_ONLY = ("verdicts", "burst", "budget", "cold", "simulated")
+LONG_ONLY = ("verdicts", "budget", "simulated")
+LARGEST_ONLY = ("burst", "cold")
+"""In the short form at its largest size alone."""
 PLOTS = Path("build/bench")
 
 
@@ -110,12 +112,16 @@ class Bench:
                 "revocation": lambda: probes.revocation(rows, stage, 10 if long else 5),
                 "burst": lambda: standing.burst(rows, stage, 1_000 if ports >= 5_000 else 100),
                 "budget": lambda: self.budget.update({str(ports): budget.measure(stage, samples, PLOTS)}),
-                "cold": lambda: standing.cold_start(rows, stage, 5 if long else 3),
+                "cold": lambda: standing.cold_start(rows, stage, 5 if long else 2),
                 "drift": lambda: standing.drift(rows, stage, 40 if long else 10),
             }
             for name in ON_STAGE:
-                if name in self.given.only:
+                if name in self.given.only and self._is_due(name, ports):
                     self._part(f"{name}, {ports:,} ports", parts[name])
+
+    def _is_due(self, name: str, ports: int) -> bool:
+        """Tell whether a part that was asked for is run at a size."""
+        return self.given.long or name not in LARGEST_ONLY or ports == max(self.given.sizes)
 
     def _part(self, name: str, part: Callable[[], None]) -> None:
         self.progress(name)

@@ -44,7 +44,8 @@ def test_over_damage() -> None:
         world = World(random_intent(rng, tenants=2, hosts=2, ports=3))
         good = compile_intent(world)  # type: ignore[arg-type]  # reads like an Intent
         verdicts |= compared(policed, world, good)
-        for name in rng.sample(sorted(MUTATIONS), MUTANTS_EACH):
+        # (Damage is often about the MAC of some port.)
+        for name in rng.sample(sorted(MUTATIONS), MUTANTS_EACH) if world.ports else ():
             damaged = MUTATIONS[name](Subject(rng, world, good))
             if damaged is not None:
                 verdicts |= compared(policed, world, damaged)

@@ -25,6 +25,7 @@ from controller.store.state import State
 from controller.store.txn import Limits, Txn
 from tests.support.api import Api, Refusal, refusal_of
 from tests.support.group_operations import MEMBERSHIP, GroupOperations
+from tests.support.outside_operations import OutsideOperations
 from tests.support.store_world import content
 
 SEED = Seed(1_700_000_000_000_000_000, bytes(range(CHANCE_BYTES)))
@@ -103,15 +104,19 @@ async def alone(store: MemoryStore, request: plan_pb2.PlanRequest, step: Step) -
 class Operations:
     """Random operations that have a fair chance on a state."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, outside: bool = False) -> None:
+        """outside: with routers, and ways out."""
         self.random = Random(seed)
         self._groups = GroupOperations(self.random)
+        self._outside = OutsideOperations(self.random) if outside else None
 
     def next(self, state: State) -> Any:
         """Return the request of a single method."""
         rng = self.random
         kinds = [self._tenant, self._network, self._subnet, self._subnet, self._host]
         kinds += [self._groups.next_group, self._groups.next_group, self._groups.next_addresses]
+        if (out := self._outside) is not None:
+            kinds += [out.next_external, *[out.next_router] * 5, *[out.next_floating] * 5]
         return rng.choice(kinds + [self._port] * 8)(state)
 
     def _id(self, prefix: str, count: int) -> str:

@@ -7,12 +7,12 @@ from ipaddress import ip_address
 from itertools import permutations, product
 from typing import NamedTuple
 
-from cloison.addresses import IpAddress
+from cloison.addresses import IpAddress, Mac
 from cloison.names import HostName, PortName
 from controller.api.planning import reach
 from controller.api.planning.draft import Draft
 from controller.api.planning.reach import NOW, Reach, Talk
-from controller.reconcile.meant import policy_intent
+from controller.reconcile.meant import policy_intent, router_intent
 from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent
 from controller.verify.packet import ETH_IPV4, ETH_IPV6, Packet, connected
@@ -62,6 +62,7 @@ def world_of(state: State) -> World:
             vni=n.vni,
             subnets=tuple(s.cidr for s in state.subnets_of(name)),
             multicast=n.multicast,
+            routers=tuple(router_intent(state, router, name) for router in state.routers_on(name)),
         )
         for name, n in state.networks.items()
     }
@@ -70,10 +71,10 @@ def world_of(state: State) -> World:
     return World(Intent(hosts=hosts, networks=networks, ports=ports, policies=policies))
 
 
-def packet_of(probe: Probe, source: PortIntent, a: IpAddress, b: IpAddress) -> Packet:
+def packet_of(probe: Probe, source: PortIntent, a: IpAddress, b: IpAddress, to: Mac) -> Packet:
     fields = {f"ipv{a.version}_src": int(a), f"ipv{a.version}_dst": int(b), "ip_proto": probe.number}
     kind = ETH_IPV4 if a.version == 4 else ETH_IPV6
-    packet = connected(Packet(eth_src=source.mac, eth_dst=1, eth_type=kind, **fields))
+    packet = connected(Packet(eth_src=source.mac, eth_dst=to, eth_type=kind, ip_ttl=64, **fields))
     if probe.protocol == "icmp":
         return replace(packet, ct_tp_src=probe.detail >> 8, ct_tp_dst=probe.detail & 0xFF)
     return replace(packet, ct_tp_dst=probe.detail)
@@ -89,8 +90,12 @@ def talks(state: State) -> dict[Way, int]:
         for a, (b, named) in product(source.addresses, targets(state, target)):
             if a.version != b.version or not source.checked:
                 continue
-            for probe in PROBES:
-                delivered = meaning(world, ANYWHERE, source.ofport, packet_of(probe, source, a, b))
+            # To whom it is sent does not matter within a network; into another it is a router of one's own.
+            near = source.name.parent == target.name.parent
+            routers = world.networks[source.name.parent].routers
+            macs = [Mac(1)] if near else sorted({router.mac for router in routers})
+            for probe, to in product(PROBES, macs):
+                delivered = meaning(world, ANYWHERE, source.ofport, packet_of(probe, source, a, b, to))
                 if target.ofport in {delivery.ofport for delivery in delivered}:
                     both = all(is_live(state, port.name) for port in (source, target))
                     found[source.name, target.name, f"IPv{a.version} {a} -> {named}", probe] = (

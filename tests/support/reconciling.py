@@ -38,6 +38,7 @@ from controller.compiler.cookies import STATIC, CookieKind, unpack
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta, InstalledFlows
 from controller.openflow.fake import FakeSwitch
+from controller.reconcile.gate import GateMode
 from controller.reconcile.keeper import EdgeChanges
 from controller.reconcile.reconciler import Reconciler
 from controller.store import profiles
@@ -133,11 +134,13 @@ class Controller:
 
 @asynccontextmanager
 async def controller(
-    etcd: MemoryEtcd | None = None, edge_changes: EdgeChanges | None = None
+    etcd: MemoryEtcd | None = None,
+    edge_changes: EdgeChanges | None = None,
+    gate: GateMode = GateMode.ENFORCE,
 ) -> AsyncIterator[Controller]:
     store = MemoryStore(etcd)
     await store.start()
-    reconciler = Reconciler(store, "c1", await store.next_epoch("c1"), edge_changes=edge_changes)
+    reconciler = Reconciler(store, "c1", await store.next_epoch("c1"), gate, edge_changes=edge_changes)
     await reconciler.start()
     try:
         yield Controller(store, reconciler)

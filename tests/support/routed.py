@@ -73,7 +73,7 @@ class Routers:
                 hops = dict.fromkeys(self._hop(name, subnet) for _ in range(self.rng.choice((1, 1, 2, 3, 5))))
                 first, *others = sorted(hops, key=int)
                 routes.append(RouteIntent(destination, name, first, tuple(others)))
-        for name in {name for name, _, _ in connected}:
+        for name in dict.fromkeys(name for name, _, _ in connected):
             here = [address for where, _, address in connected if where == name]
             if any(address.version == 6 for address in here):
                 here.append(link_local(mac))

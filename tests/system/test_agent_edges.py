@@ -91,6 +91,19 @@ async def test_a_floating_address_stands_for_a_guest_in_both_directions(
         assert site.talk(inside, other, far) == own, "who has none goes out as before"
 
 
+async def test_an_edge_may_have_floating_addresses_alone(site: EdgeSite, peer: SyncPeer) -> None:
+    """Of ports of its own host: the gateway is asked for under such an address, and answers to it."""
+    await settled(site, peer, edge(outside=[], snat=[], floating=FLOATING))
+    inside = site.inside.netns
+    for guest, far, float_, other in ((GUEST4, FAR4, FLOAT4, OTHER4), (GUEST6, FAR6, FLOAT6, OTHER6)):
+        await reaches(inside, guest, far)
+        site.serve(site.outside, far)
+        site.serve(inside, guest)
+        assert site.talk(inside, guest, far) == float_
+        assert site.talk(site.outside, far, float_) == far
+        assert not pings(inside, other, far), "who has no address outside does not get there"
+
+
 async def test_guests_reach_each_other_by_floating_addresses(site: EdgeSite, peer: SyncPeer) -> None:
     both = floating((FLOAT4, GUEST4), ("203.0.113.6", OTHER4), (FLOAT6, GUEST6), ("2001:db8::6", OTHER6))
     await settled(site, peer, edge(floating=both))

@@ -57,6 +57,7 @@ MARK = "02:0d:0d:0d:0d:0d"
 ELSEWHERE = "10.0.0.99"
 FROM_SERVICE = f"0a:f3:00:{VNI >> 16:02x}:{VNI >> 8 & 255:02x}:{VNI & 255:02x}"
 MACS = {n: f"52:54:00:00:00:0{n}" for n in (ME, YOU, OTHER)}
+WIRES = {n: f"0a:f0:0a:00:00:0{n}" for n in (ME, YOU, OTHER)}
 IN, OUT = Direction.INGRESS, Direction.EGRESS
 ANYTHING_OUT = rule(OUT, 1)
 WEB = rule(IN, 2, protocol=6, port_min=80, port_max=81)
@@ -81,7 +82,7 @@ def mark(sender: int, receiver: int) -> Packet:
     """An ARP request that goes from sender to receiver under any policy."""
     asked = {SERVICE: "169.254.169.254", TUNNEL: ELSEWHERE}.get(receiver, address(receiver))
     mac, source = MACS.get(sender, "02:00:00:00:00:09"), address(sender)
-    to = f"0a:f0:0a:00:00:{receiver:02x}" if receiver in MACS else "ff:ff:ff:ff:ff:ff"
+    to = WIRES.get(receiver, "ff:ff:ff:ff:ff:ff")
     if sender == SERVICE:
         mac = FROM_SERVICE
     return Ether(src=mac, dst=to) / ARP(op=1, hwsrc=mac, psrc=source, hwdst=MARK, pdst=asked)
@@ -265,7 +266,7 @@ def test_a_port_in_no_group_hears_and_says_nothing_but_services(switch: Switch) 
     assert switch.arrives(OTHER, ME, tcp(OTHER, ME, 5008, 80)) == []
     metadata = Ether(src=MACS[OTHER], dst="0a:f3:00:00:00:01") / IP(src=address(OTHER), dst="169.254.169.254")
     assert switch.arrives(OTHER, SERVICE, metadata / TCP(dport=80))
-    answer = Ether(src=FROM_SERVICE, dst=MACS[OTHER]) / IP(src="169.254.169.254", dst=address(OTHER))
+    answer = Ether(src=FROM_SERVICE, dst=WIRES[OTHER]) / IP(src="169.254.169.254", dst=address(OTHER))
     assert switch.arrives(SERVICE, OTHER, answer / TCP(sport=80, flags="SA"))
 
 
@@ -281,7 +282,7 @@ def test_questions_for_the_services_carry_who_asks(switch: Switch) -> None:
 
 def test_services_answer_under_their_own_mac(switch: Switch) -> None:
     switch.carry(shop())
-    offer = Ether(src=FROM_SERVICE, dst=MACS[YOU]) / IP(src="169.254.169.253", dst=address(YOU))
+    offer = Ether(src=FROM_SERVICE, dst=WIRES[YOU]) / IP(src="169.254.169.253", dst=address(YOU))
     (seen,) = switch.arrives(SERVICE, YOU, offer / UDP(sport=67, dport=68) / BOOTP(op=2))
     assert seen.src == "0a:f3:00:00:00:01"
     assert seen.dst == MACS[YOU]

@@ -420,6 +420,30 @@ async def test_without_a_gateway_there_is_no_edge(outside: Api) -> None:
     assert not [name for name in state.ports if name.network.startswith("cl-")]
 
 
+@pytest.mark.parametrize("how", ["gateway", "router", "gateway, by its etag"])
+async def test_a_way_out_of_many_hosts_goes_piece_by_piece(outside: Api, how: str) -> None:
+    """More than a transaction holds: what is on single hosts goes first."""
+    await outside.routers.CreateRouter(router("r1", S4, gateway=gateway(distributed_snat=True)))
+    for n in range(12):
+        await outside.hosts.CreateHost(host_pb2.CreateHostRequest(host_id=f"c{n}"))
+        await edge(outside, f"c{n}")
+    kept = await outside.routers.GetRouter(router_pb2.GetRouterRequest(name=R1))
+    stale = update_router("gateway")
+    stale.router.etag = "1"
+    assert (await refused(outside.routers.UpdateRouter(stale))).code is grpc.StatusCode.ABORTED
+    assert len(outside.store.state.router_edges) == 13, "what is refused takes nothing away"
+    request = update_router("gateway")
+    if how == "router":
+        await outside.routers.DeleteRouter(router_pb2.DeleteRouterRequest(name=R1))
+    else:
+        request.router.etag = kept.etag if "etag" in how else ""
+        await outside.routers.UpdateRouter(request)
+    state = outside.store.state
+    assert not state.router_edges
+    assert (ROUTER in state.routers) is (how != "router")
+    assert not [name for name in state.ports if name.network.startswith("cl-")]
+
+
 async def test_an_edge_without_a_free_address_goes_by_the_gateway(outside: Api) -> None:
     tight = external(
         "tight",

@@ -198,6 +198,21 @@ REFUSED: list[Case] = [
         "1 to 8 next hops",
     ),
     (
+        "too many next hops of all routes",
+        call(
+            "routers",
+            "CreateRouter",
+            router(
+                "r1",
+                interface(S4),
+                routes=[via(f"10.9.{n}.0/24", *(f"10.0.0.{m}" for m in range(5, 13))) for n in range(5)],
+            ),
+        ),
+        "router.routes",
+        "40 next hops",
+        "at most 32 next hops of routes that have several",
+    ),
+    (
         "too many next hops",
         call(
             "routers",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cloison.errors import AlreadyExists, Unavailable
 from cloison.model import Meta, Tenant
 from cloison.names import TenantName
-from controller.store import batch
+from controller.store import base, batch
 from controller.store.batch import Batches, Outcome
 from controller.store.memory import MemoryEtcd, MemoryStore
 from controller.store.state import State
@@ -167,3 +167,52 @@ async def test_no_batch_is_more_than_etcd_takes(limits: Limits) -> None:
     await asyncio.gather(*map(batches.commit, deepcopy(changes)))
     assert max(txn.ops for txn in sent) <= limits.ops
     assert {write.key for txn in sent for write in txn.writes} == {f"/p/{n}" for n in range(9)}
+
+
+class Suspicious(MemoryStore):
+    """Notes what it takes the watch to have lost."""
+
+    def __init__(self, etcd: MemoryEtcd) -> None:
+        super().__init__(etcd)
+        self.suspected: list[int] = []
+
+    def _suspect(self, revision: int) -> None:
+        self.suspected.append(revision)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_a_mirror_that_is_behind_and_moves_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, comes: bool
+) -> None:
+    monkeypatch.setattr(base, "MIRROR_WAIT_S", 0.05)
+    monkeypatch.setattr(base, "MIRROR_GRACE_S", 0.05)
+    etcd = MemoryEtcd()
+    store = Suspicious(etcd)
+    await store.start()
+    store.pause()
+    for number in range(20):
+        etcd.put(f"/elsewhere/{number}", b"x")
+    begun = asyncio.create_task(create(store, 1))
+    while comes and not begun.done():
+        await asyncio.sleep(0.02)
+        of_next = next((found for found in etcd.history if found[0] > store.state.revision), None)
+        if of_next is not None:
+            store._mirror.apply(*of_next)
+    assert await begun == 22
+    assert store.suspected == ([] if comes else [22])
+    await store.stop()
+
+
+async def test_who_comes_as_the_last_sender_ends_is_sent() -> None:
+    async def send(txn: Txn) -> Outcome:
+        return Outcome(committed=True, revision=5)
+
+    batches = Batches(send, Limits())
+
+    async def again_and_again(name: str) -> None:
+        # Each change follows on the end of the one before, in the same turn of the loop.
+        for number in range(50):
+            await batches.commit(Txn(writes=[Write(f"/{name}/{number}", b"x")]))
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(again_and_again(name) for name in "abcd"))

@@ -8,9 +8,11 @@ from textwrap import dedent
 
 import pytest
 import yaml
+from click.shell_completion import ShellComplete
 
 from cloison.names import ExternalNetworkName, FloatingIpName, HostName, RouterName
 from controller.cli.fields_outside import EXTERNAL_NETWORK_FIELDS, FLOATING_IP_FIELDS
+from controller.cli.main import cli
 from tests.unit.test_cli import Served, read, run, served, world
 
 assert served
@@ -131,3 +133,22 @@ def test_options_say_what_they_are_about(inet: Served) -> None:
     assert "CIDR[,GATEWAY][,FIRST-LAST...]" in wrong.stderr
     wrong = run("floating-ip", "create", "x", *ACME, "--external-network", "i", "--port", "p", code=2)
     assert "NETWORK/PORT" in wrong.stderr
+
+
+def test_completion_knows_what_there_is(inet: Served) -> None:
+    run("router", "create", "r1", *ACME, "--interface", "web/s4")
+    run("floating-ip", "create", "f1", *ACME, "--external-network", "inet")
+
+    def proposed(*arguments: str, incomplete: str = "") -> set[str]:
+        complete = ShellComplete(cli, {}, "cloison", "_CLOISON_COMPLETE")
+        return {item.value for item in complete.get_completions(list(arguments), incomplete)}
+
+    assert {"external-network", "floating-ip"} <= proposed(incomplete="")
+    assert {"set-gateway", "unset-gateway"} <= proposed("router")
+    assert proposed("external-network", "addresses") == {"inet"}
+    assert proposed("router", "set-gateway", *ACME) == {"r1"}
+    assert proposed("router", "set-gateway", "r1", *ACME) == {"inet"}
+    assert proposed("floating-ip", "delete", *ACME) == {"f1"}
+    assert proposed("floating-ip", "create", "x", *ACME, "--external-network") == {"inet"}
+    assert proposed("external-network", "update", "inet", "--gateway-host") == {"h1"}
+    assert proposed("external-network", "update", "inet", "--share-with") == {"acme"}

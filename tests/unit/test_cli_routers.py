@@ -18,7 +18,7 @@ FILE = """
     name: r1
     tenant: acme
     interfaces: [web/s4, db/v4 10.1.0.9]
-    routes: [192.0.2.0/24 via 10.1.0.7]
+    routes: ["192.0.2.0/24 via 10.1.0.7, 10.1.0.8"]
 """
 
 
@@ -41,6 +41,8 @@ def test_a_router_is_made_shown_and_taken_away(two: Served) -> None:
     assert "0a:f3:00:00:00:02" in listed
     assert "db/v4,10.1.0.9" in listed
     assert "192.0.2.0/24,10.1.0.7" in listed
+    run("router", "update", "r1", *ACME, "--route", "192.0.2.0/24,10.1.0.8,10.1.0.7")
+    assert "192.0.2.0/24,10.1.0.7,10.1.0.8" in run("router", "list", *ACME).stdout
     run("router", "delete", "r1", *ACME)
     assert not two.api.store.state.routers
 
@@ -50,7 +52,7 @@ def test_a_router_in_a_file(two: Served, tmp_path: Path) -> None:
     file.write_text(dedent(FILE).replace("web/s4", f"web/{subnet_of_web(two)}"))
     shown = run("plan", "-f", str(file)).stdout
     assert "+ tenants/acme/routers/r1" in shown
-    assert "routes: 192.0.2.0/24 via 10.1.0.7" in shown
+    assert "routes: 192.0.2.0/24 via 10.1.0.7 10.1.0.8" in shown
     run("apply", "-f", str(file), "--yes")
     assert RouterName("acme", "r1") in two.api.store.state.routers
     exported = run("export", "acme").stdout

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from cloison.names import PortName
 from cloison.v1 import port_pb2
 from controller.compiler.view import NetworkView, PortView
 from controller.flows import Flow
+from controller.reconcile import gate
 from controller.reconcile import units as module
+from controller.reconcile.gate import GateMode
 from tests.support.compiler_bugs import BUGS, Bug, any_network, any_source, with_bug
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.reconciling import beyond_static, controller, port_flows_of, with_base
@@ -67,6 +70,46 @@ async def test_a_wrong_flow_is_never_sent_and_its_port_says_why(
         await made.active(other)
         assert made.status(good) == port_pb2.Port.ACTIVE
         assert all(flow not in sent for sent in all_sent(h1) for flow in bugged(made, bad, bug))
+
+
+@pytest.mark.parametrize("mode", [GateMode.WARN, GateMode.OFF])
+async def test_a_gate_that_does_not_enforce_says_so_and_sends(
+    compiler: Callable[[int, Bug | None], None], mode: GateMode
+) -> None:
+    with capture_logs() as logs:
+        async with controller(gate=mode) as made:
+            await with_base(made)
+            h1 = MemoryHost(made.reconciler, 1)
+            await h1.connect("if1")
+            compiler(1, any_source)
+            port = await made.create_port(1, "h1")
+            await made.active(port)
+            assert set(bugged(made, port, any_source)) <= set(port_flows_of(h1, 1))
+            figures = made.reconciler.tracker.gate_figures()
+            assert (figures.mode, figures.refused) == (mode.value, 0)
+    said = [entry["event"] for entry in logs if entry["log_level"] in ("warning", "error")]
+    assert any("DOES NOT ENFORCE" in event for event in said)
+    assert any("would break isolation" in event for event in said) == (mode is GateMode.WARN)
+
+
+async def test_what_cannot_be_proved_in_time_is_not_sent(
+    compiler: Callable[[int, Bug | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "CHANGE_STEPS", 0)
+    async with controller() as made:
+        await with_base(made)
+        h1 = MemoryHost(made.reconciler, 1)
+        await h1.connect("if1", "if2")
+        good = await made.create_port(1, "h1")
+        await made.active(good)
+        compiler(2, any_source)
+        bad = await made.create_port(2, "h1")
+        await eventually(lambda: made.status(bad) == port_pb2.Port.ERROR, "the gate refused")
+        (condition,) = made.reconciler.tracker.port_state(made.store.state.ports[bad])[1]
+        assert condition.reason == "REFUSED_BY_GATE"
+        assert "could not be proved in time" in condition.message
+        assert not port_flows_of(h1, 2)
+        assert made.status(good) == port_pb2.Port.ACTIVE
 
 
 def all_sent(host: MemoryHost) -> list[set[Flow]]:

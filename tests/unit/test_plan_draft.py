@@ -25,10 +25,11 @@ async def commit(store: MemoryStore, made: Draft) -> int:
     return store.state.revision - revision
 
 
+@pytest.mark.parametrize("outside", [False, True], ids=["", "with ways out"])
 @pytest.mark.parametrize("seed", range(ROUNDS))
-async def test_together_is_as_one_by_one(seed: int) -> None:
+async def test_together_is_as_one_by_one(seed: int, outside: bool) -> None:
     """For random operations on a random world: the same objects, identifiers, references, or error."""
-    operations = Operations(seed)
+    operations = Operations(seed, outside=outside)
     store = await random_world(operations, operations.random.randrange(60))
     single, joined = await twin(store), await twin(store)
     single._limits = joined._limits = Limits(ops=20_000)

@@ -27,7 +27,7 @@ ROUNDS = range(40)
 
 
 async def random_draft(seed: int) -> Draft:
-    operations = Operations(seed)
+    operations = Operations(seed, outside=seed % 2 == 1)
     store = await random_world(operations, 80)
     request = random_request(operations, store.state, operations.random.randrange(1, 30))
     made = draft(store.state, request, SEED, operator=True)

@@ -25,6 +25,7 @@ from tests.support.reconciling import (
     beyond_static,
     controller,
     port_flows_of,
+    settled,
     wire_of,
     with_base,
 )
@@ -86,6 +87,8 @@ async def test_a_new_controller_finds_everything_in_place_and_touches_nothing() 
         names = [await first.create_port(1, "h1"), await first.create_port(2, "h2")]
         for name in names:
             await first.active(name)
+        await eventually(lambda: len(first.store.state.tunnel_ports) == 2, "both devices reported")
+        await settled(first)
     bundles = len(h1.switch.deltas)
     async with controller(etcd) as second:
         assert second.reconciler.epoch > first.reconciler.epoch
@@ -198,6 +201,7 @@ async def test_identifiers_are_free_only_after_every_host_confirmed() -> None:
 
         revision = await made.commit(delete)
         await eventually(lambda: wire_of(1) not in h2.fdb[VNI], "h2 told")
+        await eventually(lambda: h2.barriers and h2.barriers[-1].revision >= revision, "and asked")
         assert made.store.state.reservations[key].released
         made.reconciler.acked(h2.session, ack(revision))
         await eventually(lambda: key not in made.store.state.reservations, "freed")

@@ -70,8 +70,28 @@ async def test_in_a_network_with_multicast_a_port_has_a_meter_for_what_it_sends_
 
 async def test_the_operator_says_how_many_connections_a_port_may_open() -> None:
     switch, opening = FakeSwitch(1), METERS_OF_CONNECTIONS + 3
-    await HostMeters(connections_per_s=50).prepare(switch, {3, opening})
+    await HostMeters(connections_per_s=50).prepare(switch, {3, opening}, set())
     assert switch.meters == {3: meter(3), opening: Meter(opening, 50, 100)}
+
+
+async def test_only_what_has_moved_is_looked_at_once_all_is_right() -> None:
+    switch, meters_of_host = FakeSwitch(1), HostMeters()
+    named, moved = {3, 4}, {3, 4}
+    await meters_of_host.prepare(switch, named, moved)
+    await meters_of_host.tidy(switch, named, moved)
+    assert moved == set()
+    named, moved = {4, 5}, {3, 5}
+    await meters_of_host.prepare(switch, named, moved)
+    assert switch.meters.keys() == {3, 4, 5}
+    await meters_of_host.tidy(switch, named, moved)
+    assert switch.meters.keys() == {4, 5}
+    # Another session: whatever is there is to be put right, whether or not it has moved.
+    del switch.meters[4]
+    switch.meters[9] = meter(9)
+    await meters_of_host.read(switch)
+    await meters_of_host.prepare(switch, named, moved)
+    await meters_of_host.tidy(switch, named, moved)
+    assert switch.meters == {4: meter(4), 5: meter(5)}
 
 
 async def test_a_meter_that_somebody_altered_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:

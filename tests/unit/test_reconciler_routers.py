@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from cloison.addresses import ROUTER_MAC, Mac, link_local, wire_mac
 from cloison.model import (
+    PROFILE_OPEN,
     AddressPair,
     AllocationPool,
     FixedIp,
@@ -160,6 +161,8 @@ async def test_a_route_follows_the_port_that_has_its_next_hop() -> None:
 async def test_several_next_hops_share_a_route_as_long_as_they_are_plugged() -> None:
     async with controller() as made:
         h1, h2, p3 = await with_db(made)
+        # (Only who may send for others gets what is for others.)
+        await made.change(p3, profile=PROFILE_OPEN)
         mac3, mac4 = made.store.state.ports[p3].mac, Mac(0x020000000044)
         port = replace(
             made.store.state.ports[p3], name=PortName("acme", "db", "p4"), meta=Meta(uid="uid-p4"), number=4,
@@ -198,6 +201,7 @@ async def test_no_route_leads_to_an_interface_that_its_bridge_does_not_have() ->
     """The switch says so before the agent does."""
     async with controller() as made:
         h1, h2, p3 = await with_db(made)
+        await made.change(p3, profile=PROFILE_OPEN)
         route = RouterRoute(ip_network("192.0.2.0/24"), (ip_address("10.1.0.3"),))
         await made.commit(lambda txn, state: txn.create(replace(ROUTER, routes=(route,))))
 
@@ -206,6 +210,8 @@ async def test_no_route_leads_to_an_interface_that_its_bridge_does_not_have() ->
             return any(isinstance(a, SetField) for f in flows for a in f.actions)
 
         await eventually(leads, "the route leads to the port")
+        await eventually(lambda: (HostName("h1"), DB_VNI) in made.store.state.tunnel_ports, "the device")
+        await settled(made)
         (binding,) = made.store.state.bindings_of(p3)
         h2.switch.set_port(binding.ofport, None)
         await eventually(lambda: not leads(), "it leads nowhere")

@@ -14,6 +14,7 @@ from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import Intent, IntentDelta
 from controller.verify.isolation import Verifier, change_to, verify_all
 from controller.verify.path import HostState
+from controller.verify.stages import POLICY
 from tests.mutants import difference
 from tests.support.worlds import compile_intent
 from tests.unit.test_verify_semantics import H1, H2, policy, two_tenants
@@ -222,3 +223,56 @@ def test_a_port_comes_and_entries_are_held_against_it(
         changes = {**right, H2: HostChange(fdb={vni: change})}
         found = {v.kind for v in verifier.check(IntentDelta(ports={port.name: port}), changes)}
         assert found == ({kinds.FDB} if name else set()), name
+
+
+def test_ports_that_come_at_once_are_asked_about_as_one_would_be(
+    intent: Intent, states: dict[HostName, HostState]
+) -> None:
+    """The flows of policy were there before them, and nobody had to ask what they admit."""
+    here = {n: p for n, p in intent.ports.items() if p.host == H1 and n.tenant == "t1"}
+    assert len(here) > 1
+    nothing = replace(intent.policies["t1"], groups={})
+    web = next(n for n in intent.networks.values() if n.name.tenant == "t1")
+    elsewhere = replace(web, tunnels={H2: web.tunnels[H2]})
+    without = replace(
+        intent,
+        networks={**intent.networks, web.name: elsewhere},
+        ports={n: p for n, p in intent.ports.items() if n not in here},
+        policies={**intent.policies, "t1": nothing},
+    )
+    before = compile_intent(without)
+    left = [f for f in states[H1].flows if f.table in POLICY and f not in before[H1].flows]
+    verifier = loaded(without, with_flow(before, H1, *left))
+    assert verifier.settled
+    found = verifier.check(IntentDelta(ports=here))
+    assert any("admits, and should not" in v.message for v in found), {v.message for v in found}
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_the_first_ports_and_the_last_ones_make_others_copy_for_their_host_or_no_longer(
+    intent: Intent, comes: bool
+) -> None:
+    """Others' copies for all are asked about, however many ports come or go at once."""
+    web = next(n for n in intent.networks.values() if n.name.tenant == "t1")
+    spread, left = replace(web, multicast=True), replace(web, multicast=True, tunnels={H2: web.tunnels[H2]})
+    there = replace(intent, networks={**intent.networks, web.name: spread})
+    here = {n: p for n, p in there.ports.items() if p.host == H1 and n.tenant == "t1"}
+    assert len(here) > 1
+    gone = replace(
+        there,
+        networks={**intent.networks, web.name: left},
+        ports={n: p for n, p in there.ports.items() if n not in here},
+    )
+    first, then = (gone, there) if comes else (there, gone)
+    delta = IntentDelta(
+        ports=dict(here) if comes else dict.fromkeys(here), networks={web.name: then.networks[web.name]}
+    )
+    change = difference(compile_intent(first), compile_intent(then))
+    forgets = {**change, H2: replace(change[H2], added=(), removed=())}
+    verifier = loaded(first, compile_intent(first))
+    found = verifier.check(delta, forgets)
+    assert {v.host for v in found} == ({H2} if comes else set()), {v.message for v in found}
+    assert not verifier.settled, "a copy too many harms nobody as yet"
+    verifier = loaded(first, compile_intent(first))
+    assert verifier.check(delta, change) == []
+    assert verifier.settled

@@ -9,6 +9,7 @@ import pytest
 
 from cloison.addresses import TO_ALL_MAC, host_mac, wire_mac
 from cloison.names import HostName, NetworkName, PortName
+from controller.api.explain import admissions_of
 from controller.compiler.view import METERS_OF_SPREADING
 from controller.flows import Flow, Load, Output, Resubmit, SetField, field, match
 from controller.verify import violation as kinds
@@ -18,9 +19,10 @@ from controller.verify.intent import Intent, IntentDelta
 from controller.verify.isolation import Verifier, change_to, verify_all
 from controller.verify.packet import FRAGMENT, PROTO_UDP, Packet
 from controller.verify.path import HostState
-from controller.verify.policy import PROFILE_NONE
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import meaning
+from controller.verify.stages import EGRESS, INGRESS
 from controller.verify.world import World
 from tests.support.worlds import compile_intent
 from tests.unit.test_verify_isolation import loaded, numbered, with_flow
@@ -283,3 +285,16 @@ def test_what_a_port_sends_to_all_goes_through_its_own_meter(
     assert found(intent, states, HostChange(removed=[flows[0]])) & {kinds.STAGE, kinds.BLACKHOLE}
     passing = replace(flows[0], match=match(), priority=1, meter=None)
     assert found(intent, states, HostChange(added=[passing])) == set(), "nobody comes by there without a flow"
+
+
+def test_a_trace_names_the_rules_that_admit_all_copies(intent: Intent) -> None:
+    """Where copies pass by different rules it names none, rather than a wrong one."""
+    world = World(intent)
+    named = admissions_of(world, (H1, 1), MDNS)
+    assert {table: admission.group for table, admission in named.items()} == {
+        EGRESS: "tenants/t1/securityGroups/default",
+        INGRESS: "tenants/t1/securityGroups/default",
+    }
+    opened = World(with_profile(intent, "b", PROFILE_OPEN))
+    assert INGRESS not in admissions_of(opened, (H1, 1), MDNS)
+    assert admissions_of(opened, (H1, 1), REPORT) == {}, "who listens is not judged"

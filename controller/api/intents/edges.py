@@ -17,7 +17,7 @@ from cloison.names import HostName, RouterName
 from cloison.v1 import port_pb2
 from controller.api import allocate
 from controller.api.intents import external_addresses, port
-from controller.api.intents.common import Stamp
+from controller.api.intents.common import Stamp, changed
 from controller.store import transit
 from controller.store.hypothesis import Hypothesis
 from controller.store.keys import EdgeKey
@@ -54,6 +54,15 @@ def drop_edge_txn(state: State, edge: RouterEdge) -> Txn:
         return Txn()
     outside = external_addresses.holders(state, router.gateway.external_network)
     return without(state, current, port.holders(state, there), outside)
+
+
+def shed_txn(state: State, name: RouterName, stamp: Stamp) -> Txn:
+    """Return what ends a router's distributed SNAT, for which hosts have edges; empty if it has none."""
+    router = state.routers.get(name)
+    if router is None or router.gateway is None or not router.gateway.distributed_snat:
+        return Txn()
+    txn, _ = changed(router, replace(router, gateway=replace(router.gateway, distributed_snat=False)), stamp)
+    return txn
 
 
 def follow_txn(state: State, name: RouterName, stamp: Stamp) -> Txn:

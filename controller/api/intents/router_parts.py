@@ -20,6 +20,8 @@ from controller.store.state import State
 INTERFACES_MAX, ROUTES_MAX = 30, 100
 # Of a route: each has its share of 16 (docs/decisions.md, 77).
 NEXT_HOPS_MAX = 8
+# Of all routes of a router that have several: they cost flows, and the proof's time when one comes or goes.
+SHARING_HOPS_MAX = 32
 # What no route leads to: groups, and what never leaves its link (RFC 3927, section 2.6.2; RFC 4291, 2.5.6).
 _NOWHERE: tuple[tuple[IpNetwork, str], ...] = (
     (IPv4Network("224.0.0.0/3"), "multicast or reserved"),
@@ -179,6 +181,9 @@ def routes(
         check.that(once, f"{place}.destination", message.destination, "each destination once")
         in_order = sorted(hops, key=lambda hop: (hop.version, int(hop)))
         found[destination] = RouterRoute(destination, tuple(in_order))
+    sharing = sum(len(route.next_hops) for route in found.values() if len(route.next_hops) > 1)
+    expected = f"at most {SHARING_HOPS_MAX} next hops of routes that have several"
+    check.that(sharing <= SHARING_HOPS_MAX, field, f"{sharing} next hops", expected)
     return tuple(sorted(found.values(), key=lambda r: _order(r.destination)))
 
 

@@ -78,7 +78,10 @@ def _entries(before: State, after: State, impact: Impact) -> dict[HostName, tupl
     # What goes with a whole network is not told one by one: count it while it is there.
     held: dict[tuple[HostName, Vni], int] = {}
     for name in networks:
-        for host in before.span(name) - after.span(name):
+        was, will = before.networks.get(name), after.networks.get(name)
+        # One that is replaced goes everywhere, though another of its name comes.
+        stays = after.span(name) if was is not None and will is not None and was.vni == will.vni else ()
+        for host in before.span(name).difference(stays):
             for vni, network in plans.snapshot(host).networks.items():
                 held[host, vni] = len(network.upserted)
     changed = plans.update(after, impact)

@@ -35,6 +35,7 @@ from controller.reconcile.meant import (
 from controller.reconcile.tunnels import TunnelPlans
 from controller.reconcile.views import host_unit_view, network_view, policy_view, port_view
 from controller.store.state import State
+from controller.verify.budget import CHANGE_STEPS
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import HostIntent, IntentDelta, NetworkIntent, PortIntent
 from controller.verify.isolation import Verifier, change_to
@@ -85,7 +86,7 @@ def _check(
     """Check with the flows of some hosts only (None: of all)."""
     before = _Excerpt(draft.before, networks, with_flows)
     after = _Excerpt(draft.after, networks, with_flows)
-    verifier = Verifier()
+    verifier = Verifier(CHANGE_STEPS)
     verifier.load(before.intent, {host: change_to(state) for host, state in before.hosts.items()})
     found = verifier.check(_became(before, after), _changes(before.hosts, after.hosts))
     world = World()

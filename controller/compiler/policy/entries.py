@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from cloison.model import Direction, SecurityGroup
-from cloison.names import SecurityGroupName
+from cloison.model import AddressGroup, Direction, SecurityGroup, SecurityGroupRule
+from cloison.names import AddressGroupName, SecurityGroupName
 from controller.compiler.headers import ETH_IPV4, ETH_IPV6
 from controller.compiler.policy.dimensions import ANYTHING, Dimensions, Terms, dimensions
 from controller.compiler.registers import INITIATOR, RESPONDER, TENANT
@@ -45,24 +47,65 @@ def entries(policy: PolicyView, direction: Direction) -> list[Entry]:
     clauses: dict[Match, set[Conjunction]] = defaultdict(set)
     indices, profiles = _indices(policy.groups), _profiles(policy)
     for name in sorted(policy.groups):
-        for rule in policy.groups[name].rules:
+        subjects = profiles.get(name, ())
+        for rule in policy.groups[name].rules if subjects else ():
             if rule.direction is not direction:
                 continue
-            made = dimensions(rule, name, profiles, policy.address_groups)
-            if not all(made):
-                continue
-            if _is_direct(made):
-                direct.update(dict.fromkeys(_products(made)))
-                continue
+            remotes = profiles.get(rule.remote_group, ()) if rule.remote_group is not None else ()
+            addresses = _named(policy.address_groups, rule.remote_address_group)
             number = indices[name] << _RULE_BITS | rule.number
-            admitting.append(match(conj_id=number, **TENANT.equals(policy.tenant_number)))
-            for matched, conjunction in _clauses(made, number, policy.tenant_number):
+            make = _known if len(subjects) + len(remotes) <= FEW else _made
+            made = make(rule, subjects, remotes, addresses, number, policy.tenant_number)
+            direct.update(dict.fromkeys(made.direct))
+            admitting += made.admitting
+            for matched, conjunction in made.clauses:
                 clauses[matched].add(conjunction)
     return [
         *(Entry(DIRECT, m) for m in direct),
         *(Entry(CONJUNCTIVE, m) for m in admitting),
         *(Entry(CONJUNCTIVE, m, _in_order(c)) for m, c in clauses.items()),
     ]
+
+
+class _Made(NamedTuple):
+    """What one rule makes: matches that admit, those of its conjunction, and the parts of that."""
+
+    direct: tuple[Match, ...] = ()
+    admitting: tuple[Match, ...] = ()
+    clauses: tuple[tuple[Match, Conjunction], ...] = ()
+
+
+def _made(
+    rule: SecurityGroupRule,
+    subjects: tuple[int, ...],
+    remotes: tuple[int, ...],
+    addresses: AddressGroup | None,
+    number: int,
+    tenant_number: int,
+) -> _Made:
+    """Return what a rule makes for these profiles."""
+    own, other = SecurityGroupName("", "own"), SecurityGroupName("", "other")
+    asked = replace(rule, remote_group=other) if rule.remote_group is not None else rule
+    known = {addresses.name: addresses} if addresses is not None else {}
+    made = dimensions(asked, own, {own: subjects, other: remotes}, known)
+    if not all(made):
+        return _Made()
+    if _is_direct(made):
+        return _Made(direct=tuple(_products(made)))
+    leading = match(conj_id=number, **TENANT.equals(tenant_number))
+    return _Made((), (leading,), tuple(_clauses(made, number, tenant_number)))
+
+
+# A change of a policy touches a few rules. Rules that many profiles are in change with each of these, and are
+# large: of them single matches are remembered.
+_known = lru_cache(maxsize=1 << 14)(_made)
+FEW = 8
+
+
+def _named(
+    groups: Mapping[AddressGroupName, AddressGroup], name: AddressGroupName | None
+) -> AddressGroup | None:
+    return groups.get(name) if name is not None else None
 
 
 def _indices(groups: Mapping[SecurityGroupName, SecurityGroup]) -> dict[SecurityGroupName, int]:
@@ -78,13 +121,13 @@ def _indices(groups: Mapping[SecurityGroupName, SecurityGroup]) -> dict[Security
     return indices
 
 
-def _profiles(policy: PolicyView) -> dict[SecurityGroupName, list[int]]:
+def _profiles(policy: PolicyView) -> dict[SecurityGroupName, tuple[int, ...]]:
     """The profiles that have a group, by group, in order."""
     having = defaultdict(list)
     for number in sorted(policy.profiles):
         for group in set(policy.profiles[number]):
             having[group].append(number)
-    return having
+    return {group: tuple(numbers) for group, numbers in having.items()}
 
 
 def _is_direct(made: Dimensions) -> bool:
@@ -102,7 +145,7 @@ def _products(made: Dimensions) -> Iterator[Match]:
     """Every combination of alternatives, but of two families."""
     for chosen in product(*made):
         if len({t["eth_type"] for t in chosen if "eth_type" in t}) <= 1:
-            yield match(**_joined(chosen))
+            yield _matched(tuple(_joined(chosen).items()))
 
 
 def _clauses(made: Dimensions, number: int, tenant_number: int) -> Iterator[tuple[Match, Conjunction]]:
@@ -110,7 +153,14 @@ def _clauses(made: Dimensions, number: int, tenant_number: int) -> Iterator[tupl
     mattering = [alternatives for alternatives in made if alternatives != ANYTHING]
     for clause, alternatives in enumerate(mattering, 1):
         for terms in alternatives:
-            yield match(**_bound(terms, tenant_number)), Conjunction(number, clause, len(mattering))
+            bound = tuple(_bound(terms, tenant_number).items())
+            yield _matched(bound), Conjunction(number, clause, len(mattering))
+
+
+@lru_cache(maxsize=1 << 14)
+def _matched(terms: tuple[tuple[str, int | tuple[int, int]], ...]) -> Match:
+    """Return a match; the rules of a tenant have most of theirs in common."""
+    return match(**dict(terms))
 
 
 def _bound(terms: Terms, tenant_number: int) -> Terms:

@@ -37,9 +37,8 @@ def static_flows() -> Iterator[Flow]:
 
 def policy_flows(policy: PolicyView) -> Iterator[Flow]:
     """The rules of a tenant."""
+    cookie = policy.cookie
     for direction, (table, allowed) in _JUDGES.items():
         for entry in entries(policy, direction):
             goto = None if entry.conjunctions else allowed
-            yield table.flow(
-                entry.priority, entry.match, *entry.conjunctions, goto=goto, cookie=policy.cookie
-            )
+            yield table.flow(entry.priority, entry.match, *entry.conjunctions, goto=goto, cookie=cookie)
