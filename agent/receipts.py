@@ -1,7 +1,6 @@
 """Answers to barriers: what this host runs, on disk and revalidated before it is said.
 
-Cached flows are revalidated beside the loop, while a round does its work. Its end waits a moment for that,
-since the answer needs it and another round costs more, and not longer: drift is repaired meanwhile.
+Cached flows are revalidated beside the loop, which must not wait for it: drift is repaired meanwhile.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from cloison.errors import Unavailable
 from cloison.v1 import host_sync_pb2 as pb
 
 _log = structlog.get_logger("agent.receipts")
-
-PATIENCE_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +45,6 @@ class Receipts:
         # Whether anything was taken away since the last revalidation that went well began.
         self._taken_away = False
         self._task: asyncio.Task[None] | None = None
-        # A round is about to look at it.
-        self._patient = False
 
     def ask(self, revision: int, *, taken_away: bool, flows_changed: bool) -> None:
         """A controller wants to know when everything said so far is carried out."""
@@ -64,19 +59,6 @@ class Receipts:
     def due(self) -> Due:
         """Return what the round that begins now may answer."""
         return Due(self._asked, self._wanted)
-
-    def begin(self, due: Due) -> None:
-        """Revalidate beside the round, if nothing was taken away: then nothing of its work is waited for."""
-        if self._task is None and due.revalidation > self._done and not self._taken_away:
-            self._revalidate(due)
-
-    async def patience(self) -> None:
-        """Wait a moment for a revalidation that is under way."""
-        if self._task is None:
-            return
-        self._patient = True
-        await asyncio.wait({self._task}, timeout=PATIENCE_S)
-        self._patient = False
 
     def give(
         self, due: Due, plan: HostPlan, actual: Actual, faults: list[Fault], edges: Mapping[int, bytes]
@@ -118,19 +100,12 @@ class Receipts:
                 self._taken_away = True
                 faults.append(Fault("REVALIDATION_FAILED", str(error)))
         if self._task is None and not faults and due.revalidation > self._done:
-            self._revalidate(due)
+            self._running = due.revalidation
+            wait = self._bridge.revalidate(taken_away=self._taken_away)
+            self._taken_away = False
+            self._task = asyncio.create_task(wait, name="revalidate")
+            self._task.add_done_callback(lambda _: self._wake())
         return bool(faults) or due.revalidation <= self._done
-
-    def _revalidate(self, due: Due) -> None:
-        self._running = due.revalidation
-        wait = self._bridge.revalidate(taken_away=self._taken_away)
-        self._taken_away = False
-        self._task = asyncio.create_task(wait, name="revalidate")
-        self._task.add_done_callback(self._ended)
-
-    def _ended(self, _: asyncio.Task[None]) -> None:
-        if not self._patient:
-            self._wake()
 
     def _send(self, revision: int, digest: bytes, faults: list[Fault]) -> None:
         ack = pb.Ack(revision=revision, digest=digest)

@@ -188,8 +188,6 @@ class Reconciler:
         todo = self._operations(plan, work)
         drifted = drifts(todo, work.planned) if plan is not None else {}
         made_known = bool(drifted)
-        if not todo.links_delete:
-            self._receipts.begin(due)
         faults += await self._kernel.apply(todo)
         settled = await self._see_to_edges(plan, work.planned, look=auditing)
         faults += settled.faults
@@ -213,7 +211,6 @@ class Reconciler:
             await asyncio.sleep(DRIFT_PACE_S)
         if plan is None:
             return not faults
-        await self._receipts.patience()
         held = {} if self._edges is None else self._edges.held
         return self._receipts.give(due, plan, self._kernel.actual, faults, held)
 

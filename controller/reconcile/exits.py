@@ -40,22 +40,24 @@ def default_routes(state: State, router: Router, has_port: HasPort) -> Iterator[
             yield RouteView(prefix=EVERYTHING[version], vni=way.network.vni, next_hop=hop)
 
 
-def exit_views(state: State, port: Port, host: HostName) -> tuple[ExitView, ...]:
-    """Return the ways out of its own that a port has while it lives on a host."""
+def exit_views(state: State, port: Port, host: HostName, has_port: HasPort) -> tuple[ExitView, ...]:
+    """Return the ways out of its own that a port has while it lives on a host. has_port: as above."""
     if state.edge_at(port.name) is not None:
         return ()
     routers = sorted(state.routers_on(port.name.parent), key=lambda router: router.name)
-    return tuple(view for router in routers for view in _exits(state, port, router, host))
+    return tuple(view for router in routers for view in _exits(state, port, router, host, has_port))
 
 
-def _exits(state: State, port: Port, router: Router, host: HostName) -> Iterator[ExitView]:
+def _exits(state: State, port: Port, router: Router, host: HostName, has_port: HasPort) -> Iterator[ExitView]:
     for version in _families_out(state, router):
         way = _way(state, router, host, version)
         lives = live_binding(state, way.port) if way is not None else None
         if way is None or lives is None or lives.host != host:
             continue
+        there = has_port(host, lives.ofport, lives.interface)
         for source in _sources(state, port, router, way.edge, version):
-            yield ExitView(router.mac, version, way.network.vni, way.port.mac, source)
+            mac = way.port.mac if there else None
+            yield ExitView(router.mac, version, way.network.vni, mac, source)
 
 
 def _sources(

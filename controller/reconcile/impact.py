@@ -154,7 +154,6 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
                 _displaced(impact, port, state)
             for name in co_claimants(state, value):
                 _moved(impact, name, state)
-            _edge_bound(impact, value, state)
         case Subnet():
             # (For what is meant of it: it may be on no host.)
             impact.spans.add(value.name.parent)
@@ -246,13 +245,6 @@ def _bound(impact: Impact, host: HostName, port: PortName, state: State) -> None
     impact.policy_units.add((host, port.parent.parent))
 
 
-def _edge_bound(impact: Impact, binding: PortBinding, state: State) -> None:
-    """Where an edge's port is plugged, or is no longer, what the host's ports send may go out."""
-    edge = state.edge_at(binding.port)
-    if edge is not None and edge.host is not None:
-        _leaving(impact, edge.router.parent, edge.host, state)
-
-
 def _leaving(impact: Impact, tenant: TenantName, host: HostName, state: State) -> None:
     """The ports of a tenant on a host may have other ways out of their own."""
     for binding in state.bindings_on(host):
@@ -312,6 +304,8 @@ def add_next_hops(impact: Impact, state: State) -> None:
     """Add what follows from moves: routes lead to a port's MAC, to another one's, or to nobody."""
     for name in tuple(impact.moved):
         edge = state.edge_at(name)
+        if edge is not None and edge.host is not None:
+            _leaving(impact, edge.router.parent, edge.host, state)
         for router in state.routers_on(name.parent):
             hop = router.routes and _may_be_hop(state.ports.get(name), router)
             if hop or (edge is not None and edge.host is None):

@@ -133,7 +133,7 @@ class Units:
         return ()
 
     def _port(self, state: State, host: HostName, port: PortName) -> tuple[Flow, ...]:
-        view = port_view(state, port, host)
+        view = port_view(state, port, host, self.has_port)
         if view is None:
             return ()
         interface = state.bindings[port, host].interface

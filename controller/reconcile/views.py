@@ -49,8 +49,11 @@ class Location:
     macs: frozenset[Mac]
 
 
-def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
-    """Return what the compiler must know of a port on a host; None if it is not plugged there."""
+def port_view(state: State, name: PortName, host: HostName, has_port: HasPort = believe) -> PortView | None:
+    """Return what the compiler must know of a port on a host; None if it is not plugged there.
+
+    has_port: no way out leads to an interface that its bridge does not have.
+    """
     port, binding = state.ports.get(name), state.bindings.get((name, host))
     network = state.networks.get(name.parent)
     tenant = state.tenants.get(name.parent.parent)
@@ -68,7 +71,7 @@ def port_view(state: State, name: PortName, host: HostName) -> PortView | None:
         allowed_address_pairs=port.allowed_address_pairs,
         claimed=claimed_by(state, port, binding) if lives else (),
         standby=not lives,
-        exits=exit_views(state, port, host) if lives else (),
+        exits=exit_views(state, port, host, has_port) if lives else (),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from cloison.addresses import IpAddress
 from tests.lab.clients import running
 from tests.lab.spine import Site, site
 from tests.lab.ways_out import (
@@ -15,6 +17,7 @@ from tests.lab.ways_out import (
     add_external,
     add_floating,
     add_router,
+    change_gateway,
     drop_floating,
     enforced,
     fetched_bytes,
@@ -50,7 +53,7 @@ def reached(outside: LabNode, address: str) -> bool:
     return outside.run(["ping", "-n", "-c", "1", "-W", "1", address]).returncode == 0
 
 
-def seen_from(cloud: Site, guest: str, version: int, port: int = 7000) -> str:
+def seen_from(cloud: Site, guest: str, version: int, port: int = 7000) -> IpAddress:
     """The source address under which what is outside sees a guest's TCP connection."""
     outside, far = cloud.lab.outside.node, cloud.lab.outside.far(version)
     family = "TCP4" if version == 4 else "TCP6"
@@ -60,7 +63,7 @@ def seen_from(cloud: Site, guest: str, version: int, port: int = 7000) -> str:
         ready = lambda: f":{port}" in outside.run(["ss", "-Hltn"]).stdout  # noqa: E731
         wait_until(ready, 5, "the server outside")
         done = cloud.guests[guest].run(["nc", "-n", "-w", "2", "-d", far, str(port)])
-    return done.stdout.strip().strip("[]")
+    return ip_address(done.stdout.strip().strip("[]"))
 
 
 def test_guests_of_both_tenants_go_out_in_both_families(cloud: Site) -> None:
@@ -72,12 +75,10 @@ def test_guests_of_both_tenants_go_out_in_both_families(cloud: Site) -> None:
 
 
 def test_each_router_has_an_address_of_its_own_outside(cloud: Site) -> None:
-    from ipaddress import ip_address
-
     seen = {}
     for tenant in TENANTS:
         for version in FAMILIES:
-            seen[tenant, version] = ip_address(seen_from(cloud, f"{tenant}/p3", version))
+            seen[tenant, version] = seen_from(cloud, f"{tenant}/p3", version)
         own = {ip_address(a) for a in router(cloud, tenant).gateway.ip_addresses}
         assert own == {seen[tenant, version] for version in FAMILIES}
     assert len(set(seen.values())) == 4
@@ -117,9 +118,8 @@ def test_a_floating_ip_works_in_both_directions(cloud: Site, distributed: bool) 
     try:
         for version, floating in zip(FAMILIES, made, strict=True):
             until(lambda f=floating: reached(outside.node, f.ip_address), f"{floating.ip_address}", 10)
-            until(
-                lambda v=version, f=floating: seen_from(cloud, "red/p3", v) == f.ip_address, "its source", 10
-            )
+            own = ip_address(floating.ip_address)
+            until(lambda v=version, o=own: seen_from(cloud, "red/p3", v) == o, "its source", 10)
         with running(cloud.guests["red/p3"], ["iperf3", "-s", "-p", "5300"]):
             listening = lambda: ":5300" in cloud.guests["red/p3"].run(["ss", "-Hltn"]).stdout  # noqa: E731
             wait_until(listening, 5, "iperf3")
@@ -198,6 +198,20 @@ def test_a_guest_learns_the_path_mtu(cloud: Site) -> None:
             assert guest.run(fits).returncode == 0, version
     finally:
         node.ip(["link set lo mtu 65536"])
+
+
+def test_with_distributed_translation_each_host_goes_out_under_an_address_of_its_own(cloud: Site) -> None:
+    own = {ip_address(a) for a in router(cloud, "blue").gateway.ip_addresses}
+    change_gateway(cloud, "blue", distributed_snat=True)
+    try:
+        for version in FAMILIES:
+            until(lambda v=version: seen_from(cloud, "blue/p3", v) not in own, "an address of h3's", 10)
+            until(lambda v=version: seen_from(cloud, "blue/p1", v) not in own, "an address of h1's", 10)
+            assert seen_from(cloud, "blue/p1", version) != seen_from(cloud, "blue/p3", version)
+    finally:
+        change_gateway(cloud, "blue", distributed_snat=False)
+    for version in FAMILIES:
+        until(lambda v=version: seen_from(cloud, "blue/p3", v) in own, "the router's again", 10)
 
 
 def test_the_proof_holds_and_nothing_was_refused(cloud: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -60,6 +61,17 @@ def add_router(cloud: Site, tenant: str, **gateway: Any) -> router_pb2.Router:
     return made
 
 
+def change_gateway(cloud: Site, tenant: str, **fields: Any) -> None:
+    """Give a router's gateway other settings, and wait until they are enforced."""
+    body = router(cloud, tenant)
+    for name, value in fields.items():
+        setattr(body.gateway, name, value)
+    body.etag = ""
+    request = router_pb2.UpdateRouterRequest(router=body, update_mask=FieldMask(paths=["gateway"]))
+    cloud.client.routers.UpdateRouter(request, timeout=CALL_S)
+    enforced(cloud)
+
+
 def router(cloud: Site, tenant: str) -> router_pb2.Router:
     request = router_pb2.GetRouterRequest(name=f"tenants/{tenant}/routers/r1")
     found: router_pb2.Router = cloud.client.routers.GetRouter(request, timeout=CALL_S)
@@ -77,7 +89,9 @@ def add_floating(cloud: Site, short: str, version: int = 4, **fields: Any) -> fl
     body = floating_pb.FloatingIp(
         external_network=EXTERNAL, ip_version=version, port=cloud.ports[short].name, **fields
     )
-    request = floating_pb.CreateFloatingIpRequest(parent=f"tenants/{tenant}", floating_ip=body)
+    request = floating_pb.CreateFloatingIpRequest(
+        parent=f"tenants/{tenant}", floating_ip_id=f"f-{uuid4().hex[:8]}", floating_ip=body
+    )
     made: floating_pb.FloatingIp = cloud.client.floating_ips.CreateFloatingIp(request, timeout=CALL_S)
     enforced(cloud)
     return made

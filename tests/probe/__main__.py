@@ -13,7 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.lab.spine import site
-from tests.probe.run import Outcome, furnish, probe
+from tests.probe.furnish_exits import furnish_exits
+from tests.probe.run import Outcome, furnish, probe, probe_exits
+from topologies.outside import DEFAULT
 
 
 def summary(outcomes: dict[str, Outcome]) -> dict[str, int]:
@@ -33,6 +35,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="clz-") as directory, site(Path(directory) / "lab") as cloud:
         furnish(cloud)
         outcomes = probe(cloud)
+    with (
+        tempfile.TemporaryDirectory(prefix="clz-") as directory,
+        site(Path(directory) / "lab", outside=DEFAULT) as cloud,
+    ):
+        outcomes |= probe_exits(cloud, furnish_exits(cloud))
     total = summary(outcomes)
     for name, outcome in outcomes.items():
         if outcome.leaked or outcome.wrongly_blocked:

@@ -74,7 +74,8 @@ Frame = Packet | bytes | Callable[[bytes], bytes]
 
 @dataclass(frozen=True)
 class Kind:
-    """Frames of one kind. `to`: the red guests that must get all of them; nobody else may get one.
+    """Frames of one kind. `to`: the red guests (or "tenant/port", or "outside") that must get all of
+    them; nobody else may get one.
 
     `filler`: sent before, unmarked. `stays`: must not even leave the host. `served`: the local services may
     hear it.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from scapy.packet import Packet, Raw
 
 from tests.lab.policies import Policies, both, rule
 from tests.lab.spine import Site
 from tests.lab.traffic import uplinks, wait_reaches
-from tests.probe import fragments, legitimate, policies, roles, spoofing, wrapping
+from tests.probe import exits, fragments, legitimate, policies, roles, spoofing, wrapping
 from tests.probe.actors import (
     ADMITTED_TCP,
     ADMITTED_UDP,
@@ -117,7 +118,24 @@ def probe(site: Site) -> dict[str, Outcome]:
     return outcomes
 
 
-def _round(site: Site, kinds: Sequence[Kind], outcomes: dict[str, Outcome]) -> None:
+def probe_exits(site: Site, ways: exits.Ways) -> dict[str, Outcome]:
+    """What became of every kind by the routers, by name. Nothing but the way out itself comes outside."""
+    kinds = list(exits.kinds(ways))
+    outcomes = {kind.name: Outcome() for kind in kinds}
+    if len(outcomes) != len(kinds):
+        raise ValueError("kinds of one name")
+    outside = Capture(site.lab.outside.node.pid, "eth0")
+    _round(site, kinds, outcomes, {exits.OUTSIDE: outside})
+    return outcomes
+
+
+def _round(
+    site: Site,
+    kinds: Sequence[Kind],
+    outcomes: dict[str, Outcome],
+    elsewhere: Mapping[str, Capture] = MappingProxyType({}),
+) -> None:
+    """Send these kinds. elsewhere: what hears them besides the guests, by the name that kinds know it by."""
     sender = site.guests["red/p1"]
     secret = b"PRB" + os.urandom(4)
     marks = {_mark(secret, i, j): (kind, j) for i, kind in enumerate(kinds) for j in range(len(kind.frames))}
@@ -127,6 +145,7 @@ def _round(site: Site, kinds: Sequence[Kind], outcomes: dict[str, Outcome]) -> N
             for short, guest in site.guests.items()
             if guest is not sender
         }
+        heard |= {name: stack.enter_context(capture) for name, capture in elsewhere.items()}
         services = {name: stack.enter_context(capture) for name, capture in _services(site)}
         wire = stack.enter_context(uplinks(site.lab, ""))
         sender.send(_bytes(kinds, secret), SEND_INTERVAL_S)
@@ -137,12 +156,16 @@ def _round(site: Site, kinds: Sequence[Kind], outcomes: dict[str, Outcome]) -> N
     for short, marked in arrived.items():
         for mark in marked:
             kind = marks[mark][0]
-            if short not in {f"red/{port}" for port in kind.to}:
+            if short not in _receivers(kind):
                 _leak(outcomes[kind.name], short)
     for mark, (kind, _) in marks.items():
-        missing = sum(mark not in arrived[f"red/{port}"] for port in kind.to)
+        missing = sum(mark not in arrived[there] for there in _receivers(kind))
         outcomes[kind.name].wrongly_blocked += missing
     _elsewhere(services, wire, secret, marks, outcomes)
+
+
+def _receivers(kind: Kind) -> set[str]:
+    return {to if "/" in to or to == exits.OUTSIDE else f"red/{to}" for to in kind.to}
 
 
 def _elsewhere(
@@ -208,4 +231,4 @@ def _found(capture: Capture, secret: bytes, marks: dict[bytes, tuple[Kind, int]]
     return found
 
 
-__all__ = ["Actor", "ME", "Outcome", "all_kinds", "furnish", "probe"]
+__all__ = ["Actor", "ME", "Outcome", "all_kinds", "furnish", "probe", "probe_exits"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from cloison.model import RouterRoute
+from cloison.model import PROFILE_OPEN, RouterRoute
 from cloison.names import HostName, PortName
 from controller.compiler.pipeline import ROUTE
 from controller.compiler.tables.route import DEFAULT, EXIT
@@ -123,6 +124,7 @@ async def test_the_users_default_route_wins_over_the_gateways() -> None:
         await plugged(made, H1, H2)
         hop = ip_address("10.0.0.2")
         await made.commit(lambda txn, state: txn.reserve(ids.ip(p2.parent, hop), p2, "uid-p2"))
+        await made.change(p2, profile=PROFILE_OPEN)
         chosen = RouterRoute(ip_network("0.0.0.0/0"), (hop,))
         await made.change(R1, routes=(chosen,))
         await settled(made)
@@ -234,22 +236,30 @@ async def test_a_lost_gateway_host_is_replaced_and_takes_nothing_back() -> None:
         assert not back.edges[GATEWAY_NUMBER].active
 
 
-async def test_a_host_that_keeps_one_session_is_not_lost() -> None:
+async def test_a_host_is_lost_without_both_sessions_for_a_while() -> None:
+    """What the keeper thinks of hosts is asked, at times of our choice."""
     async with controller() as made:
-        h1, h2, _, _ = await hosts_with_outside(made)
-        await with_gateway(made)
-        await plugged(made, H1, H2)
-        first = live_host(made)
-        assert first is not None
-        lost = {H1: h1, H2: h2}[first]
-        lost.disconnect_agent()
-        state = made.store.state
-        kept = made.reconciler._keeper
-        assert kept._judge_hosts(1e12)[0] == set()
-        made.reconciler.switch_gone(lost.switch.dpid)
-        kept._judge_hosts(1e12)
-        assert kept._judge_hosts(1e12 + 2)[0] == {first}
-        assert state is made.store.state or live_host(made) is not None
+        h1, _, _, _ = await hosts_with_outside(made)
+        judge = made.reconciler._keeper._judge_hosts
+        late = asyncio.get_running_loop().time() + 2 * keeper.GRACE_S
+        assert judge(late) == (set(), None)
+        h1.disconnect_agent()
+        assert judge(late) == (set(), None), "its switch is there"
+        made.reconciler.switch_gone(h1.switch.dpid)
+        assert judge(late) == (set(), late + keeper.LOST_S)
+        assert judge(late + keeper.LOST_S) == ({H1}, None)
+
+
+async def test_a_host_that_never_came_since_the_start_has_time() -> None:
+    async with controller() as made:
+        await MemoryHost(made.reconciler, 1).register()
+        judge = made.reconciler._keeper._judge_hosts
+        begun = asyncio.get_running_loop().time()
+        lost, at = judge(begun + 2 * keeper.LOST_S)
+        assert not lost
+        assert at is not None
+        assert at > begun + keeper.GRACE_S - 2 * keeper.LOST_S
+        assert judge(at) == ({H1}, None)
 
 
 async def test_the_gateway_hosts_of_the_external_network_are_followed() -> None:
