@@ -10,7 +10,8 @@ import pytest
 from cloison.addresses import ROUTER_MAC, IpNetwork
 from cloison.model import Direction
 from cloison.names import HostName, NetworkName, PeeringName, PortName, SecurityGroupName
-from controller.flows import Ct, Flow, Load, Resubmit
+from controller.flows import Ct, Flow, Load, Resubmit, field
+from controller.verify.budget import Budget
 from controller.verify.intent import (
     CrossingIntent,
     HostIntent,
@@ -27,6 +28,9 @@ from controller.verify.path import Fabric, HostState
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, RuleIntent
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import meaning
+from controller.verify.shapes import PACKETS
+from controller.verify.violation import LEAK, SELF_CHECK
+from controller.verify.witness import Witness
 from controller.verify.world import World
 from tests.support.worlds import compile_intent
 
@@ -231,3 +235,33 @@ def test_damage_is_seen(what: str, there: HostName) -> None:
         a = next(p for p in made.ports.values() if p.name.parent == A)
         made = replace(made, ports={**made.ports, a.name: replace(a, profile=PROFILE_OPEN)})
     assert verify_all(made, damaged(compile_intent(made), DAMAGE[what]))
+
+
+def led_astray(flow: Flow) -> Flow | None:
+    """Of a's route to its own subnet: one to b's network, as if it were of the same tenant."""
+    own = Load(field("reg0"), 0, 32, 5001)
+    if flow.table != 12 or own not in flow.actions or any(isinstance(a, Ct) for a in flow.actions):
+        return None
+    far = (int(RANGE_B.network_address), int(RANGE_B.netmask))
+    terms = (t._replace(value=far[0], mask=far[1]) if t.field.name == "ipv4_dst" else t for t in flow.match)
+    actions = (Load(field("reg0"), 0, 32, 6001) if a == own else a for a in flow.actions)
+    return replace(flow, match=tuple(terms), actions=tuple(actions), priority=360)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_route_into_another_tenants_network_is_a_leak_where_flows_of_one_profile_let_in(
+    joined: bool,
+) -> None:
+    """No tenant's policy says so of ends of two tenants; flows that do not ask for the tenant do."""
+    made = intent(joined=joined, there=H1)
+    states = compile_intent(made)
+    astray = tuple(f for flow in states[H1].flows if (f := led_astray(flow)) is not None)
+    assert len(astray) == 1
+    bad = {**states, H1: replace(states[H1], flows=(*states[H1].flows, *astray))}
+    found = {v.kind for v in verify_all(made, bad)}
+    assert found
+    assert SELF_CHECK not in found
+    verifier = Verifier()
+    verifier.load(IntentDelta.whole(made), {host: change_to(state) for host, state in bad.items()})
+    witness = Witness(verifier.world, verifier.hosts, Budget())
+    assert LEAK in {witness.of(H1, 1, fault).kind for fault in witness.judge.faults(H1, 1, PACKETS)}
