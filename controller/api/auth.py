@@ -107,6 +107,7 @@ METHODS: dict[str, Rule] = {
     "/cloison.v1.ExternalNetworkService/ListExternalAddresses": Rule(Permission.READ_INFRASTRUCTURE),
     "/cloison.v1.ExternalNetworkService/UpdateExternalNetwork": Rule(Permission.OPERATE),
     "/cloison.v1.ExternalNetworkService/DeleteExternalNetwork": Rule(Permission.OPERATE),
+    **_standard("PeeringService", "Peering", Permission.READ_TENANT, Permission.WRITE_TENANT),
     **_standard("HostService", "Host", Permission.READ_INFRASTRUCTURE, Permission.OPERATE),
     # Where a port is plugged is the operator's knowledge.
     "/cloison.v1.PortBindingService/GetPortBinding": Rule(Permission.READ_INFRASTRUCTURE),

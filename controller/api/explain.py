@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from cloison.model import Direction
-from cloison.names import HostName, SecurityGroupName, TenantName
+from cloison.names import HostName, TenantName
 from cloison.v1 import verify_pb2
 from controller.compiler import cookies
 from controller.compiler.pipeline import EGRESS, INGRESS, TABLE_NAMES
@@ -18,7 +18,7 @@ from controller.compiler.registers import REGISTERS
 from controller.verify.grammar import Refused
 from controller.verify.packet import ETH_ARP, ETH_IPV4, ND_ROUTER_SOLICITATION, Packet, connected
 from controller.verify.path import Fabric, HostState
-from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, admits
+from controller.verify.policy import PROFILE_OPEN, GroupName, PolicyIntent, admits
 from controller.verify.reasons import why_nobody
 from controller.verify.semantics import (
     DHCP4,
@@ -26,6 +26,7 @@ from controller.verify.semantics import (
     SERVICES4,
     SERVICES6,
     Delivery,
+    Judged,
     discovery,
     fates_of,
     served,
@@ -81,15 +82,32 @@ def admissions_of(world: World, entry: tuple[HostName, int], packet: Packet) -> 
     sender, known = world.by_ofport.get(entry), connected(packet)
     if sender is None:
         return {}
-    policy, found = world.policy_of(sender.name.tenant), dict[int, set[Admission]]()
+    found: dict[int, set[Admission]] = {}
     for judged in {fate.judged for fate in fates_of(world, sender, known)}:
-        opener, other = judged or (PROFILE_NONE, PROFILE_NONE)
-        ends = {Direction.EGRESS: (opener, other), Direction.INGRESS: (other, opener)}
-        for table, direction in _DIRECTIONS.items():
-            admission = _admission(policy, direction, *ends[direction], known) if judged else None
-            if admission is not None:
-                found.setdefault(table, set()).add(admission)
+        for table, admission in _admissions(world, judged, known).items():
+            found.setdefault(table, set()).add(admission)
     return {table: next(iter(several)) for table, several in found.items() if len(several) == 1}
+
+
+def _admissions(world: World, asked: Iterable[Judged], packet: Packet) -> dict[int, Admission]:
+    """As admissions_of, of what is asked about one copy."""
+    found: dict[int, Admission] = {}
+    for judged in asked:
+        policy = world.policy_of(judged.tenant)
+        ends = {
+            Direction.EGRESS: (judged.opener, judged.other),
+            Direction.INGRESS: (judged.other, judged.opener),
+        }
+        for table, direction in _DIRECTIONS.items():
+            admission = _admission(policy, direction, *ends[direction], packet)
+            if admission is not None:
+                found[table] = _both(found.get(table), admission)
+    return found
+
+
+def _both(before: Admission | None, then: Admission) -> Admission:
+    """Between tenants a table is asked twice: for the sender's tenant, then for the receiver's."""
+    return then if before is None else Admission(before.group, f"{before.why}; then {then.why}")
 
 
 def _admission(
@@ -97,7 +115,7 @@ def _admission(
 ) -> Admission | None:
     if own == PROFILE_OPEN:
         return Admission("", "no rule is needed: the port has no port security")
-    rules: dict[SecurityGroupName, list[str]] = {}
+    rules: dict[GroupName, list[str]] = {}
     for group in policy.profiles.get(own, ()):
         for rule in policy.groups.get(group, ()):
             if rule.direction is direction and admits(policy, rule, remote, packet):

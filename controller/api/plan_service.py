@@ -188,7 +188,8 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
                 key = keys.locate(change.key)
                 if not change.is_reservation and (key in relevant or key.startswith(prefixes)):
                     how = "created" if change.old is None else "deleted" if change.new is None else "changed"
-                    moved[str(getattr(change.stored, "name", key))] = f"{how} at revision {revision.revision}"
+                    name = _named_to(current_caller(), str(getattr(change.stored, "name", key)))
+                    moved[name] = f"{how} at revision {revision.revision}"
         if not moved:
             return PlanMoved(
                 "an identifier that it would have given is taken, or it is not the request planned"
@@ -210,6 +211,12 @@ def _once(txn: Txn) -> Callable[[State], tuple[Txn, None]]:
         return txn, None
 
     return build
+
+
+def _named_to(caller: Caller, name: str) -> str:
+    """Return a name as the caller may see it: what is of another tenant is not named to a tenant's people."""
+    foreign = name.startswith("tenants/") and not f"{name}/".startswith(f"tenants/{caller.tenant}/")
+    return "something of another tenant" if caller.tenant is not None and foreign else name
 
 
 def _seen_by(caller: Caller, found: Sequence[verify_pb2.Violation]) -> Sequence[verify_pb2.Violation]:

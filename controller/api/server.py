@@ -36,6 +36,8 @@ from cloison.v1 import (
     host_sync_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
+    peering_pb2,
+    peering_pb2_grpc,
     plan_pb2,
     plan_pb2_grpc,
     port_binding_pb2,
@@ -62,6 +64,7 @@ from controller.api.floating_ip import FloatingIpService
 from controller.api.host import HostService
 from controller.api.interceptor import Gate
 from controller.api.network import NetworkService
+from controller.api.peering import PeeringService
 from controller.api.plan_service import PlanService, Proof
 from controller.api.port import Birth, PortService
 from controller.api.port_binding import PortBindingService
@@ -95,6 +98,7 @@ SERVICES = tuple(
         router_pb2,
         external_network_pb2,
         floating_ip_pb2,
+        peering_pb2,
         host_pb2,
         watch_pb2,
         verify_pb2,
@@ -204,6 +208,7 @@ class ApiServer:
             ExternalNetworkService(api), server
         )
         floating_ip_pb2_grpc.add_FloatingIpServiceServicer_to_server(FloatingIpService(api), server)
+        peering_pb2_grpc.add_PeeringServiceServicer_to_server(PeeringService(api), server)
         host_pb2_grpc.add_HostServiceServicer_to_server(HostService(api, tracker), server)
         port_binding_pb2_grpc.add_PortBindingServiceServicer_to_server(PortBindingService(api), server)
         state = StateService(api, tracker, self._config.version)

@@ -14,6 +14,7 @@ from cloison.names import (
     FloatingIpName,
     HostName,
     NetworkName,
+    PeeringName,
     PortName,
     ResourceName,
     RouterName,
@@ -45,6 +46,7 @@ _NAME_TYPES: dict[str, Any] = {
     "routers": RouterName,
     "externalNetworks": ExternalNetworkName,
     "floatingIps": FloatingIpName,
+    "peerings": PeeringName,
 }
 
 
@@ -54,7 +56,9 @@ def parse_name(text: str) -> ResourceName:
     kind = _NAME_TYPES.get(parts[-2]) if len(parts) >= 2 else None
     if kind is None:
         raise InvalidIntent.of(
-            "name", text, "the name of a tenant, network, subnet, port, router, host or group, or nothing"
+            "name",
+            text,
+            "the name of a tenant, network, subnet, port, router, peering, host or group, or nothing",
         )
     name: ResourceName = kind.parse(text, "name")
     return name

@@ -179,14 +179,20 @@ def for_tenant(response: verify_pb2.TraceResponse, tenant: str) -> verify_pb2.Tr
         meant=map(named, response.meant),
         delivered=map(named, response.delivered),
         agree=response.agree,
-        drop_reason=_without_hosts(response.drop_reason),
+        drop_reason=_without_others(_without_hosts(response.drop_reason), tenant),
     )
     for step in response.path:
         resource = step.resource if step.resource.startswith(own) else ""
         # Which rule of theirs admitted it is for them to know; other notes are of flows.
-        note = step.note if resource.startswith(f"{own}securityGroups/") else ""
+        own_rule = resource.startswith((f"{own}securityGroups/", f"{own}peerings/"))
+        # (Where it crosses to another tenant, that one's rules are told after it.)
+        note = step.note.partition("; then ")[0] if own_rule else ""
         shown_.path.add(stage=step.stage, resource=resource, note=note)
     return shown_
+
+
+def _without_others(text: str, tenant: str) -> str:
+    return re.sub(rf"tenants/(?!{tenant}/)[a-z0-9-]+(/[A-Za-z0-9-]+)*", "something of another tenant", text)
 
 
 def _without_hosts(text: str) -> str:

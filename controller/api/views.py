@@ -11,22 +11,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from cloison.codec import ResourceMessage, StatusMessage, resource_to_proto
+from cloison.codec_routing import service_to_proto
 from cloison.model import (
     ExternalNetwork,
     FloatingIp,
     Host,
     Network,
+    Peering,
     Port,
     PortBinding,
     Resource,
     Router,
 )
 from cloison.names import HostName, PortName
-from cloison.v1 import common_pb2, host_pb2, network_pb2, port_binding_pb2, port_pb2
+from cloison.v1 import common_pb2, host_pb2, network_pb2, peering_pb2, port_binding_pb2, port_pb2
 from controller.api import exits
 from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.tracker import Condition, Tracker
 from controller.reconcile.views import overlay_mtu
+from controller.store.peerings import Lack, link_of
 from controller.store.state import State
 
 # Where an external network is, and who else may use it.
@@ -76,6 +79,8 @@ class Views:
         elif isinstance(resource, ExternalNetwork) and tenant_view:
             for field in _EXTERNAL_OPERATORS:
                 message.ClearField(field)
+        elif isinstance(resource, Peering):
+            self._fill_peering(message, resource)
         return message  # type: ignore[no-any-return]
 
     def binding(self, binding: PortBinding) -> port_binding_pb2.PortBinding:
@@ -120,6 +125,19 @@ class Views:
             message.conditions.extend(self.conditions(found, tenant_view=tenant_view))
         if host is not None and into is not None and not tenant_view:
             into.host = str(host)
+
+    def _fill_peering(self, message: peering_pb2.Peering, peering: Peering) -> None:
+        """Say of the other side nothing but what both have agreed on."""
+        link = link_of(self._state, peering)
+        if isinstance(link, Lack):
+            message.state = peering_pb2.Peering.PENDING
+            message.conditions.add(reason=link.reason, message=link.message)
+            return
+        message.state = peering_pb2.Peering.ACTIVE
+        message.reachable_prefixes.extend(map(str, link.peer.prefixes))
+        message.reachable_services.extend(map(service_to_proto, link.peer.services))
+        times = (peering.meta.update_time_ns, link.peer.meta.update_time_ns)
+        message.active_since.FromNanoseconds(max(times))
 
     def _fill_host(self, message: host_pb2.Host, name: HostName) -> None:
         status = self._tracker.host_status(name)

@@ -15,6 +15,7 @@ from cloison.model import (
     FloatingIp,
     Host,
     Network,
+    Peering,
     PolicyProfile,
     Port,
     PortBinding,
@@ -35,6 +36,7 @@ from cloison.v1 import (
     floating_ip_pb2,
     host_pb2,
     network_pb2,
+    peering_pb2,
     port_binding_pb2,
     port_pb2,
     router_pb2,
@@ -59,6 +61,7 @@ _FIELDS: dict[type, tuple[str, type[Any]]] = {
     Router: ("router", router_pb2.Router),
     ExternalNetwork: ("external_network", external_network_pb2.ExternalNetwork),
     FloatingIp: ("floating_ip", floating_ip_pb2.FloatingIp),
+    Peering: ("peering", peering_pb2.Peering),
 }
 
 
@@ -132,6 +135,7 @@ class Events:
             state.networks,
             state.subnets,
             state.routers,
+            state.peerings,
             state.ports,
             state.external_networks,
             state.floating_ips,
@@ -165,10 +169,14 @@ class Events:
                 yield self.upsert(shown, revision)
             else:
                 yield self._delete(stored, revision)
+        for peering in self._other_halves(changes):
+            yield self.upsert(peering, revision)
+            sent = True
         # A network's hosts and MTU follow from where its ports are plugged, and those it is routed with.
         for name in moved:
             network = self._state.networks.get(name)
-            if network is not None:
+            # (By a peering a network is routed with those of other tenants.)
+            if network is not None and self._scope.includes(network):
                 yield self.upsert(network, revision)
                 sent = True
         # So does where a router goes out, and a floating IP is answered for.
@@ -189,6 +197,15 @@ class Events:
         if edge is not None:
             yield edge.router
             yield from (floating.name for floating in self._state.floating_ips_by(edge.router))
+
+    def _other_halves(self, changes: RevisionChanges) -> Iterator[Peering]:
+        """Yield the halves of peerings to be seen whose other half has changed in a revision."""
+        changed = {c.stored.name: c.stored for c in changes.changes if isinstance(c.stored, Peering)}
+        for other in changed.values():
+            for peering in self._state.peerings_at(other.peer_router):
+                answers = peering.peer_router == other.router and peering.name not in changed
+                if answers and self._scope.includes(peering):
+                    yield peering
 
     def _elsewhere(self, stored: Stored) -> Iterator[NetworkName]:
         """Yield the networks that may be on other hosts because of an object that changed."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cloison.protocols import parse_service
 from cloison.v1 import subnet_pb2
 
 # Sets a field of the message from the option's value; parent is the full name of the message's parent.
@@ -131,6 +132,19 @@ def _router_routes(message: Any, values: Sequence[str], parent: str) -> None:
         message.routes.add(destination=destination, next_hops=hops)
 
 
+def _own_router(message: Any, value: str, parent: str) -> None:
+    message.router = value if "/" in value else f"{parent}/routers/{value}"
+
+
+def _services(message: Any, values: Sequence[str], parent: str) -> None:
+    for value in values:
+        try:
+            protocol, low, high = parse_service(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is not {error}", param_hint="--service") from error
+        message.services.add(protocol=protocol, port_min=low, port_max=high)
+
+
 DISPLAY_NAME = Field(("--display-name",), "display_name", "A name for people.", _plain("display_name"))
 
 SUBNET_FIELDS = (
@@ -207,6 +221,34 @@ ROUTER_FIELDS = (
         multiple=True,
     ),
     Field(("--route",), "routes", "RANGE,NEXTHOP[,NEXTHOP]; repeatable.", _router_routes, multiple=True),
+)
+PEERING_FIELDS = (
+    Field(("--router",), "router", "The own router.", _own_router, on_update=False, required=True),
+    Field(
+        ("--peer-router",),
+        "peer_router",
+        "tenants/TENANT/routers/ROUTER of the other side.",
+        _plain("peer_router"),
+        on_update=False,
+        required=True,
+    ),
+    Field(
+        ("--prefix",), "prefixes", "A range of the own side; repeatable.", _append("prefixes"), multiple=True
+    ),
+    Field(
+        ("--peer-prefix",),
+        "peer_prefixes",
+        "A range that the other side may list from; repeatable.",
+        _append("peer_prefixes"),
+        multiple=True,
+    ),
+    Field(
+        ("--service",),
+        "services",
+        "What the other side may open: tcp:443, udp:5000-5010, icmp, any; repeatable.  [default: nothing]",
+        _services,
+        multiple=True,
+    ),
 )
 PORT_FIELDS = (
     Field(("--mac",), "mac_address", "The MAC.  [default: one is chosen]", _plain("mac_address")),

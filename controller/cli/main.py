@@ -23,6 +23,7 @@ from controller.cli import (  # noqa: E402
     context_commands,
     contexts,
     outside_commands,
+    peering_commands,
     plan_commands,
     port_commands,
     resources,
@@ -66,6 +67,8 @@ for _resource in resources.ALL.values():
     _group = commands.make_group(_resource)
     if _resource is resources.SECURITY_GROUP:
         _group.add_command(rule_commands.rule)
+    elif _resource is resources.PEERING:
+        _group.add_command(peering_commands.list_command)
     elif _resource is resources.PORT:
         _group.add_command(port_commands.stats)
     elif _resource is resources.ROUTER:

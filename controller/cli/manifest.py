@@ -218,5 +218,7 @@ def _full_name(kind: str, tenant: str, network: str, name: str) -> str:
             return f"tenants/{tenant}/{kind[0].lower()}{kind[1:]}s/{name}"
         case "Router" | "FloatingIp":
             return f"tenants/{tenant}/{kind[0].lower()}{kind[1:]}s/{name}"
+        case "Peering":
+            return f"tenants/{tenant}/peerings/{name}"
         case _:
             return f"tenants/{tenant}/networks/{network}/{kind.lower()}s/{name}"

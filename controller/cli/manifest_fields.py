@@ -13,6 +13,8 @@ from controller.cli.manifest_outside import (
     gateway_document,
     port,
 )
+from controller.cli.manifest_peerings import peering_document, services
+from controller.cli.manifest_peerings import router as own_router
 from controller.cli.manifest_routers import interfaces, router_document, router_field, routes
 from controller.cli.manifest_rules import rule_document, rule_field, rules
 from controller.cli.manifest_values import Wrong, number_of, text_of, texts_of, truth_of
@@ -179,6 +181,14 @@ FIELDS: dict[str, dict[str, Apply]] = {
         "fixed_ip": _plain("fixed_ip", "fixed_ip"),
         "distributed": _flag("distributed", "distributed"),
     },
+    "Peering": _COMMON
+    | {
+        "router": own_router,
+        "peer_router": _plain("peer_router", "peer_router"),
+        "prefixes": _list("prefixes", "prefixes"),
+        "peer_prefixes": _list("peer_prefixes", "peer_prefixes"),
+        "services": services,
+    },
     # In this order: `ips` come before `subnets` in fixed_ips (see yaml_field).
     "Port": _COMMON
     | {
@@ -205,6 +215,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "Subnet": ("tenant", "network"),
     "Router": ("tenant",),
     "FloatingIp": ("tenant",),
+    "Peering": ("tenant",),
     "Port": ("tenant", "network"),
 }
 
@@ -216,6 +227,7 @@ PLURALS = {
     "Subnet": "subnets",
     "Router": "routers",
     "FloatingIp": "floating_ips",
+    "Peering": "peerings",
     "Port": "ports",
 }
 
@@ -229,6 +241,8 @@ def yaml_field(data: Mapping[str, Any], path: str) -> str:
         count = len(ips) if isinstance(ips, list) else 1
         return f"ips[{number}]" if int(number) < count else f"subnets[{int(number) - count}]"
     if top in ("interfaces", "routes") and bracket and data.get("kind") == "Router":
+        return router_field(path)
+    if top == "services" and bracket:
         return router_field(path)
     if top == "rules" and bracket:
         return rule_field(path)
@@ -278,6 +292,8 @@ def document_of(kind: str, message: Any) -> dict[str, Any]:
             document |= router_document(message) | gateway_document(message)
         case "FloatingIp":
             document |= floating_ip_document(message)
+        case "Peering":
+            document |= peering_document(message)
         case "Port":
             document |= _port_document(message) | _guest_document(message, ids)
     return document

@@ -13,6 +13,7 @@ PLURALS = {
     "port": "ports",
     "host": "hosts",
     "router": "routers",
+    "peering": "peerings",
     "security-group": "securityGroups",
     "address-group": "addressGroups",
     "external-network": "externalNetworks",

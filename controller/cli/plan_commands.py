@@ -28,6 +28,7 @@ _KINDS = {
     "network": "Network",
     "subnet": "Subnet",
     "router": "Router",
+    "peering": "Peering",
     "port": "Port",
     "floating_ip": "FloatingIp",
 }

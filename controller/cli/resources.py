@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cloison.protocols import service_text
 from cloison.v1 import (
     address_group_pb2,
     address_group_pb2_grpc,
@@ -20,6 +21,8 @@ from cloison.v1 import (
     host_pb2_grpc,
     network_pb2,
     network_pb2_grpc,
+    peering_pb2,
+    peering_pb2_grpc,
     port_binding_pb2,
     port_binding_pb2_grpc,
     port_pb2,
@@ -37,6 +40,7 @@ from controller.cli.fields import (
     ADDRESS_GROUP_FIELDS,
     DISPLAY_NAME,
     NETWORK_FIELDS,
+    PEERING_FIELDS,
     PORT_FIELDS,
     ROUTER_FIELDS,
     SUBNET_FIELDS,
@@ -113,6 +117,10 @@ def _groups(message: Any) -> str:
     if message.no_port_security:
         return "(no port security)"
     return " ".join(name.rpartition("/")[2] for name in message.security_groups) or "(none)"
+
+
+def _services(message: Any) -> str:
+    return " ".join(service_text(s.protocol, s.port_min, s.port_max) for s in message.services) or "-"
 
 
 _TENANT: Column = ("TENANT", _part("tenant"))
@@ -276,6 +284,26 @@ ROUTER = Resource(
     "What joins networks of a tenant.",
     (DISPLAY_NAME, *ROUTER_FIELDS),
 )
+PEERING = Resource(
+    "peering",
+    "Peering",
+    peering_pb2,
+    peering_pb2_grpc.PeeringServiceStub,
+    ("tenant",),
+    (
+        _TENANT,
+        ("PEERING", _id),
+        ("STATE", lambda m: peering_pb2.Peering.State.Name(m.state)),
+        ("ROUTER", lambda m: m.router.rpartition("/")[2]),
+        ("PREFIXES", lambda m: " ".join(m.prefixes)),
+        ("SERVICES", _services),
+        ("PEER", lambda m: m.peer_router),
+        ("PEER PREFIXES", lambda m: " ".join(m.peer_prefixes)),
+        ("WHY", lambda m: " ".join(c.reason for c in m.conditions) or "-"),
+    ),
+    "Halves of agreements that join routers of two tenants.",
+    (DISPLAY_NAME, *PEERING_FIELDS),
+)
 EXTERNAL_NETWORK = Resource(
     "external-network",
     "ExternalNetwork",
@@ -317,7 +345,7 @@ FLOATING_IP = Resource(
 ALL: Mapping[str, Resource] = {
     r.noun: r
     for r in (
-        *(TENANT, NETWORK, SUBNET, PORT, ROUTER, FLOATING_IP, SECURITY_GROUP, ADDRESS_GROUP),
+        *(TENANT, NETWORK, SUBNET, PORT, ROUTER, PEERING, FLOATING_IP, SECURITY_GROUP, ADDRESS_GROUP),
         *(EXTERNAL_NETWORK, HOST, BINDING),
     )
 }

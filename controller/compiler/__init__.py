@@ -14,6 +14,7 @@ from controller.compiler.compile import (
 )
 from controller.compiler.policy import CONJUNCTIONS_MAX, PolicyCost, policy_cost
 from controller.compiler.view import (
+    CrossingView,
     Everyone,
     ExitView,
     HostUnitView,
@@ -28,6 +29,7 @@ from controller.compiler.view import (
 
 __all__ = [
     "CONJUNCTIONS_MAX",
+    "CrossingView",
     "Everyone",
     "HostUnitView",
     "HostView",

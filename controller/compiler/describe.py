@@ -17,6 +17,7 @@ from controller.compiler.pipeline import TABLE_NAMES, TABLES, Table
 from controller.compiler.policy import policy_cost
 from controller.compiler.registers import REGISTERS, Register
 from controller.compiler.view import (
+    CrossingView,
     ExitView,
     HostUnitView,
     HostView,
@@ -71,7 +72,10 @@ No flow says NORMAL or FLOOD, none learns, none sends to the controller.
 8. DELIVER to COMMIT judge, once, at the receiver's host: the egress rules of who opened the connection and
    the ingress rules of whom it was opened to, for every packet of both directions. A rule withdrawn stops
    what it had admitted. SOURCE then hides the profile: the source MAC is the source address's wire MAC.
-9. What nobody has goes nowhere: no flow, or no FDB entry, and silence.
+9. To another tenant a packet goes only by a peering: ROUTE sends it by DIRECTION to COMMIT at once, to be
+   judged by its own tenant's rules, to which the other side is one profile; COMMIT sends it on to FORWARD
+   under the number by which the other tenant knows this side, to be judged there as any other.
+10. What nobody has goes nowhere: no flow, or no FDB entry, and silence.
 
 Profiles 1 and 2 are no sets of groups. 1 is a port without port security: it may send and get everything but
 tags, and what others may send it is for their egress rules to say. Its packets are tracked, so that replies
@@ -119,7 +123,10 @@ def example_host() -> HostView:
 
 
 def example_router() -> RouterView:
-    """Joins 10.0.0.0/24 with 10.1.0.0/24 of another network, where 192.0.2.0/24 is behind a port."""
+    """Joins 10.0.0.0/24 with 10.1.0.0/24 of another network, where 192.0.2.0/24 is behind a port.
+
+    By a peering 10.0.0.0/24 is joined with 10.9.0.0/24 of another tenant.
+    """
     return RouterView(
         mac=ROUTER_MAC,
         here=(ip_address("10.0.0.1"),),
@@ -128,6 +135,11 @@ def example_router() -> RouterView:
             RouteView(prefix=ip_network("10.0.0.0/24"), vni=Vni(5001)),
             RouteView(prefix=ip_network("10.1.0.0/24"), vni=Vni(5002)),
             RouteView(prefix=ip_network("192.0.2.0/24"), vni=Vni(5002), next_hop=NextHop(0x525400000009)),
+            RouteView(
+                prefix=ip_network("10.9.0.0/24"),
+                vni=Vni(6001),
+                crossing=CrossingView(ip_network("10.0.0.0/24"), 20, 30, 2),
+            ),
         ),
     )
 

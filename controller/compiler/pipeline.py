@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controller.compiler.registers import (
+    ABROAD,
+    ABROAD_AS,
+    ABROAD_TO,
     CLAIMED_HIGH,
     CLAIMED_IP,
     CLAIMED_LOW,
@@ -240,10 +243,11 @@ ROUTE = Table(
     | {"eth_dst", "ip_ttl", "ip_proto", "icmpv6_type", "ipv4_dst", "ipv6_dst", "ipv6_src"}
     | {"ct_state", "ip_frag", "tcp_src", "tcp_dst", "udp_src", "udp_dst", "ipv4_src"},
     reads=(NETWORK, FROM_PORT),
-    writes=(NETWORK,),
+    writes=(NETWORK, TO_PROFILE, ABROAD, ABROAD_AS, ABROAD_TO),
     rewrites=frozenset({"eth_dst"}),
     ages=True,
-    next=(20, 31),
+    zone=field("nxm_in_port"),
+    next=(20, 23, 31),
 )
 SPREADING = Table(
     number=15,
@@ -309,11 +313,14 @@ INGRESS = Table(
 COMMIT = Table(
     number=26,
     name="COMMIT",
-    purpose="Remembers a new connection at the port that it is for.",
+    purpose="Remembers a new connection at the port it is for; what its tenant lets out crosses to another.",
     drop_reason="INVALID_CONNECTION",
     matches=_IP_TYPE | {"ct_state"},
+    reads=(ABROAD, ABROAD_AS, ABROAD_TO),
+    writes=(FROM_PROFILE, TENANT, ABROAD),
     zone=TO_PORT.field,
-    next=(28,),
+    next=(20, 28),
+    copies=True,
 )
 EXIT = Table(
     number=27,

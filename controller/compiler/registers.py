@@ -7,14 +7,17 @@
 | reg2      | TO_PORT      | OpenFlow port it will leave by                                                 |
 | reg3[0-2] | ORIGIN       | bit 0: a local port sent it; 1: it came out of the overlay; 2: a local service |
 | reg3[3]   | OVERSIZE     | it does not fit into the overlay                                               |
+| reg3[4]   | ABROAD       | it is to cross to another tenant, once its own one lets it out                |
 | reg4      | FROM_PROFILE | policy profile of the port that sent it                                        |
 | reg5      | TO_PROFILE   | policy profile of the local port it is for                                     |
 | reg6      | INITIATOR    | policy profile of the port that opened the connection                          |
 | reg7      | RESPONDER    | policy profile of the port that the connection was opened to                   |
-| reg8      | TENANT       | number of the tenant whose network it is in                                    |
+| reg8      | TENANT       | number of the tenant whose network it is in, or whose policy it is yet to pass |
 | reg9      | CLAIMED_IP   | the sender's address as IPv4 or ARP say it                                     |
 | reg10     | CLAIMED_LOW  | the sender's MAC as they say it, bits 0 to 31                                  |
 | reg11     | CLAIMED_HIGH | its bits 32 to 47; bit 16: it is IPv4 or ARP that says so                      |
+| reg12     | ABROAD_AS    | profile by which the other tenant knows who sends from this one                |
+| reg13     | ABROAD_TO    | number of the other tenant                                                     |
 
 Out of the overlay FROM_PROFILE means something of tracked packets only: of all else it is a part of a MAC,
 and nothing rests on it.
@@ -81,6 +84,9 @@ CLAIMED_HIGH = Register("CLAIMED_HIGH", field("reg11"))
 
 CLAIMS_IPV4_BIT = 16
 """Of CLAIMED_HIGH."""
+ABROAD = Register("ABROAD", field("reg3"), 1, start=4)
+ABROAD_AS = Register("ABROAD_AS", field("reg12"))
+ABROAD_TO = Register("ABROAD_TO", field("reg13"))
 
 ORIGIN_LOCAL = 1
 ORIGIN_OVERLAY = 2
@@ -100,4 +106,7 @@ REGISTERS = (
     CLAIMED_IP,
     CLAIMED_LOW,
     CLAIMED_HIGH,
+    ABROAD,
+    ABROAD_AS,
+    ABROAD_TO,
 )

@@ -41,6 +41,19 @@ class NextHop(NamedTuple):
     others: tuple[int | None, ...] = ()
 
 
+class CrossingView(NamedTuple):
+    """By which peering a route leads into a network of another tenant.
+
+    source: only what comes from here. own_number: the profile as which the other side is known here;
+    their_number: as which this side is known there; their_tenant: number of the other tenant.
+    """
+
+    source: IpNetwork
+    own_number: int
+    their_number: int
+    their_tenant: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteView:
     """Where a router sends a range: into the network of this VNI, to the address itself or to a next hop."""
@@ -48,6 +61,7 @@ class RouteView:
     prefix: IpNetwork
     vni: Vni
     next_hop: NextHop | None = None
+    crossing: CrossingView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +69,7 @@ class RouterView:
     """A router as one of its networks sees it.
 
     here: its addresses in that network, and if any is of IPv6 its link-local one; addresses: all that were
-    given to it. No two routes have one prefix.
+    given to it. No two routes have one prefix and source.
     """
 
     mac: int

@@ -11,6 +11,7 @@ from cloison.model import (
     FloatingIp,
     Host,
     Network,
+    Peering,
     PolicyProfile,
     Port,
     PortBinding,
@@ -154,11 +155,13 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             for name in co_claimants(state, value):
                 _moved(impact, name, state)
         case Subnet():
+            # (For what is meant of it: it may be on no host.)
+            impact.spans.add(value.name.parent)
             impact.services.add(value.name.parent)
             for host in state.span(value.name.parent):
                 impact.network_units.add((host, value.name.parent))
             for router in state.routers_using(value.name):
-                _router(impact, router, state)
+                _routing(impact, router, state)
         case TunnelPort():
             network = state.network_by_vni(value.vni)
             if network is not None:
@@ -169,9 +172,9 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             for host in state.span(value.name):
                 impact.network_units.add((host, value.name))
             for router in state.routers_on(value.name):
-                _router(impact, router, state)
+                _routing(impact, router, state)
         case Router():
-            _router(impact, value, state)
+            _routing(impact, value, state)
             _ways_out(impact, value.name, state)
         case RouterEdge():
             impact.edges.add(value.router)
@@ -186,6 +189,9 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
             for router in state.routers_out(value.name):
                 _router(impact, router, state)
                 _ways_out(impact, router.name, state)
+        case Peering():
+            for router_name in (value.router, value.peer_router):
+                _joined(impact, router_name, state)
         case Host():
             _add_host(impact, value, state)
         case Tenant():
@@ -268,6 +274,24 @@ def _router(impact: Impact, router: Router, state: State) -> None:
     impact.spans.update(networks)
     impact.services.update(networks)
     _senders(impact, networks, state)
+
+
+def _routing(impact: Impact, router: Router, state: State) -> None:
+    """As _router; and whoever it is joined with by a peering, or would be, may be joined otherwise."""
+    _router(impact, router, state)
+    if state.peerings_at(router.name):
+        _policy(impact, router.name.parent, state)
+    for peering in state.peerings_towards(router.name):
+        _joined(impact, peering.router, state)
+
+
+def _joined(impact: Impact, name: RouterName, state: State) -> None:
+    """A peering of a router's may have come into effect, or out of it: to policy, and to its networks."""
+    if name.parent in state.tenants:
+        _policy(impact, name.parent, state)
+    router = state.routers.get(name)
+    if router is not None:
+        _router(impact, router, state)
 
 
 def _senders(impact: Impact, networks: Iterable[NetworkName], state: State) -> None:

@@ -15,6 +15,7 @@ from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.reconcile.claims import claimed_by
 from controller.reconcile.impact import Impact
 from controller.reconcile.meant_exits import exit_intents, ways_out
+from controller.reconcile.meant_peerings import crossings_of, strangers_of
 from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.views import HasPort, used_groups, vxlan_device
 from controller.reconcile.views import believe as believe
@@ -29,7 +30,7 @@ from controller.verify.intent import (
     RouteIntent,
     RouterIntent,
 )
-from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, PolicyIntent, RuleIntent
+from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, GroupName, PolicyIntent, RuleIntent
 
 # Bytes around an IP packet in the overlay, by the version of the underlay (RFC 7348, section 5): the inner
 # Ethernet header, then VXLAN, UDP and IP.
@@ -98,10 +99,16 @@ def policy_intent(state: State, name: TenantName) -> PolicyIntent | None:
     tenant = state.tenants.get(name)
     if tenant is None:
         return None
+    profiles: dict[int, tuple[GroupName, ...]] = {p.number: p.groups for p in state.profiles_of(name)}
+    groups: dict[GroupName, tuple[RuleIntent, ...]] = {
+        group.name: _rules(group) for group in used_groups(state, name)
+    }
+    for number, peering, rules in strangers_of(state, name):
+        profiles[number], groups[peering] = (peering,), rules
     return PolicyIntent(
         number=tenant.number,
-        profiles={profile.number: profile.groups for profile in state.profiles_of(name)},
-        groups={group.name: _rules(group) for group in used_groups(state, name)},
+        profiles=profiles,
+        groups=groups,
         address_groups={group.name: group.prefixes for group in state.address_groups_of(name)},
     )
 
@@ -178,7 +185,7 @@ def router_intent(state: State, router: Router, network: NetworkName) -> RouterI
         mac=router.mac,
         here=(*here, *local),
         addresses=tuple(interface.address for interface in router.interfaces),
-        routes=tuple(routes),
+        routes=(*routes, *crossings_of(state, router, network)),
     )
 
 

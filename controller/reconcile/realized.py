@@ -18,6 +18,7 @@ from cloison.names import (
     FloatingIpName,
     HostName,
     NetworkName,
+    PeeringName,
     PortName,
     ResourceName,
     RouterName,
@@ -316,6 +317,8 @@ class RealizedTracker:
             return _answering_hosts(state, name)
         if isinstance(name, ExternalNetworkName):
             return []
+        if isinstance(name, PeeringName):
+            return _concerned_by(state, name)
         if isinstance(name, SecurityGroupName | AddressGroupName):
             return sorted(state.tenant_hosts(name.parent))
         if name is not None:
@@ -352,6 +355,18 @@ def _answering_hosts(state: State, name: FloatingIpName) -> list[HostName]:
             if binding is not None:
                 found.add(binding.host)
     return sorted(found)
+
+
+def _concerned_by(state: State, name: PeeringName) -> list[HostName]:
+    """The hosts with ports of networks that a peering joins; of one that is gone, those that may hold it."""
+    peering = state.peerings.get(name)
+    if peering is None:
+        gone = (r for r in state.reservations.released() if r.owner == str(name))
+        return sorted({host for reservation in gone for host in reservation.hosts} & state.hosts.keys())
+    routers = (state.routers.get(router) for router in (peering.router, peering.peer_router))
+    return sorted(
+        {host for r in routers if r for network in r.networks for host in state.bound_hosts(network)}
+    )
 
 
 def _subjects(unit: object) -> tuple[object, ...]:

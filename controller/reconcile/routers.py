@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, RouterInterface
 from cloison.names import HostName, NetworkName
-from controller.compiler import NextHop, RouterView, RouteView
+from controller.compiler import CrossingView, NextHop, RouterView, RouteView
 from controller.reconcile.claims import living_at, reached_by_mac
 from controller.reconcile.exits import default_routes
 from controller.reconcile.plugged import live_binding
+from controller.store.peerings import links_at
 from controller.store.state import State
 
 # As views.HasPort: whether a bridge has this interface under this number.
@@ -38,7 +39,7 @@ def _view(state: State, router: Router, network: NetworkName, has_port: _HasPort
         mac=router.mac,
         here=tuple(here),
         addresses=tuple(interface.address for interface in router.interfaces),
-        routes=tuple(_routes(state, router, has_port)),
+        routes=(*_routes(state, router, has_port), *_crossings(state, router, network)),
     )
 
 
@@ -66,6 +67,20 @@ def _mac_at(state: State, network: NetworkName, hop: IpAddress, has_port: _HasPo
     if port is None or binding is None or not has_port(binding.host, binding.ofport, binding.interface):
         return None
     return port.mac if reached_by_mac(port) else None
+
+
+def _crossings(state: State, router: Router, network: NetworkName) -> Iterator[RouteView]:
+    """What one of its networks reaches by the router's peerings."""
+    for link in links_at(state, router.name):
+        tenant = state.tenants.get(link.peer.name.parent)
+        for own in link.here:
+            for other in link.there:
+                into = state.networks.get(other.network)
+                apart = own.network != network or own.prefix.version != other.prefix.version
+                if tenant is None or into is None or apart:
+                    continue
+                crossing = CrossingView(own.prefix, link.own.number, link.peer.number, tenant.number)
+                yield RouteView(prefix=other.prefix, vni=into.vni, crossing=crossing)
 
 
 def _interface_to(state: State, router: Router, hop: IpAddress) -> RouterInterface | None:

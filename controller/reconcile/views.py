@@ -15,6 +15,7 @@ from cloison.names import HostName, NetworkName, PortName, TenantName
 from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView, PortView
 from controller.reconcile.claims import claimed_by, reached_by_mac
 from controller.reconcile.exits import exit_views
+from controller.reconcile.peerings import peer_groups
 from controller.reconcile.plugged import is_plugged
 from controller.reconcile.plugged import live_binding as live_binding
 from controller.reconcile.routers import router_views
@@ -146,10 +147,12 @@ def policy_view(state: State, name: TenantName, host: HostName) -> PolicyView | 
     tenant = state.tenants.get(name)
     if tenant is None or host not in state.tenant_hosts(name):
         return None
+    peers = peer_groups(state, name)
     return PolicyView(
         tenant_number=tenant.number,
-        profiles={profile.number: profile.groups for profile in state.profiles_of(name)},
-        groups={group.name: group for group in used_groups(state, name)},
+        profiles={profile.number: profile.groups for profile in state.profiles_of(name)}
+        | {number: (group.name,) for number, group in peers.items()},
+        groups={group.name: group for group in (*used_groups(state, name), *peers.values())},
         address_groups={group.name: group for group in state.address_groups_of(name)},
     )
 

@@ -4,6 +4,7 @@
                  securitygroups/{t}/{g}         addressgroups/{t}/{g}        routers/{t}/{r}
                  externalnetworks/{e}           floatingips/{t}/{f}
                  edges/{t}/{r}/{h}              a way out of a router on a host; '-' on its gateway hosts
+                 peerings/{t}/{p}
                  profiles/{t}/{number}          a distinct set of security groups that ports have
                  bindings/{t}/{n}/{p}/{h}       tunnelports/{h}/{vni}
                  alloc/KIND/[SCOPE/]VALUE       an identifier that is taken, or waits to be free again
@@ -37,6 +38,7 @@ from cloison.names import (
     FloatingIpName,
     HostName,
     NetworkName,
+    PeeringName,
     PortName,
     ResourceName,
     RouterName,
@@ -147,6 +149,8 @@ def resource_key(name: ResourceName) -> str:
             return f"{PREFIX}externalnetworks/{network}"
         case FloatingIpName(tenant, floating_ip):
             return f"{PREFIX}floatingips/{tenant}/{floating_ip}"
+        case PeeringName(tenant, peering):
+            return f"{PREFIX}peerings/{tenant}/{peering}"
         case NetworkName(tenant, network):
             return f"{PREFIX}networks/{tenant}/{network}"
         case TenantName(tenant):
@@ -222,7 +226,10 @@ def child_prefixes(name: ResourceName) -> tuple[str, ...]:
         case NetworkName(tenant, network):
             return (f"{PREFIX}subnets/{tenant}/{network}/", f"{PREFIX}ports/{tenant}/{network}/")
         case TenantName(tenant):
-            kinds = ("networks", "routers", "floatingips", "securitygroups", "addressgroups", "profiles")
+            kinds = (
+                *("networks", "routers", "peerings", "floatingips"),
+                *("securitygroups", "addressgroups", "profiles"),
+            )
             return tuple(f"{PREFIX}{kind}/{tenant}/" for kind in kinds)
         case RouterName(tenant, router):
             return (f"{PREFIX}edges/{tenant}/{router}/",)
@@ -308,6 +315,8 @@ def parse(key: str) -> StoredKey:
         case ["edges", tenant, router, place]:
             on = None if place == _ON_GATEWAY_HOSTS else HostName.parse(f"hosts/{place}", "key")
             return EdgeKey(RouterName.parse(f"tenants/{tenant}/routers/{router}", "key"), on)
+        case ["peerings", tenant, peering]:
+            return PeeringName.parse(f"tenants/{tenant}/peerings/{peering}", "key")
         case ["profiles", tenant, number] if number.isdecimal() and str(int(number)) == number:
             return ProfileKey(TenantName.parse(f"tenants/{tenant}", "key"), int(number))
         case ["tunnelports", host, number] if number.isdecimal() and str(int(number)) == number:
@@ -337,6 +346,7 @@ _OF_TENANTS = frozenset(
         "routers",
         "floatingips",
         "edges",
+        "peerings",
         "profiles",
     }
 )

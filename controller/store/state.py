@@ -17,6 +17,7 @@ from cloison.model import (
     FloatingIp,
     Host,
     Network,
+    Peering,
     PolicyProfile,
     Port,
     PortBinding,
@@ -37,6 +38,7 @@ from cloison.names import (
     FloatingIpName,
     HostName,
     NetworkName,
+    PeeringName,
     PortName,
     ResourceName,
     RouterName,
@@ -48,6 +50,7 @@ from controller.store.changes import Change, Event, RevisionChanges
 from controller.store.indexes import copied, only
 from controller.store.keys import BindingKey, EdgeKey, ProfileKey, StoredKey, TunnelPortKey
 from controller.store.layers import Layer, Layers
+from controller.store.peerings import peered_networks
 from controller.store.reservations import Reservations
 from controller.store.tables import Tables, is_effective
 
@@ -139,6 +142,11 @@ class State(Tables):
         return MappingProxyType(self._edges)
 
     @property
+    def peerings(self) -> Mapping[PeeringName, Peering]:
+        """All peerings, those that nobody answers included: see peerings.py."""
+        return MappingProxyType(self._peerings)
+
+    @property
     def profile_keys(self) -> Iterable[ProfileKey]:
         """What all policy profiles are found under."""
         return self._profile_records.keys()
@@ -181,6 +189,8 @@ class State(Tables):
                 return self._external_networks.get(name)
             case FloatingIpName():
                 return self._floating_ips.get(name)
+            case PeeringName():
+                return self._peerings.get(name)
 
     # -- relations ---------------------------------------------------------------------------------
 
@@ -258,9 +268,10 @@ class State(Tables):
         return self._span.get(network, {}).get(host, 0)
 
     def routed_with(self, network: NetworkName) -> frozenset[NetworkName]:
-        """Return the networks that some router joins with a network, itself left out."""
+        """Return the networks that some router joins with a network, itself left out; peered ones too."""
         routers = self._routers_on.get(network, {}).values()
-        return frozenset(other for router in routers for other in router.networks) - {network}
+        own = {other for router in routers for other in router.networks} - {network}
+        return frozenset(own.union(*(peered_networks(self, router, network) for router in routers)))
 
     def span(self, network: NetworkName) -> frozenset[HostName]:
         """Return the hosts that must carry a network: those with a port that can send into it, routed too."""
@@ -335,6 +346,18 @@ class State(Tables):
         """Return the edge that a port leads to."""
         return only(self._edges_at.get(port))
 
+    def peerings_of(self, tenant: TenantName) -> tuple[Peering, ...]:
+        """Return the peerings of a tenant."""
+        return tuple(self._peerings_of.get(tenant, {}).values())
+
+    def peerings_at(self, router: RouterName) -> tuple[Peering, ...]:
+        """Return the peerings whose own router this is."""
+        return tuple(self._peerings_at.get(router, {}).values())
+
+    def peerings_towards(self, router: RouterName) -> tuple[Peering, ...]:
+        """Return the peerings of others that name this router as their peer's."""
+        return tuple(self._peerings_towards.get(router, {}).values())
+
     def profiles_of(self, tenant: TenantName) -> tuple[PolicyProfile, ...]:
         """Return the policy profiles of a tenant, those that no port has (any more) included."""
         return tuple(self._profiles_of.get(tenant, {}).values())
@@ -375,8 +398,8 @@ class State(Tables):
         """Return what must be deleted before the named resource can be."""
         if isinstance(name, TenantName):
             groups: tuple[Resource, ...] = (*self.groups_of(name), *self.address_groups_of(name))
-            routing: tuple[Resource, ...] = (*self.routers_of(name), *self.floating_ips_of(name))
-            return (*self.networks_of(name), *groups, *routing)
+            routing: tuple[Resource, ...] = (*self.routers_of(name), *self.peerings_of(name))
+            return (*self.networks_of(name), *groups, *routing, *self.floating_ips_of(name))
         return (*self.subnets_of(name), *self.ports_of(name))
 
     def referrers_of(self, name: SubnetName | HostName) -> tuple[Port | Router, ...]:

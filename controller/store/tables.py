@@ -15,6 +15,7 @@ from cloison.model import (
     FloatingIp,
     Host,
     Network,
+    Peering,
     PolicyProfile,
     Port,
     PortBinding,
@@ -35,6 +36,7 @@ from cloison.names import (
     FloatingIpName,
     HostName,
     NetworkName,
+    PeeringName,
     PortName,
     RouterName,
     SecurityGroupName,
@@ -74,6 +76,9 @@ _INDEXES = frozenset(
         "_floating_ips_in",
         "_edges_of",
         "_edges_on",
+        "_peerings_of",
+        "_peerings_at",
+        "_peerings_towards",
     }
 )
 
@@ -93,6 +98,7 @@ class Tables:
         self._security_groups: MutableMapping[SecurityGroupName, SecurityGroup] = {}
         self._address_groups: MutableMapping[AddressGroupName, AddressGroup] = {}
         self._routers: MutableMapping[RouterName, Router] = {}
+        self._peerings: MutableMapping[PeeringName, Peering] = {}
         self._profile_records: MutableMapping[ProfileKey, PolicyProfile] = {}
         self._reservations = Reservations()
         self._networks_of: Index[TenantName, NetworkName, Network] = {}
@@ -143,6 +149,10 @@ class Tables:
         self._edges_of: Index[RouterName, EdgeKey, RouterEdge] = {}
         self._edges_on: Index[HostName, EdgeKey, RouterEdge] = {}
         self._edges_at: MutableMapping[PortName, tuple[RouterEdge, ...]] = {}
+        self._peerings_of: Index[TenantName, PeeringName, Peering] = {}
+        # By their own router, and by the one they name.
+        self._peerings_at: Index[RouterName, PeeringName, Peering] = {}
+        self._peerings_towards: Index[RouterName, PeeringName, Peering] = {}
         self._tables = self._by_key_type()
 
     def _by_key_type(self) -> dict[type, MutableMapping[Any, Any]]:
@@ -158,6 +168,7 @@ class Tables:
             SecurityGroupName: self._security_groups,
             AddressGroupName: self._address_groups,
             RouterName: self._routers,
+            PeeringName: self._peerings,
             ProfileKey: self._profile_records,
             ExternalNetworkName: self._external_networks,
             FloatingIpName: self._floating_ips,
@@ -216,6 +227,10 @@ class Tables:
                 link(self._address_groups_of, stored.name.parent, stored.name, stored, sign)
             case Router():
                 self._link_router(stored, sign)
+            case Peering():
+                link(self._peerings_of, stored.name.parent, stored.name, stored, sign)
+                link(self._peerings_at, stored.router, stored.name, stored, sign)
+                link(self._peerings_towards, stored.peer_router, stored.name, stored, sign)
             case PolicyProfile():
                 self._link_profile(stored, sign)
             case ExternalNetwork() | FloatingIp() | RouterEdge():

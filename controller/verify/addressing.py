@@ -24,7 +24,11 @@ from controller.verify.packet import (
 from controller.verify.policy import PROFILE_OPEN
 from controller.verify.space import Region, member
 from controller.verify.stages import (
+    ABROAD_AS,
+    ABROAD_BIT,
+    ABROAD_TO,
     ADDRESSING,
+    DIRECTION,
     FORWARD,
     FROM_PORT,
     FROM_PROFILE,
@@ -33,6 +37,7 @@ from controller.verify.stages import (
     NETWORK,
     ORIGIN,
     SPREADING,
+    TO_PROFILE,
 )
 from controller.verify.symbolic import Bridge, Leaf
 from controller.verify.world import World
@@ -47,11 +52,13 @@ class Led(NamedTuple):
     """Where a route leads: the VNI (None: nowhere), and the MAC of the next hop (None: of whom it is for).
 
     shares: of several next hops the MACs by share (routing.share); then mac is of one of them.
+    abroad: as whom the other tenant is known here, this side there, and that tenant's number.
     """
 
     vni: int | None
     mac: int | None = None
     shares: tuple[int, ...] = ()
+    abroad: tuple[int, int, int] | None = None
 
 
 Leads = Mapping[RouteIntent, Led]
@@ -88,7 +95,10 @@ def _leads(world: World, routes: Iterable[RouteIntent]) -> Leads:
         if into is None or (route.via is not None and not macs):
             found[route] = Led(None)
         else:
-            found[route] = Led(into.vni, macs[0] if macs else None, macs if len(set(macs)) > 1 else ())
+            crossing, number = route.crossing, world.tenant_number(into.name.tenant)
+            abroad = (crossing.theirs, crossing.ours, number) if crossing is not None else None
+            shares = macs if len(set(macs)) > 1 else ()
+            found[route] = Led(into.vni, macs[0] if macs else None, shares, abroad)
     return found
 
 
@@ -172,11 +182,17 @@ def _addressed(leaf: Leaf, start: Frame, led: Led, way: Way) -> bool:
         aimed = "ipv4_dst" if way.prefix.version == 4 else "ipv6_dst"
         wanted = on_wire(wanted, aimed) if led.mac is None else wanted.write(_ETH_DST, 48, led.mac)
         wanted = wanted.older()
+        goes_to = FORWARD if led.abroad is None else DIRECTION
     elif way == TO_ALL:
         wanted, goes_to = wanted.write(_ETH_DST, 48, TO_ALL_MAC), SPREADING
     elif isinstance(way, str):
         wanted = on_wire(wanted, way)
     else:
         goes_to = METER
-    placed = frame.field(NETWORK) == led.vni and frame.field(ORIGIN) == LOCAL
+    # (ORIGIN is all of its register: what does not cross does not say so.)
+    origin = LOCAL if led.abroad is None else LOCAL | 1 << ABROAD_BIT
+    placed = frame.field(NETWORK) == led.vni and frame.field(ORIGIN) == origin
+    if led.abroad is not None:
+        registers = (TO_PROFILE, ABROAD_AS, ABROAD_TO)
+        placed = placed and tuple(frame.field(name) for name in registers) == led.abroad
     return table == goes_to and placed and same_header(frame, wanted)

@@ -38,6 +38,7 @@ from controller.verify.rules import Rule
 from controller.verify.space import Region
 from controller.verify.stages import (
     CLAIMED,
+    COMMIT,
     FROM_PORT,
     FROM_PROFILE,
     NETWORK,
@@ -73,19 +74,22 @@ def regular(rule: Rule) -> bool:
     """Tell whether a rule leaves the registers alone that say who sent a frame, and in which network.
 
     Only ADMISSION and CLAIMED write them, but for the network, which ROUTE changes for what it matches by
-    network. So a rule that matches on one of them is met only by frames of that sender or network, and of a
-    network by what routers lead into it; a change of the rule concerns nobody else. contracts.py and
-    isolation.py rest on that.
+    network, and for the tenant and the profile of what crosses to another tenant, which COMMIT changes: of
+    the tables that such a frame comes to after that only those of policy (policed.py) match these, and those
+    that are the same for all (stations.py). So a rule that matches on one of them is met only by frames of
+    that sender or network, and of a network by what routers lead into it; a change of the rule concerns
+    nobody else. contracts.py and isolation.py rest on that.
     """
     if rule.table <= CLAIMED:
         return True
-    kept = _SENDER_MASK if rule.table == ROUTE else _IDENTITY_MASK
+    kept = {ROUTE: _SENDER_MASK, COMMIT: _CROSSING_MASK}.get(rule.table, _IDENTITY_MASK)
     return not any(_writes(step) & kept for step in rule.steps)
 
 
 _ORIGIN_MASK = ((1 << ORIGIN_BITS) - 1) << OFFSETS[ORIGIN]
 _SENDER_MASK = _ORIGIN_MASK | sum(FIELD_MASKS[name] for name in ("in_port", FROM_PORT, FROM_PROFILE, TENANT))
 _IDENTITY_MASK = _SENDER_MASK | FIELD_MASKS[NETWORK]
+_CROSSING_MASK = _IDENTITY_MASK & ~(FIELD_MASKS[FROM_PROFILE] | FIELD_MASKS[TENANT])
 
 
 def _writes(step: tuple[str, int, int, int]) -> int:

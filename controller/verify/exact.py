@@ -17,6 +17,7 @@ from typing import NamedTuple
 from cloison.addresses import WIRE4_PREFIX, WIRE6_PREFIX, IpAddress
 from cloison.names import HostName, PortName
 from controller.verify.answers import Answers
+from controller.verify.asking import UNKNOWN, Asked, allows, allows_whoever
 from controller.verify.attention import Paid, due, paid
 from controller.verify.budget import Budget
 from controller.verify.contracts import same_header
@@ -32,7 +33,7 @@ from controller.verify.packet import (
     cube,
 )
 from controller.verify.path import HOPS_MAX, Fdb
-from controller.verify.policy import Seen, lets_in, lets_out
+from controller.verify.policy import Seen
 from controller.verify.semantics import Fate, fates_of, said_by_services
 from controller.verify.shapes import PACKETS
 from controller.verify.space import Region, member, within, without
@@ -40,7 +41,6 @@ from controller.verify.spoken import services_may_say
 from controller.verify.stages import (
     COMMIT,
     EGRESS,
-    INGRESS,
     INITIATOR,
     POLICY,
     RESPONDER,
@@ -48,10 +48,6 @@ from controller.verify.stages import (
 )
 from controller.verify.symbolic import TABLES, Leaf, Undefined
 from controller.verify.world import World
-
-Asked = tuple[int, int, int, int]
-"""A question to policy: the table, and what is in TENANT, INITIATOR and RESPONDER there."""
-UNKNOWN = -1
 
 
 class Arrival(NamedTuple):
@@ -141,8 +137,8 @@ class Judge:
         self._budget = budget or Budget()
         self._hosts = hosts
         # What is due of what one port sends another (None: the services); which questions policy says yes to.
-        self._due: dict[tuple[PortName, PortName | None], Answers[Paid]] = {}
-        self._yes: dict[frozenset[Asked], Answers[frozenset[Asked]]] = {}
+        self._due: dict[tuple[PortName, PortName | None, bool], Answers[Paid]] = {}
+        self._yes: dict[tuple[frozenset[Asked], bool], Answers[frozenset[Asked]]] = {}
 
     def faults(
         self, host: HostName, ofport: int | None, starts: Iterable[Region] = PACKETS
@@ -214,13 +210,8 @@ class Judge:
             raise Stuck(undefined, asked) from undefined
 
     def allows(self, asked: Asked, seen: Seen) -> bool:
-        """Tell whether policy admits a connection; of ends that are not known, that it does."""
-        table, tenant, opener, other = asked
-        if UNKNOWN in (opener, other):
-            return True
-        policy = self._world.policy_of(self._world.tenant_by_number.get(tenant, ""))
-        out = table == INGRESS or lets_out(policy, opener, other, seen)
-        return out and lets_in(policy, opener, other, seen)
+        """As asking.allows."""
+        return allows(self._world, asked, seen)
 
     def one_of(self, region: Region, copy: Copy | Arrival) -> int | None:
         """Return a packet of a region of which policy lets a copy through; None if there is none."""
@@ -239,7 +230,7 @@ class Judge:
         self, trail: Trail, wanted: tuple[Fate, ...], sender: PortIntent | None
     ) -> Iterator[Fault]:
         """Yield packets of the trail that are not received as wanted: one of each part with one answer."""
-        right = self._right_questions(wanted, sender)
+        right = self._right_questions(wanted)
         due = frozenset[Asked]().union(*right.values())
         asked = {(arrival.host, arrival.ofport): arrival.asked for arrival in trail.deliveries}
         # Who is not allowed what is asked of it gets nothing, and should not.
@@ -250,30 +241,35 @@ class Judge:
                 return
         open_ = due.union(*(arrival.asked for arrival in trail.deliveries))
         guessed = any(arrival.asked - due for arrival in trail.deliveries)
-        for region, allowed in self._answers(open_).of(trail.region):
-            self._budget.spend()
-            there = Trail(region, tuple(a for a in trail.deliveries if a.asked <= allowed), False)
-            meant = tuple(fate for fate in wanted if right[fate.host, fate.ofport] <= allowed)
-            for fault in self._mistreated(there, meant, sender):
-                # What is guessed to be lost may be delivered: it is not known to be a loss.
-                yield fault._replace(guessed=guessed, lost=fault.lost and not guessed)
+        # (What is guessed both ways: a conjunction asks TENANT, a flow of one profile does not.)
+        for whoever in (False, True) if guessed else (False,):
+            for region, allowed in self._answers(open_, whoever=whoever).of(trail.region):
+                self._budget.spend()
+                there = Trail(region, tuple(a for a in trail.deliveries if a.asked <= allowed), False)
+                meant = tuple(fate for fate in wanted if right[fate.host, fate.ofport] <= allowed)
+                for fault in self._mistreated(there, meant, sender):
+                    # What is guessed to be lost may be delivered: it is not known to be a loss.
+                    yield fault._replace(guessed=guessed, lost=fault.lost and not guessed)
 
-    def _answers(self, open_: frozenset[Asked]) -> Answers[frozenset[Asked]]:
-        """Which of some questions policy says yes to."""
-        known = self._yes.get(open_)
+    def _answers(self, open_: frozenset[Asked], *, whoever: bool) -> Answers[frozenset[Asked]]:
+        """Which of some questions policy says yes to; whoever: as allows_whoever."""
+        known = self._yes.get((open_, whoever))
         if known is None:
-            known = self._yes[open_] = Answers(
-                lambda seen: frozenset(asked for asked in open_ if self.allows(asked, seen))
+            says = partial(allows_whoever if whoever else allows, self._world)
+            known = self._yes[open_, whoever] = Answers(
+                lambda seen: frozenset(asked for asked in open_ if says(asked, seen))
             )
         return known
 
     def _right_questions(
-        self, wanted: tuple[Fate, ...], sender: PortIntent | None
+        self, wanted: tuple[Fate, ...]
     ) -> dict[tuple[HostName, int | None], frozenset[Asked]]:
         """What policy is to be asked for each place where a packet is wanted; nothing if it is not judged."""
-        tenant = self._world.tenant_number(sender.name.tenant) if sender is not None else 0
+        number = self._world.tenant_number
         return {
-            (fate.host, fate.ofport): frozenset({(EGRESS, tenant, *fate.judged)} if fate.judged else ())
+            (fate.host, fate.ofport): frozenset(
+                (EGRESS, number(j.tenant), j.opener, j.other) for j in fate.judged
+            )
             for fate in wanted
         }
 
@@ -298,19 +294,21 @@ class Judge:
         here = {(arrival.host, arrival.ofport): arrival.paid for arrival in trail.deliveries}
         for fate in wanted:
             receiver = self._world.by_ofport.get((fate.host, fate.ofport))
-            for part, asked in self._due_of(sender, receiver).of(trail.region):
+            away = receiver is None or receiver.name.tenant != sender.name.tenant
+            due_ = self._due_of(sender, receiver, abroad=away and bool(fate.judged))
+            for part, asked in due_.of(trail.region):
                 # Who gets nothing has paid nothing: _mistreated saw it, unless no packet is in the region.
                 number = member(part) if asked != here.get((fate.host, fate.ofport)) else None
                 if number is not None:
                     yield number
 
-    def _due_of(self, sender: PortIntent, receiver: PortIntent | None) -> Answers[Paid]:
+    def _due_of(self, sender: PortIntent, receiver: PortIntent | None, *, abroad: bool) -> Answers[Paid]:
         """What is to be asked about what a port sends to another; None: to the local services."""
-        key = sender.name, receiver.name if receiver is not None else None
+        key = sender.name, receiver.name if receiver is not None else None, abroad
         known = self._due.get(key)
         if known is None:
             network = self._world.networks[sender.name.parent]
-            known = self._due[key] = Answers(partial(due, network, sender, receiver))
+            known = self._due[key] = Answers(partial(due, network, sender, receiver, abroad=abroad))
         return known
 
     def _only_too_long(self, trail: Trail, sender: PortIntent | None) -> bool:

@@ -129,6 +129,13 @@ class Frame(NamedTuple):
             const_mask=self.const_mask & keep,
         )
 
+    def untracked(self) -> Frame:
+        """Return the frame when connection tracking was told of it: nothing is known of its connection."""
+        return self.tracked()._replace(
+            written=self.written | CT_MASK, const_value=self.const_value & ~CT_MASK,
+            const_mask=self.const_mask | CT_MASK,
+        )  # fmt: skip
+
     def older(self) -> Frame:
         """Return the frame with a TTL one less."""
         return self._replace(aged=self.aged + 1)

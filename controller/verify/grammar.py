@@ -113,6 +113,8 @@ def fault(flow: Flow) -> str | None:
         found = found or "has a meter, in a table where none may be"
     if special:
         found = found or _connection_fault(flow, exact)
+    if flow.table == stages.ROUTE:
+        found = found or _abroad_fault(flow)
     for n, action in enumerate(flow.actions):
         found = found or _action_fault(flow, n, action, exact)
     return found
@@ -159,6 +161,8 @@ def _action_fault(flow: Flow, n: int, action: object, exact: Mapping[str, int]) 
         case Load(field, start, bits, value):
             if bits > LOAD_BITS_MAX:
                 return f"loads {bits} bits"
+            if _is_abroad(field, start, bits) and not _says_abroad(flow, start, value):
+                return "says what crosses to another tenant, or no longer does, where it may not"
             if (
                 field.name == stages.TO_PORT
                 and (start, bits) == (0, stages.TO_PORT_BITS)
@@ -171,8 +175,12 @@ def _action_fault(flow: Flow, n: int, action: object, exact: Mapping[str, int]) 
         case OutputField(field, start, bits, _):
             return _field_fault(field, exact) or _bits_fault(field, start, bits)
         case SetField(field, value):
+            if field.name == stages.ORIGIN:
+                return "writes all of where a frame is from at once"
             return _write_fault(field, 0, field.width, value, exact)
         case Move(src, src_start, dst, dst_start, bits):
+            if _is_abroad(dst, dst_start, bits):
+                return "copies something to what says what crosses to another tenant"
             read = _field_fault(src, exact) or _bits_fault(src, src_start, bits)
             return read or _write_fault(dst, dst_start, bits, 0, exact)
         case Ct():
@@ -182,7 +190,8 @@ def _action_fault(flow: Flow, n: int, action: object, exact: Mapping[str, int]) 
             here = alone and flow.table in stages.POLICY and "conj_id" not in exact
             return None if here else "has a conjunction that is not alone, or in a table without them"
         case Resubmit(table):
-            return _copy_fault(flow, table, exact)
+            crosses = flow.table == stages.COMMIT
+            return _crossing_fault(flow, n, table) if crosses else _copy_fault(flow, table, exact)
         case CheckPacketLarger(_, field, bit):
             if flow.table != stages.EXIT or (field.name, bit) != (stages.ORIGIN, stages.OVERSIZE_BIT):
                 return "asks for a packet's length where it may not"
@@ -233,6 +242,46 @@ def _copy_fault(flow: Flow, table: int, exact: Mapping[str, int]) -> str | None:
                 continue
         return "does more with copies than to say where they go"
     return None
+
+
+def _is_abroad(field: Field, start: int, bits: int) -> bool:
+    return field.name == stages.ORIGIN and start <= stages.ABROAD_BIT < start + bits
+
+
+def _says_abroad(flow: Flow, start: int, value: int) -> bool:
+    """ROUTE says it, and COMMIT, which comes after, that it is no longer so."""
+    return flow.table == stages.ROUTE or (
+        flow.table == stages.COMMIT and not value << start & 1 << stages.ABROAD_BIT
+    )
+
+
+def _abroad_fault(flow: Flow) -> str | None:
+    """Return what is wrong with a flow that lets something cross to another tenant: all of it, or none."""
+    loads = [a for a in flow.actions if isinstance(a, Load)]
+    at = 1 << stages.ABROAD_BIT
+    says = any(_is_abroad(a.field, a.start, a.bits) and a.value << a.start & at for a in loads)
+    told = {stages.TO_PROFILE, stages.ABROAD_AS, stages.ABROAD_TO} <= {a.field.name for a in loads}
+    asks = [a.table for a in flow.actions if isinstance(a, Ct)]
+    crosses = stages.DIRECTION in (flow.goto, *asks)
+    if crosses and asks != [stages.DIRECTION]:
+        return "judges what crosses to another tenant without having asked for its connection"
+    if says == crosses and (told or not says):
+        return None
+    return "lets something cross to another tenant without asking its own, or without saying as whom"
+
+
+def _crossing_fault(flow: Flow, n: int, table: int) -> str | None:
+    """Return what is wrong with what goes back to be sent on in another tenant's network.
+
+    It goes back once: only ROUTE, which lies before, says ABROAD, and who goes back says so no longer.
+    """
+    at = 1 << stages.ABROAD_BIT
+    abroad = any(t.field.name == stages.ORIGIN and t.value & t.mask & at for t in flow.match)
+    home = any(isinstance(a, Load) and _is_abroad(a.field, a.start, a.bits) for a in flow.actions[:n])
+    last = n == len(flow.actions) - 1 and flow.goto is None
+    if table == stages.COPIES and abroad and home and last and flow.actions.count(flow.actions[n]) == 1:
+        return None
+    return "goes back to an earlier table, and may do so again"
 
 
 def _write_fault(field: Field, start: int, bits: int, value: int, exact: Mapping[str, int]) -> str | None:

@@ -20,16 +20,37 @@ class PairIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class CrossingIntent:
+    """A peering in effect, from one side: both tenants have accepted what passes by it.
+
+    source: only what comes from here may take it. theirs: the profile that stands for the other side to this
+    tenant; ours: the one that stands for this side to the other. name is what people call it by.
+    """
+
+    source: IpNetwork
+    theirs: int
+    ours: int
+    name: str = field(default="", compare=False)
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """(value, mask) of the sources."""
+        return int(self.source.network_address), int(self.source.netmask)
+
+
+@dataclass(frozen=True, slots=True)
 class RouteIntent:
     """A range that a router sends into a network: to whom it is for, or to who has the address via.
 
     others: further next hops, with via each has a share of what goes by the route (routing.share).
+    crossing: by what it leads into a network of another tenant; None: it is one of the router's own.
     """
 
     prefix: IpNetwork
     network: NetworkName
     via: IpAddress | None = None
     others: tuple[IpAddress, ...] = ()
+    crossing: CrossingIntent | None = None
 
     @property
     def range(self) -> tuple[int, int]:

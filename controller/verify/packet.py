@@ -140,7 +140,7 @@ FIELD_NAMES: tuple[str, ...] = tuple(f.name for f in fields(Packet))
 CT_FIELDS: tuple[str, ...] = tuple(name for name in FIELD_NAMES if name.startswith("ct_"))
 CONTEXT_FIELDS: tuple[str, ...] = ("oversize", *CT_FIELDS)
 HEADER_FIELDS: tuple[str, ...] = tuple(name for name in FIELD_NAMES if name not in CONTEXT_FIELDS)
-REGISTERS: tuple[str, ...] = tuple(f"reg{n}" for n in range(12))
+REGISTERS: tuple[str, ...] = tuple(f"reg{n}" for n in range(14))
 # What a bridge keeps beside the packet, all 0 when it enters.
 STATE_FIELDS: tuple[str, ...] = (*REGISTERS, "conj_id")
 WITH_ETHERNET = frozenset({"eth_dst", "eth_src", "eth_type", "vlan_vid"})

@@ -12,7 +12,6 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from cloison.names import SecurityGroupName
 from controller.verify.admitting import Parsed, joined, parsed
 from controller.verify.grammar import Refused
 from controller.verify.packet import FIELD_MASKS, OFFSETS
@@ -30,7 +29,7 @@ from controller.verify.policing import (
     members_of,
     pieces_of,
 )
-from controller.verify.policy import PROFILE_FIRST, PROFILE_OPEN, PolicyIntent, RuleIntent
+from controller.verify.policy import PROFILE_FIRST, PROFILE_OPEN, GroupName, PolicyIntent, RuleIntent
 from controller.verify.rules import Rule, Rules, Shares
 from controller.verify.rulings import ruled
 from controller.verify.stages import TENANT
@@ -57,7 +56,7 @@ class _Meaning(NamedTuple):
     owners: tuple[Owner, ...]
     wanted: tuple[Admitted, ...]
     pieces: tuple[Mapping[Piece, Piece], ...]
-    groups: Mapping[SecurityGroupName, GroupMeaning]
+    groups: Mapping[GroupName, GroupMeaning]
 
 
 class GroupMeaning(NamedTuple):
@@ -152,9 +151,7 @@ class Policed:
         return known
 
 
-def _groups(
-    policy: PolicyIntent, before: Mapping[SecurityGroupName, GroupMeaning]
-) -> dict[SecurityGroupName, GroupMeaning]:
+def _groups(policy: PolicyIntent, before: Mapping[GroupName, GroupMeaning]) -> dict[GroupName, GroupMeaning]:
     """Return what each group means; as before where it depends on nothing that is another."""
     members, found = members_of(policy), {}
     for name, rules in policy.groups.items():

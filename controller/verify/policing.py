@@ -18,12 +18,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cloison.model import Direction
-from cloison.names import SecurityGroupName
 from controller.verify.grammar import Refused
 from controller.verify.packet import ETH_IPV4, ETH_IPV6, FRAGMENT_LATER, INVALID, OFFSETS, TRACKED, Cube, cube
 from controller.verify.policy import (
     PROFILE_OPEN,
     REMOTE_FIELDS,
+    GroupName,
     PolicyIntent,
     RuleIntent,
     families,
@@ -99,12 +99,12 @@ def meant(policy: PolicyIntent, direction: Direction) -> Admitted:
     return by_profile(policy, by_group)
 
 
-Members = Mapping[SecurityGroupName, frozenset[int]]
+Members = Mapping[GroupName, frozenset[int]]
 
 
 def members_of(policy: PolicyIntent) -> Members:
     """Return the profiles that are in each group, as PolicyIntent.members_of, for all at once."""
-    found: dict[SecurityGroupName, set[int]] = defaultdict(set)
+    found: dict[GroupName, set[int]] = defaultdict(set)
     for number, groups in policy.profiles.items():
         for group in groups:
             found[group].add(number)
@@ -120,7 +120,7 @@ def pieces_of(
     )
 
 
-def by_profile(policy: PolicyIntent, by_group: Mapping[SecurityGroupName, frozenset[Piece]]) -> Admitted:
+def by_profile(policy: PolicyIntent, by_group: Mapping[GroupName, frozenset[Piece]]) -> Admitted:
     """Return what each profile's groups admit, given what each group's rules do."""
     found = {}
     for profile, groups in policy.profiles.items():

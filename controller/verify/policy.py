@@ -19,7 +19,7 @@ from cloison.model import PROFILE_FIRST as PROFILE_FIRST
 from cloison.model import PROFILE_NONE as PROFILE_NONE
 from cloison.model import PROFILE_OPEN as PROFILE_OPEN
 from cloison.model import Direction, EtherType
-from cloison.names import AddressGroupName, SecurityGroupName
+from cloison.names import AddressGroupName, PeeringName, SecurityGroupName
 from controller.verify.packet import ETH_IPV4, ETH_IPV6, FRAGMENT_LATER
 
 PORT_BITS = 16
@@ -60,16 +60,22 @@ class RuleIntent:
     id: str = field(default="", compare=False)
 
 
+GroupName = SecurityGroupName | PeeringName
+"""Whose rules: a group of ports, or whoever is on the other side of a peering."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyIntent:
     """All policy of one tenant. profiles: the groups of each of its profiles (PROFILE_FIRST and above).
 
-    number is the tenant's own. A group or address group that is named and not there is empty.
+    number is the tenant's own. A group or address group that is named and not there is empty. The other side
+    of a peering is one profile, of the peering alone: what it may open are egress rules, what may be opened
+    to it ingress rules, and no rule names it.
     """
 
     number: int
-    profiles: Mapping[int, tuple[SecurityGroupName, ...]] = field(default_factory=dict)
-    groups: Mapping[SecurityGroupName, tuple[RuleIntent, ...]] = field(default_factory=dict)
+    profiles: Mapping[int, tuple[GroupName, ...]] = field(default_factory=dict)
+    groups: Mapping[GroupName, tuple[RuleIntent, ...]] = field(default_factory=dict)
     address_groups: Mapping[AddressGroupName, tuple[IpNetwork, ...]] = field(default_factory=dict)
 
     def rules_of(self, profile: int, direction: Direction) -> Iterator[RuleIntent]:
@@ -79,7 +85,7 @@ class PolicyIntent:
                 if rule.direction is direction:
                     yield rule
 
-    def members_of(self, group: SecurityGroupName) -> frozenset[int]:
+    def members_of(self, group: GroupName) -> frozenset[int]:
         """Return the profiles that are in a group."""
         return frozenset(number for number, groups in self.profiles.items() if group in groups)
 

@@ -7,12 +7,13 @@ receiver.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from cloison.addresses import format_mac
 from cloison.names import HostName
 from controller.flows.text import value_text
 from controller.verify import semantics
-from controller.verify.intent import NetworkIntent, PortIntent, RouteIntent
+from controller.verify.intent import CrossingIntent, NetworkIntent, PortIntent, RouteIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -30,7 +31,7 @@ from controller.verify.packet import (
     Packet,
     connected,
 )
-from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, allowed, lets_in, lets_out
+from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent, lets_in, lets_out
 from controller.verify.world import World
 
 INVALID = "connection tracking finds it invalid: of no connection, and it cannot begin one"
@@ -79,7 +80,37 @@ def _why_not_routed(world: World, sender: PortIntent, route: RouteIntent, packet
         return _why_not_received(world, sender, hop, network, "eth_dst", packet)
     aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
     receiver = semantics.owner(world.members_of(network.name), aimed, packet)
+    if route.crossing is not None:
+        return _why_not_abroad(world, sender, receiver, network, route.crossing, packet)
     return _why_not_received(world, sender, receiver, network, aimed, packet)
+
+
+def _why_not_abroad(
+    world: World,
+    sender: PortIntent,
+    receiver: PortIntent | None,
+    network: NetworkIntent,
+    crossing: CrossingIntent,
+    packet: Packet,
+) -> str:
+    """As _why_not_received, by a peering; of the other tenant's groups no more is said than that."""
+    if not semantics.tracked(packet):
+        return "nothing but packets of connections passes between tenants"
+    if semantics.invalid(packet):
+        return INVALID
+    other_side = _End(f"the other side of {crossing.name}", crossing.theirs)
+    replies = packet.has("ct_state", REPLY, REPLY)
+    out = (other_side, _end(sender)) if replies else (_end(sender), other_side)
+    why = why_not_allowed(world, sender.name.tenant, *out, packet)
+    if why:
+        return why
+    aimed = "ipv4_dst" if packet.eth_type == ETH_IPV4 else "ipv6_dst"
+    unreached = _why_unreached(world, sender, receiver, network, aimed, packet)
+    if unreached is not None or receiver is None:
+        return unreached or ""
+    this_side = _End(f"the other side of {crossing.name}", crossing.ours)
+    into = (_end(receiver), this_side) if replies else (this_side, _end(receiver))
+    return why_not_allowed(world, network.name.tenant, *into, packet)
 
 
 def _why_not_forwarded(packet: Packet) -> str:
@@ -95,8 +126,8 @@ def _why_not_forwarded(packet: Packet) -> str:
 
 def _why_not_in_group(world: World, sender: PortIntent, packet: Packet) -> str:
     """Why none of a network's ports gets what is for all of them; "" if one does."""
-    policy, fates = world.policy_of(sender.name.tenant), semantics.fates_of(world, sender, packet)
-    if any(fate.judged is None or allowed(policy, *fate.judged, packet) for fate in fates):
+    fates = semantics.fates_of(world, sender, packet)
+    if any(semantics.passes(world, fate, packet) for fate in fates):
         return ""
     if fates:
         return "it is for all of the network, and no other port's security groups admit it"
@@ -118,6 +149,24 @@ def _why_not_received(
     aimed: str,
     packet: Packet,
 ) -> str:
+    why = _why_unreached(world, sender, receiver, network, aimed, packet)
+    if why is not None or receiver is None:
+        return why or ""
+    ends = semantics.judged_ends(sender, receiver, packet)
+    if ends is None:
+        return ""
+    return why_not_allowed(world, sender.name.tenant, _end(ends[0]), _end(ends[1]), packet)
+
+
+def _why_unreached(
+    world: World,
+    sender: PortIntent,
+    receiver: PortIntent | None,
+    network: NetworkIntent,
+    aimed: str,
+    packet: Packet,
+) -> str | None:
+    """Return why it does not come to a port whose policy would be asked; "" if somebody else gets it."""
     host = sender.host
     assert host is not None, sender
     if receiver is sender:
@@ -133,8 +182,7 @@ def _why_not_received(
         if semantics.tracked(packet):
             return INVALID
         return f"{receiver.name} has port security, and hears nothing but ARP and IP"
-    ends = semantics.judged_ends(sender, receiver, packet)
-    return why_not_allowed(world, *ends, packet) if ends is not None else ""
+    return None
 
 
 def why_not_admitted(port: PortIntent, packet: Packet) -> str:
@@ -157,9 +205,20 @@ def why_not_admitted(port: PortIntent, packet: Packet) -> str:
     return f"ports send IPv4, ARP and IPv6, not EtherType {packet.eth_type:#06x}"
 
 
-def why_not_allowed(world: World, opener: PortIntent, other: PortIntent, packet: Packet) -> str:
+class _End(NamedTuple):
+    """One end of a connection, as a tenant's policy knows it."""
+
+    name: str
+    profile: int
+
+
+def _end(port: PortIntent) -> _End:
+    return _End(str(port.name), port.profile)
+
+
+def why_not_allowed(world: World, tenant: str, opener: _End, other: _End, packet: Packet) -> str:
     """Return whose rules do not admit the connection that a packet is of; "" if both ends' do."""
-    policy, said = world.policy_of(opener.name.tenant), _connection(packet)
+    policy, said = world.policy_of(tenant), _connection(packet)
     if packet.has("ct_state", REPLY, REPLY):
         said += ", which this replies to,"
     if not lets_out(policy, opener.profile, other.profile, packet):
@@ -169,7 +228,7 @@ def why_not_allowed(world: World, opener: PortIntent, other: PortIntent, packet:
     return ""
 
 
-def _groups(policy: PolicyIntent, port: PortIntent) -> str:
+def _groups(policy: PolicyIntent, port: _End) -> str:
     if port.profile in (PROFILE_NONE, PROFILE_OPEN):
         return f"{port.name} (in no security group)"
     return ", ".join(map(str, policy.profiles.get(port.profile, ()))) or f"unknown profile {port.profile}"

@@ -77,11 +77,14 @@ def turn(router: RouterIntent, seen: Seen, leave: Leave) -> RouteIntent | Servic
         return None
     if any_of(seen, target, router.own(version)) or any_of(seen, "ip_ttl", (0, 1)):
         return Services.THEY
+    source = "ipv4_src" if version == 4 else "ipv6_src"
     default: RouteIntent | Services = Services.THEY
     for route in router.ways(version):
-        if not route.prefix.prefixlen:
+        if not route.prefix.prefixlen and route.crossing is None:
             default = route
-        elif seen.has(target, *route.range):
+            continue
+        entitled = route.crossing is None or seen.has(source, *route.crossing.range)
+        if entitled and seen.has(target, *route.range):
             return route
     source = "ipv4_src" if version == 4 else "ipv6_src"
     for way in leave(router, version):

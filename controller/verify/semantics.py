@@ -2,13 +2,13 @@
 
 `seen` is the packet with its connection, or anything that answers the same two questions about its fields
 (symbolic.py asks them of all packets at once). A packet that a port sends reaches at most one other port, of
-the same network, or of one that a router leads into, or the local services of its own host; in a network with
-multicast, one for a group or for all reaches all its other ports. Where a port stands by (it lives on another
-host), it may but tell the services that it runs there, and nobody reaches it. A port gets a packet with its
-own MAC as destination (a group's), an IP packet with the wire MAC of its source address as source, and with a
-TTL one less if a router sent it on; nothing else is changed. Whether the receiver hears it is said in
-policy.py, by the connection it is of. What goes to the services is also metered, so that some of it may be
-lost; that is not said here.
+the same network, or of one that a router leads into (of another tenant: only by a peering that both tenants
+have accepted), or the local services of its own host; in a network with multicast, one for a group or for all
+reaches all its other ports. Where a port stands by (it lives on another host), it may but tell the services
+that it runs there, and nobody reaches it. A port gets a packet with its own MAC as destination (a group's),
+an IP packet with the wire MAC of its source address as source, and with a TTL one less if a router sent it
+on; nothing else is changed. Whether the receiver hears it is said in policy.py, by the connection it is of.
+What goes to the services is also metered, so that some of it may be lost; that is not said here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from cloison.addresses import HOST_PREFIX, WIRE4_PREFIX, WIRE6_PREFIX
 from cloison.names import HostName
-from controller.verify.intent import NetworkIntent, PortIntent, RouteIntent
+from controller.verify.intent import CrossingIntent, NetworkIntent, PortIntent, RouteIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -89,14 +90,21 @@ class Delivery:
     packet: Packet
 
 
+class Judged(NamedTuple):
+    """What a tenant's policy is asked about a connection: who opened it, and the other end, by profile."""
+
+    tenant: str
+    opener: int
+    other: int
+
+
 @dataclass(frozen=True, slots=True)
 class Fate:
     """Where a packet comes out, and under which destination MAC.
 
     copied: a field, and how many of its last bits are the last bits of eth_dst. wired: its source MAC is the
     wire MAC of its source address. source: its source MAC is this one. hops: its TTL is so much less. judged:
-    the profiles of who opened its connection and of the other end; it comes out only if policy allows them
-    that. None: it comes out.
+    it comes out only if policy says yes to all of this; between tenants each is asked about its own side.
     """
 
     host: HostName
@@ -104,7 +112,7 @@ class Fate:
     eth_dst: int
     wired: bool = False
     copied: tuple[str, int] | None = None
-    judged: tuple[int, int] | None = None
+    judged: tuple[Judged, ...] = ()
     source: int | None = None
     hops: int = 0
 
@@ -117,12 +125,16 @@ def meaning(world: World, host: HostName, ofport: int, packet: Packet) -> frozen
     known = connected(packet)
     if sender is None:
         return frozenset()
-    policy = world.policy_of(sender.name.tenant)
     return frozenset(
         Delivery(fate.host, fate.ofport, _received(packet, fate))
         for fate in fates_of(world, sender, known)
-        if fate.judged is None or allowed(policy, *fate.judged, known)
+        if passes(world, fate, known)
     )
+
+
+def passes(world: World, fate: Fate, seen: Seen) -> bool:
+    """Tell whether policy lets a packet come out there."""
+    return all(allowed(world.policy_of(j.tenant), j.opener, j.other, seen) for j in fate.judged)
 
 
 def _received(packet: Packet, fate: Fate) -> Packet:
@@ -219,10 +231,9 @@ def _fate_in_group(
         return None
     if receiver.host != host and seen.has("oversize", 1):
         return None
-    ends = judged_ends(sender, receiver, seen)
-    profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
     mac, copied = group
-    return Fate(receiver.host, receiver.ofport, mac, wired=True, copied=copied, judged=profiles)
+    judged = _judged(sender, receiver, seen)
+    return Fate(receiver.host, receiver.ofport, mac, wired=True, copied=copied, judged=judged)
 
 
 def fate_of(world: World, sender: PortIntent, seen: Seen) -> Fate | None:
@@ -259,7 +270,42 @@ def _routed(world: World, sender: PortIntent, route: RouteIntent, seen: Seen) ->
         return _carried(world, sender, network, hop, seen) if hop is not None else None
     aimed = "ipv4_dst" if route.prefix.version == 4 else "ipv6_dst"
     receiver = owner(world.members_of(route.network), aimed, seen)
+    if route.crossing is not None:
+        return _abroad(world, sender, network, receiver, route.crossing, seen)
     return _carried(world, sender, network, receiver, seen)
+
+
+def _abroad(
+    world: World,
+    sender: PortIntent,
+    network: NetworkIntent,
+    receiver: PortIntent | None,
+    crossing: CrossingIntent,
+    seen: Seen,
+) -> Fate | None:
+    """As fate_of, of what crosses to another tenant, by way of the two profiles that stand for the sides.
+
+    It leaves if the sender's tenant allows its port that with the other side, and comes in if the receiver's
+    tenant allows it between that side and its port. Both are always asked, also about ports without port
+    security, and what is no valid packet of a connection does not cross.
+    """
+    if not tracked(seen) or invalid(seen):
+        return None
+    fate = _carried(world, sender, network, receiver, seen)
+    if fate is None:
+        return None
+    replies = seen.has("ct_state", REPLY, REPLY)
+    out = Judged(sender.name.tenant, *_in_order(sender.profile, crossing.theirs, replies))
+    if receiver is None or (fate.host, fate.ofport) != (receiver.host, receiver.ofport):
+        # It is too long: who sent it is told, if it may send it at all.
+        return replace(fate, judged=(out,))
+    into = Judged(network.name.tenant, *_in_order(crossing.ours, receiver.profile, replies))
+    return replace(fate, judged=(out, into))
+
+
+def _in_order(sender: int, receiver: int, replies: bool) -> tuple[int, int]:
+    """Who opened the connection, and the other end."""
+    return (receiver, sender) if replies else (sender, receiver)
 
 
 def _carried(
@@ -278,9 +324,16 @@ def _carried(
         return None
     if not hears(sender, receiver, seen):
         return None
+    judged = _judged(sender, receiver, seen)
+    return Fate(receiver.host, receiver.ofport, receiver.mac, wired=internet(seen), judged=judged)
+
+
+def _judged(sender: PortIntent, receiver: PortIntent, seen: Seen) -> tuple[Judged, ...]:
+    """What is asked about a packet between two ports of a tenant."""
     ends = judged_ends(sender, receiver, seen)
-    profiles = (ends[0].profile, ends[1].profile) if ends is not None else None
-    return Fate(receiver.host, receiver.ofport, receiver.mac, wired=internet(seen), judged=profiles)
+    if ends is None:
+        return ()
+    return (Judged(sender.name.tenant, ends[0].profile, ends[1].profile),)
 
 
 def _unjudged(sender: PortIntent, receiver: PortIntent, seen: Seen) -> bool:

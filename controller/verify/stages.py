@@ -19,14 +19,24 @@ NETWORK, FROM_PORT, TO_PORT, ORIGIN, FROM_PROFILE, TO_PROFILE, INITIATOR, RESPON
 # What IPv4 and ARP say of their sender: an address, the low bits of a MAC, the others and bit 16.
 CLAIMED_IP, CLAIMED_LOW, CLAIMED_HIGH = "reg9", "reg10", "reg11"
 CLAIMS_IPV4 = 1 << 16
+# As whom what crosses to another tenant is known there, and that tenant.
+ABROAD_AS, ABROAD_TO = "reg12", "reg13"
 TO_PORT_BITS = 16
-# Bits of ORIGIN: which of the three a frame came from, and whether it is too long for the overlay.
+# Bits of ORIGIN: which of the three a frame came from, whether it is too long for the overlay, and whether it
+# is to cross to another tenant.
 ORIGIN_BITS = 3
 LOCAL, OVERLAY, FROM_SERVICE = 1, 2, 4
 OVERSIZE_BIT = 3
+ABROAD_BIT = 4
 # In whose zone a connection is looked up and remembered: the sender's, then the receiver's.
 ZONE_BITS = 16
-ZONES = {TRACK: "nxm_in_port", TRACKED: "nxm_in_port", DELIVER: TO_PORT, COMMIT: TO_PORT}
+ZONES = {
+    TRACK: "nxm_in_port",
+    TRACKED: "nxm_in_port",
+    ROUTE: "nxm_in_port",
+    DELIVER: TO_PORT,
+    COMMIT: TO_PORT,
+}
 COMMITS = frozenset({TRACKED, COMMIT})
 # Where a flow may look at the connection, and may be a part of a conjunction. (Of what TRACKED has just told
 # connection tracking, ROUTE sees no state: that says that it is no reply, and so it is.)

@@ -18,6 +18,7 @@ from controller.verify.contracts import ANYTHING, same_header
 from controller.verify.explore import Question, explore
 from controller.verify.frame import Frame
 from controller.verify.packet import (
+    CT_MASK,
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
@@ -27,6 +28,7 @@ from controller.verify.packet import (
     OFFSETS,
     REPLY,
     WIDTHS,
+    Cube,
     cube,
 )
 from controller.verify.packet import (
@@ -35,6 +37,9 @@ from controller.verify.packet import (
 from controller.verify.policy import PROFILE_OPEN
 from controller.verify.space import Region, member
 from controller.verify.stages import (
+    ABROAD_AS,
+    ABROAD_BIT,
+    ABROAD_TO,
     ADDRESSING,
     COMMIT,
     DELIVER,
@@ -42,6 +47,7 @@ from controller.verify.stages import (
     EGRESS,
     ETHERNET_BYTES,
     EXIT,
+    FORWARD,
     FROM_PORT,
     FROM_PROFILE,
     FROM_SERVICE,
@@ -56,6 +62,7 @@ from controller.verify.stages import (
     SOURCE,
     TAG,
     TAG_PREFIX,
+    TENANT,
     TO_PORT,
     TO_PORT_BITS,
     TO_PROFILE,
@@ -132,13 +139,41 @@ def _track(bridge: Bridge) -> bool:
 
 
 def _commit(bridge: Bridge) -> bool:
-    return all(_remembers(bridge, COMMIT, SOURCE, kind) for kind in (ETH_IPV4, ETH_IPV6))
+    stays = cube(**{ORIGIN: (0, 1 << ABROAD_BIT)})
+    return all(
+        _remembers(bridge, COMMIT, SOURCE, kind, stays) and _crosses(bridge, kind)
+        for kind in (ETH_IPV4, ETH_IPV6)
+    )
 
 
-def _remembers(bridge: Bridge, table: int, onward: int, kind: int) -> bool:
+def _crosses(bridge: Bridge, kind: int) -> bool:
+    """Tell whether what is abroad goes to FORWARD once, unchanged, as what the other tenant knows it as."""
+    at = OFFSETS[ORIGIN] + ABROAD_BIT
+    abroad = {ORIGIN: (1 << ABROAD_BIT, 1 << ABROAD_BIT)}
+    start = Frame(Region(*cube(eth_type=kind, **abroad)))
+    wanted = start.copy(OFFSETS[ABROAD_AS], OFFSETS[FROM_PROFILE], WIDTHS[FROM_PROFILE])
+    wanted = wanted.copy(OFFSETS[ABROAD_TO], OFFSETS[TENANT], WIDTHS[TENANT]).write(at, 1, 0)
+    for leaf in bridge.run(start, COMMIT, stop_at=COMMIT + 1):
+        once = leaf.stopped is None and not leaf.sent and len(leaf.copies) == 1
+        asks = any(rule.does("ct") for rule in leaf.rules)
+        good = once and not asks and leaf.copies[0][0] == FORWARD and _same(leaf.copies[0][1], wanted)
+        if not good and member(leaf.region) is not None:
+            return False
+    return True
+
+
+def _same(frame: Frame, wanted: Frame) -> bool:
+    """Tell whether two frames are written alike: who sent it for whom, and that it is not abroad any more."""
+    origins = all(frame.origins(name) == wanted.origins(name) for name in (FROM_PROFILE, TENANT))
+    home = frame.bits(OFFSETS[ORIGIN] + ABROAD_BIT, 1) == 0
+    return frame.written == wanted.written and origins and home and frame.aged == wanted.aged
+
+
+def _remembers(bridge: Bridge, table: int, onward: int, kind: int, only: Cube = (0, 0)) -> bool:
     """Tell whether a table tells connection tracking of what is new, and drops what is invalid.
 
-    Not what a port without port security sends: that goes on, and tracking is not told of it.
+    Not what a port without port security sends: that goes on, and tracking is not told of it. only: of the
+    frames in these.
     """
 
     def ask(seen: Question) -> tuple[int | None, bool] | None:
@@ -148,9 +183,10 @@ def _remembers(bridge: Bridge, table: int, onward: int, kind: int) -> bool:
         return None if table == COMMIT else (onward if seen.has(FROM_PROFILE, PROFILE_OPEN) else None, False)
 
     def check(leaf: Leaf, wanted: object) -> bool:
-        return not isinstance(wanted, tuple) or _ends(leaf, wanted[0], asks=wanted[1])
+        return not isinstance(wanted, tuple) or _ends(leaf, wanted[0], asks=wanted[1], writes=CT_MASK)
 
-    packets = Frame(Region(*cube(eth_type=kind, ct_state=(CT_TRACKED, CT_TRACKED))))
+    value, mask = cube(eth_type=kind, ct_state=(CT_TRACKED, CT_TRACKED))
+    packets = Frame(Region(value | only[0], mask | only[1]))
     return _all(bridge, packets, table, ask, check)
 
 

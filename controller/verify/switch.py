@@ -190,9 +190,9 @@ def act(flow: Flow, action: object, packet: Packet, state: dict[str, int], sent:
                 raise Refused("makes a TTL less that is used up", flow)
             return replace(packet, ip_ttl=packet.ip_ttl - 1)
         case Ct(_, _, table):
-            if table is not None:
-                known = connected(packet)
-                state.update((name, getattr(known, name)) for name in CT_FIELDS)
+            # (ofproto-dpif-xlate.c, compose_conntrack_action: who only tells, knows nothing afterwards.)
+            known = connected(packet) if table is not None else None
+            state.update((name, getattr(known, name) if known is not None else 0) for name in CT_FIELDS)
             return packet
     raise Refused(f"an action the proof does not know: {action!r}", flow)
 

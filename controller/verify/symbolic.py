@@ -155,7 +155,7 @@ def _carry_out(rule: Rule, frame: Frame, sent: tuple[Copy, ...]) -> tuple[Frame,
         elif verb == "resubmit":
             continue
         elif verb == "ct":
-            frame = frame.tracked() if b >= 0 else frame
+            frame = frame.tracked() if b >= 0 else frame.untracked()
         elif verb == "age":
             frame = _older(rule, frame)
         elif verb == "conjunction":

@@ -198,6 +198,8 @@ class Touched:
         for tenant, policy in delta.policies.items():
             if world.tenant_number(tenant) != (policy.number if policy is not None else 0):
                 self._numbered.add(tenant)
+                # Who leads into its networks says the number.
+                self._routed.update(name for name in world.networks if name.tenant == tenant)
         self._turning.update(_turning(world, delta))
         self._objects(world, delta)
 

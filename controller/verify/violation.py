@@ -10,7 +10,7 @@ from controller.verify.attention import due, paid
 from controller.verify.packet import Packet, connected
 from controller.verify.path import Journey
 from controller.verify.rules import prepare
-from controller.verify.semantics import Delivery
+from controller.verify.semantics import Delivery, fates_of
 from controller.verify.world import World
 
 LEAK = "leak"
@@ -96,7 +96,14 @@ def unheeded(
     asked = paid(prepare(flow) for hop in journey.hops for flow in hop.run.flows)
     got = next(iter(wanted))
     receiver = world.by_ofport.get((got.host, got.ofport))
-    wants = due(network, sender, receiver, connected(packet))
+    known = connected(packet)
+    judged = any(
+        fate.judged
+        for fate in fates_of(world, sender, known)
+        if (fate.host, fate.ofport) == (got.host, got.ofport)
+    )
+    away = receiver is None or receiver.name.tenant != sender.name.tenant
+    wants = due(network, sender, receiver, known, abroad=away and judged)
     # Of several copies the journey does not say which asked what.
     if asked == wants and len(wanted) == 1:
         return None

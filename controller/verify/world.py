@@ -100,8 +100,8 @@ class World:
         self.standing_in: dict[tuple[HostName, NetworkName], dict[int, PortIntent]] = {}
         # How many ports and devices of each network a host has.
         self.on_host: dict[HostName, Counter[NetworkName]] = {}
-        # How many networks of each tenant, by tenant and host: where its policy counts.
-        self._hosts_of: dict[str, dict[HostName, int]] = {}
+        # How many ports of each tenant, by tenant and host: where its policy counts.
+        self._hosts_of: dict[str, Counter[HostName]] = {}
         self.claims: Counter[Claim] = Counter()
         self.clashes: set[Claim] = set()
         if intent is not None:
@@ -194,15 +194,15 @@ class World:
         return self.policies.get(tenant, _NO_POLICY)
 
     def tenants_on(self, host: HostName) -> set[str]:
-        """Return the tenants whose ports or devices a host has."""
-        return {network.tenant for network in self.on_host.get(host, ())}
+        """Return the tenants whose ports a host has: what is in a device's network alone meets no policy."""
+        return {n.tenant for n in self.on_host.get(host, ()) if self.has_tenant(host, n.tenant)}
 
     def has_tenant(self, host: HostName, tenant: str) -> bool:
-        """Tell whether a host has ports or devices of a tenant."""
+        """Tell whether a host has ports of a tenant, those that stand by included."""
         return host in self._hosts_of.get(tenant, ())
 
     def hosts_of(self, tenant: str) -> Collection[HostName]:
-        """Return the hosts that have ports or devices of a tenant."""
+        """Return the hosts that have ports of a tenant, those that stand by included."""
         return self._hosts_of.get(tenant, {}).keys()
 
     def ofports_of(self, host: HostName) -> frozenset[int]:
@@ -303,7 +303,7 @@ class World:
             self._claim(claim)
         self.by_ofport[port.host, port.ofport] = port
         self.by_number[port.number] = port
-        self._enter(port.host, port.name.parent)
+        self._settle(port.host, port.name.parent)
         self.members_of(port.name.parent).add(port)
         for way in port.exits:
             self.leaving.setdefault(way.route.network, {})[port.name] = port
@@ -314,7 +314,7 @@ class World:
         self.by_ofport[port.host, port.ofport] = port
         self.standing[port.host, port.number] = port
         self.standing_in.setdefault((port.host, port.name.parent), {})[port.number] = port
-        self._enter(port.host, port.name.parent)
+        self._settle(port.host, port.name.parent)
 
     def _stand_no_more(self, port: PortIntent) -> None:
         assert port.host is not None, port
@@ -327,7 +327,7 @@ class World:
         here.pop(port.number, None)
         if not here:
             self.standing_in.pop(spot, None)
-        self._leave(port.host, port.name.parent)
+        self._depart(port.host, port.name.parent)
 
     def _drop_port(self, port: PortIntent) -> None:
         for place in _places(port):
@@ -340,30 +340,34 @@ class World:
             del self.by_ofport[port.host, port.ofport]
         if self.by_number.get(port.number) is port:
             del self.by_number[port.number]
-        self._leave(port.host, port.name.parent)
+        self._depart(port.host, port.name.parent)
         self.members_of(port.name.parent).remove(port)
         for way in port.exits:
             self.leaving.get(way.route.network, {}).pop(port.name, None)
 
-    def _enter(self, host: HostName, network: NetworkName) -> None:
-        here = self.on_host.setdefault(host, Counter())
-        here[network] += 1
-        if here[network] == 1:
-            hosts = self._hosts_of.setdefault(network.tenant, {})
-            hosts[host] = hosts.get(host, 0) + 1
+    def _settle(self, host: HostName, network: NetworkName) -> None:
+        """Count a port."""
+        self._enter(host, network)
+        self._hosts_of.setdefault(network.tenant, Counter())[host] += 1
 
-    def _leave(self, host: HostName, network: NetworkName) -> None:
-        here = self.on_host[host]
-        here[network] -= 1
-        if here[network]:
-            return
-        del here[network]
+    def _depart(self, host: HostName, network: NetworkName) -> None:
+        self._leave(host, network)
         hosts = self._hosts_of[network.tenant]
         hosts[host] -= 1
         if not hosts[host]:
             del hosts[host]
         if not hosts:
             del self._hosts_of[network.tenant]
+
+    def _enter(self, host: HostName, network: NetworkName) -> None:
+        """Count a port or a device."""
+        self.on_host.setdefault(host, Counter())[network] += 1
+
+    def _leave(self, host: HostName, network: NetworkName) -> None:
+        here = self.on_host[host]
+        here[network] -= 1
+        if not here[network]:
+            del here[network]
 
     def _claim(self, claim: Claim) -> None:
         self.claims[claim] += 1

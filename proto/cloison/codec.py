@@ -47,7 +47,12 @@ from cloison.codec_resources import (
     tenant_from_proto,
     tenant_to_proto,
 )
-from cloison.codec_routing import router_from_proto, router_to_proto
+from cloison.codec_routing import (
+    peering_from_proto,
+    peering_to_proto,
+    router_from_proto,
+    router_to_proto,
+)
 from cloison.errors import InvalidIntent
 from cloison.model import (
     OFPORT_MAX,
@@ -59,6 +64,7 @@ from cloison.model import (
     Host,
     Meta,
     Network,
+    Peering,
     PolicyProfile,
     Port,
     PortBinding,
@@ -80,6 +86,7 @@ from cloison.v1 import (
     floating_ip_pb2,
     host_pb2,
     network_pb2,
+    peering_pb2,
     port_binding_pb2,
     port_pb2,
     record_pb2,
@@ -100,6 +107,7 @@ ResourceMessage = (
     | router_pb2.Router
     | external_network_pb2.ExternalNetwork
     | floating_ip_pb2.FloatingIp
+    | peering_pb2.Peering
 )
 StatusMessage = ResourceMessage | port_binding_pb2.PortBinding
 
@@ -122,6 +130,7 @@ _TO_PROTO: dict[type, Callable[[Any], Any]] = {
     Router: router_to_proto,
     ExternalNetwork: external_network_to_proto,
     FloatingIp: floating_ip_to_proto,
+    Peering: peering_to_proto,
 }
 _FROM_PROTO: dict[type, Callable[[Any, Meta], Any]] = {
     tenant_pb2.Tenant: tenant_from_proto,
@@ -134,6 +143,7 @@ _FROM_PROTO: dict[type, Callable[[Any, Meta], Any]] = {
     router_pb2.Router: router_from_proto,
     external_network_pb2.ExternalNetwork: external_network_from_proto,
     floating_ip_pb2.FloatingIp: floating_ip_from_proto,
+    peering_pb2.Peering: peering_from_proto,
 }
 
 
@@ -157,6 +167,8 @@ def resource_to_proto(model: Router) -> router_pb2.Router: ...
 def resource_to_proto(model: ExternalNetwork) -> external_network_pb2.ExternalNetwork: ...
 @overload
 def resource_to_proto(model: FloatingIp) -> floating_ip_pb2.FloatingIp: ...
+@overload
+def resource_to_proto(model: Peering) -> peering_pb2.Peering: ...
 @overload
 def resource_to_proto(model: PortBinding) -> port_binding_pb2.PortBinding: ...
 
@@ -193,6 +205,8 @@ def resource_from_proto(message: router_pb2.Router, revision: int) -> Router: ..
 def resource_from_proto(message: external_network_pb2.ExternalNetwork, revision: int) -> ExternalNetwork: ...
 @overload
 def resource_from_proto(message: floating_ip_pb2.FloatingIp, revision: int) -> FloatingIp: ...
+@overload
+def resource_from_proto(message: peering_pb2.Peering, revision: int) -> Peering: ...
 @overload
 def resource_from_proto(message: port_binding_pb2.PortBinding, revision: int) -> PortBinding: ...
 
@@ -239,6 +253,7 @@ _RECORD_FIELD: dict[type, tuple[str, Callable[[Any], Message]]] = {
     ExternalNetwork: ("external_network", external_network_to_proto),
     FloatingIp: ("floating_ip", floating_ip_to_proto),
     RouterEdge: ("router_edge", edge_to_record),
+    Peering: ("peering", peering_to_proto),
     PolicyProfile: ("policy_profile", profile_to_record),
     PortBinding: ("port_binding", binding_to_proto),
     TunnelPort: ("tunnel_port", _tunnel_port_to_proto),

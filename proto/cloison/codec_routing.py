@@ -1,12 +1,24 @@
-"""The wire form of routers: model <-> message. Pure. See codec.py."""
+"""The wire forms of routers and peerings: models <-> messages. Pure. See codec.py."""
 
 from __future__ import annotations
 
 from cloison.addresses import format_mac, parse_mac
-from cloison.codec_parts import meta_to_proto, parse_address, parse_range, parse_text
-from cloison.model import Meta, Router, RouterGateway, RouterInterface, RouterRoute
-from cloison.names import ExternalNetworkName, RouterName, SubnetName
-from cloison.v1 import router_pb2
+from cloison.codec_parts import meta_to_proto, parse_address, parse_number, parse_range, parse_text
+from cloison.codec_policy import PORT_MAX
+from cloison.model import (
+    PROFILE_FIRST,
+    PROFILE_MAX,
+    AllowedService,
+    Meta,
+    Peering,
+    Router,
+    RouterGateway,
+    RouterInterface,
+    RouterRoute,
+)
+from cloison.names import ExternalNetworkName, PeeringName, RouterName, SubnetName
+from cloison.protocols import EXPECTED, protocol_name, protocol_number
+from cloison.v1 import peering_pb2, router_pb2
 
 
 def router_to_proto(router: Router) -> router_pb2.Router:
@@ -63,4 +75,57 @@ def _gateway_from_proto(message: router_pb2.RouterGateway) -> RouterGateway:
         routed_prefixes=tuple(
             parse_range(text, "gateway.routed_prefixes") for text in message.routed_prefixes
         ),
+    )
+
+
+def peering_to_proto(peering: Peering) -> peering_pb2.Peering:
+    """Return the message of a peering, without revision, etag and status."""
+    message = peering_pb2.Peering(
+        router=str(peering.router),
+        peer_router=str(peering.peer_router),
+        prefixes=map(str, peering.prefixes),
+        peer_prefixes=map(str, peering.peer_prefixes),
+        services=map(service_to_proto, peering.services),
+        number=peering.number,
+    )
+    meta_to_proto(peering.name, peering.meta, message)
+    return message
+
+
+def service_to_proto(service: AllowedService) -> peering_pb2.AllowedService:
+    """Return the message of a kind of connections."""
+    return peering_pb2.AllowedService(
+        protocol="" if service.protocol is None else protocol_name(service.protocol),
+        port_min=service.port_min or 0,
+        port_max=service.port_max or 0,
+    )
+
+
+def peering_from_proto(message: peering_pb2.Peering, meta: Meta) -> Peering:
+    """Return the peering of a complete message; raises InvalidIntent."""
+    return Peering(
+        name=PeeringName.parse(message.name),
+        meta=meta,
+        router=RouterName.parse(message.router, "router"),
+        peer_router=RouterName.parse(message.peer_router, "peer_router"),
+        number=parse_number(message.number, "number", PROFILE_FIRST, PROFILE_MAX),
+        prefixes=tuple(parse_range(text, f"prefixes[{i}]") for i, text in enumerate(message.prefixes)),
+        peer_prefixes=tuple(
+            parse_range(text, f"peer_prefixes[{i}]") for i, text in enumerate(message.peer_prefixes)
+        ),
+        services=tuple(_service(service, f"services[{i}]") for i, service in enumerate(message.services)),
+    )
+
+
+def _service(message: peering_pb2.AllowedService, field: str) -> AllowedService:
+    protocol = None
+    if message.protocol:
+        protocol = parse_text(protocol_number, message.protocol, f"{field}.protocol", EXPECTED)
+    # No range is 0 and 0: a range that begins at 0 ends later.
+    if not (message.port_min or message.port_max):
+        return AllowedService(protocol)
+    return AllowedService(
+        protocol,
+        parse_number(message.port_min, f"{field}.port_min", 0, PORT_MAX),
+        parse_number(message.port_max, f"{field}.port_max", 0, PORT_MAX),
     )

@@ -17,6 +17,7 @@ from cloison.names import (
     FloatingIpName,
     HostName,
     NetworkName,
+    PeeringName,
     PortName,
     RouterName,
     SecurityGroupName,
@@ -294,6 +295,34 @@ class Router:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowedService:
+    """Connections of one kind; protocol None: of any. port_min and port_max: both or neither."""
+
+    protocol: int | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peering:
+    """One tenant's half of an agreement that joins its router with one of another tenant.
+
+    number: of the space of policy profiles; under it packets of the other side are known on the own side.
+    """
+
+    name: PeeringName
+    meta: Meta
+    router: RouterName
+    peer_router: RouterName
+    number: int
+    # What of the own side takes part, and what the other side may list. Sorted, none overlapping another.
+    prefixes: tuple[IpNetwork, ...] = ()
+    peer_prefixes: tuple[IpNetwork, ...] = ()
+    # What the other side may open. Sorted, each once.
+    services: tuple[AllowedService, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ExternalSubnet:
     """A range of an external network. ranges: what addresses are taken from, as (first, last)."""
 
@@ -407,6 +436,7 @@ Resource = (
     | SecurityGroup
     | AddressGroup
     | Router
+    | Peering
     | ExternalNetwork
     | FloatingIp
 )

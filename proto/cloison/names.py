@@ -198,6 +198,26 @@ class RouterName(NamedTuple):
         return cls(*_ids(text, field, "tenants/{tenant}/routers/{router}"))
 
 
+class PeeringName(NamedTuple):
+    """tenants/{tenant}/peerings/{peering}"""
+
+    tenant: str
+    peering: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/peerings/{self.peering}"
+
+    @property
+    def parent(self) -> TenantName:
+        """The name of what it belongs to."""
+        return TenantName(self.tenant)
+
+    @classmethod
+    def parse(cls, text: str, field: str = "name") -> PeeringName:
+        """Raise InvalidIntent naming field unless text is such a name."""
+        return cls(*_ids(text, field, "tenants/{tenant}/peerings/{peering}"))
+
+
 class ExternalNetworkName(NamedTuple):
     """externalNetworks/{external_network}"""
 
@@ -243,4 +263,5 @@ ResourceName = (
     | RouterName
     | ExternalNetworkName
     | FloatingIpName
+    | PeeringName
 )

@@ -55,3 +55,21 @@ def protocol_name(number: int) -> str:
     """Return the name of a protocol, or its number where it has none."""
     names = _NAMES.get(number)
     return names[0] if names else str(number)
+
+
+def service_text(protocol: str, port_min: int, port_max: int) -> str:
+    """Return a kind of connections on one line: tcp:80-81, udp:53, icmp, any. 0 and 0: any port."""
+    if not (port_min or port_max):
+        return protocol or "any"
+    return f"{protocol}:{port_min}" + (f"-{port_max}" if port_max != port_min else "")
+
+
+def parse_service(text: str) -> tuple[str, int, int]:
+    """Return (protocol, port_min, port_max) of what service_text writes; raises ValueError."""
+    protocol, colon, ports = text.strip().partition(":")
+    if not colon:
+        return ("" if protocol == "any" else protocol), 0, 0
+    low, dash, high = ports.partition("-")
+    if not (low.isdecimal() and (high.isdecimal() or not dash)):
+        raise ValueError("PROTOCOL, PROTOCOL:PORT or PROTOCOL:FIRST-LAST such as tcp:443, or any")
+    return protocol, int(low), int(high if dash else low)

@@ -21,6 +21,7 @@ from cloison.v1 import (
     floating_ip_pb2_grpc,
     host_pb2_grpc,
     network_pb2_grpc,
+    peering_pb2_grpc,
     plan_pb2_grpc,
     port_binding_pb2_grpc,
     port_pb2,
@@ -152,6 +153,7 @@ class Api:
         self.routers = router_pb2_grpc.RouterServiceStub(self.channel)
         self.external_networks = external_network_pb2_grpc.ExternalNetworkServiceStub(self.channel)
         self.floating_ips = floating_ip_pb2_grpc.FloatingIpServiceStub(self.channel)
+        self.peerings = peering_pb2_grpc.PeeringServiceStub(self.channel)
         self.hosts = host_pb2_grpc.HostServiceStub(self.channel)
         self.bindings = port_binding_pb2_grpc.PortBindingServiceStub(self.channel)
         self.state = watch_pb2_grpc.StateServiceStub(self.channel)

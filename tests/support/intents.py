@@ -18,12 +18,14 @@ from cloison.model import (
     AddressGroup,
     AddressPair,
     AllocationPool,
+    AllowedService,
     Direction,
     EtherType,
     FixedIp,
     Host,
     Meta,
     Network,
+    Peering,
     PolicyProfile,
     Port,
     PortBinding,
@@ -43,6 +45,7 @@ from cloison.names import (
     AddressGroupName,
     HostName,
     NetworkName,
+    PeeringName,
     PortName,
     RouterName,
     SecurityGroupName,
@@ -191,6 +194,9 @@ class World:
                 lambda: self._change_profile(port),
                 lambda: self._change_router(port.name.parent.parent),
                 lambda: self._change_router(port.name.parent.parent),
+                lambda: self._change_peering(),
+                lambda: self._change_peering(),
+                lambda: self._change_peering(),
                 lambda: self._claim(port),
                 lambda: self._claim(port),
                 lambda: self._change_pairs(port),
@@ -259,6 +265,10 @@ class World:
         if name in self.state.routers and self.random.random() < 0.3:
             return self.drop(name)
         subnets = [s for n in self.state.networks_of(tenant) for s in self.state.subnets_of(n.name)]
+        if self.random.random() < 0.7:
+            # There is room for peerings.
+            only = "web" if self._tenants.index(tenant) % 2 else "db"
+            subnets = [s for s in subnets if s.name.network == only and s.name.subnet.endswith("-0")]
         chosen: list[Subnet] = []
         for subnet in sorted(subnets, key=lambda s: s.name):
             alike = (s.cidr for s in chosen if s.cidr.version == subnet.cidr.version)
@@ -273,6 +283,50 @@ class World:
                 routes.append(RouterRoute(destination, (self.random.choice(hops),)))
         meta = self.state.routers[name].meta if name in self.state.routers else self._meta()
         return self.put(Router(name=name, meta=meta, interfaces=interfaces, routes=tuple(routes)))
+
+    def _change_peering(self) -> RevisionChanges:
+        """Halves of a peering of two tenants come and go; both at once, or one after the other."""
+        one, other = self.random.sample(self._tenants, 2)
+        pair = [
+            half for half in (PeeringName(one.tenant, "p"), PeeringName(other.tenant, "p"))
+            if self.random.random() < 0.9
+        ]  # fmt: skip
+        there = [name for name in pair if name in self.state.peerings]
+        if there and self.random.random() < 0.3:
+            return self.drop(*there)
+        return self.put(*(self._half(name, other if name.tenant == one.tenant else one) for name in pair))
+
+    def _half(self, name: PeeringName, other: TenantName) -> Peering:
+        """A half that fits its router and the other half, or does not quite."""
+        mine, theirs = (
+            [self.state.subnets[i.subnet].cidr for i in router.interfaces if i.subnet in self.state.subnets]
+            if (router := self.state.routers.get(RouterName(tenant, "r"))) is not None
+            else []
+            for tenant in (name.tenant, other.tenant)
+        )
+        free = [
+            cidr for cidr in theirs if not any(c.version == cidr.version and c.overlaps(cidr) for c in mine)
+        ]
+        own = [c for c in mine if not any(t.version == c.version and t.overlaps(c) for t in theirs)]
+        if self.random.random() < 0.1:
+            own, free = mine, theirs
+        services = (
+            AllowedService(6, 22, 80),
+            AllowedService(17, 53, 53),
+            AllowedService(1),
+            AllowedService(),
+        )
+        before = self.state.peerings.get(name)
+        return Peering(
+            name=name,
+            meta=before.meta if before is not None else self._meta(),
+            router=RouterName(name.tenant, "r"),
+            peer_router=RouterName(other.tenant, "r"),
+            number=before.number if before is not None else PROFILE_FIRST + next(self._numbers),
+            prefixes=tuple(own),
+            peer_prefixes=tuple(free),
+            services=tuple(self.random.sample(services, self.random.randint(0, 2))),
+        )
 
     # --- policy -------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ RANDOM_PACKETS, STRANGE_PACKETS = 400, 8
 STRANGER = 250
 ARRIVALS_MAX = 6
 # What the bridge keeps beside the packet, or has rewritten when the packet comes to FORWARD and later tables.
-KEPT = (*(f"reg{n}" for n in range(9)), "in_port")
+KEPT = (*(f"reg{n}" for n in range(14)), "in_port")
 FORWARD = 20
 KINDS = (ETH_ARP, ETH_IPV4, ETH_IPV6)
 # Addresses in no subnet: there the destination MAC decides.

@@ -149,9 +149,12 @@ class Judge:
             due.update([(7, False), *([(9, True)] if new else [])])
         judged: list[tuple[int, bool]] = [(22, False), *([(26, True)] if new else [])]
         for receiver in (self.world.by_ofport[place] for place in places if place in self.world.by_ofport):
-            if (sender.checked or receiver.checked) and tracked(packet):
+            abroad = sender.name.tenant != receiver.name.tenant
+            due.update([(12, False)] * abroad)
+            if (sender.checked or receiver.checked or abroad) and tracked(packet):
                 due.update(judged)
-        spare, spreads = Counter[tuple[int, bool]](), list[int]()
+        # (Too long to cross to another tenant, it was asked for all the same.)
+        spare, spreads = Counter[tuple[int, bool]]({(12, False): int(to_services)}), list[int]()
         network = self.world.networks[sender.name.parent]
         if network.multicast and group_of(network, packet) is not None:
             # Of what is for all there is a copy for those, too, who are not to hear it, and for its sender.

@@ -255,7 +255,11 @@ class Probes:
             values |= {"ct_state": NEW_CONNECTION}
             values |= self._connection(host, packet.eth_type)
         kept = {**dict.fromkeys(STATE_FIELDS, 0), **{name: values[name] for name in CT_FIELDS}}
-        kept |= {"reg2": rng.randrange(1, 9), "reg3": rng.choice((1, 2, 4, 9)), "reg8": rng.randrange(1, 3)}
+        kept |= {
+            "reg2": rng.randrange(1, 9),
+            "reg3": rng.choice((1, 2, 4, 9, 17)),
+            "reg8": rng.randrange(1, 3),
+        }
         kept |= {f"reg{n}": rng.choice(profiles) for n in (4, 5, 6, 7)}
         kept["in_port"] = rng.randrange(1, 9)
         terms = merged(self._complete(host, flow)) or {t.field.name: t for t in flow.match}

@@ -71,10 +71,11 @@ def random_rule(
         remote = {"remote_group": rng.choice([*groups * 3, gone])}
     elif kind == "address group":
         remote = {"remote_address_group": rng.choice([*address_groups * 3, AddressGroupName(tenant, "gone")])}
-    return RuleIntent(direction=direction, ether_type=ether_type, **remote, **_traffic(rng))  # type: ignore[arg-type]
+    return RuleIntent(direction=direction, ether_type=ether_type, **remote, **random_traffic(rng))  # type: ignore[arg-type]
 
 
-def _traffic(rng: Random) -> dict[str, int]:
+def random_traffic(rng: Random) -> dict[str, int]:
+    """Protocol and ports of a rule."""
     kind = rng.choice(("any", "protocol", "ports", "ports", "range", "icmp"))
     if kind == "any":
         return {}

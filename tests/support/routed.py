@@ -11,7 +11,7 @@ from typing import Any
 from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, link_local
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName
-from controller.compiler import ExitView, NextHop, RouterView, RouteView
+from controller.compiler import CrossingView, ExitView, NextHop, RouterView, RouteView
 from controller.verify.intent import ExitIntent, NetworkIntent, PortIntent, RouteIntent, RouterIntent
 from controller.verify.world import World
 
@@ -45,7 +45,6 @@ class Routers:
             connected = list(self._connected(names))
             if connected:
                 self._join(tenant, mac, connected)
-        self._stretch(tenant)
 
     def _connected(self, names: list[NetworkName]) -> Iterator[tuple[NetworkName, IpNetwork, IpAddress]]:
         subnets = [(name, subnet) for name in names for subnet in self.maker.networks[name].subnets]
@@ -113,7 +112,7 @@ class Routers:
         ]
         return self.rng.choice([*there * 4, subnet[10], subnet[11]])
 
-    def _stretch(self, tenant: str) -> None:
+    def stretch(self, tenant: str) -> None:
         """Give each network a device wherever something can send into it."""
         networks: dict[NetworkName, NetworkIntent] = self.maker.networks
         for source in [n for n in networks.values() if n.name.tenant == tenant]:
@@ -136,6 +135,7 @@ def router_views(world: World, network: NetworkIntent) -> tuple[RouterView, ...]
                     prefix=route.prefix,
                     vni=Vni(world.networks[route.network].vni),
                     next_hop=_next_hop(world, route),
+                    crossing=_crossing(world, route),
                 )
                 for route in router.routes
             ),
@@ -163,6 +163,13 @@ def _next_hop(world: World, route: RouteIntent) -> NextHop | None:
         return None
     others = tuple(_mac_at(world, route.network, other) for other in route.others)
     return NextHop(_mac_at(world, route.network, route.via), others)
+
+
+def _crossing(world: World, route: RouteIntent) -> CrossingView | None:
+    by = route.crossing
+    if by is None:
+        return None
+    return CrossingView(by.source, by.theirs, by.ours, world.tenant_number(route.network.tenant))
 
 
 def _mac_at(world: World, name: NetworkName, address: IpAddress) -> int | None:

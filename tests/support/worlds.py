@@ -34,6 +34,7 @@ from controller.verify.packet import (
 from controller.verify.path import HostState
 from controller.verify.policy import PROFILE_NONE, PROFILE_OPEN, PolicyIntent
 from controller.verify.world import World
+from tests.support.peered import Peerings
 from tests.support.policies import policy_view, random_policy
 from tests.support.routed import Routers, exit_views, router_views
 
@@ -43,22 +44,36 @@ SUBNETS4 = [IPv4Network(n) for n in ("10.0.0.0/24", "10.0.1.0/26", "192.168.7.0/
 SUBNETS6 = [IPv6Network(n) for n in ("2001:db8::/64", "2001:db8:0:1::/64", "fd00:1::/120", "2001:db8:2::/48")]
 
 
-def random_intent(rng: Random, *, tenants: int = 3, hosts: int = 4, ports: int = 4) -> Intent:
-    """At most so many tenants, hosts, and ports of a network; all tenants use the same addresses."""
+def random_intent(
+    rng: Random, *, tenants: int = 3, hosts: int = 4, ports: int = 4, peered: bool | None = None
+) -> Intent:
+    """At most so many tenants, hosts, and ports of a network; all tenants use the same addresses.
+
+    peered: each tenant has addresses of its own, so that there is room for peerings; None: sometimes.
+    """
     host_names = [HostName(f"h{n}") for n in range(1, rng.randint(1, hosts) + 1)]
-    maker = _Maker(rng, host_names)
-    for t in range(1, rng.randint(1, tenants) + 1):
+    apart = rng.random() < 0.25 if peered is None else peered
+    maker = _Maker(rng, host_names, apart=apart)
+    count = max(2, rng.randint(1, tenants)) if apart else rng.randint(1, tenants)
+    for t in range(1, count + 1):
         maker.policies[f"t{t}"] = random_policy(rng, f"t{t}", t)
-        for n in range(rng.choice((1, 1, 2, 3))):
+        for n in range(1 if apart else rng.choice((1, 1, 2, 3))):
             maker.network(NetworkName(f"t{t}", f"n{n}"), rng.randint(0, ports))
-        if rng.random() < 0.7:
+        if apart or rng.random() < 0.7:
             Routers(rng, maker).make(f"t{t}")
+    # Their addresses are mostly the same, so there is often no room for it.
+    pairs = [(f"t{a}", f"t{b}") for a in range(1, count + 1) for b in range(1, a)]
+    peerings = Peerings(rng, maker)
+    for one, other in pairs * 4:
+        peerings.make(one, other)
+    for t in range(1, count + 1):
+        Routers(rng, maker).stretch(f"t{t}")
     return maker.intent()
 
 
 class _Maker:
-    def __init__(self, rng: Random, hosts: list[HostName]) -> None:
-        self.rng, self.host_names = rng, hosts
+    def __init__(self, rng: Random, hosts: list[HostName], *, apart: bool = False) -> None:
+        self.rng, self.host_names, self.apart = rng, hosts, apart
         self.vteps = {
             h: IPv4Address(f"172.16.0.{i}") if rng.random() < 0.97 else None for i, h in enumerate(hosts, 1)
         }
@@ -78,6 +93,9 @@ class _Maker:
             subnets += rng.sample(SUBNETS4[:3], rng.choice((1, 1, 2))) if rng.random() < 0.9 else SUBNETS4[3:]
         if kind != "v4":
             subnets += rng.sample(SUBNETS6, rng.choice((1, 2)))
+        if self.apart:
+            at = int(name.tenant[1:]) % 3
+            subnets = [SUBNETS4[at], SUBNETS6[at]]
         used: set[object] = set()
         made = [self._port(PortName(*name, f"p{i}"), subnets, used) for i in range(ports)]
         self.ports.update({p.name: p for p in made})
@@ -321,6 +339,8 @@ class Packets:
         routed = bool(routers) and rng.random() < 0.6
         if routed:
             reached = {route.network for router in routers for route in router.routes}
+            abroad = {name for name in reached if name.tenant != port.name.tenant}
+            reached = abroad if abroad and rng.random() < 0.7 else reached
             others = [p for p in self.world.ports.values() if p.name.parent in reached]
             members = others or members
         peer = rng.choice(members)

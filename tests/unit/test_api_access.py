@@ -76,6 +76,7 @@ def acme_request(method: MethodDescriptor) -> Any:
         "AddressGroup": "addressGroups/g",
         "Router": "routers/r",
         "FloatingIp": "floatingIps/f",
+        "Peering": "peerings/p",
     }
     nouns = (
         "ExternalNetwork",
@@ -84,6 +85,7 @@ def acme_request(method: MethodDescriptor) -> Any:
         "SecurityGroup",
         "AddressGroup",
         "Router",
+        "Peering",
         "Network",
         "Subnet",
         "Port",
@@ -93,7 +95,14 @@ def acme_request(method: MethodDescriptor) -> Any:
     if noun == "ExternalNetwork":
         name = "externalNetworks/inet"
     if "parent" in fields:
-        child_of_tenant = noun in ("Network", "SecurityGroup", "AddressGroup", "Router", "FloatingIp")
+        child_of_tenant = noun in (
+            "Network",
+            "SecurityGroup",
+            "AddressGroup",
+            "Router",
+            "FloatingIp",
+            "Peering",
+        )
         child_of_tenant |= method.name == "Watch"
         request.parent = "tenants/acme" if child_of_tenant else "tenants/acme/networks/web"
     if "name" in fields:

@@ -20,6 +20,7 @@ from cloison.model import (
     Host,
     Meta,
     Network,
+    Peering,
     Port,
     Resource,
     Revision,
@@ -42,6 +43,7 @@ R = TypeVar(
     SecurityGroup,
     AddressGroup,
     Router,
+    Peering,
     ExternalNetwork,
     FloatingIp,
 )

@@ -16,7 +16,7 @@ from cloison.model import FloatingIp, Meta, Revision, Router
 from cloison.names import RouterName, SubnetName, TenantName
 from cloison.v1 import router_pb2 as pb
 from controller.api import masks, validate
-from controller.api.intents import common, release, router_parts
+from controller.api.intents import common, peering, release, router_parts
 from controller.api.intents import gateway as gateways
 from controller.store import ids, keys, transit
 from controller.store.hypothesis import Hypothesis
@@ -134,6 +134,8 @@ def delete(state: State, request: pb.DeleteRouterRequest) -> tuple[Txn, Router]:
     name = RouterName.parse(request.name)
     router = common.found(state.routers, name)
     common.check_etag(router, request.etag)
+    peerings = (p.name for p in state.peerings_at(name))
+    common.refuse_if_referenced(name, peerings, "is still joined with others by")
     if router.gateway is None:
         return _deleted(state, router), router
     made = Hypothesis(state)
@@ -170,6 +172,7 @@ def _parsed(
     if message.HasField("gateway"):
         before = old.gateway if old is not None else None
         made = replace(made, gateway=gateways.parse(check, state, message.gateway, made, before, stamp))
+    peering.refuse_odds(check, state, made)
     check.done()
     return made
 

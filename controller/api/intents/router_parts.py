@@ -201,11 +201,19 @@ def _destination(
         if destination == cidr:
             check.wrong(field, text, f"another range than that of {name}, to which the router is connected")
             return None
-    for never, what in _NOWHERE:
-        if never.version == destination.version and destination.subnet_of(never):  # type: ignore[arg-type]
-            check.wrong(field, text, f"a range of addresses that are routed: {never} is {what}")
-            return None
+    never = never_routed(destination)
+    if never is not None:
+        check.wrong(field, text, f"a range of addresses that are routed: {never}")
+        return None
     return destination
+
+
+def never_routed(range_: IpNetwork) -> str | None:
+    """Return why nothing is routed to a range, None if it may be."""
+    for never, what in _NOWHERE:
+        if never.version == range_.version and range_.subnet_of(never):  # type: ignore[arg-type]
+            return f"{never} is {what}"
+    return None
 
 
 def _next_hops(

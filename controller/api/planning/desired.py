@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from cloison.errors import InvalidIntent
-from cloison.model import AddressGroup, Network, Port, Resource, Router, SecurityGroup, Subnet
+from cloison.model import AddressGroup, Network, Peering, Port, Resource, Router, SecurityGroup, Subnet
 from cloison.names import (
     AddressGroupName,
     FloatingIpName,
     NetworkName,
+    PeeringName,
     PortName,
     RouterName,
     SecurityGroupName,
@@ -26,6 +27,7 @@ from cloison.names import (
 from cloison.v1 import (
     address_group_pb2,
     network_pb2,
+    peering_pb2,
     plan_pb2,
     port_pb2,
     router_pb2,
@@ -46,6 +48,7 @@ N = TypeVar(
     PortName,
     RouterName,
     FloatingIpName,
+    PeeringName,
     SecurityGroupName,
     AddressGroupName,
 )
@@ -58,6 +61,7 @@ _SUBNET_FIELDS = (
     *("cidr", "gateway_ip", "no_gateway", "allocation_pools"),
     *("no_dhcp", "dns_servers", "routes", "ntp_servers"),
 )
+_PEERING_FIELDS = ("router", "peer_router", "prefixes", "peer_prefixes", "services")
 _ROUTER_FIELDS = ("mac_address", "interfaces", "routes", "gateway")
 _PORT_FIELDS = (
     *("disabled", "security_groups", "no_security_groups", "no_port_security"),
@@ -91,6 +95,7 @@ class _Desired:
         self._ports = self._named(wanted.ports, "ports", PortName.parse)
         self._routers = self._named(wanted.routers, "routers", RouterName.parse)
         self._floating = self._named(wanted.floating_ips, "floating_ips", FloatingIpName.parse)
+        self._peerings = self._named(wanted.peerings, "peerings", PeeringName.parse)
         self._groups = self._named(wanted.security_groups, "security_groups", SecurityGroupName.parse)
         self._addresses = self._named(wanted.address_groups, "address_groups", AddressGroupName.parse)
 
@@ -115,6 +120,7 @@ class _Desired:
         there = self._state.floating_ips_of(self.name)
         yield from desired_outside.letting_go(there, self._floating, prune=self._wanted.prune)
         yield from map(_delete_port, ports)
+        yield from map(_delete_peering, self._unwanted_peerings())
         yield from self._router_deletions({subnet.name for subnet in subnets})
         yield from (_delete_subnet(subnet) for subnet in subnets if subnet not in staying)
         # Nothing is left in a network that goes: what is wanted in it would keep it.
@@ -126,10 +132,17 @@ class _Desired:
         yield from self._ordered(self._networks, self._network)
         yield from self._ordered(self._subnets, self._subnet)
         yield from self._ordered(self._routers, self._router)
+        yield from self._ordered(self._peerings, self._peering)
         yield from self._ordered(self._ports, self._port)
         yield from desired_outside.standing(self._state, self._floating)
         yield from map(_delete_subnet, staying)
         yield from self._group_deletions()
+
+    def _unwanted_peerings(self) -> list[Peering]:
+        if not self._wanted.prune:
+            return []
+        there = (p for p in self._state.peerings_of(self.name) if p.name not in self._peerings)
+        return sorted(there, key=lambda peering: peering.name)
 
     def _router_deletions(self, subnets: set[SubnetName]) -> Iterator[Step]:
         """Yield what takes away the routers that are not wanted, and others out of subnets that go."""
@@ -235,6 +248,16 @@ class _Desired:
         update.update_mask.paths.extend((*_COMMON, *_ROUTER_FIELDS))
         return Step("update_router", update, field, str(name))
 
+    def _peering(self, name: PeeringName, message: peering_pb2.Peering, field: str) -> Step:
+        if name not in self._state.peerings:
+            create = peering_pb2.CreatePeeringRequest(
+                parent=str(name.parent), peering_id=name.peering, peering=message
+            )
+            return Step("create_peering", create, field, str(name))
+        update = peering_pb2.UpdatePeeringRequest(peering=message)
+        update.update_mask.paths.extend((*_COMMON, *_PEERING_FIELDS))
+        return Step("update_peering", update, field, str(name))
+
     def _bare_group(self, name: SecurityGroupName) -> Step:
         """Return what makes a group without its rules, which may name one that is made only after it."""
         message, field = self._groups[name]
@@ -272,6 +295,10 @@ def _delete_subnet(subnet: Subnet) -> Step:
 
 def _delete_network(network: Network) -> Step:
     return _delete("network", network_pb2.DeleteNetworkRequest(name=str(network.name)), network)
+
+
+def _delete_peering(peering: Peering) -> Step:
+    return _delete("peering", peering_pb2.DeletePeeringRequest(name=str(peering.name)), peering)
 
 
 def _detached(router: Router, subnets: set[SubnetName]) -> Step:

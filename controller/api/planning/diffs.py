@@ -12,6 +12,7 @@ from cloison.model import (
     FloatingIp,
     Host,
     Network,
+    Peering,
     Port,
     Resource,
     Router,
@@ -19,6 +20,7 @@ from cloison.model import (
     Subnet,
     Tenant,
 )
+from cloison.protocols import service_text
 from cloison.v1 import plan_pb2, subnet_pb2
 from controller.api.intents.rules import describe
 from controller.store.changes import Change
@@ -35,9 +37,10 @@ _DEPTH: dict[type, int] = {
     Network: 3,
     Subnet: 4,
     Router: 5,
-    Port: 6,
+    Peering: 6,
+    Port: 7,
     ExternalNetwork: 0,
-    FloatingIp: 7,
+    FloatingIp: 8,
 }
 
 
@@ -137,7 +140,9 @@ def _text(field: str, value: Any) -> str:
         return ", ".join(f"{part.name}={told}" for part, told in value.ListFields())
     if field == "ipv6_mode":
         return str(subnet_pb2.Ipv6Mode.Name(value))
-    if field in ("dns_servers", "ntp_servers", "prefixes"):
+    if field == "services":
+        return ", ".join(service_text(item.protocol, item.port_min, item.port_max) for item in value)
+    if field in ("dns_servers", "ntp_servers", "prefixes", "peer_prefixes"):
         return ", ".join(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={value[key]}" for key in sorted(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from cloison.model import Port
 from cloison.v1 import plan_pb2
@@ -25,11 +26,15 @@ def explain(draft: Draft, seed: Seed, *, tenant_view: bool) -> plan_pb2.ChangePl
         hosts=map(_host, hosts),
         notes=_notes(draft, tenant_view),
     )
-    _add_reach(plan, Reach(draft.before, draft.after, draft.touched).diff())
+    _add_reach(plan, Reach(draft.before, draft.after, draft.touched).diff(), tenant_view)
     return plan
 
 
-def _add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff) -> None:
+def _add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff, tenant_view: bool) -> None:
+    abroad = sum(_crosses(talk) for talk in (*diff.gained, *diff.lost)) if tenant_view else 0
+    if abroad:
+        diff = replace(diff, gained=_at_home(diff.gained), lost=_at_home(diff.lost))
+        plan.notes.append(f"{abroad} pairs with ports of other tenants, which are not named here")
     plan.becomes_reachable.extend(map(_talk, diff.gained))
     plan.stops_being_reachable.extend(map(_talk, diff.lost))
     if not diff.complete:
@@ -37,6 +42,14 @@ def _add_reach(plan: plan_pb2.ChangePlan, diff: ReachDiff) -> None:
             f"more than {PAIRS_MAX} pairs of ports are concerned: only that many were looked at for who can "
             "talk to whom; the digest covers all of them"
         )
+
+
+def _crosses(talk: Talk) -> bool:
+    return talk.source.tenant != talk.target.tenant
+
+
+def _at_home(talks: Iterable[Talk]) -> tuple[Talk, ...]:
+    return tuple(talk for talk in talks if not _crosses(talk))
 
 
 def _notes(draft: Draft, tenant_view: bool) -> Iterable[str]:

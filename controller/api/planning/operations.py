@@ -18,6 +18,7 @@ from controller.api.intents import (
     floating_ip,
     host,
     network,
+    peering,
     port,
     router,
     security_group,
@@ -116,6 +117,9 @@ _CARRY: dict[str, Carry] = {
     "create_external_network": _made(external_network.create),
     "update_external_network": _made(_update_external_network),
     "delete_external_network": _unmade(external_network.delete),
+    "create_peering": _made(peering.create),
+    "update_peering": _made(peering.update),
+    "delete_peering": _unmade(peering.delete),
 }
 
 

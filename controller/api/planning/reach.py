@@ -14,7 +14,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from cloison.addresses import format_mac
-from cloison.model import PROFILE_OPEN, AddressGroup, Network, Port, Router, SecurityGroup, Subnet
+from cloison.model import PROFILE_OPEN, AddressGroup, Network, Peering, Port, Router, SecurityGroup, Subnet
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, TenantName
 from controller.api.intents.rules import describe
 from controller.api.planning.connections import Connections
@@ -23,6 +23,7 @@ from controller.reconcile.meant import policy_intent, router_intent
 from controller.reconcile.views import live_binding
 from controller.store import transit
 from controller.store.changes import Change
+from controller.store.peerings import Link, links_at
 from controller.store.state import State
 from controller.verify.intent import HostIntent, Intent, NetworkIntent, PairIntent, PortIntent
 from controller.verify.semantics import broadcasts
@@ -71,7 +72,7 @@ def touched_ports(before: State, after: State, changes: Iterable[Change]) -> tup
     names = {change.stored.name for change in known if isinstance(change.stored, Port)}
     touched = {name for name in names if _standing(before, name) != _standing(after, name)}
     for state in (before, after):
-        for network in _rerouted(known):
+        for network in _rerouted(known) | _peered(state, known):
             touched.update(port.name for port in state.ports_of(network) if may_talk(port))
     return tuple(sorted(touched | _judged_otherwise(before, after, known)))
 
@@ -94,6 +95,17 @@ def _inside(router: object) -> object:
         return None
     own = (i for i in router.interfaces if not transit.is_transit(i.subnet.parent))
     return router.mac, tuple(own), router.routes
+
+
+def _peered(state: State, changes: Iterable[Change]) -> set[NetworkName]:
+    """Return the networks of the routers of peerings that change, or whose router does."""
+    peerings = [change.stored for change in changes if isinstance(change.stored, Peering)]
+    for change in changes:
+        if isinstance(change.stored, Router):
+            peerings += state.peerings_at(change.stored.name)
+    routers = {name for peering in peerings for name in (peering.router, peering.peer_router)}
+    found = (state.routers.get(name) for name in routers)
+    return {network for router in found if router is not None for network in router.networks}
 
 
 def _ways(router: object) -> object:
@@ -151,7 +163,7 @@ def permitted_elsewise(
     """Return the networks of those ports that may talk otherwise than before, plugged or not."""
     known = tuple(changes)
     judged = _judged_otherwise(before, after, known)
-    rerouted = _rerouted(known)
+    rerouted = _rerouted(known) | _peered(before, known) | _peered(after, known)
     return frozenset(
         name.parent
         for name in ports
@@ -166,14 +178,20 @@ def standing_of(state: State, networks: Iterable[NetworkName]) -> Iterator[str]:
     for network in sorted(_with_routed(state, networks)):
         for router in sorted(state.routers_on(network), key=lambda router: router.name):
             yield f"{router.name} {_ways(router)}"
+            yield from (_link_line(link) for link in links_at(state, router.name))
         ranges = sorted(str(subnet.cidr) for subnet in state.subnets_of(network))
         stored = state.networks.get(network)
         yield f"{network} {' '.join(ranges)}{' multicast' if stored and stored.multicast else ''}"
         for port in sorted(state.ports_of(network), key=lambda port: port.name):
             if may_talk(port):
                 yield _port_line(port)
-    for tenant in sorted({network.parent for network in networks}):
+    for tenant in sorted({network.parent for network in _with_routed(state, networks)}):
         yield from _policy_lines(state, tenant)
+
+
+def _link_line(link: Link) -> str:
+    sides = ((half.prefixes, half.services) for half in (link.own, link.peer))
+    return f"{link.own.router} {link.peer.router} {[*sides]}"
 
 
 def _port_line(port: Port) -> str:

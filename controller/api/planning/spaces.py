@@ -31,7 +31,6 @@ from controller.verify.packet import (
     Cube,
     cube,
 )
-from controller.verify.policy import allowed
 from controller.verify.semantics import (
     GROUPS4,
     GROUPS6,
@@ -41,6 +40,7 @@ from controller.verify.semantics import (
     SERVICES6,
     broadcasts,
     fate_at,
+    passes,
 )
 from controller.verify.space import Region, member, within, without
 from controller.verify.world import World
@@ -129,10 +129,7 @@ def spaces(world: World, sender: PortIntent, receiver: PortIntent) -> Iterator[t
 
 def _arrives(world: World, sender: PortIntent, receiver: PortIntent, seen: Question) -> bool:
     fate = fate_at(world, sender, receiver, seen)
-    if fate is None:
-        return False
-    policy = world.policy_of(sender.name.tenant)
-    return fate.judged is None or allowed(policy, *fate.judged, seen)
+    return fate is not None and passes(world, fate, seen)
 
 
 # -- what is asked ---------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ its link is dropped: groups, link-local addresses, neighbour advertisements. No 
 Several next hops of a route have a share each of what goes by it, told by the last bits of the port, else of
 the address, of who opened the connection: so a connection stays with one of them, its answers too where they
 come by the same next hops. One that no port has is left out, and what the others had stays theirs.
+Into a network of another tenant, by a peering, goes only what comes from the prefixes of its own side; and
+before it goes, policy of its own tenant is asked, to which the other side is one profile (DIRECTION to
+COMMIT, which then sends it on to FORWARD as what the other tenant knows it as).
 
 A ping from 10.0.0.5 to 10.1.0.9: NETWORK becomes the VNI of the network of 10.1.0.0/24, eth_dst
 0a:f0:0a:01:00:09, nw_ttl 63 -> FORWARD.
@@ -37,8 +40,8 @@ from controller.compiler.headers import (
     NOT_A_FRAGMENT,
     prefix,
 )
-from controller.compiler.pipeline import FORWARD, METER, ROUTE
-from controller.compiler.registers import FROM_PORT, NETWORK
+from controller.compiler.pipeline import DIRECTION, FORWARD, METER, ROUTE
+from controller.compiler.registers import ABROAD, ABROAD_AS, ABROAD_TO, FROM_PORT, NETWORK, TO_PROFILE
 from controller.compiler.view import NetworkView, PortView, RouterView, RouteView
 from controller.flows import Action, DecTtl, Flow, Load, Match, Move, SetField, ct_state, field, match
 
@@ -99,7 +102,17 @@ def _route_flow(priority: int, led: Match, route: RouteView, whom: tuple[Action,
     if not whom:
         return ROUTE.flow(priority, led, cookie=cookie)
     into = NETWORK.load(route.vni)
-    return ROUTE.flow(priority, led, DecTtl(), into, *whom, goto=FORWARD, cookie=cookie)
+    if route.crossing is None:
+        return ROUTE.flow(priority, led, DecTtl(), into, *whom, goto=FORWARD, cookie=cookie)
+    crossing = route.crossing
+    as_whom = (
+        TO_PROFILE.load(crossing.own_number),
+        ABROAD_AS.load(crossing.their_number),
+        ABROAD_TO.load(crossing.their_tenant),
+        ABROAD.load(1),
+    )
+    # TRACKED has forgotten what it told connection tracking to remember: it is looked up again.
+    return ROUTE.flow(priority, led, DecTtl(), into, *whom, *as_whom, ROUTE.track(DIRECTION), cookie=cookie)
 
 
 def port_flows(port: PortView) -> Iterator[Flow]:
@@ -135,7 +148,7 @@ def _ways(route: RouteView) -> Iterator[tuple[int, Terms, tuple[Action, ...]]]:
     Nothing writes it if the next hop is nobody.
     """
     if route.next_hop is None:
-        yield 0, {}, _to_itself(route)
+        yield 0, ({} if route.crossing is None else _from(route.crossing.source)), _to_itself(route)
         return
     shares = _shares((route.next_hop.mac, *route.next_hop.others))
     if len(set(shares)) < 2:
@@ -196,6 +209,10 @@ def _to(range_: IpNetwork) -> Terms:
     if isinstance(range_, IPv4Network):
         return {"eth_type": (ETH_IPV4, 0xFFFF), "ipv4_dst": prefix(range_)}
     return {"eth_type": (ETH_IPV6, 0xFFFF), "ipv6_dst": prefix(range_)}
+
+
+def _from(range_: IpNetwork) -> dict[str, Any]:
+    return {"ipv4_src" if isinstance(range_, IPv4Network) else "ipv6_src": prefix(range_)}
 
 
 def _at(address: IpAddress) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from cloison.v1 import external_network_pb2 as cloison_dot_v1_dot_external__netw
 from cloison.v1 import floating_ip_pb2 as cloison_dot_v1_dot_floating__ip__pb2
 from cloison.v1 import host_pb2 as cloison_dot_v1_dot_host__pb2
 from cloison.v1 import network_pb2 as cloison_dot_v1_dot_network__pb2
+from cloison.v1 import peering_pb2 as cloison_dot_v1_dot_peering__pb2
 from cloison.v1 import port_pb2 as cloison_dot_v1_dot_port__pb2
 from cloison.v1 import port_binding_pb2 as cloison_dot_v1_dot_port__binding__pb2
 from cloison.v1 import router_pb2 as cloison_dot_v1_dot_router__pb2
@@ -35,23 +36,23 @@ from cloison.v1 import subnet_pb2 as cloison_dot_v1_dot_subnet__pb2
 from cloison.v1 import tenant_pb2 as cloison_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/record.proto\x12\ncloison.v1\x1a\x1e\x63loison/v1/address_group.proto\x1a!cloison/v1/external_network.proto\x1a\x1c\x63loison/v1/floating_ip.proto\x1a\x15\x63loison/v1/host.proto\x1a\x18\x63loison/v1/network.proto\x1a\x15\x63loison/v1/port.proto\x1a\x1d\x63loison/v1/port_binding.proto\x1a\x17\x63loison/v1/router.proto\x1a\x1f\x63loison/v1/security_group.proto\x1a\x17\x63loison/v1/subnet.proto\x1a\x17\x63loison/v1/tenant.proto\"V\n\x11ReservationRecord\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x11\n\towner_uid\x18\x02 \x01(\t\x12\x10\n\x08released\x18\x03 \x01(\x08\x12\r\n\x05hosts\x18\x04 \x03(\t\"=\n\x10TunnelPortRecord\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03vni\x18\x02 \x01(\r\x12\x0e\n\x06ofport\x18\x03 \x01(\r\"E\n\x13PolicyProfileRecord\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x0e\n\x06groups\x18\x03 \x03(\t\"T\n\x10RouterEdgeRecord\x12\x0e\n\x06router\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\t\x12\x14\n\x0cip_addresses\x18\x04 \x03(\t\"\xa0\x06\n\x06Record\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.cloison.v1.TenantH\x00\x12&\n\x07network\x18\x02 \x01(\x0b\x32\x13.cloison.v1.NetworkH\x00\x12$\n\x06subnet\x18\x03 \x01(\x0b\x32\x12.cloison.v1.SubnetH\x00\x12 \n\x04port\x18\x04 \x01(\x0b\x32\x10.cloison.v1.PortH\x00\x12 \n\x04host\x18\x05 \x01(\x0b\x32\x10.cloison.v1.HostH\x00\x12/\n\x0cport_binding\x18\x06 \x01(\x0b\x32\x17.cloison.v1.PortBindingH\x00\x12\x33\n\x0btunnel_port\x18\x07 \x01(\x0b\x32\x1c.cloison.v1.TunnelPortRecordH\x00\x12\x34\n\x0breservation\x18\x08 \x01(\x0b\x32\x1d.cloison.v1.ReservationRecordH\x00\x12(\n\x05\x65poch\x18\t \x01(\x0b\x32\x17.cloison.v1.EpochRecordH\x00\x12\x33\n\x0esecurity_group\x18\n \x01(\x0b\x32\x19.cloison.v1.SecurityGroupH\x00\x12\x31\n\raddress_group\x18\x0b \x01(\x0b\x32\x18.cloison.v1.AddressGroupH\x00\x12\x39\n\x0epolicy_profile\x18\x0c \x01(\x0b\x32\x1f.cloison.v1.PolicyProfileRecordH\x00\x12$\n\x06router\x18\r \x01(\x0b\x32\x12.cloison.v1.RouterH\x00\x12\x37\n\x10\x65xternal_network\x18\x10 \x01(\x0b\x32\x1b.cloison.v1.ExternalNetworkH\x00\x12-\n\x0b\x66loating_ip\x18\x11 \x01(\x0b\x32\x16.cloison.v1.FloatingIpH\x00\x12\x33\n\x0brouter_edge\x18\x12 \x01(\x0b\x32\x1c.cloison.v1.RouterEdgeRecordH\x00\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12\x16\n\x0erequest_digest\x18\x0f \x01(\x0c\x42\x06\n\x04kind\"0\n\x0b\x45pochRecord\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ncontroller\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63loison/v1/record.proto\x12\ncloison.v1\x1a\x1e\x63loison/v1/address_group.proto\x1a!cloison/v1/external_network.proto\x1a\x1c\x63loison/v1/floating_ip.proto\x1a\x15\x63loison/v1/host.proto\x1a\x18\x63loison/v1/network.proto\x1a\x18\x63loison/v1/peering.proto\x1a\x15\x63loison/v1/port.proto\x1a\x1d\x63loison/v1/port_binding.proto\x1a\x17\x63loison/v1/router.proto\x1a\x1f\x63loison/v1/security_group.proto\x1a\x17\x63loison/v1/subnet.proto\x1a\x17\x63loison/v1/tenant.proto\"V\n\x11ReservationRecord\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x11\n\towner_uid\x18\x02 \x01(\t\x12\x10\n\x08released\x18\x03 \x01(\x08\x12\r\n\x05hosts\x18\x04 \x03(\t\"=\n\x10TunnelPortRecord\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03vni\x18\x02 \x01(\r\x12\x0e\n\x06ofport\x18\x03 \x01(\r\"E\n\x13PolicyProfileRecord\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x0e\n\x06groups\x18\x03 \x03(\t\"T\n\x10RouterEdgeRecord\x12\x0e\n\x06router\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\t\x12\x14\n\x0cip_addresses\x18\x04 \x03(\t\"\xc8\x06\n\x06Record\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.cloison.v1.TenantH\x00\x12&\n\x07network\x18\x02 \x01(\x0b\x32\x13.cloison.v1.NetworkH\x00\x12$\n\x06subnet\x18\x03 \x01(\x0b\x32\x12.cloison.v1.SubnetH\x00\x12 \n\x04port\x18\x04 \x01(\x0b\x32\x10.cloison.v1.PortH\x00\x12 \n\x04host\x18\x05 \x01(\x0b\x32\x10.cloison.v1.HostH\x00\x12/\n\x0cport_binding\x18\x06 \x01(\x0b\x32\x17.cloison.v1.PortBindingH\x00\x12\x33\n\x0btunnel_port\x18\x07 \x01(\x0b\x32\x1c.cloison.v1.TunnelPortRecordH\x00\x12\x34\n\x0breservation\x18\x08 \x01(\x0b\x32\x1d.cloison.v1.ReservationRecordH\x00\x12(\n\x05\x65poch\x18\t \x01(\x0b\x32\x17.cloison.v1.EpochRecordH\x00\x12\x33\n\x0esecurity_group\x18\n \x01(\x0b\x32\x19.cloison.v1.SecurityGroupH\x00\x12\x31\n\raddress_group\x18\x0b \x01(\x0b\x32\x18.cloison.v1.AddressGroupH\x00\x12\x39\n\x0epolicy_profile\x18\x0c \x01(\x0b\x32\x1f.cloison.v1.PolicyProfileRecordH\x00\x12$\n\x06router\x18\r \x01(\x0b\x32\x12.cloison.v1.RouterH\x00\x12\x37\n\x10\x65xternal_network\x18\x10 \x01(\x0b\x32\x1b.cloison.v1.ExternalNetworkH\x00\x12-\n\x0b\x66loating_ip\x18\x11 \x01(\x0b\x32\x16.cloison.v1.FloatingIpH\x00\x12\x33\n\x0brouter_edge\x18\x12 \x01(\x0b\x32\x1c.cloison.v1.RouterEdgeRecordH\x00\x12&\n\x07peering\x18\x14 \x01(\x0b\x32\x13.cloison.v1.PeeringH\x00\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12\x16\n\x0erequest_digest\x18\x0f \x01(\x0c\x42\x06\n\x04kind\"0\n\x0b\x45pochRecord\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ncontroller\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cloison.v1.record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESERVATIONRECORD']._serialized_start=347
-  _globals['_RESERVATIONRECORD']._serialized_end=433
-  _globals['_TUNNELPORTRECORD']._serialized_start=435
-  _globals['_TUNNELPORTRECORD']._serialized_end=496
-  _globals['_POLICYPROFILERECORD']._serialized_start=498
-  _globals['_POLICYPROFILERECORD']._serialized_end=567
-  _globals['_ROUTEREDGERECORD']._serialized_start=569
-  _globals['_ROUTEREDGERECORD']._serialized_end=653
-  _globals['_RECORD']._serialized_start=656
-  _globals['_RECORD']._serialized_end=1456
-  _globals['_EPOCHRECORD']._serialized_start=1458
-  _globals['_EPOCHRECORD']._serialized_end=1506
+  _globals['_RESERVATIONRECORD']._serialized_start=373
+  _globals['_RESERVATIONRECORD']._serialized_end=459
+  _globals['_TUNNELPORTRECORD']._serialized_start=461
+  _globals['_TUNNELPORTRECORD']._serialized_end=522
+  _globals['_POLICYPROFILERECORD']._serialized_start=524
+  _globals['_POLICYPROFILERECORD']._serialized_end=593
+  _globals['_ROUTEREDGERECORD']._serialized_start=595
+  _globals['_ROUTEREDGERECORD']._serialized_end=679
+  _globals['_RECORD']._serialized_start=682
+  _globals['_RECORD']._serialized_end=1522
+  _globals['_EPOCHRECORD']._serialized_start=1524
+  _globals['_EPOCHRECORD']._serialized_end=1572
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ from cloison.v1 import external_network_pb2 as _external_network_pb2
 from cloison.v1 import floating_ip_pb2 as _floating_ip_pb2
 from cloison.v1 import host_pb2 as _host_pb2
 from cloison.v1 import network_pb2 as _network_pb2
+from cloison.v1 import peering_pb2 as _peering_pb2
 from cloison.v1 import port_pb2 as _port_pb2
 from cloison.v1 import port_binding_pb2 as _port_binding_pb2
 from cloison.v1 import router_pb2 as _router_pb2
@@ -62,7 +63,7 @@ class RouterEdgeRecord(_message.Message):
     def __init__(self, router: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[str] = ..., ip_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "security_group", "address_group", "policy_profile", "router", "external_network", "floating_ip", "router_edge", "request_id", "request_digest")
+    __slots__ = ("tenant", "network", "subnet", "port", "host", "port_binding", "tunnel_port", "reservation", "epoch", "security_group", "address_group", "policy_profile", "router", "external_network", "floating_ip", "router_edge", "peering", "request_id", "request_digest")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     SUBNET_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +80,7 @@ class Record(_message.Message):
     EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
     FLOATING_IP_FIELD_NUMBER: _ClassVar[int]
     ROUTER_EDGE_FIELD_NUMBER: _ClassVar[int]
+    PEERING_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     tenant: _tenant_pb2.Tenant
@@ -97,9 +99,10 @@ class Record(_message.Message):
     external_network: _external_network_pb2.ExternalNetwork
     floating_ip: _floating_ip_pb2.FloatingIp
     router_edge: RouterEdgeRecord
+    peering: _peering_pb2.Peering
     request_id: str
     request_digest: bytes
-    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., policy_profile: _Optional[_Union[PolicyProfileRecord, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ..., external_network: _Optional[_Union[_external_network_pb2.ExternalNetwork, _Mapping]] = ..., floating_ip: _Optional[_Union[_floating_ip_pb2.FloatingIp, _Mapping]] = ..., router_edge: _Optional[_Union[RouterEdgeRecord, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., tunnel_port: _Optional[_Union[TunnelPortRecord, _Mapping]] = ..., reservation: _Optional[_Union[ReservationRecord, _Mapping]] = ..., epoch: _Optional[_Union[EpochRecord, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., policy_profile: _Optional[_Union[PolicyProfileRecord, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ..., external_network: _Optional[_Union[_external_network_pb2.ExternalNetwork, _Mapping]] = ..., floating_ip: _Optional[_Union[_floating_ip_pb2.FloatingIp, _Mapping]] = ..., router_edge: _Optional[_Union[RouterEdgeRecord, _Mapping]] = ..., peering: _Optional[_Union[_peering_pb2.Peering, _Mapping]] = ..., request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ...) -> None: ...
 
 class EpochRecord(_message.Message):
     __slots__ = ("epoch", "controller")

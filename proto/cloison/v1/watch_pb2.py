@@ -28,6 +28,7 @@ from cloison.v1 import external_network_pb2 as cloison_dot_v1_dot_external__netw
 from cloison.v1 import floating_ip_pb2 as cloison_dot_v1_dot_floating__ip__pb2
 from cloison.v1 import host_pb2 as cloison_dot_v1_dot_host__pb2
 from cloison.v1 import network_pb2 as cloison_dot_v1_dot_network__pb2
+from cloison.v1 import peering_pb2 as cloison_dot_v1_dot_peering__pb2
 from cloison.v1 import port_pb2 as cloison_dot_v1_dot_port__pb2
 from cloison.v1 import port_binding_pb2 as cloison_dot_v1_dot_port__binding__pb2
 from cloison.v1 import router_pb2 as cloison_dot_v1_dot_router__pb2
@@ -37,27 +38,27 @@ from cloison.v1 import tenant_pb2 as cloison_dot_v1_dot_tenant__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63loison/v1/watch.proto\x12\ncloison.v1\x1a\x1e\x63loison/v1/address_group.proto\x1a\x17\x63loison/v1/common.proto\x1a!cloison/v1/external_network.proto\x1a\x1c\x63loison/v1/floating_ip.proto\x1a\x15\x63loison/v1/host.proto\x1a\x18\x63loison/v1/network.proto\x1a\x15\x63loison/v1/port.proto\x1a\x1d\x63loison/v1/port_binding.proto\x1a\x17\x63loison/v1/router.proto\x1a\x1f\x63loison/v1/security_group.proto\x1a\x17\x63loison/v1/subnet.proto\x1a\x17\x63loison/v1/tenant.proto\x1a\x1egoogle/protobuf/duration.proto\"6\n\x0cWatchRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x16\n\x0estart_revision\x18\x02 \x01(\x03\"\x98\x05\n\nWatchEvent\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.cloison.v1.WatchEvent.Kind\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12$\n\x06tenant\x18\x03 \x01(\x0b\x32\x12.cloison.v1.TenantH\x00\x12&\n\x07network\x18\x04 \x01(\x0b\x32\x13.cloison.v1.NetworkH\x00\x12$\n\x06subnet\x18\x05 \x01(\x0b\x32\x12.cloison.v1.SubnetH\x00\x12 \n\x04port\x18\x06 \x01(\x0b\x32\x10.cloison.v1.PortH\x00\x12/\n\x0cport_binding\x18\x07 \x01(\x0b\x32\x17.cloison.v1.PortBindingH\x00\x12 \n\x04host\x18\x08 \x01(\x0b\x32\x10.cloison.v1.HostH\x00\x12\x33\n\x0esecurity_group\x18\t \x01(\x0b\x32\x19.cloison.v1.SecurityGroupH\x00\x12\x31\n\raddress_group\x18\n \x01(\x0b\x32\x18.cloison.v1.AddressGroupH\x00\x12$\n\x06router\x18\x0b \x01(\x0b\x32\x12.cloison.v1.RouterH\x00\x12\x37\n\x10\x65xternal_network\x18\x0c \x01(\x0b\x32\x1b.cloison.v1.ExternalNetworkH\x00\x12-\n\x0b\x66loating_ip\x18\r \x01(\x0b\x32\x16.cloison.v1.FloatingIpH\x00\"b\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\n\n\x06UPSERT\x10\x01\x12\n\n\x06\x44\x45LETE\x10\x02\x12\x15\n\x11SNAPSHOT_COMPLETE\x10\x03\x12\x15\n\x11REVISION_COMPLETE\x10\x04\x42\n\n\x08resource\"a\n\x13WaitRealizedRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"b\n\x14WaitRealizedResponse\x12\x10\n\x08realized\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12&\n\x07missing\x18\x03 \x03(\x0b\x32\x15.cloison.v1.Condition\"\x12\n\x10GetStatusRequest\"\xee\x02\n\x06Status\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x19\n\x11realized_revision\x18\x05 \x01(\x03\x12\x0f\n\x07tenants\x18\x06 \x01(\x05\x12\x10\n\x08networks\x18\x07 \x01(\x05\x12\r\n\x05ports\x18\x08 \x01(\x05\x12\x14\n\x0cports_active\x18\t \x01(\x05\x12\r\n\x05hosts\x18\n \x01(\x05\x12\x17\n\x0fhosts_connected\x18\x0b \x01(\x05\x12)\n\nconditions\x18\x0c \x03(\x0b\x32\x15.cloison.v1.Condition\x12\x0c\n\x04gate\x18\r \x01(\t\x12\x14\n\x0cgate_checked\x18\x0e \x01(\x03\x12\x14\n\x0cgate_refused\x18\x0f \x01(\x03\x12\x16\n\x0eunits_compared\x18\x10 \x01(\x03\x12\x16\n\x0eunits_repaired\x18\x11 \x01(\x03\x32\xdd\x01\n\x0cStateService\x12;\n\x05Watch\x12\x18.cloison.v1.WatchRequest\x1a\x16.cloison.v1.WatchEvent0\x01\x12Q\n\x0cWaitRealized\x12\x1f.cloison.v1.WaitRealizedRequest\x1a .cloison.v1.WaitRealizedResponse\x12=\n\tGetStatus\x12\x1c.cloison.v1.GetStatusRequest\x1a\x12.cloison.v1.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63loison/v1/watch.proto\x12\ncloison.v1\x1a\x1e\x63loison/v1/address_group.proto\x1a\x17\x63loison/v1/common.proto\x1a!cloison/v1/external_network.proto\x1a\x1c\x63loison/v1/floating_ip.proto\x1a\x15\x63loison/v1/host.proto\x1a\x18\x63loison/v1/network.proto\x1a\x18\x63loison/v1/peering.proto\x1a\x15\x63loison/v1/port.proto\x1a\x1d\x63loison/v1/port_binding.proto\x1a\x17\x63loison/v1/router.proto\x1a\x1f\x63loison/v1/security_group.proto\x1a\x17\x63loison/v1/subnet.proto\x1a\x17\x63loison/v1/tenant.proto\x1a\x1egoogle/protobuf/duration.proto\"6\n\x0cWatchRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x16\n\x0estart_revision\x18\x02 \x01(\x03\"\xc0\x05\n\nWatchEvent\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.cloison.v1.WatchEvent.Kind\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12$\n\x06tenant\x18\x03 \x01(\x0b\x32\x12.cloison.v1.TenantH\x00\x12&\n\x07network\x18\x04 \x01(\x0b\x32\x13.cloison.v1.NetworkH\x00\x12$\n\x06subnet\x18\x05 \x01(\x0b\x32\x12.cloison.v1.SubnetH\x00\x12 \n\x04port\x18\x06 \x01(\x0b\x32\x10.cloison.v1.PortH\x00\x12/\n\x0cport_binding\x18\x07 \x01(\x0b\x32\x17.cloison.v1.PortBindingH\x00\x12 \n\x04host\x18\x08 \x01(\x0b\x32\x10.cloison.v1.HostH\x00\x12\x33\n\x0esecurity_group\x18\t \x01(\x0b\x32\x19.cloison.v1.SecurityGroupH\x00\x12\x31\n\raddress_group\x18\n \x01(\x0b\x32\x18.cloison.v1.AddressGroupH\x00\x12$\n\x06router\x18\x0b \x01(\x0b\x32\x12.cloison.v1.RouterH\x00\x12\x37\n\x10\x65xternal_network\x18\x0c \x01(\x0b\x32\x1b.cloison.v1.ExternalNetworkH\x00\x12-\n\x0b\x66loating_ip\x18\r \x01(\x0b\x32\x16.cloison.v1.FloatingIpH\x00\x12&\n\x07peering\x18\x14 \x01(\x0b\x32\x13.cloison.v1.PeeringH\x00\"b\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\n\n\x06UPSERT\x10\x01\x12\n\n\x06\x44\x45LETE\x10\x02\x12\x15\n\x11SNAPSHOT_COMPLETE\x10\x03\x12\x15\n\x11REVISION_COMPLETE\x10\x04\x42\n\n\x08resource\"a\n\x13WaitRealizedRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"b\n\x14WaitRealizedResponse\x12\x10\n\x08realized\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12&\n\x07missing\x18\x03 \x03(\x0b\x32\x15.cloison.v1.Condition\"\x12\n\x10GetStatusRequest\"\xee\x02\n\x06Status\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x19\n\x11realized_revision\x18\x05 \x01(\x03\x12\x0f\n\x07tenants\x18\x06 \x01(\x05\x12\x10\n\x08networks\x18\x07 \x01(\x05\x12\r\n\x05ports\x18\x08 \x01(\x05\x12\x14\n\x0cports_active\x18\t \x01(\x05\x12\r\n\x05hosts\x18\n \x01(\x05\x12\x17\n\x0fhosts_connected\x18\x0b \x01(\x05\x12)\n\nconditions\x18\x0c \x03(\x0b\x32\x15.cloison.v1.Condition\x12\x0c\n\x04gate\x18\r \x01(\t\x12\x14\n\x0cgate_checked\x18\x0e \x01(\x03\x12\x14\n\x0cgate_refused\x18\x0f \x01(\x03\x12\x16\n\x0eunits_compared\x18\x10 \x01(\x03\x12\x16\n\x0eunits_repaired\x18\x11 \x01(\x03\x32\xdd\x01\n\x0cStateService\x12;\n\x05Watch\x12\x18.cloison.v1.WatchRequest\x1a\x16.cloison.v1.WatchEvent0\x01\x12Q\n\x0cWaitRealized\x12\x1f.cloison.v1.WaitRealizedRequest\x1a .cloison.v1.WaitRealizedResponse\x12=\n\tGetStatus\x12\x1c.cloison.v1.GetStatusRequest\x1a\x12.cloison.v1.Statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cloison.v1.watch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHREQUEST']._serialized_start=403
-  _globals['_WATCHREQUEST']._serialized_end=457
-  _globals['_WATCHEVENT']._serialized_start=460
-  _globals['_WATCHEVENT']._serialized_end=1124
-  _globals['_WATCHEVENT_KIND']._serialized_start=1014
-  _globals['_WATCHEVENT_KIND']._serialized_end=1112
-  _globals['_WAITREALIZEDREQUEST']._serialized_start=1126
-  _globals['_WAITREALIZEDREQUEST']._serialized_end=1223
-  _globals['_WAITREALIZEDRESPONSE']._serialized_start=1225
-  _globals['_WAITREALIZEDRESPONSE']._serialized_end=1323
-  _globals['_GETSTATUSREQUEST']._serialized_start=1325
-  _globals['_GETSTATUSREQUEST']._serialized_end=1343
-  _globals['_STATUS']._serialized_start=1346
-  _globals['_STATUS']._serialized_end=1712
-  _globals['_STATESERVICE']._serialized_start=1715
-  _globals['_STATESERVICE']._serialized_end=1936
+  _globals['_WATCHREQUEST']._serialized_start=429
+  _globals['_WATCHREQUEST']._serialized_end=483
+  _globals['_WATCHEVENT']._serialized_start=486
+  _globals['_WATCHEVENT']._serialized_end=1190
+  _globals['_WATCHEVENT_KIND']._serialized_start=1080
+  _globals['_WATCHEVENT_KIND']._serialized_end=1178
+  _globals['_WAITREALIZEDREQUEST']._serialized_start=1192
+  _globals['_WAITREALIZEDREQUEST']._serialized_end=1289
+  _globals['_WAITREALIZEDRESPONSE']._serialized_start=1291
+  _globals['_WAITREALIZEDRESPONSE']._serialized_end=1389
+  _globals['_GETSTATUSREQUEST']._serialized_start=1391
+  _globals['_GETSTATUSREQUEST']._serialized_end=1409
+  _globals['_STATUS']._serialized_start=1412
+  _globals['_STATUS']._serialized_end=1778
+  _globals['_STATESERVICE']._serialized_start=1781
+  _globals['_STATESERVICE']._serialized_end=2002
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ from cloison.v1 import external_network_pb2 as _external_network_pb2
 from cloison.v1 import floating_ip_pb2 as _floating_ip_pb2
 from cloison.v1 import host_pb2 as _host_pb2
 from cloison.v1 import network_pb2 as _network_pb2
+from cloison.v1 import peering_pb2 as _peering_pb2
 from cloison.v1 import port_pb2 as _port_pb2
 from cloison.v1 import port_binding_pb2 as _port_binding_pb2
 from cloison.v1 import router_pb2 as _router_pb2
@@ -31,7 +32,7 @@ class WatchRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., start_revision: _Optional[int] = ...) -> None: ...
 
 class WatchEvent(_message.Message):
-    __slots__ = ("kind", "revision", "tenant", "network", "subnet", "port", "port_binding", "host", "security_group", "address_group", "router", "external_network", "floating_ip")
+    __slots__ = ("kind", "revision", "tenant", "network", "subnet", "port", "port_binding", "host", "security_group", "address_group", "router", "external_network", "floating_ip", "peering")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[WatchEvent.Kind]
@@ -57,6 +58,7 @@ class WatchEvent(_message.Message):
     ROUTER_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_NETWORK_FIELD_NUMBER: _ClassVar[int]
     FLOATING_IP_FIELD_NUMBER: _ClassVar[int]
+    PEERING_FIELD_NUMBER: _ClassVar[int]
     kind: WatchEvent.Kind
     revision: int
     tenant: _tenant_pb2.Tenant
@@ -70,7 +72,8 @@ class WatchEvent(_message.Message):
     router: _router_pb2.Router
     external_network: _external_network_pb2.ExternalNetwork
     floating_ip: _floating_ip_pb2.FloatingIp
-    def __init__(self, kind: _Optional[_Union[WatchEvent.Kind, str]] = ..., revision: _Optional[int] = ..., tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ..., external_network: _Optional[_Union[_external_network_pb2.ExternalNetwork, _Mapping]] = ..., floating_ip: _Optional[_Union[_floating_ip_pb2.FloatingIp, _Mapping]] = ...) -> None: ...
+    peering: _peering_pb2.Peering
+    def __init__(self, kind: _Optional[_Union[WatchEvent.Kind, str]] = ..., revision: _Optional[int] = ..., tenant: _Optional[_Union[_tenant_pb2.Tenant, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.Network, _Mapping]] = ..., subnet: _Optional[_Union[_subnet_pb2.Subnet, _Mapping]] = ..., port: _Optional[_Union[_port_pb2.Port, _Mapping]] = ..., port_binding: _Optional[_Union[_port_binding_pb2.PortBinding, _Mapping]] = ..., host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ..., security_group: _Optional[_Union[_security_group_pb2.SecurityGroup, _Mapping]] = ..., address_group: _Optional[_Union[_address_group_pb2.AddressGroup, _Mapping]] = ..., router: _Optional[_Union[_router_pb2.Router, _Mapping]] = ..., external_network: _Optional[_Union[_external_network_pb2.ExternalNetwork, _Mapping]] = ..., floating_ip: _Optional[_Union[_floating_ip_pb2.FloatingIp, _Mapping]] = ..., peering: _Optional[_Union[_peering_pb2.Peering, _Mapping]] = ...) -> None: ...
 
 class WaitRealizedRequest(_message.Message):
     __slots__ = ("name", "revision", "timeout")

@@ -3,6 +3,7 @@
 from tests.support.mutations import (  # noqa: F401 -- they enter their kinds
     actions,
     matches,
+    peering,
     policing,
     routing,
     rules,
