@@ -171,6 +171,10 @@ class FakeSwitch:
         self._check_connected()
         self.flushed += zones
 
+    async def ping(self) -> None:
+        """See Switch."""
+        self._check_connected()
+
     async def read_port_counters(self) -> dict[int, PortCounters]:
         """See Switch."""
         self._check_connected()

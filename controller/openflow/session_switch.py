@@ -108,6 +108,10 @@ class SessionSwitch:
         if commands:
             await self._run(CommandsExchange(commands, allowed_s=self._answer_s))
 
+    async def ping(self) -> None:
+        """See Switch."""
+        await self._run(CommandsExchange((), allowed_s=self._answer_s))
+
     def port_changed(self, ofport: int, name: str | None) -> None:
         """The switch said so."""
         if name is None:

@@ -85,6 +85,9 @@ class Switch(Protocol):
         caches.
         """
 
+    async def ping(self) -> None:
+        """Return when it has answered (a barrier): when it has carried out all that was sent before."""
+
     async def read_port_counters(self) -> Mapping[int, PortCounters]:
         """What was counted at each port, by ofport (LOCAL and its like are above 0xffffff00). Counters of a
         single flow come with read_flows.

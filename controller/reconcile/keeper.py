@@ -1,8 +1,8 @@
 """Keeps the ways out of the overlay as they should be: each change of it is a transaction. A thin loop.
 
 What is to be done is decided by out.py from the state and from which hosts are lost; whatever fails is
-decided again. A host is lost when neither its agent nor its switch has been connected for LOST_S. After a
-start of the controller it has GRACE_S to come back.
+decided again. A host is lost when neither its agent nor its switch has been connected for LOST_S, or neither
+answers (silence.py). After a start of the controller it has GRACE_S to come back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from cloison.model import RouterEdge
 from cloison.names import HostName, RouterName
 from controller.reconcile.host import HostActor
 from controller.reconcile.moves import move_txn
-from controller.reconcile.out import Failover, failovers, wanted
+from controller.reconcile.out import Failover, failovers, lives_on, wanted
+from controller.reconcile.silence import Silence
 from controller.store.keys import EdgeKey
 from controller.store.state import State
 from controller.store.store import Store
@@ -65,6 +66,9 @@ class Keeper:
         self._idle_since: dict[EdgeKey, float] = {}
         self._grace_until = 0.0
         self._wake = asyncio.Event()
+        # By which gateway host each router goes out.
+        self._lives_on: dict[RouterName, HostName] = {}
+        self._silence = Silence(hosts, lambda: set(self._lives_on.values()), self._wake.set)
 
     def follow(self, routers: Iterable[RouterName]) -> None:
         """Something that the edges of these routers depend on changed."""
@@ -79,6 +83,11 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep for ever; ends by being cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._silence.run(), name="silence")
+            await self._run()
+
+    async def _run(self) -> None:
         now = asyncio.get_running_loop().time
         self._grace_until = now() + GRACE_S
         while True:
@@ -99,6 +108,11 @@ class Keeper:
             failed |= not await self._fail_over(failover)
         overdue = {key.router for key, since in self._idle_since.items() if since + IDLE_S <= now}
         routers, self._routers = self._routers | overdue, set()
+        for router in routers:
+            host = lives_on(state, router)
+            self._lives_on.pop(router, None)
+            if host is not None:
+                self._lives_on[router] = host
         if self._changes is not None:
             for router in sorted(routers):
                 if not await self._keep_router(router, now, self._changes):
@@ -116,7 +130,9 @@ class Keeper:
             del self._lost_at[name]
         for name in hosts:
             actor = self._hosts.get(name)
-            if actor is not None and (actor.agent is not None or actor.switch is not None):
+            if name in self._silence.silent:
+                self._lost_at[name] = min(now, self._lost_at.get(name, now))
+            elif actor is not None and (actor.agent is not None or actor.switch is not None):
                 self._known.add(name)
                 self._lost_at.pop(name, None)
             elif name in self._known:

@@ -54,6 +54,14 @@ def failovers(state: State, lost: Set[HostName], obeying: Set[HostName]) -> Iter
                 yield Failover(edge.router, port.number, host, successor)
 
 
+def lives_on(state: State, router: RouterName) -> HostName | None:
+    """Return the gateway host that a router goes out by, None if there is none."""
+    edge = state.router_edges.get(EdgeKey(router, None))
+    port = state.ports.get(edge.port) if edge is not None else None
+    binding = live_binding(state, port) if port is not None else None
+    return binding.host if binding is not None else None
+
+
 def wanted(state: State, name: RouterName) -> Wanted:
     """Return what of a router's edges is to be changed."""
     router = state.routers.get(name)

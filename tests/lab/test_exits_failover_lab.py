@@ -93,6 +93,24 @@ def test_the_next_gateway_host_takes_over_and_keeps_it(cloud: Site) -> None:
         assert connects(cloud, f"{tenant}/p3", 4)
 
 
+def test_a_gateway_host_that_vanishes_without_a_word_is_replaced(cloud: Site) -> None:
+    """Its cables are cut: no connection is closed, and nothing tells but that nobody answers."""
+    for tenant in TENANTS:
+        until(lambda t=tenant: bool(gateway_host(cloud, t)), f"the way out of {tenant}")
+        until(lambda t=tenant: connects(cloud, f"{t}/p3", 4), f"{tenant} out", 10)
+    first = gateway_host(cloud, "red")
+    node = cloud.host(first).node
+    links = [interface.name for interface in cloud.lab.underlay.interfaces(first)]
+    try:
+        cloud.lab.outside.cut(cloud.host(first))
+        node.ip([f"link set {link} down" for link in links])
+        until(lambda: connects(cloud, "red/p3", 4), "a new connection", FAILOVER_S)
+        assert gateway_host(cloud, "red") != first
+    finally:
+        node.ip([f"link set {link} up" for link in links])
+        cloud.lab.outside.cut(cloud.host(first), is_cut=False)
+
+
 def bring_back(cloud: Site, name: str) -> None:
     """Start again what was killed; return when the controller has heard all from it."""
     host = cloud.host(name)

@@ -41,6 +41,7 @@ class TrackingSwitch(FakeSwitch):
         self.connections: dict[int, set[tuple[int, int]]] = {}
         self.inherited: list[str] = []
         self.flushes_fail = 0
+        self.mute = False
 
     async def apply(self, delta: FlowDelta) -> None:
         """See Switch."""
@@ -49,6 +50,12 @@ class TrackingSwitch(FakeSwitch):
             open_now = self.connections.setdefault(zone, set())
             self.inherited += [f"zone {zone}: {guests} has those of {other}" for other in open_now - guests]
             open_now |= guests
+
+    async def ping(self) -> None:
+        """See Switch."""
+        if self.mute:
+            await asyncio.Event().wait()
+        await super().ping()
 
     async def flush_zones(self, zones: Iterable[int]) -> None:
         """See Switch."""

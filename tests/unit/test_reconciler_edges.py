@@ -14,6 +14,7 @@ from controller.compiler.pipeline import ROUTE
 from controller.compiler.tables.route import DEFAULT, EXIT
 from controller.flows import Flow, Load, SetField
 from controller.reconcile import keeper
+from controller.reconcile.silence import SILENT_S, Silence
 from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
@@ -234,6 +235,43 @@ async def test_a_lost_gateway_host_is_replaced_and_takes_nothing_back() -> None:
         await settled(made)
         assert live_host(made) == other
         assert not back.edges[GATEWAY_NUMBER].active
+
+
+async def test_a_gateway_host_that_falls_silent_is_replaced() -> None:
+    """Its sessions are there for all that anybody says: as when its power is cut."""
+    async with controller() as made:
+        h1, h2, _, _ = await hosts_with_outside(made)
+        await with_gateway(made)
+        await plugged(made, H1, H2)
+        first = live_host(made)
+        assert first is not None
+        silent, other = (h1, H2) if first == H1 else (h2, H1)
+        silent.mute = silent.switch.mute = True
+        await eventually(lambda: live_host(made) == other, "the other one")
+
+
+@pytest.mark.parametrize("speaks", ["agent", "switch", "nobody"])
+async def test_a_host_is_silent_when_neither_agent_nor_switch_answers(speaks: str) -> None:
+    async with controller() as made:
+        h1, _, _, _ = await hosts_with_outside(made)
+        h1.mute, h1.switch.mute = speaks != "agent", speaks != "switch"
+        told: list[bool] = []
+        silence = Silence(made.reconciler.hosts, lambda: {H1}, lambda: told.append(True))
+        silence.look(0.0)
+        if speaks != "nobody":
+            await eventually(silence._asked[H1].answer.done, "an answer")
+        silence.look(SILENT_S, late=SILENT_S)
+        assert not silence.silent, "the controller was late, not the host"
+        if speaks != "nobody":
+            await eventually(silence._asked[H1].answer.done, "an answer")
+        silence.look(3 * SILENT_S)
+        assert silence.silent == ({H1} if speaks == "nobody" else set())
+        assert bool(told) == (speaks == "nobody")
+        h1.mute = False
+        made.reconciler.switch_gone(h1.switch.dpid)
+        h1.disconnect_agent()
+        silence.look(4 * SILENT_S)
+        assert not silence.silent, "its sessions are over: that is known otherwise"
 
 
 async def test_a_host_is_lost_without_both_sessions_for_a_while() -> None:
