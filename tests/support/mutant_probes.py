@@ -13,6 +13,7 @@ from random import Random
 
 from cloison.names import HostName
 from controller.flows import Conjunction, Flow, Load, MatchTerm, field
+from controller.flows.conntrack import CT_STATE
 from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     CT_FIELDS,
@@ -331,6 +332,9 @@ def whole(values: dict[str, int]) -> Packet:
         values["ip_proto"] = PROTO_IPV6_FRAGMENT
     if values["vlan_vid"]:
         values["vlan_vid"] |= VLAN_PRESENT
+    if values["ct_state"] & CT_STATE["new"]:
+        # What begins a connection is no reply: no tracker calls a packet both.
+        values["ct_state"] &= ~CT_STATE["rpl"]
     return Packet(**values).canonical()
 
 
