@@ -69,8 +69,8 @@ def install(bug_file: Path) -> None:
     view_of, right = units.port_view, units.port_flows
     names: dict[int, str] = {}
 
-    def port_view(state: State, name: object, host: object) -> PortView | None:
-        view = view_of(state, name, host)  # type: ignore[arg-type]
+    def port_view(state: State, name: object, *rest: object) -> PortView | None:
+        view = view_of(state, name, *rest)  # type: ignore[arg-type]
         if view is not None:
             names[view.port_number] = name.port  # type: ignore[attr-defined]
         return view

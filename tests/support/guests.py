@@ -46,6 +46,9 @@ class Guest:
     def __init__(self, served: ServicePort) -> None:
         self.port = served
         self.mac = format_mac(served.mac)
+        given4 = [a for a in served.addresses if a.version == 4]
+        # Under which the switch is sent what is for it.
+        self.answer_mac = format_mac(wire_mac(given4[0])) if given4 else self.mac
         self.link_local = str(link_local(served.mac))
         self.dispatcher = Dispatcher(ServicePorts([served]), [*base_routes(), *last_routes()])
 
@@ -60,8 +63,7 @@ class Guest:
 
     def _read(self, answer: bytes) -> Packet:
         frame = Ether(answer)
-        given4 = [a for a in self.port.addresses if a.version == 4]
-        assert frame.dst == (format_mac(wire_mac(given4[0])) if given4 else self.mac)
+        assert frame.dst == self.answer_mac
         assert frame.src == format_mac(0x0AF300 << 24 | self.port.vni)
         assert_sums(frame)
         return frame.payload

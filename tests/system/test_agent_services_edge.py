@@ -94,11 +94,11 @@ def ping(guest: Guest) -> bytes:
 async def test_what_comes_in_is_answered(site: Site) -> None:
     switch, guest = Switch(), Guest(ONE)
     asked = guest.frame(ARP(op=1, hwsrc=guest.mac, psrc="10.0.0.5", pdst=DNS4))
-    reply = await switch.asks(asked, guest.mac)
+    reply = await switch.asks(asked, guest.answer_mac)
     assert (reply[ARP].op, reply[ARP].psrc) == (2, DNS4)
     # The largest that a guest may send gets an answer too.
     switch.send(guest.frame(IP(src="10.0.0.5", dst="10.0.0.9", flags="DF") / (b"x" * 9000)))
-    assert (await switch.hears(guest.mac))[ICMP].nexthopmtu == 1450
+    assert (await switch.hears(guest.answer_mac))[ICMP].nexthopmtu == 1450
     switch.close()
 
 
@@ -130,7 +130,7 @@ async def test_a_flooding_port_harms_no_other(site: Site) -> None:
         lags_s.append(time.monotonic() - started_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.5):
-                answered += (await switch.hears(victim.mac))[ICMP].type == 0
+                answered += (await switch.hears(victim.answer_mac))[ICMP].type == 0
     assert answered > 50
     assert site.edge.counts["too_many"] > 1000
     assert max(lags_s) < 0.5, "others of the loop get their turn"
@@ -140,13 +140,13 @@ async def test_a_flooding_port_harms_no_other(site: Site) -> None:
 
 async def test_what_a_flood_leaves_unread_takes_no_room_from_others(site: Site) -> None:
     switch, flooder, victim = Switch(), Guest(ONE), Guest(TWO)
-    assert (await switch.asks(ping(victim), victim.mac))[ICMP].type == 0
+    assert (await switch.asks(ping(victim), victim.answer_mac))[ICMP].type == 0
     flood = flooder.frame(IP(src="10.0.0.5", dst=DNS4) / ICMP() / (b"x" * 1000))
     # The loop has no turn in between: all of it stays with the kernel.
     for _ in range(20_000):
         switch.send(flood)
     switch.send(ping(victim))
-    assert (await switch.hears(victim.mac))[ICMP].type == 0
+    assert (await switch.hears(victim.answer_mac))[ICMP].type == 0
     assert site.edge.kernel_drops() > 10_000, "more than is kept for one port"
     switch.close()
 
@@ -161,5 +161,5 @@ async def test_a_device_that_goes_away_is_told_and_the_next_one_is_taken(site: S
     link = await service_link.ensure()
     site.edge.attach(SERVICE_AGENT_LINK, link.agent_ifindex)
     switch, victim = Switch(), Guest(TWO)
-    assert (await switch.asks(ping(victim), victim.mac))[ICMP].type == 0
+    assert (await switch.asks(ping(victim), victim.answer_mac))[ICMP].type == 0
     switch.close()
