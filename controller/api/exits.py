@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from cloison.model import FloatingIp
-from cloison.names import HostName, RouterName
+from cloison.names import HostName
 from controller.reconcile.edges import answering
-from controller.reconcile.plugged import live_binding
 from controller.reconcile.tracker import Condition
-from controller.store.keys import EdgeKey
 from controller.store.state import State
-
-
-def edge_host(state: State, router: RouterName, host: HostName | None) -> HostName | None:
-    """Return where an edge of a router is plugged and lives, None if nowhere; host as in EdgeKey."""
-    edge = state.router_edges.get(EdgeKey(router, host))
-    port = state.ports.get(edge.port) if edge is not None else None
-    binding = live_binding(state, port) if port is not None else None
-    return binding.host if binding is not None else None
 
 
 def answering_host(state: State, floating: FloatingIp) -> HostName | None:

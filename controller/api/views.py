@@ -26,6 +26,7 @@ from cloison.model import (
 from cloison.names import HostName, PortName
 from cloison.v1 import common_pb2, host_pb2, network_pb2, peering_pb2, port_binding_pb2, port_pb2
 from controller.api import exits
+from controller.reconcile.out import lives_on
 from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.tracker import Condition, Tracker
 from controller.reconcile.views import overlay_mtu
@@ -117,7 +118,7 @@ class Views:
 
     def _fill_exit(self, message: Any, resource: Router | FloatingIp, tenant_view: bool) -> None:
         if isinstance(resource, Router):
-            host = exits.edge_host(self._state, resource.name, None)
+            host = lives_on(self._state, resource.name)
             into = message.gateway if resource.gateway is not None else None
         else:
             host, into = exits.answering_host(self._state, resource), message

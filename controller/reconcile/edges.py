@@ -16,7 +16,7 @@ from cloison.model import ExternalNetwork, FloatingIp, Port, Router, RouterEdge,
 from cloison.names import HostName, RouterName
 from cloison.v1 import host_sync_pb2 as pb
 from controller.reconcile.impact import Impact
-from controller.reconcile.plugged import live_binding
+from controller.reconcile.plugged import edge_host, live_binding
 from controller.reconcile.views import host_mtu, overlay_mtu
 from controller.store.keys import EdgeKey
 from controller.store.state import State
@@ -101,10 +101,9 @@ def answering(state: State, floating_ip: FloatingIp) -> tuple[RouterEdge, HostNa
     own = _own_host(state, floating_ip)
     for host in (own, None) if own is not None else (None,):
         edge = state.router_edges.get(EdgeKey(floating_ip.router, host))
-        port = state.ports.get(edge.port) if edge is not None else None
-        lives = live_binding(state, port) if port is not None else None
-        if edge is not None and lives is not None and host in (None, lives.host):
-            return edge, lives.host
+        lives_on = edge_host(state, edge)
+        if edge is not None and lives_on is not None and host in (None, lives_on):
+            return edge, lives_on
     return None
 
 
@@ -130,15 +129,14 @@ def _edges(state: State, name: RouterName) -> Iterator[tuple[tuple[HostName, int
         if one.port is not None and one.fixed is not None:
             floating.setdefault(key, []).append(one)
     for edge in state.edges_of(name):
-        port = state.ports.get(edge.port)
-        lives = live_binding(state, port) if port is not None else None
+        port, lives_on = state.ports.get(edge.port), edge_host(state, edge)
         for host in port.requested_hosts if port is not None else ():
             there = state.hosts.get(host)
             if port is None or there is None or outside.physical_network not in there.physical_networks:
                 continue
             message = _edge(state, router, gateway, outside, edge, port, host)
             message.floating.extend(_floating(floating.get(EdgeKey(name, edge.host), ())))
-            message.active = lives is not None and lives.host == host
+            message.active = lives_on == host
             yield (host, port.number), message
 
 

@@ -9,7 +9,7 @@ default route of its own, there is neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -17,12 +17,10 @@ from cloison.addresses import IpAddress
 from cloison.model import Network, Port, Router, RouterEdge
 from cloison.names import HostName
 from controller.compiler import ExitView, NextHop, RouteView
-from controller.reconcile.plugged import live_binding
+from controller.reconcile.plugged import HasPort, live_binding, seen_binding
 from controller.store.keys import EdgeKey
 from controller.store.state import State
 
-# As views.HasPort: whether a bridge has this interface under this number.
-HasPort = Callable[[HostName, int, str], bool]
 EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
@@ -34,9 +32,7 @@ def default_routes(state: State, router: Router, has_port: HasPort) -> Iterator[
     for version in _families_out(state, router):
         way = _way(state, router, None, version)
         if way is not None:
-            at = live_binding(state, way.port)
-            there = at is not None and has_port(at.host, at.ofport, at.interface)
-            hop = NextHop(way.port.mac if there else None)
+            hop = NextHop(way.port.mac if seen_binding(state, way.port, has_port) is not None else None)
             yield RouteView(prefix=EVERYTHING[version], vni=way.network.vni, next_hop=hop)
 
 
@@ -54,9 +50,8 @@ def _exits(state: State, port: Port, router: Router, host: HostName, has_port: H
         lives = live_binding(state, way.port) if way is not None else None
         if way is None or lives is None or lives.host != host:
             continue
-        there = has_port(host, lives.ofport, lives.interface)
+        mac = way.port.mac if has_port(host, lives.ofport, lives.interface) else None
         for source in _sources(state, port, router, way.edge, version):
-            mac = way.port.mac if there else None
             yield ExitView(router.mac, version, way.network.vni, mac, source)
 
 

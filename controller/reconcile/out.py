@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cloison.model import ExternalNetwork, Router, RouterEdge
 from cloison.names import HostName, RouterName
-from controller.reconcile.plugged import is_plugged, live_binding, standby_bindings
+from controller.reconcile.plugged import edge_host, is_plugged, live_binding, standby_bindings
 from controller.store.keys import EdgeKey
 from controller.store.state import State
 
@@ -56,10 +56,7 @@ def failovers(state: State, lost: Set[HostName], obeying: Set[HostName]) -> Iter
 
 def lives_on(state: State, router: RouterName) -> HostName | None:
     """Return the gateway host that a router goes out by, None if there is none."""
-    edge = state.router_edges.get(EdgeKey(router, None))
-    port = state.ports.get(edge.port) if edge is not None else None
-    binding = live_binding(state, port) if port is not None else None
-    return binding.host if binding is not None else None
+    return edge_host(state, state.router_edges.get(EdgeKey(router, None)))
 
 
 def wanted(state: State, name: RouterName) -> Wanted:

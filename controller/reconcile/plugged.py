@@ -8,10 +8,19 @@ when its guest says that it runs there, or when it is unplugged where it lives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from cloison.model import Port, PortBinding
+from cloison.model import Port, PortBinding, RouterEdge
+from cloison.names import HostName
 from controller.store.state import State
+
+# Tells whether a bridge has this interface under this number (HostActor.has_port).
+HasPort = Callable[[HostName, int, str], bool]
+
+
+def believe(host: HostName, ofport: int, interface: str) -> bool:
+    """Take every reported port number for true: for a state without switches."""
+    return True
 
 
 def is_plugged(port: Port, binding: PortBinding) -> bool:
@@ -27,6 +36,21 @@ def is_plugged(port: Port, binding: PortBinding) -> bool:
 def live_binding(state: State, port: Port) -> PortBinding | None:
     """Return the binding on which the port lives: of the highest rank, the first of its requested hosts'."""
     return max(_plugged(state, port), key=lambda binding: binding.rank, default=None)
+
+
+def seen_binding(state: State, port: Port, has_port: HasPort) -> PortBinding | None:
+    """Return the binding on which the port lives, if the bridge there has its interface."""
+    binding = live_binding(state, port)
+    if binding is None or not has_port(binding.host, binding.ofport, binding.interface):
+        return None
+    return binding
+
+
+def edge_host(state: State, edge: RouterEdge | None) -> HostName | None:
+    """Return the host on which an edge's port lives, None if on none (or if there is no edge)."""
+    port = state.ports.get(edge.port) if edge is not None else None
+    binding = live_binding(state, port) if port is not None else None
+    return binding.host if binding is not None else None
 
 
 def standby_bindings(state: State, port: Port) -> tuple[PortBinding, ...]:

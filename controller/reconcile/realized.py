@@ -29,10 +29,11 @@ from cloison.v1 import port_pb2
 from controller.reconcile.binding import Verdict
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
+from controller.reconcile.plugged import edge_host, live_binding
 from controller.reconcile.progress import Progress
 from controller.reconcile.refusals import Refusals
 from controller.reconcile.tracker import Condition, GateFigures, HostStatus, RefusedInterface
-from controller.reconcile.views import live_binding, vxlan_device
+from controller.reconcile.views import vxlan_device
 from controller.reconcile.waiting import Lack, Pulse, StatusFeed
 from controller.store.state import State
 
@@ -344,17 +345,13 @@ class RealizedTracker:
 def _answering_hosts(state: State, name: FloatingIpName) -> list[HostName]:
     """Return where a floating IP is answered for, or may have been: the live edges of its tenant there."""
     floating_ip = state.floating_ips.get(name)
-    found = set()
+    found: set[HostName | None] = set()
     for router in state.routers_of(name.parent):
         other = floating_ip is not None and floating_ip.external_network
         if router.gateway is None or other not in (False, router.gateway.external_network):
             continue
-        for edge in state.edges_of(router.name):
-            port = state.ports.get(edge.port)
-            binding = live_binding(state, port) if port is not None else None
-            if binding is not None:
-                found.add(binding.host)
-    return sorted(found)
+        found.update(edge_host(state, edge) for edge in state.edges_of(router.name))
+    return sorted(host for host in found if host is not None)
 
 
 def _concerned_by(state: State, name: PeeringName) -> list[HostName]:

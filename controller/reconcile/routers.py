@@ -5,23 +5,20 @@ Fail closed: what a router is connected to but cannot be found is no part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, RouterInterface
-from cloison.names import HostName, NetworkName
+from cloison.names import NetworkName
 from controller.compiler import CrossingView, NextHop, RouterView, RouteView
 from controller.reconcile.claims import living_at, reached_by_mac
 from controller.reconcile.exits import default_routes
-from controller.reconcile.plugged import live_binding
+from controller.reconcile.plugged import HasPort, seen_binding
 from controller.store.peerings import links_at
 from controller.store.state import State
 
-# As views.HasPort: whether a bridge has this interface under this number.
-_HasPort = Callable[[HostName, int, str], bool]
 
-
-def router_views(state: State, network: NetworkName, has_port: _HasPort) -> tuple[RouterView, ...]:
+def router_views(state: State, network: NetworkName, has_port: HasPort) -> tuple[RouterView, ...]:
     """Return the routers of a network, in the order of their names.
 
     has_port: no route leads to an interface that its bridge does not have.
@@ -30,7 +27,7 @@ def router_views(state: State, network: NetworkName, has_port: _HasPort) -> tupl
     return tuple(_view(state, router, network, has_port) for router in routers)
 
 
-def _view(state: State, router: Router, network: NetworkName, has_port: _HasPort) -> RouterView:
+def _view(state: State, router: Router, network: NetworkName, has_port: HasPort) -> RouterView:
     here: list[IpAddress] = [i.address for i in router.interfaces if i.subnet.parent == network]
     if any(address.version == 6 for address in here):
         # What its advertisements come from (agent/services/routers.py).
@@ -43,7 +40,7 @@ def _view(state: State, router: Router, network: NetworkName, has_port: _HasPort
     )
 
 
-def _routes(state: State, router: Router, has_port: _HasPort) -> Iterator[RouteView]:
+def _routes(state: State, router: Router, has_port: HasPort) -> Iterator[RouteView]:
     for interface in router.interfaces:
         subnet = state.subnets.get(interface.subnet)
         network = state.networks.get(interface.subnet.parent)
@@ -60,13 +57,12 @@ def _routes(state: State, router: Router, has_port: _HasPort) -> Iterator[RouteV
     yield from default_routes(state, router, has_port)
 
 
-def _mac_at(state: State, network: NetworkName, hop: IpAddress, has_port: _HasPort) -> int | None:
+def _mac_at(state: State, network: NetworkName, hop: IpAddress, has_port: HasPort) -> int | None:
     """Return the MAC of the port at which a next hop lives; None if there is none or it leads nowhere."""
     port = living_at(state, network, hop)
-    binding = live_binding(state, port) if port is not None else None
-    if port is None or binding is None or not has_port(binding.host, binding.ofport, binding.interface):
+    if port is None or not reached_by_mac(port) or seen_binding(state, port, has_port) is None:
         return None
-    return port.mac if reached_by_mac(port) else None
+    return port.mac
 
 
 def _crossings(state: State, router: Router, network: NetworkName) -> Iterator[RouteView]:

@@ -16,7 +16,9 @@ from controller.compiler import Everyone, HostUnitView, NetworkView, PolicyView,
 from controller.reconcile.claims import claimed_by, reached_by_mac
 from controller.reconcile.exits import exit_views
 from controller.reconcile.peerings import peer_groups
-from controller.reconcile.plugged import is_plugged
+from controller.reconcile.plugged import HasPort as HasPort
+from controller.reconcile.plugged import believe as believe
+from controller.reconcile.plugged import is_plugged, seen_binding
 from controller.reconcile.plugged import live_binding as live_binding
 from controller.reconcile.routers import router_views
 from controller.store.state import State
@@ -25,14 +27,6 @@ from controller.store.state import State
 # the inner Ethernet header too: 14 + 20 + 8 + 8, or 40 instead of 20 for IPv6.
 OVERHEAD4 = 50
 OVERHEAD6 = 70
-
-# Tells whether a bridge has this interface under this number (HostActor.has_port).
-HasPort = Callable[[HostName, int, str], bool]
-
-
-def believe(host: HostName, ofport: int, interface: str) -> bool:
-    """Take every reported port number for true: for a state without switches."""
-    return True
 
 
 def vxlan_device(vni: int) -> str:
@@ -91,8 +85,8 @@ def plugged_ports(state: State, name: NetworkName, has_port: HasPort = believe) 
     """Return the live ports of a network, where the bridge has what is bound."""
     found: dict[HostName, list[tuple[int, int, int]]] = {}
     for port in state.ports_of(name):
-        binding = live_binding(state, port)
-        if binding is not None and has_port(binding.host, binding.ofport, binding.interface):
+        binding = seen_binding(state, port, has_port)
+        if binding is not None:
             found.setdefault(binding.host, []).append((binding.ofport, _profile(state, port), port.number))
     return found
 
