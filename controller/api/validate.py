@@ -174,7 +174,7 @@ def cidr(text: str, field: str) -> IpNetwork:
     if network.prefixlen < least:
         raise InvalidIntent.of(field, text, f"a prefix length of at least {least}")
     for never, why in NEVER:
-        if never.version == network.version and never.overlaps(network):
+        if never.overlaps(network):
             raise InvalidIntent.of(field, text, f"a range that guests can use: {why}")
     return network
 
@@ -243,6 +243,19 @@ def usable(network: IpNetwork) -> tuple[int, int]:
     if network.max_prefixlen - network.prefixlen <= 1:
         return first, last
     return first + 1, last - 1 if network.version == 4 else last
+
+
+def is_usable(at: IpAddress, network: IpNetwork) -> bool:
+    """Tell whether an interface may have an address in the range."""
+    first, last = usable(network)
+    return at.version == network.version and first <= int(at) <= last
+
+
+def usable_expected(network: IpNetwork) -> str:
+    """Return in words what an interface may have in the range."""
+    first, last = usable(network)
+    make = type(network.network_address)
+    return f"an address of {network} that an interface can have: {make(first)} to {make(last)}"
 
 
 def mac(text: str, field: str) -> Mac:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloison.addresses import IpAddress, IpNetwork
+from cloison.addresses import IpAddress, IpNetwork, is_within
 from cloison.model import Route, Router, Subnet
 from cloison.names import NetworkName, SubnetName
 from cloison.v1 import host_sync_pb2
@@ -76,23 +76,15 @@ def _led(state: State, router: Router, subnet: Subnet) -> Iterator[IpNetwork]:
     connected = (state.subnets.get(interface.subnet) for interface in router.interfaces)
     ranges = (*(s.cidr for s in connected if s is not None), *(route.destination for route in router.routes))
     for range_ in ranges:
-        if range_.version == subnet.cidr.version and range_.prefixlen and not _within(range_, subnet.cidr):
+        if range_.version == subnet.cidr.version and range_.prefixlen and not is_within(range_, subnet.cidr):
             yield range_
 
 
 def _cover(ways: Ways, range_: IpNetwork, default: IpAddress | None) -> IpAddress | None:
     """Return where a range would be sent if it were not told: by the longest prefix around it."""
-    around = (other for other in ways if other != range_ and _within(range_, other))
+    around = (other for other in ways if other != range_ and is_within(range_, other))
     longest = max(around, key=lambda other: other.prefixlen, default=None)
     return default if longest is None else ways[longest]
-
-
-def _within(range_: IpNetwork, other: IpNetwork) -> bool:
-    return (
-        other.version == range_.version
-        and other.prefixlen <= range_.prefixlen
-        and not (int(range_.network_address) ^ int(other.network_address)) & int(other.netmask)
-    )
 
 
 def _told(state: State, router: Router, network: NetworkName) -> host_sync_pb2.ServiceRouter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from cloison.addresses import IpNetwork
+from cloison.addresses import IpNetwork, is_within
 from cloison.model import Network, Peering, Router, Subnet
 from cloison.names import NetworkName, RouterName, SubnetName
 
@@ -105,16 +105,16 @@ def overlapping(state: Known, router: Router, peering: Peering) -> Iterator[tupl
     for prefix in peering.peer_prefixes:
         for interface in router.interfaces:
             subnet = state.subnets.get(interface.subnet)
-            if subnet is not None and _overlap(prefix, subnet.cidr):
+            if subnet is not None and prefix.overlaps(subnet.cidr):
                 yield prefix, f"{subnet.cidr} of {subnet.name}, to which {router.name} is connected"
         for route in router.routes:
             # A shorter one, such as a default route, leads where the peering does not.
-            if _within(route.destination, prefix):
+            if is_within(route.destination, prefix):
                 yield prefix, f"the route to {route.destination} of {router.name}"
         for other in state.peerings_at(router.name):
             if other.name != peering.name:
                 for range_ in other.peer_prefixes:
-                    if _overlap(prefix, range_):
+                    if prefix.overlaps(range_):
                         yield prefix, f"{range_}, which {other.name} accepts"
 
 
@@ -122,7 +122,11 @@ def place(state: Known, router: Router, prefix: IpNetwork) -> Placed | None:
     """Return where a prefix of the own side is, None if it is in no subnet of the router."""
     for interface in router.interfaces:
         subnet = state.subnets.get(interface.subnet)
-        if subnet is not None and _within(prefix, subnet.cidr) and interface.subnet.parent in state.networks:
+        if (
+            subnet is not None
+            and is_within(prefix, subnet.cidr)
+            and interface.subnet.parent in state.networks
+        ):
             return Placed(prefix, interface.subnet.parent)
     return None
 
@@ -148,12 +152,4 @@ def _half(state: Known, peering: Peering) -> tuple[Lack | None, tuple[Placed, ..
 
 def _all_within(prefixes: Iterable[IpNetwork], ranges: Iterable[IpNetwork]) -> bool:
     known = tuple(ranges)
-    return all(any(_within(prefix, range_) for range_ in known) for prefix in prefixes)
-
-
-def _within(prefix: IpNetwork, range_: IpNetwork) -> bool:
-    return prefix.version == range_.version and prefix.subnet_of(range_)  # type: ignore[arg-type]
-
-
-def _overlap(a: IpNetwork, b: IpNetwork) -> bool:
-    return a.version == b.version and a.overlaps(b)
+    return all(any(is_within(prefix, range_) for range_ in known) for prefix in prefixes)

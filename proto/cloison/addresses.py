@@ -57,6 +57,15 @@ def wire_mac(address: IpAddress) -> Mac:
     return Mac(WIRE6_PREFIX << 32 | (int(address) & 0xFFFFFFFF))
 
 
+def is_within(inner: IpNetwork, outer: IpNetwork) -> bool:
+    """Tell whether a range is part of another; of two families it never is."""
+    return (
+        inner.version == outer.version
+        and outer.prefixlen <= inner.prefixlen
+        and not (int(inner.network_address) ^ int(outer.network_address)) & int(outer.netmask)
+    )
+
+
 def host_mac(vtep: IpAddress) -> Mac:
     """Return the MAC under which the copy for all ports on a host travels in the overlay.
 

@@ -114,7 +114,8 @@ def _gateway(check: validate.Checker, text: str, cidr: IpNetwork, field: str) ->
     # Routers outside are often reached by their link-local address (RFC 4861, section 6.3.4).
     if address is None or (cidr.version == address.version == 6 and address.is_link_local):
         return address
-    return address if check.that(_in(cidr, address), field, text, _expected(cidr)) else None
+    right = validate.is_usable(address, cidr)
+    return address if check.that(right, field, text, validate.usable_expected(cidr)) else None
 
 
 def _ranges(
@@ -138,17 +139,6 @@ def _ranges(
 
 def _end(text: str, cidr: IpNetwork, field: str) -> IpAddress:
     address = validate.address(text, field)
-    if not _in(cidr, address):
-        raise InvalidIntent.of(field, text, _expected(cidr))
+    if not validate.is_usable(address, cidr):
+        raise InvalidIntent.of(field, text, validate.usable_expected(cidr))
     return address
-
-
-def _in(cidr: IpNetwork, address: IpAddress) -> bool:
-    first, last = validate.usable(cidr)
-    return address.version == cidr.version and first <= int(address) <= last
-
-
-def _expected(cidr: IpNetwork) -> str:
-    first, last = validate.usable(cidr)
-    make = type(cidr.network_address)
-    return f"an address of {cidr} that an interface can have: {make(first)} to {make(last)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cloison.addresses import IpAddress, IpNetwork
+from cloison.addresses import IpAddress, IpNetwork, is_within
 from cloison.errors import PermissionDenied
 from cloison.model import ExternalNetwork, Router, RouterEdge, RouterGateway, RouterInterface
 from cloison.names import HostName, RouterName
@@ -77,7 +77,7 @@ def _check_apart(check: validate.Checker, state: State, router: Router) -> None:
         cidr = state.subnets[interface.subnet].cidr
         for _, range_ in transit.RANGES:
             check.that(
-                cidr.version != range_.version or not cidr.overlaps(range_),
+                not cidr.overlaps(range_),
                 f"router.interfaces[{i}].subnet",
                 interface.subnet,
                 f"a subnet whose range ({cidr}) does not overlap {range_}, which the router's gateway uses",
@@ -121,14 +121,14 @@ def _routed(
         if prefix is None:
             continue
         own_ranges = [state.subnets[i.subnet].cidr for i in own(router)]
-        inside = any(c.version == prefix.version and prefix.subnet_of(c) for c in own_ranges)  # type: ignore[arg-type]
+        inside = any(is_within(prefix, cidr) for cidr in own_ranges)
         shown = ", ".join(map(str, own_ranges)) or "it has none"
         if not check.that(
             inside, place, text, f"a part of the range of one of the router's subnets: {shown}"
         ):
             continue
         taken = _taken(state, there, prefix, router.name) + [
-            f"{other}" for other in found if _meet(prefix, other)
+            f"{other}" for other in found if prefix.overlaps(other)
         ]
         if check.that(not taken, place, text, f"a prefix apart from {', '.join(taken)}"):
             found.append(prefix)
@@ -140,15 +140,11 @@ def _routed(
 
 def _taken(state: State, there: ExternalNetwork, prefix: IpNetwork, name: RouterName) -> list[str]:
     """Return in words what of an external network a prefix meets."""
-    met = [f"{s.cidr} of {there.name}" for s in there.subnets if _meet(prefix, s.cidr)]
+    met = [f"{s.cidr} of {there.name}" for s in there.subnets if prefix.overlaps(s.cidr)]
     for router in state.routers_out(there.name):
         if router.name != name and router.gateway is not None:
-            met += [f"{o} of {router.name}" for o in router.gateway.routed_prefixes if _meet(prefix, o)]
+            met += [f"{o} of {router.name}" for o in router.gateway.routed_prefixes if prefix.overlaps(o)]
     return met
-
-
-def _meet(one: IpNetwork, other: IpNetwork) -> bool:
-    return one.version == other.version and one.overlaps(other)
 
 
 # -- what is stored --------------------------------------------------------------------------------

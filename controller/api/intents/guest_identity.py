@@ -135,7 +135,7 @@ def _pair_prefix(text: str, field: str) -> IpNetwork:
     if prefix.version == 6 and prefix.prefixlen == prefix.max_prefixlen and prefix.subnet_of(_LINK_LOCAL6):
         return prefix
     for never, why in validate.NEVER:
-        if never.version == prefix.version and never.overlaps(prefix):
+        if never.overlaps(prefix):
             raise InvalidIntent.of(field, text, f"a range that guests can use: {why}")
     return prefix
 

@@ -86,9 +86,8 @@ def _route(check: validate.Checker, message: subnet_pb2.Route, cidr: IpNetwork, 
         message.destination,
         "a range narrower than everything: the way to everything is gateway_ip",
     )
-    first, last = validate.usable(cidr)
     right &= check.that(
-        next_hop.version == cidr.version and first <= int(next_hop) <= last,
+        validate.is_usable(next_hop, cidr),
         f"{field}.next_hop",
         message.next_hop,
         f"an address of {cidr} that an interface can have",

@@ -177,7 +177,7 @@ def _prefixes(check: validate.Checker, texts: Sequence[str], field: str) -> tupl
         if never is not None:
             check.wrong(place_, text, f"a range of addresses that are routed: {never}")
             continue
-        other = next((r for r in found if r.version == range_.version and r.overlaps(range_)), None)
+        other = next((r for r in found if r.overlaps(range_)), None)
         if check.that(other is None, place_, text, f"a range that does not overlap {other}"):
             found.append(range_)
     return tuple(sorted(found, key=lambda r: (r.version, int(r.network_address), r.prefixlen)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
-from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac, format_mac, parse_mac
+from cloison.addresses import ROUTER_MAC, IpAddress, IpNetwork, Mac, format_mac, is_within, parse_mac
 from cloison.model import Router, RouterInterface, RouterRoute, Subnet
 from cloison.names import NetworkName, RouterName, SubnetName
 from cloison.service_link import SERVICE_ADDRESSES
@@ -107,7 +107,7 @@ def _apart(check: validate.Checker, subnet: Subnet, others: Sequence[Subnet], fi
     for other in others:
         if other.name == subnet.name:
             return check.that(False, field, subnet.name, "each subnet once")
-        if other.cidr.version == subnet.cidr.version and other.cidr.overlaps(subnet.cidr):
+        if other.cidr.overlaps(subnet.cidr):
             return check.that(
                 False,
                 field,
@@ -126,11 +126,8 @@ def _address(check: validate.Checker, text: str, subnet: Subnet, field: str) -> 
     address = check.take(lambda: validate.address(text, field))
     if address is None:
         return None
-    first, last = validate.usable(subnet.cidr)
-    make = type(subnet.cidr.network_address)
-    inside = address.version == subnet.cidr.version and first <= int(address) <= last
-    expected = f"an address of {subnet.cidr} that an interface can have: {make(first)} to {make(last)}"
-    if not check.that(inside, field, text, expected):
+    inside = validate.is_usable(address, subnet.cidr)
+    if not check.that(inside, field, text, validate.usable_expected(subnet.cidr)):
         return None
     free = address not in SERVICE_ADDRESSES
     return address if check.that(free, field, text, validate.SERVICE_EXPECTED) else None
@@ -211,7 +208,7 @@ def _destination(
 def never_routed(range_: IpNetwork) -> str | None:
     """Return why nothing is routed to a range, None if it may be."""
     for never, what in _NOWHERE:
-        if never.version == range_.version and range_.subnet_of(never):  # type: ignore[arg-type]
+        if is_within(range_, never):
             return f"{never} is {what}"
     return None
 

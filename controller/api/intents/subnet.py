@@ -25,8 +25,6 @@ POOLS_MAX = 32
 
 
 def _gateway(check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwork) -> IpAddress | None:
-    first, last = validate.usable(cidr)
-    make = type(cidr.network_address)
     if message.no_gateway:
         check.that(
             not message.gateway_ip,
@@ -36,14 +34,15 @@ def _gateway(check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwor
         )
         return None
     if not message.gateway_ip:
-        return make(first)
+        first, _ = validate.usable(cidr)
+        return type(cidr.network_address)(first)
     gateway = check.take(lambda: validate.address(message.gateway_ip, "subnet.gateway_ip"))
     if gateway is not None:
         check.that(
-            gateway.version == cidr.version and first <= int(gateway) <= last,
+            validate.is_usable(gateway, cidr),
             "subnet.gateway_ip",
             message.gateway_ip,
-            f"an address of {cidr} that an interface can have: {make(first)} to {make(last)}",
+            validate.usable_expected(cidr),
         )
         check.that(
             gateway not in SERVICE_ADDRESSES,
@@ -57,18 +56,13 @@ def _gateway(check: validate.Checker, message: subnet_pb2.Subnet, cidr: IpNetwor
 def _pool(
     check: validate.Checker, message: subnet_pb2.AllocationPool, cidr: IpNetwork, field: str
 ) -> AllocationPool | None:
-    first, last = validate.usable(cidr)
-    make = type(cidr.network_address)
     ends = []
     for end, text in (("start", message.start), ("end", message.end)):
         address = check.take(lambda text=text, end=end: validate.address(text, f"{field}.{end}"))  # type: ignore[misc]
         if address is None:
             continue
         if check.that(
-            address.version == cidr.version and first <= int(address) <= last,
-            f"{field}.{end}",
-            text,
-            f"an address of {cidr} that an interface can have: {make(first)} to {make(last)}",
+            validate.is_usable(address, cidr), f"{field}.{end}", text, validate.usable_expected(cidr)
         ):
             ends.append(address)
     if len(ends) < 2:
@@ -130,7 +124,7 @@ def _pools(
 
 def _check_overlap(state: State, network: NetworkName, cidr: IpNetwork) -> None:
     for other in state.subnets_of(network):
-        if other.cidr.version == cidr.version and other.cidr.overlaps(cidr):
+        if other.cidr.overlaps(cidr):
             raise InvalidIntent.of(
                 "subnet.cidr", cidr, f"a range that does not overlap {other.cidr} of {other.name}"
             )
