@@ -18,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from cloison.v1 import (
     address_group_pb2_grpc,
+    batch_pb2_grpc,
     external_network_pb2_grpc,
     floating_ip_pb2_grpc,
     host_pb2,
@@ -49,6 +50,7 @@ class Client:
     def __init__(self, endpoint: str, tls: Tls) -> None:
         """Connects when first used."""
         self._channel: grpc.Channel = channel(endpoint, tls)
+        self.batches = batch_pb2_grpc.BatchServiceStub(self._channel)
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self._channel)
         self.networks = network_pb2_grpc.NetworkServiceStub(self._channel)
         self.subnets = subnet_pb2_grpc.SubnetServiceStub(self._channel)

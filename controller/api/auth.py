@@ -115,6 +115,7 @@ METHODS: dict[str, Rule] = {
     # Each operation is then judged as its own method would be.
     "/cloison.v1.PlanService/Plan": Rule(Permission.WRITE_TENANT, filtered=True),
     "/cloison.v1.PlanService/Apply": Rule(Permission.WRITE_TENANT, filtered=True),
+    "/cloison.v1.BatchService/Commit": Rule(Permission.WRITE_TENANT, filtered=True),
     "/cloison.v1.StateService/Watch": Rule(Permission.READ_TENANT, "parent", filtered=True),
     "/cloison.v1.StateService/WaitRealized": Rule(Permission.READ_TENANT, "name"),
     "/cloison.v1.StateService/GetStatus": Rule(Permission.READ_INFRASTRUCTURE),
@@ -183,6 +184,11 @@ def check_role(caller: Caller, method: str) -> Rule:
             f"{caller.identity} may not call {method.rsplit('/', 1)[-1]}: that takes {rule.permission.value}"
         )
     return rule
+
+
+def check_call(caller: Caller, method: str, request: Any) -> None:
+    """Raise PermissionDenied unless a method with this request is the caller's to call."""
+    check_request(caller, check_role(caller, method), request)
 
 
 def check_request(caller: Caller, rule: Rule, request: Any) -> None:

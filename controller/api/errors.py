@@ -130,13 +130,17 @@ def _error_info(error: CloisonError, reason: str) -> error_details_pb2.ErrorInfo
         metadata = {"etag": _clip(error.etag, 120), "current_etag": error.current}
     elif isinstance(error, PlanMoved):
         metadata = {"moved": _clip(" ".join(error.subjects), 1000)}
+    if error.place:
+        metadata["operation"] = error.place
     return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
 
 
 def to_status(error: CloisonError) -> tuple[grpc.StatusCode, status_pb2.Status]:
     """Return code and google.rpc.Status of an error of ours; always small enough for the trailers."""
     code, reason = _code_and_reason(error)
-    status = status_pb2.Status(code=code.value[0], message=_clip(str(error), MESSAGE_CHARS_MAX))
+    # (Fields that are wrong say where they are.)
+    place = "" if isinstance(error, tree.InvalidIntent) or not error.place else f"{error.place}: "
+    status = status_pb2.Status(code=code.value[0], message=_clip(f"{place}{error}", MESSAGE_CHARS_MAX))
     for detail in (_error_info(error, reason), *_details(error)):
         packed = AnyMessage()
         packed.Pack(detail)

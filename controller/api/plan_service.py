@@ -25,7 +25,7 @@ from controller.api.errors import PlanMoved
 from controller.api.planning.diffs import object_changes
 from controller.api.planning.draft import CHANCE_BYTES, Draft, Seed, draft
 from controller.api.planning.explain import explain
-from controller.api.planning.operations import Step, steps_of
+from controller.api.planning.operations import hosts_going, steps_of
 from controller.api.planning.proof import TOO_LARGE, violations_of
 from controller.api.standard import Api
 from controller.reconcile.tracker import Tracker
@@ -159,12 +159,7 @@ class PlanService(plan_pb2_grpc.PlanServiceServicer):
 
     def _connected(self, request: plan_pb2.PlanRequest) -> frozenset[HostName]:
         """Return which of the hosts that are to be deleted have an agent that is connected."""
-        wanted = {
-            operation.delete_host.name
-            for operation in request.operations
-            if operation.WhichOneof("kind") == "delete_host"
-        }
-        hosts = [host for host in self._api.store.state.hosts if str(host) in wanted] if wanted else []
+        hosts = hosts_going(steps_of(request.operations))
         return frozenset(host for host in hosts if self._tracker.host_status(host).agent_connected)
 
     def _check_age(self, seed: Seed) -> None:
@@ -233,14 +228,10 @@ def _admit(caller: Caller, request: plan_pb2.PlanRequest) -> None:
     What a desired tenant comes to is known only when it has been drafted: there only whose it is counts here.
     """
     for step in steps_of(request.operations):
-        _check_step(caller, step)
+        auth.check_call(caller, step.method, step.request)
     for wanted in request.desired:
         if caller.tenant is not None and wanted.tenant.name != str(TenantName(caller.tenant)):
             raise PermissionDenied(
                 f"{caller.identity} may only use names under tenants/{caller.tenant}; "
                 "desired.tenant.name is another"
             )
-
-
-def _check_step(caller: Caller, step: Step) -> None:
-    auth.check_request(caller, auth.check_role(caller, step.method), step.request)

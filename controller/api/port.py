@@ -9,12 +9,13 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 
 from cloison.errors import Precondition, Unavailable
-from cloison.model import Port, PortBinding
+from cloison.model import Port
 from cloison.names import PortName
 from cloison.v1 import port_pb2, port_pb2_grpc
 from controller.api.auth import current_caller
 from controller.api.intents import port as intents
 from controller.api.intents.common import Stamp, found
+from controller.api.planning.several import Birth
 from controller.api.standard import Api, Kind, Standard
 from controller.api.statistics import StatisticsSource, seen_by_tenant
 from controller.reconcile.views import live_binding
@@ -32,10 +33,6 @@ KIND: Kind[Port] = Kind(
     update=intents.update,
     delete=intents.delete,
 )
-
-
-# Returns the binding that a port about to be created has, as its interface is plugged already.
-Birth = Callable[[State, Port], PortBinding | None]
 
 
 def _bound(birth: Birth) -> Callable[[State, Any, Stamp], tuple[Txn, Port]]:

@@ -26,6 +26,8 @@ from cloison.errors import InvalidIntent
 from cloison.v1 import (
     address_group_pb2,
     address_group_pb2_grpc,
+    batch_pb2,
+    batch_pb2_grpc,
     external_network_pb2,
     external_network_pb2_grpc,
     floating_ip_pb2,
@@ -59,6 +61,7 @@ from cloison.v1 import (
 )
 from controller.api import auth
 from controller.api.address_group import AddressGroupService
+from controller.api.batch_service import BatchService
 from controller.api.external_network import ExternalNetworkService
 from controller.api.floating_ip import FloatingIpService
 from controller.api.host import HostService
@@ -66,7 +69,8 @@ from controller.api.interceptor import Gate
 from controller.api.network import NetworkService
 from controller.api.peering import PeeringService
 from controller.api.plan_service import PlanService, Proof
-from controller.api.port import Birth, PortService
+from controller.api.planning.several import Birth
+from controller.api.port import PortService
 from controller.api.port_binding import PortBindingService
 from controller.api.router import RouterService
 from controller.api.security_group import SecurityGroupService
@@ -103,6 +107,7 @@ SERVICES = tuple(
         watch_pb2,
         verify_pb2,
         plan_pb2,
+        batch_pb2,
         host_sync_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -191,6 +196,7 @@ class ApiServer:
             verify or verify_pb2_grpc.VerifyServiceServicer(), self._server
         )
         plan_pb2_grpc.add_PlanServiceServicer_to_server(PlanService(api, tracker, proof), self._server)
+        batch_pb2_grpc.add_BatchServiceServicer_to_server(BatchService(api, tracker, birth), self._server)
         self._health_task: asyncio.Task[None] | None = None
         self.addresses: tuple[str, ...] = ()
 

@@ -33,7 +33,12 @@ class FieldViolation:
 
 
 class CloisonError(Exception):
-    """Root of every error this project raises on purpose."""
+    """Root of every error this project raises on purpose.
+
+    place: which operation it is of, in a request with several; empty elsewhere.
+    """
+
+    place: str = ""
 
 
 class CallerError(CloisonError):

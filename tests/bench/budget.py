@@ -17,7 +17,7 @@ from tests.bench.stage import Stage
 from tests.bench.stats import median
 
 FUNCTIONS = 45
-STAGES = ("group with a rule", "port", "realized")
+STAGES = ("port and group with a rule", "realized")
 
 
 def measure(stage: Stage, count: int, directory: Path) -> dict[str, Any]:
@@ -53,9 +53,7 @@ def measure(stage: Stage, count: int, directory: Path) -> dict[str, Any]:
 
 def _add(ours: Ours, guest: Guest) -> list[float]:
     marks = [time.perf_counter()]
-    ours.send_group(guest)
-    marks.append(time.perf_counter())
-    ours.send_port(guest)
+    ours.send(guest)
     marks.append(time.perf_counter())
     ours.wait(port_name(guest))
     marks.append(time.perf_counter())

@@ -19,7 +19,17 @@ from typing import Any, Self
 
 from google.protobuf.duration_pb2 import Duration
 
-from cloison.v1 import host_pb2, network_pb2, port_pb2, security_group_pb2, subnet_pb2, tenant_pb2, watch_pb2
+from cloison.v1 import (
+    batch_pb2,
+    host_pb2,
+    network_pb2,
+    plan_pb2,
+    port_pb2,
+    security_group_pb2,
+    subnet_pb2,
+    tenant_pb2,
+    watch_pb2,
+)
 from tests.bench.layout import NETWORKS, TCP_OPEN, Guest, Layout
 from tests.bench.procs import RUN_ROOT, fresh
 from topologies.daemon import Daemon
@@ -143,13 +153,12 @@ class Ours:
         )
 
     def _create_group(self, tenant: int, group: str, rules: Sequence[Any]) -> None:
-        body = security_group_pb2.SecurityGroup(rules=rules)
-        request = security_group_pb2.CreateSecurityGroupRequest(
-            parent=f"tenants/t{tenant}", security_group_id=group, security_group=body
-        )
-        self.client.security_groups.CreateSecurityGroup(request, timeout=CALL_S)
+        self.client.security_groups.CreateSecurityGroup(_group(tenant, group, rules), timeout=CALL_S)
 
     def _create(self, guest: Guest, groups: Iterable[str]) -> None:
+        self.client.ports.CreatePort(self._port(guest, groups), timeout=CALL_S)
+
+    def _port(self, guest: Guest, groups: Iterable[str]) -> port_pb2.CreatePortRequest:
         tenant = f"tenants/t{guest.tenant}"
         body = port_pb2.Port(
             mac_address=guest.mac,
@@ -158,10 +167,9 @@ class Ours:
             iface_id=guest.id,
             security_groups=[f"{tenant}/securityGroups/{group}" for group in groups],
         )
-        request = port_pb2.CreatePortRequest(
+        return port_pb2.CreatePortRequest(
             parent=f"{tenant}/networks/n{guest.network}", port_id=guest.id, port=body
         )
-        self.client.ports.CreatePort(request, timeout=CALL_S)
 
     def plug(self, guests: Iterable[Guest]) -> None:
         """Put their interfaces into the bridges; the switches have taken them when this returns."""
@@ -185,14 +193,16 @@ class Ours:
         self.wait(port_name(guest))
 
     def send(self, guest: Guest) -> None:
-        """As `add`, without waiting until it is realized: etcd has it."""
-        self.send_group(guest)
-        self.send_port(guest)
+        """As `add`, without waiting until it is realized: etcd has it. One call, one transaction."""
+        operations = [
+            plan_pb2.Operation(create_security_group=_group(guest.tenant, guest.id, [_own(guest)])),
+            plan_pb2.Operation(create_port=self._port(guest, [GROUP, guest.id])),
+        ]
+        self.client.batches.Commit(batch_pb2.CommitRequest(operations=operations), timeout=CALL_S)
 
     def send_group(self, guest: Guest) -> None:
-        """The first of two calls of an add: a group with the rule of its own."""
-        own = _open(guest.rule, "own", guest.tenant_range)
-        self._create_group(guest.tenant, guest.id, [own])
+        """The first of two calls that do the same: a group with the rule of its own."""
+        self._create_group(guest.tenant, guest.id, [_own(guest)])
 
     def send_port(self, guest: Guest) -> None:
         """The second: the port, in that group and the tenant's."""
@@ -298,6 +308,17 @@ class Ours:
 def _make_dummy_bridge(host: Host) -> None:
     made = ("datapath_type=dummy", "fail_mode=secure", "protocols=OpenFlow14")
     host.switch.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, *made)
+
+
+def _group(tenant: int, group: str, rules: Sequence[Any]) -> security_group_pb2.CreateSecurityGroupRequest:
+    body = security_group_pb2.SecurityGroup(rules=rules)
+    return security_group_pb2.CreateSecurityGroupRequest(
+        parent=f"tenants/t{tenant}", security_group_id=group, security_group=body
+    )
+
+
+def _own(guest: Guest) -> security_group_pb2.SecurityGroupRule:
+    return _open(guest.rule, "own", guest.tenant_range)
 
 
 def _open(tcp: int, rule_id: str = "", source: str = "") -> security_group_pb2.SecurityGroupRule:

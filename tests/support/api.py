@@ -17,6 +17,7 @@ from cloison.model import Port, PortBinding
 from cloison.names import HostName, PortName, ResourceName
 from cloison.v1 import (
     address_group_pb2_grpc,
+    batch_pb2_grpc,
     external_network_pb2_grpc,
     floating_ip_pb2_grpc,
     host_pb2_grpc,
@@ -157,6 +158,7 @@ class Api:
         self.hosts = host_pb2_grpc.HostServiceStub(self.channel)
         self.bindings = port_binding_pb2_grpc.PortBindingServiceStub(self.channel)
         self.state = watch_pb2_grpc.StateServiceStub(self.channel)
+        self.batches = batch_pb2_grpc.BatchServiceStub(self.channel)
         self.plans = plan_pb2_grpc.PlanServiceStub(self.channel)
 
     async def bind(self, port: str, host: str, ofport: int = 5) -> None:
@@ -208,6 +210,7 @@ class Refusal:
     subjects: tuple[str, ...]
     reason: str
     retry_delay_s: float | None
+    operation: str = ""
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
@@ -218,7 +221,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
             status.ParseFromString(value)
     fields: dict[str, str] = {}
     subjects: tuple[str, ...] = ()
-    reason, retry = "", None
+    reason, operation, retry = "", "", None
     for detail in status.details:
         bad, failure = error_details_pb2.BadRequest(), error_details_pb2.PreconditionFailure()
         info, again = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
@@ -227,7 +230,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
         elif detail.Unpack(failure):
             subjects = tuple(v.subject for v in failure.violations)
         elif detail.Unpack(info):
-            reason = info.reason
+            reason, operation = info.reason, info.metadata.get("operation", "")
         elif detail.Unpack(again):
             retry = again.retry_delay.seconds + again.retry_delay.nanos / 1e9
-    return Refusal(error.code(), str(error.details()), fields, subjects, reason, retry)
+    return Refusal(error.code(), str(error.details()), fields, subjects, reason, retry, operation)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
-from cloison.errors import CloisonError, InvalidIntent
+from cloison.errors import AlreadyExists, CloisonError, InvalidIntent
+from cloison.model import Revision
 from cloison.names import NetworkName, PortName, SubnetName
-from cloison.v1 import host_pb2, network_pb2, plan_pb2, port_pb2, subnet_pb2, tenant_pb2
+from cloison.v1 import (
+    host_pb2,
+    network_pb2,
+    plan_pb2,
+    port_pb2,
+    security_group_pb2,
+    subnet_pb2,
+    tenant_pb2,
+)
+from controller.api.planning import several
 from controller.api.planning.draft import Draft, draft, steps_of
+from controller.api.planning.operations import Circumstances
+from controller.api.planning.several import Left
 from controller.store import ids, keys
 from controller.store.etcd import Client, Endpoint
 from controller.store.etcd_store import EtcdStore, Settings
@@ -122,6 +134,46 @@ async def test_to_the_limit_and_not_beyond(stores: tuple[EtcdStore, EtcdStore]) 
     with pytest.raises(InvalidIntent, match=r"--max-txn-ops"):
         await apply(store, base(3000, "more"))
     assert NetworkName("acme", "more") not in store.state.networks
+
+
+async def test_a_call_of_several_operations_is_one_transaction(
+    stores: tuple[EtcdStore, EtcdStore], etcd: EtcdCluster
+) -> None:
+    """As BatchService commits it; five at one moment by two controllers, of which all are there or none."""
+    store, other = stores
+    await apply(store, tenant())
+    await apply(store, base())
+
+    def commit(at: EtcdStore, number: int) -> Awaitable[tuple[int, Left]]:
+        parent = "tenants/acme"
+        group = security_group_pb2.CreateSecurityGroupRequest(
+            parent=parent, security_group_id=f"g{number % 3}"
+        )
+        port = port_pb2.CreatePortRequest(parent=str(WEB), port_id=f"p{number}")
+        port.port.security_groups.append(f"{parent}/securityGroups/g{number % 3}")
+        request = of(group, port)
+        steps = steps_of(at.state, request)
+        stamps = [SEED.stamp(b"%d" % number, step.identity, operator=True) for step in steps]
+        given = [Circumstances(stamp, ()) for stamp in stamps]
+        return at.transact(lambda state: several.carry_out(state, steps, given))
+
+    await eventually(lambda: other.state.revision >= store.state.revision)
+    done = await asyncio.gather(
+        *(commit(stores[number % 2], number) for number in range(5)), return_exceptions=True
+    )
+    stored = [outcome for outcome in done if not isinstance(outcome, BaseException)]
+    refused = [outcome for outcome in done if isinstance(outcome, BaseException)]
+    assert len(stored) == 3  # one for each group
+    assert all(isinstance(outcome, AlreadyExists) for outcome in refused)
+    for revision, left in stored:
+        assert {one.meta.revision for one in left.at(Revision(revision)) if one} == {revision}
+        for one in left.at(Revision(revision)):
+            assert one is not None
+            assert store.state.get(one.name) == one
+    # Of those that were refused nothing is left, references included.
+    there = {name.port for name in store.state.ports}
+    assert len(there) == 3
+    assert {key.rpartition("/")[2] for key in await leftovers(etcd, "networks/web/ports/")} == there
 
 
 async def test_etcd_agrees_about_the_default_limits() -> None:

@@ -112,6 +112,8 @@ def acme_request(method: MethodDescriptor) -> Any:
     if method.name in ("Plan", "Apply"):
         planned = request.request if method.name == "Apply" else request
         planned.operations.add().delete_port.name = "tenants/acme/networks/web/ports/p"
+    if method.name == "Commit":
+        request.operations.add().delete_port.name = "tenants/acme/networks/web/ports/p"
     if method.name == "Trace":
         request.port = "tenants/acme/networks/web/ports/p"
     if method.name.startswith("Update") and noun:

@@ -61,6 +61,9 @@ class Stamp:
     uid: str
     operator: bool = True
     system: bool = False
+    # Of a call with several operations, which what it creates is to remember; see planning/several.py.
+    request_id: str = ""
+    request_digest: bytes = b""
 
     def seed(self, purpose: str) -> int:
         """Return a number of 64 bits that is spread evenly over uids and purposes."""
@@ -97,8 +100,8 @@ def new_meta(message: Any, request: Any, stamp: Stamp) -> Meta:
         update_time_ns=stamp.now_ns,
         display_name=message.display_name,
         labels=ImmutableMapping(message.labels),
-        request_id=request.request_id.lower(),
-        request_digest=request_digest(request) if request.request_id else b"",
+        request_id=(request.request_id or stamp.request_id).lower(),
+        request_digest=request_digest(request) if request.request_id else stamp.request_digest,
     )
 
 

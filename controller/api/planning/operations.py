@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -134,12 +134,32 @@ def steps_of(operations: Sequence[plan_pb2.Operation]) -> Iterator[Step]:
         request = getattr(operation, kind)
         if request.validate_only:
             raise InvalidIntent.of(
-                f"{field}.{kind}.validate_only", "true", "false: Plan stores nothing anyway"
+                f"{field}.{kind}.validate_only",
+                "true",
+                "false: it is not for a single one of several operations",
             )
         yield Step(kind, request, f"{field}.{kind}", str(index))
 
 
 def carry_out(state: State, step: Step, given: Circumstances) -> Txn:
     """Return the transaction of one operation, made on state. Raises what the single method would raise."""
-    txn, _ = _CARRY[step.kind](state, step.request, given)
+    txn, _ = done(state, step, given)
     return txn
+
+
+def done(state: State, step: Step, given: Circumstances) -> tuple[Txn, Resource]:
+    """As carry_out; with what the operation is about, as it makes it (or as it was, if it is deleted)."""
+    return _CARRY[step.kind](state, step.request, given)
+
+
+def hosts_going(steps: Iterable[Step]) -> frozenset[HostName]:
+    """Return the hosts that are to be deleted: of them it matters whether their agents are connected."""
+    names = {step.request.name for step in steps if step.kind == "delete_host"}
+    return frozenset(filter(None, map(_host, names)))
+
+
+def _host(name: str) -> HostName | None:
+    try:
+        return HostName.parse(name)
+    except InvalidIntent:
+        return None
