@@ -6,7 +6,7 @@ as long as the layer is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, TypeVar
 
 K = TypeVar("K")
@@ -39,6 +39,19 @@ class Layer(MutableMapping[K, V]):
             raise KeyError(key)
         return found
 
+    # Most of what is asked of a layer is below it: these three do what Mapping's would, in a third of the time.
+
+    def get(self, key: K, default: Any = None) -> Any:
+        """See dict."""
+        if key not in self._top:
+            return self._below.get(key, default)
+        found = self._top[key]
+        return default if isinstance(found, _Gone) else found
+
+    def values(self) -> ValuesView[V]:
+        """See dict; not to be kept across a change."""
+        return super().values() if self._top else self._below.values()
+
     def __setitem__(self, key: K, value: V) -> None:
         self._len += key not in self
         self._top[key] = value
@@ -55,6 +68,9 @@ class Layer(MutableMapping[K, V]):
         return key in self._below
 
     def __iter__(self) -> Iterator[K]:
+        return self._merged() if self._top else iter(self._below)
+
+    def _merged(self) -> Iterator[K]:
         # Layers puts what it hands out on top meanwhile: each key must come once nevertheless.
         yield from (key for key in self._below if self._top.get(key) is not _GONE)
         yield from (
@@ -77,6 +93,14 @@ class Layers(Layer[K, MutableMapping[M, V]]):
         made: Layer[M, V] = Layer(found)
         self._top[key] = made
         return made
+
+    def get(self, key: K, default: Any = None) -> Any:
+        """See dict; what it hands out may be written to."""
+        return self[key] if key in self else default
+
+    def values(self) -> ValuesView[MutableMapping[M, V]]:
+        """See dict; what it hands out may be written to."""
+        return ValuesView(self)
 
     def setdefault(self, key: K, default: Any = None) -> MutableMapping[M, V]:
         """See dict."""

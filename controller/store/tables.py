@@ -81,6 +81,8 @@ _INDEXES = frozenset(
         "_peerings_towards",
     }
 )
+# All else is a table.
+_NO_TABLES = frozenset({"_revision", "_reservations", "_tables"})
 
 
 class Tables:
@@ -177,12 +179,13 @@ class Tables:
 
     def _derived(self, flat: Any, nested: Any, reservations: Reservations) -> Self:
         """Return the same, in tables of other kinds: flat makes those, nested the indexes."""
-        made = type(self)()
+        made = object.__new__(type(self))
+        known = vars(made)
         for name, value in vars(self).items():
             if name in _INDEXES:
-                setattr(made, name, nested(value))
-            elif isinstance(value, MutableMapping):
-                setattr(made, name, flat(value))
+                known[name] = nested(value)
+            elif name not in _NO_TABLES:
+                known[name] = flat(value)
         made._revision, made._reservations = self._revision, reservations
         made._tables = made._by_key_type()
         return made

@@ -16,8 +16,10 @@ PORTS_MAX = 500
 
 def check_another_port(state: State, network: Network) -> None:
     """Raise Exhausted if a network may have no further port."""
+    if not network.multicast:
+        return
     count = len(state.ports_of(network.name))
-    if network.multicast and count >= PORTS_MAX:
+    if count >= PORTS_MAX:
         raise Exhausted(
             f"{network.name} has multicast and {count} ports, and with it may have no more than {PORTS_MAX}; "
             "switch its multicast off, or use another network"
