@@ -39,7 +39,7 @@ class Layer(MutableMapping[K, V]):
             raise KeyError(key)
         return found
 
-    # Most of what is asked of a layer is below it: these three do what Mapping's would, in a third of the time.
+    # Most of what is asked of a layer is below it: these do what Mapping's would, in a third of the time.
 
     def get(self, key: K, default: Any = None) -> Any:
         """See dict."""
@@ -96,7 +96,9 @@ class Layers(Layer[K, MutableMapping[M, V]]):
 
     def get(self, key: K, default: Any = None) -> Any:
         """See dict; what it hands out may be written to."""
-        return self[key] if key in self else default
+        if key not in self:
+            return default
+        return self[key]
 
     def values(self) -> ValuesView[MutableMapping[M, V]]:
         """See dict; what it hands out may be written to."""

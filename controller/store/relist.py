@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain, islice
 
 from controller.store import keys
 from controller.store.changes import Event, RevisionChanges
 from controller.store.keys import StoredKey
 from controller.store.mirror import Mirror, RawEvent, identity_at, revision_of
-from controller.store.state import State
 
 # About 2 ms of decoding.
 KEYS_BETWEEN_YIELDS = 200
@@ -83,7 +82,7 @@ class Relist:
         missing: list[StoredKey] = []
         if self._first:
             return missing
-        rest = _stored_keys(self._mirror.state)
+        rest = iter(self._mirror.state.stored_keys)
         while batch := list(islice(rest, 8 * KEYS_BETWEEN_YIELDS)):
             missing.extend(key for key in batch if hash(keys.locate(key)) not in self._seen)
             await asyncio.sleep(0)
@@ -104,12 +103,3 @@ class Relist:
         changes = mirror.resync(revision, events, forget_history=not self._trust_revisions)
         mirror.settle_expected(self._expected.get)
         return changes
-
-
-def _stored_keys(state: State) -> Iterator[StoredKey]:
-    yield from chain(state.ports, state.subnets, state.networks, state.tenants, state.hosts)
-    yield from chain(state.security_groups, state.address_groups, state.profile_keys, state.routers)
-    yield from chain(state.external_networks, state.floating_ips, state.router_edges)
-    yield from (keys.BindingKey(*key) for key in state.bindings)
-    yield from (keys.TunnelPortKey(*key) for key in state.tunnel_ports)
-    yield from state.reservations

@@ -7,7 +7,8 @@ Between two awaits a reader sees one revision; across an await the state may hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
 
 from cloison.addresses import IpAddress, Mac
@@ -165,6 +166,11 @@ class State(Tables):
     def objects(self) -> int:
         """How many objects of all kinds there are."""
         return len(self._reservations) + sum(len(table) for table in self._tables.values())
+
+    @property
+    def stored_keys(self) -> Iterator[StoredKey]:
+        """What everything there is is found under, of whatever kind."""
+        return chain(chain.from_iterable(self._tables.values()), self._reservations)
 
     def get(self, name: ResourceName) -> Resource | None:
         """Return the named resource, or None."""

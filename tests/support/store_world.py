@@ -164,13 +164,15 @@ def content(state: State) -> dict[object, Stored]:
     """Everything in a state."""
     tables = (
         *(state.tenants, state.networks, state.subnets, state.ports, state.hosts),
-        *(state.security_groups, state.address_groups),
+        *(state.security_groups, state.address_groups, state.routers, state.peerings),
+        *(state.external_networks, state.floating_ips),
     )
     found: dict[object, Stored] = {str(name): stored for table in tables for name, stored in table.items()}
     return (
         found
         | dict(state.bindings)
         | dict(state.tunnel_ports)
+        | {("edge", key): edge for key, edge in state.router_edges.items()}
         | {str(keys.stored_key(profile)): profile for profile in state.profiles.values()}
         | {f"r/{k}": r for k, r in state.reservations.items()}
     )

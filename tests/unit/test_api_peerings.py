@@ -13,7 +13,7 @@ from cloison.v1 import peering_pb2, router_pb2, tenant_pb2, verify_pb2
 from controller.api.tracing import for_tenant
 from controller.api.views import Views
 from controller.api.watch import Events, Scope
-from controller.store import ids
+from controller.store import ids, keys
 from tests.support.api import AS, Api, refusal_of
 from tests.support.requests import NET, Case, assert_refused, call, make_world, network, subnet
 
@@ -248,3 +248,19 @@ def test_a_trace_tells_a_tenant_nothing_of_the_other_ones_rules() -> None:
     assert "tenants/beta" not in str(seen)
     assert "secret" not in str(seen)
     assert "tenants/acme/peerings/to-beta" in seen.drop_reason
+
+
+async def test_what_was_withdrawn_while_the_watch_was_lost_has_ended(joined: Api) -> None:
+    """A new full list finds that it is gone; a peering that stayed in the mirror would stay in force."""
+    store = joined.store
+    store.pause()
+    for key in [key for key in store.etcd.values if "/peerings/" in key]:
+        store.etcd.put(key, None)
+    store.etcd.compact()
+    store.resume()
+    await store._relist()
+    assert not store.state.peerings
+    assert not store.state.routed_with(NetworkName("acme", "web"))
+    assert set(map(keys.locate, store.state.stored_keys)) == {
+        key for key in store.etcd.values if keys.is_object(key)
+    }
