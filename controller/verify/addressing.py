@@ -117,15 +117,12 @@ def addressing(
     """
     if verdicts is None:
         return _addresses(bridge, network, ways, loss)
-    met = [
-        (rule.key, rule.steps, rule.goto)
-        for number in range(ADDRESSING, SPREADING)
-        if number in bridge.tables
-        for rule in bridge.tables[number].candidates(cube(**{NETWORK: network.vni, ORIGIN: LOCAL}))
-    ]
+    here = cube(**{NETWORK: network.vni, ORIGIN: LOCAL})
+    tables = bridge.tables
+    met = tuple(tables[n].met(here) if n in tables else None for n in range(ADDRESSING, SPREADING))
     own = tuple((*by, *numbers.items()) for by, numbers in ways.exits.items())
     routing = network.routers, tuple(ways.leads.items()), own
-    key = (network.vni, network.multicast, network.ranges4, network.ranges6, routing, *sorted(met))
+    key = (network.vni, network.multicast, network.ranges4, network.ranges6, routing, met)
     found = verdicts.get(key)
     if found is None:
         found = verdicts[key] = _addresses(bridge, network, ways, loss=False)

@@ -83,22 +83,13 @@ def regular(rule: Rule) -> bool:
     if rule.table <= CLAIMED:
         return True
     kept = {ROUTE: _SENDER_MASK, COMMIT: _CROSSING_MASK}.get(rule.table, _IDENTITY_MASK)
-    return not any(_writes(step) & kept for step in rule.steps)
+    return not rule.form.writes & kept
 
 
 _ORIGIN_MASK = ((1 << ORIGIN_BITS) - 1) << OFFSETS[ORIGIN]
 _SENDER_MASK = _ORIGIN_MASK | sum(FIELD_MASKS[name] for name in ("in_port", FROM_PORT, FROM_PROFILE, TENANT))
 _IDENTITY_MASK = _SENDER_MASK | FIELD_MASKS[NETWORK]
 _CROSSING_MASK = _IDENTITY_MASK & ~(FIELD_MASKS[FROM_PROFILE] | FIELD_MASKS[TENANT])
-
-
-def _writes(step: tuple[str, int, int, int]) -> int:
-    verb, a, b, c = step
-    if verb == "write":
-        return ((1 << b) - 1) << a
-    if verb == "longer":
-        return 1 << b
-    return ((1 << c) - 1) << b if verb == "copy" else 0
 
 
 def dropped(leaf: Leaf) -> bool:

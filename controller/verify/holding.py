@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from cloison.addresses import IpAddress
 from cloison.names import HostName
 from controller.flows import Flow, FlowKey
 from controller.verify.contracts import regular
+from controller.verify.packet import Cube
 from controller.verify.rules import Rule, match_cube, prepare
 from controller.verify.symbolic import Bridge
 
@@ -51,11 +52,15 @@ class Held:
         # Rules that break what the local contracts rest on (contracts.regular).
         self.irregular: set[tuple[int, int, int, int]] = set()
 
-    def remove(self, flow: Flow | FlowKey) -> None:
-        """Take out a flow; none of that key is no error."""
-        key = (flow.table, flow.priority, *match_cube(flow.match))
+    def remove(self, flow: Flow | FlowKey) -> Cube | None:
+        """Take out a flow; none of that key is no error. Return its match, None if none can have it."""
+        match = match_cube(flow.match)
+        if match is None:
+            return None
+        key = (flow.table, flow.priority, *match)
         self.bridge.remove(key)
         self.irregular.discard(key)
+        return match
 
     def add(self, flow: Flow, known: dict[int, Rule] | None = None) -> Rule:
         """Put in a flow. Raises Refused if it may not be, or if its key is taken.
@@ -112,6 +117,6 @@ class Hosts(dict[HostName, Held]):
         holders = self._holders.setdefault(vni, set())
         (holders.add if holds else holders.discard)(host)
 
-    def holders(self, vni: int) -> Iterator[HostName]:
+    def holders(self, vni: int) -> Set[HostName]:
         """Hosts that have an FDB of a network."""
-        return iter(self._holders.get(vni, ()))
+        return self._holders.get(vni, frozenset())

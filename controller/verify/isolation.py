@@ -60,10 +60,10 @@ from controller.verify.grammar import Refused
 from controller.verify.holding import FdbChange, HostChange, Hosts
 from controller.verify.intent import Intent, IntentDelta, NetworkIntent
 from controller.verify.known import Known
-from controller.verify.metering import loses, misled
+from controller.verify.metering import loses
 from controller.verify.path import HostState
 from controller.verify.policed import Policed
-from controller.verify.rules import Rule, match_cube
+from controller.verify.rules import Rule
 from controller.verify.symbolic import Bridge, Undefined
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
@@ -133,7 +133,7 @@ class Verifier:
                 kept = held.change_fdb(vni, fdb)
                 if not kept:
                     hosts.hold(host, vni, holds=fdb is not None)
-                if touched is not None and not (kept and touched.expects(self.world, vni, fdb)):
+                if touched is not None and not (kept and touched.expects(self.world, host, vni, fdb)):
                     touched.entries_of(host, vni, fdb if kept else None)
             if change.devices:
                 held.change_devices(change.devices)
@@ -148,9 +148,9 @@ class Verifier:
     ) -> Iterator[Violation]:
         held = self.hosts[host]
         for gone in change.removed:
-            held.remove(gone)
-            if touched is not None:
-                touched.flow(self.world, host, gone.table, match_cube(gone.match))
+            match = held.remove(gone)
+            if touched is not None and match is not None:
+                touched.flow(self.world, host, gone.table, match)
         for flow in change.added:
             try:
                 rule = held.add(flow, rules)
@@ -184,7 +184,7 @@ class Verifier:
             if network is None:
                 continue
             where = whereabouts(self.world, network, macs)
-            for host in self._fdb_hosts(name):
+            for host in self._fdb_hosts(name) - touched.fdb_right(network):
                 held = self.hosts[host].fdb.get(network.vni)
                 if held is None or not right(held, host, where):
                     yield from wrong_entries(self.world, network, host, held, where)
@@ -208,8 +208,8 @@ class Verifier:
     def _fdb_hosts(self, name: NetworkName) -> set[HostName]:
         """Hosts that have, or must have, an FDB of a network."""
         network = self.world.networks.get(name)
-        holders = self.hosts.holders(network.vni) if network is not None else ()
-        return {*self.world.carriers(name), *holders}
+        carriers = self.world.carriers(name)
+        return carriers | self.hosts.holders(network.vni) if network is not None else carriers
 
     def _fdb_everywhere(self) -> Iterator[Violation]:
         for name, network in self.world.networks.items():
@@ -318,7 +318,7 @@ class Verifier:
             network = self.world.networks.get(port.name.parent)
             spreads = network is not None and network.multicast
             bridge = self.hosts[host].bridge
-            what = misled(bridge, number, port.ofport, multicast=spreads, stands_by=port.stands_by)
+            what = self._known.misled(bridge, port, number, multicast=spreads)
             if what:
                 if loses(bridge, number, port.ofport):
                     findings.losses.entry(host, port.ofport)

@@ -86,16 +86,26 @@ class Policed:
         found: Wrong = ()
         for at, judge in enumerate(JUDGES):
             shares = shares_of(judge, bridge)
-            strange, nobodys = shares.of(_STRANGE).rules, shares.of(_NOBODYS).rules
-            own = [share for owner in meaning.owners if (share := shares.of(owner)).rules]
-            if strange:
-                rules = chain.from_iterable(share.rules for share in own)
-                found += self._looked_at(judge, (*rules, *nobodys, *strange), number, meaning.wanted[at])
-                continue
-            if not any(is_open(judge, rule) for rule in nobodys):
-                found += (Difference(judge, PROFILE_OPEN, admitted=False),)
-            found += self._of_tenant(at, own, nobodys, number, meaning)
+            known = shares.known.get(tenant)
+            if known is None or known[0] != (meaning.version, number):
+                known = (meaning.version, number), self._judged(at, shares, number, meaning)
+                if shares is not _EMPTY:
+                    shares.known[tenant] = known
+            found += known[1]
         return found
+
+    def _judged(self, at: int, shares: Shares, number: int, meaning: _Meaning) -> Wrong:
+        """What is wrong with one table."""
+        judge = JUDGES[at]
+        strange, nobodys = shares.of(_STRANGE).rules, shares.of(_NOBODYS).rules
+        own = [share for owner in meaning.owners if (share := shares.of(owner)).rules]
+        if strange:
+            rules = chain.from_iterable(share.rules for share in own)
+            return self._looked_at(judge, (*rules, *nobodys, *strange), number, meaning.wanted[at])
+        found: Wrong = ()
+        if not any(is_open(judge, rule) for rule in nobodys):
+            found = (Difference(judge, PROFILE_OPEN, admitted=False),)
+        return found + self._of_tenant(at, own, nobodys, number, meaning)
 
     def _of_tenant(
         self, at: int, own: list[Rules], nobodys: Iterable[Rule], tenant: int, meaning: _Meaning

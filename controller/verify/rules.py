@@ -3,56 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
 from operator import attrgetter
+from typing import Any, NamedTuple
 
-from controller.flows import (
-    CheckPacketLarger,
-    Conjunction,
-    Ct,
-    DecTtl,
-    Flow,
-    Load,
-    Match,
-    Move,
-    Output,
-    OutputField,
-    Resubmit,
-    SetField,
-)
-from controller.verify.grammar import Refused, fault
-from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
+from controller.flows import Flow, Match
+from controller.verify.forms import FILED, MAC_AT, MAC_MASK, UNFILED, Filing, Form, Shelf, Step, kind_of, read
+from controller.verify.grammar import Refused
+from controller.verify.packet import Cube
 
 RuleKey = tuple[int, int, int, int]
 """Table, priority, and the value and mask of the match."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A flow, prepared: its match as a cube, and where each action reads and writes."""
+class Rule(NamedTuple):
+    """A flow, prepared: its match as a cube, and where each action reads and writes.
+
+    key: what tells flows apart. onward: the table where the packet goes on: where goto says, or once its
+    connection is known.
+    """
 
     flow: Flow
+    form: Form
     table: int
     priority: int
     cube: Cube
-    steps: tuple[tuple[str, int, int, int], ...]
-    goto: int | None
-    cookie: int
-    # The table of its ct action: where a packet goes on when its connection is known.
-    recirculates: int | None = None
-    # Whether it hands copies to other tables.
-    copies: bool = False
+    key: RuleKey
+    steps: tuple[Step, ...]
+    onward: int | None
 
     @property
-    def onward(self) -> int | None:
-        """The table where the packet goes on."""
-        return self.recirculates if self.goto is None else self.goto
+    def goto(self) -> int | None:
+        """The table where it goes on by itself."""
+        return self.flow.goto
+
+    @property
+    def copies(self) -> bool:
+        """Tell whether it hands copies to other tables."""
+        return self.form.copies
 
     @property
     def effect(self) -> tuple[Hashable, ...]:
         """All that it does."""
-        return self.steps, self.goto, self.flow.meter
+        return self.steps, self.flow.goto, self.flow.meter
 
     @property
     def attention(self) -> tuple[tuple[str, int], ...]:
@@ -61,14 +53,13 @@ class Rule:
         return (*asked, *([("meter", self.flow.meter)] if self.flow.meter is not None else []))
 
     @property
-    def key(self) -> RuleKey:
-        """What tells flows apart."""
-        return self.table, self.priority, *self.cube
-
-    @property
     def drops(self) -> bool:
         """Tell whether it does nothing."""
-        return not self.steps and self.goto is None
+        return not self.steps and self.flow.goto is None
+
+    def matching(self, cube: Cube) -> Rule:
+        """Return a rule that does the same with the packets of a cube, be it a flow's match or not."""
+        return self._replace(cube=cube, key=(self.table, self.priority, *cube))
 
     def does(self, verb: str) -> bool:
         """Tell whether it has a step of a kind."""
@@ -77,71 +68,21 @@ class Rule:
 
 def prepare(flow: Flow) -> Rule:
     """Return the flow as a rule; raises Refused if it is not understood."""
-    wrong = fault(flow)
-    if wrong is not None:
-        raise Refused(f"a flow {wrong}", flow)
+    form, steps, value = read(flow)
+    table, priority, mask = flow.table, flow.priority, form.kind.mask
     return Rule(
-        flow,
-        flow.table,
-        flow.priority,
-        match_cube(flow.match),
-        tuple(map(_step, flow.actions)),
-        flow.goto,
-        flow.cookie,
-        next((a.table for a in flow.actions if isinstance(a, Ct) and a.table is not None), None),
-        any(isinstance(a, Resubmit) for a in flow.actions),
+        flow, form, table, priority, (value, mask), (table, priority, value, mask), steps, form.onward
     )
 
 
-def match_cube(match: Match) -> Cube:
-    """Return a match as a cube."""
-    value = mask = 0
-    for field, term_value, term_mask in match:
-        at = OFFSETS[field.name]
-        value |= term_value << at
-        mask |= term_mask << at
-    return value, _shared(mask)
+def match_cube(match: Match) -> Cube | None:
+    """Return a match as a cube; None if it is not understood, so that no rule can have it."""
+    kind = kind_of(match)
+    value = kind.value(match)
+    return (value, kind.mask) if value is not None else None
 
 
-@lru_cache(maxsize=1 << 12)
-def _shared(mask: int) -> int:
-    """Return the one number that all masks of this value are: there are few, and each has a hundred bytes."""
-    return mask
-
-
-@lru_cache(maxsize=1 << 16)
-def _step(action: object) -> tuple[str, int, int, int]:
-    match action:
-        case Output(port):
-            return "output", port, 0, 0
-        case OutputField(field, start, bits, _):
-            return "output-field", OFFSETS[field.name] + start, bits, 0
-        case SetField(field, value):
-            return "write", OFFSETS[field.name], field.width, value
-        case Load(field, start, bits, value):
-            return "write", OFFSETS[field.name] + start, bits, value
-        case Move(src, src_start, dst, dst_start, bits):
-            return "copy", OFFSETS[src.name] + src_start, OFFSETS[dst.name] + dst_start, bits
-        case Ct(commit, _, table):
-            return "ct", int(commit), -1 if table is None else table, 0
-        case Conjunction(number, clause, clauses):
-            return "conjunction", number, clause, clauses
-        case Resubmit(table):
-            return "resubmit", table, 0, 0
-        case CheckPacketLarger(length, field, bit):
-            return "longer", length, OFFSETS[field.name] + bit, 0
-        case DecTtl():
-            return "age", 0, 0, 0
-    raise Refused(f"an action the proof does not know: {action!r}")
-
-
-# A rule is filed under those of these fields that it matches exactly, and within that by its destination MAC;
-# so a look-up in a table of thousands looks at the few rules that the frame can meet.
-_FILED = tuple((FIELD_MASKS[name], OFFSETS[name]) for name in ("in_port", "reg0", "reg1"))
-_MAC_MASK, _MAC_AT = FIELD_MASKS["eth_dst"], OFFSETS["eth_dst"]
 _priority = attrgetter("priority")
-Filing = tuple[int | None, ...]
-_UNFILED: Filing = (None, None, None)
 ByMac = dict[int | None, list[Rule]]
 
 
@@ -185,25 +126,31 @@ class Rules:
 
 
 class Shares:
-    """Rules by whom they are of, followed rule by rule: what one owner's cost is not that of all others."""
+    """Rules by whom they are of, followed rule by rule: what one owner's cost is not that of all others.
 
-    __slots__ = ("_made", "_owner", "_rules")
+    known: what was found out about them (policed.py), by whom; nothing once a rule has come or gone.
+    """
+
+    __slots__ = ("_made", "_owner", "_rules", "known")
 
     def __init__(self, owner: Callable[[Rule], Hashable], rules: Iterable[Rule]) -> None:
         self._owner = owner
         self._rules: dict[Hashable, dict[RuleKey, Rule]] = {}
         self._made: dict[Hashable, Rules] = {}
+        self.known: dict[Hashable, tuple[Hashable, Any]] = {}
         for rule in rules:
             self.add(rule)
 
     def add(self, rule: Rule) -> None:
         """Put in a rule."""
+        self.known.clear()
         owner = self._owner(rule)
         self._rules.setdefault(owner, {})[rule.key] = rule
         self._made.pop(owner, None)
 
     def remove(self, rule: Rule) -> None:
         """Take out a rule that is there."""
+        self.known.clear()
         owner = self._owner(rule)
         share = self._rules[owner]
         del share[rule.key]
@@ -227,7 +174,7 @@ _NO_RULES = Rules(())
 class Table:
     """The rules of one table."""
 
-    __slots__ = ("_content", "common", "filed", "rules", "shares", "shelves")
+    __slots__ = ("_content", "_met", "common", "filed", "rules", "shares", "shelves")
 
     def __init__(self, *, filed: bool = True) -> None:
         # Rules of policy are not filed: nobody looks a frame up there (policing.py).
@@ -237,37 +184,49 @@ class Table:
         self.rules: dict[RuleKey, Rule] = {}
         self._content: Hashable | None = None
         # By which of the fields a rule matches exactly, then by their values, then by destination MAC.
-        self.shelves: dict[tuple[bool, ...], dict[Filing, ByMac]] = {}
+        self.shelves: dict[Shelf, dict[Filing, ByMac]] = {}
         # What is known (known.py) of the rules that match none of them; None when one has changed since.
         self.common: tuple[Hashable] | None = None
+        # What frames with some known bits may meet (`met`); nothing once a rule has come or gone.
+        self._met: dict[Cube, Once] = {}
 
     def add(self, rule: Rule) -> None:
         """Put in a rule; raises Refused if its key is taken."""
-        if rule.key in self.rules:
+        key = rule.key
+        if key in self.rules:
             raise Refused("a flow has the key of another flow", rule.flow)
-        self.rules[rule.key] = rule
+        self.rules[key] = rule
         self._content = None
+        self._met.clear()
         if self.shares is not None:
             self.shares.add(rule)
         if not self.filed:
             return
+        kind = rule.form.kind
         values, mac = _filing(rule.cube), _mac(rule.cube)
-        if values == _UNFILED:
+        if values == UNFILED:
             self.common = None
-        shelf = self.shelves.setdefault(_shape(values), {})
-        shelf.setdefault(values, {}).setdefault(mac, []).append(rule)
+        shelf = self.shelves.get(kind.shelf)
+        if shelf is None:
+            shelf = self.shelves[kind.shelf] = {}
+        by_mac = shelf.get(values)
+        if by_mac is None:
+            shelf[values] = {mac: [rule]}
+        else:
+            by_mac.setdefault(mac, []).append(rule)
 
     def remove(self, key: RuleKey) -> Rule | None:
         """Take out the rule of that key; None if there is none."""
         rule = self.rules.pop(key, None)
         self._content = None
+        self._met.clear()
         if rule is not None and self.shares is not None:
             self.shares.remove(rule)
         if rule is not None and self.filed:
             values, mac = _filing(rule.cube), _mac(rule.cube)
-            if values == _UNFILED:
+            if values == UNFILED:
                 self.common = None
-            shelf = self.shelves[_shape(values)]
+            shelf = self.shelves[rule.form.kind.shelf]
             by_mac = shelf[values]
             by_mac[mac].remove(rule)
             if not by_mac[mac]:
@@ -275,7 +234,7 @@ class Table:
             if not by_mac:
                 del shelf[values]
             if not shelf:
-                del self.shelves[_shape(values)]
+                del self.shelves[rule.form.kind.shelf]
         return rule
 
     @property
@@ -284,6 +243,15 @@ class Table:
         if self._content is None:
             self._content = Rules(tuple(self.rules.values())).content
         return self._content
+
+    def met(self, known: Cube) -> Once:
+        """Return the rules that a frame with these known bits may meet, as a value."""
+        found = self._met.get(known)
+        if found is None:
+            found = self._met[known] = Once(
+                frozenset((rule.key, rule.effect) for rule in self.candidates(known))
+            )
+        return found
 
     def candidates(self, known: Cube) -> list[Rule]:
         """Return the rules that a frame with these known bits may meet, highest priority first."""
@@ -305,18 +273,14 @@ class Table:
 
 def _filing(cube: Cube) -> Filing:
     value, mask = cube
-    return tuple((value & wanted) >> at if mask & wanted == wanted else None for wanted, at in _FILED)
-
-
-def _shape(values: Filing) -> tuple[bool, ...]:
-    return tuple(value is not None for value in values)
+    return tuple([(value & wanted) >> at if mask & wanted == wanted else None for wanted, at in FILED])
 
 
 def _mac(cube: Cube) -> int | None:
-    return (cube[0] & _MAC_MASK) >> _MAC_AT if cube[1] & _MAC_MASK == _MAC_MASK else None
+    return (cube[0] & MAC_MASK) >> MAC_AT if cube[1] & MAC_MASK == MAC_MASK else None
 
 
-def _consistent(shelf: dict[Filing, ByMac], shape: tuple[bool, ...], values: Filing) -> Iterable[ByMac]:
+def _consistent(shelf: dict[Filing, ByMac], shape: Shelf, values: Filing) -> Iterable[ByMac]:
     """What a frame may meet of the rules that match exactly the fields of shape; None: not known."""
     if all(not filed or value is not None for filed, value in zip(shape, values, strict=True)):
         found = shelf.get(tuple(v if filed else None for filed, v in zip(shape, values, strict=True)))

@@ -8,7 +8,6 @@ multiplied out, and each part of the packets meets the flow of the highest prior
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import product
 
 from controller.verify.frame import Frame
@@ -97,7 +96,7 @@ def _multiplied(
     if any(rule.cube != (0, 0) or not rule.drops for rule in below):
         raise Refused("there are flows below a conjunction", first.flow)
     # Where it leads to no flow, a switch takes a complete conjunction to what is below: the default.
-    nowhere = replace(first, steps=(), goto=None)
+    nowhere = first._replace(steps=(), onward=None)
     for chosen in product(*clauses):
         met: Region | None = Region(*asked)
         for rule in chosen:
@@ -107,10 +106,10 @@ def _multiplied(
             there = opener.cube[0] & ~_CONJUNCTION, opener.cube[1] & ~_CONJUNCTION
             here = within(met, there) if met is not None else None
             if here is not None:
-                yield replace(opener, cube=(here.value, here.mask), priority=first.priority)
+                yield opener.matching((here.value, here.mask))
             rest = [part for whole in rest for part in _outside(whole, there)]
         for part in rest:
-            yield replace(nowhere, cube=(part.value, part.mask))
+            yield nowhere.matching((part.value, part.mask))
 
 
 def _outside(region: Region, cut: Cube) -> Iterator[Region]:
@@ -137,5 +136,5 @@ def _put(table: Table, rule: Rule) -> None:
         # Conjunctions that admit the same: a rule each, told apart by bits of conj_id, which is 0 here.
         # Whether a packet meets both is seen when it is looked up.
         value, mask = rule.cube
-        rule = replace(rule, cube=(value, mask | len(table.rules) << OFFSETS["conj_id"]))
+        rule = rule.matching((value, mask | len(table.rules) << OFFSETS["conj_id"]))
     table.add(rule)

@@ -6,11 +6,13 @@ those (contracts.regular is the ground for that); any other touches all that is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
-from cloison.addresses import TO_ALL_MAC, host_mac
+from cloison.addresses import TO_ALL_MAC, IpAddress, host_mac
 from cloison.names import HostName, NetworkName
+from controller.verify.fdb import whereabouts
 from controller.verify.holding import FdbChange
 from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent
 from controller.verify.packet import FIELD_MASKS, OFFSETS, Cube
@@ -33,6 +35,20 @@ from controller.verify.world import World
 Spot = tuple[HostName, NetworkName]
 
 
+class _Expected(NamedTuple):
+    """What becomes of some MACs of a network on hosts where none of them is.
+
+    entries: where they are to lead; gone: those of them that are to lead nowhere. hosts: where they are.
+    right: the hosts on which that is so by now.
+    """
+
+    macs: frozenset[int]
+    entries: dict[int, IpAddress]
+    gone: set[int]
+    hosts: set[HostName | None]
+    right: set[HostName]
+
+
 @dataclass(slots=True)
 class Touched:
     """Contracts to check: see contracts.py, stations.py, policing.py and fdb.py for what each is about."""
@@ -53,8 +69,8 @@ class Touched:
     fdb_everywhere: dict[NetworkName, set[int]] = field(default_factory=dict)
     fdb_here: dict[tuple[HostName, int], frozenset[int] | None] = field(default_factory=dict)
     devices: set[tuple[HostName, int]] = field(default_factory=set)
-    # As fdb_everywhere, by VNI: what the changes of hosts are held against, one by one.
-    _expected: dict[int, set[int]] = field(default_factory=dict)
+    # By VNI: what the changes of hosts are held against, one by one.
+    _expected: dict[int, _Expected | None] = field(default_factory=dict)
     _networks: set[NetworkName] = field(default_factory=set)
     # Networks that others may be led into otherwise, or that lead elsewhere.
     _routed: set[NetworkName] = field(default_factory=set)
@@ -68,16 +84,42 @@ class Touched:
         """Tell whether there is anything to check."""
         return any(getattr(self, f.name) for f in fields(self))
 
-    def expects(self, world: World, vni: int, change: FdbChange | None) -> bool:
-        """Tell whether the entries of a change are in fdb_everywhere; ask when world has changed."""
-        expected = self._expected.get(vni)
-        if expected is None:
-            network = world.by_vni.get(vni)
-            name = network.name if network is not None else None
-            expected = self._expected[vni] = self.fdb_everywhere.get(name, set()) if name else set()
-        if change is None or not expected:
+    def expects(self, world: World, host: HostName, vni: int, change: FdbChange | None) -> bool:
+        """Tell whether the entries of a change are in fdb_everywhere; ask when world has changed.
+
+        Most are just what is expected of every host but those where the MACs are: that is noted.
+        """
+        if vni not in self._expected:
+            self._expected[vni] = self._expectation(world, vni)
+        expected = self._expected[vni]
+        if change is None or expected is None:
             return False
-        return expected.issuperset(change.upserted) and expected.issuperset(change.removed)
+        gone = not expected.gone if not change.removed else expected.gone.issubset(change.removed)
+        if gone and change.upserted == expected.entries and host not in expected.hosts:
+            expected.right.add(host)
+            # (What is removed goes before what is put.)
+            return expected.macs.issuperset(change.removed)
+        return expected.macs.issuperset(change.upserted) and expected.macs.issuperset(change.removed)
+
+    def _expectation(self, world: World, vni: int) -> _Expected | None:
+        network = world.by_vni.get(vni)
+        macs = self.fdb_everywhere.get(network.name) if network is not None else None
+        if network is None or not macs:
+            return None
+        entries, gone, hosts = dict[int, IpAddress](), set[int](), set[HostName | None]()
+        for (host, vtep), here in whereabouts(world, network, macs).items():
+            hosts.add(host)
+            if vtep is None:
+                gone.update(here)
+            else:
+                entries.update(dict.fromkeys(here, vtep))
+        return _Expected(frozenset(macs), entries, gone, hosts, set())
+
+    def fdb_right(self, network: NetworkIntent) -> Set[HostName]:
+        """Return hosts that have the entries of fdb_everywhere as they should be: their changes said so."""
+        expected = self._expected.get(network.vni)
+        macs = self.fdb_everywhere.get(network.name, set())
+        return expected.right if expected is not None and macs == expected.macs else frozenset()
 
     def entries_of(self, host: HostName, vni: int, change: FdbChange | None) -> None:
         """Add FDB entries of one host; None for all of a network."""

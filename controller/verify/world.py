@@ -137,7 +137,7 @@ class World:
     def carriers(self, name: NetworkName) -> set[HostName]:
         """Return the hosts from which a network can be sent into."""
         sources = {name, *self.routing_to.get(name, ())}
-        return {host for source in sources for host in self.members_of(source).by_host}
+        return set().union(*(self.members_of(source).by_host for source in sources))
 
     def next_hops(self, route: RouteIntent) -> tuple[PortIntent | None, ...]:
         """Return the plugged ports that have the next hops' addresses, if their MACs lead to them.

@@ -225,6 +225,29 @@ def test_a_port_comes_and_entries_are_held_against_it(
         assert found == ({kinds.FDB} if name else set()), name
 
 
+def test_what_is_right_on_other_hosts_is_not_where_the_port_is(
+    intent: Intent, states: dict[HostName, HostState]
+) -> None:
+    port = next(p for p in intent.ports.values() if p.host == H1 and p.name.tenant == "t1")
+    vni, vtep = intent.networks[port.name.parent].vni, intent.hosts[H1].vtep
+    assert vtep is not None
+    gone = replace(port, host=None, ofport=0)
+    without = replace(intent, ports=intent.ports | {port.name: gone})
+    before = compile_intent(without)
+    here = difference(before, states)
+    entries = FdbChange(upserted=dict.fromkeys(port.frame_macs, vtep))
+    everywhere = {**here, H1: replace(here[H1], fdb={vni: entries}), H2: HostChange(fdb={vni: entries})}
+    found = loaded(without, before).check(IntentDelta(ports={port.name: port}), everywhere)
+    assert {(v.kind, v.host) for v in found} == {(kinds.FDB, H1)}
+    # And the other way round: all that goes, goes everywhere else.
+    kept = {
+        **difference(states, before),
+        H2: HostChange(fdb={vni: FdbChange(removed=sorted(port.frame_macs)[1:])}),
+    }
+    found = loaded(intent, states).check(IntentDelta(ports={port.name: gone}), kept)
+    assert {(v.kind, v.host) for v in found} == {(kinds.FDB, H2)}
+
+
 def test_ports_that_come_at_once_are_asked_about_as_one_would_be(
     intent: Intent, states: dict[HostName, HostState]
 ) -> None:
