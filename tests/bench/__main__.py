@@ -1,8 +1,10 @@
 """Command line of `make bench`: which parts to run, where the result goes.
 
 python -m tests.bench                    the short form, under five minutes on two quiet cores
-python -m tests.bench --long             every size; an hour or so
+python -m tests.bench --long             every size, and many hosts; 40 minutes there
+python -m tests.bench --long --sizes 5000 --out b.json     one size of it
 python -m tests.bench --only adds --sizes 1000 --samples 40
+python -m tests.bench --merge a.json b.json                one table of several runs
 """
 
 from __future__ import annotations
@@ -21,21 +23,37 @@ from typing import Any
 
 import structlog
 
-from tests.bench import adds, budget, bundle, forwarding, growth, probes, proof, simulated, standing
-from tests.bench.catalogue import SIZES, Rows
+from tests.bench import (
+    adds,
+    budget,
+    bundle,
+    forwarding,
+    growth,
+    many,
+    probes,
+    proof,
+    report,
+    simulated,
+    standing,
+)
+from tests.bench.catalogue import FULL, HOST_COUNTS, SIZES, Rows
 from tests.bench.facts import calibrate, facts
 from tests.bench.peer import installed
-from tests.bench.rows import table
 from tests.bench.stage import Progress, Stage
 
 HOSTS = 4
 SHORT_SIZES = (100, 1_000)
 ON_STAGE = ("adds", "flows", "memory", "verdicts", "revocation", "burst", "budget", "cold", "drift")
 """In this order: drift leaves the peer broken."""
-ALONE = ("proof", "bundle", "forwarding", "simulated")
-LONG_ONLY = ("verdicts", "budget", "simulated")
+ALONE = ("proof", "bundle", "forwarding", "simulated", "hosts")
+LONG_ONLY = ("verdicts", "budget", "simulated", "hosts")
 LARGEST_ONLY = ("burst", "cold")
 """In the short form at its largest size alone."""
+ONCE = ("verdicts",)
+"""At the size that the goal names, or else the largest."""
+BURSTS = {5_000: 1_000, 10_000: 200}
+"""Adds of a burst; 100 at other sizes. At 10,000 ports OVN would take minutes for a thousand."""
+BUDGET_SAMPLES = 12
 PLOTS = Path("build/bench")
 
 
@@ -52,19 +70,34 @@ def parse() -> argparse.Namespace:
         "--sizes", type=lambda text: [int(n) for n in text.split(",")], help="background ports"
     )
     parser.add_argument("--hosts", type=int, default=HOSTS, help=f"compute hosts; {HOSTS} if not given")
+    parser.add_argument(
+        "--many",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=HOST_COUNTS,
+        help=f"how many hosts the part `hosts` has; {','.join(map(str, HOST_COUNTS))} if not given",
+    )
     parser.add_argument("--samples", type=int, help="of each kind of change")
     parser.add_argument("--no-peer", action="store_true", help="without OVN")
     parser.add_argument("--out", type=Path, help="write JSON here")
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="JSON", help="measure nothing: show these")
     given = parser.parse_args()
     unknown = set(given.only or ()) - {*ON_STAGE, *ALONE}
     if unknown:
         parser.error(f"--only {','.join(sorted(unknown))}: known are {', '.join(ON_STAGE + ALONE)}")
     if set(given.sizes or ()) - {*SIZES}:
         parser.error(f"--sizes: known are {', '.join(map(str, SIZES))}")
+    if set(given.many) - {*HOST_COUNTS}:
+        parser.error(f"--many: known are {', '.join(map(str, HOST_COUNTS))}")
+    one_size = bool(given.sizes)
     given.sizes = given.sizes or (SIZES if given.long else SHORT_SIZES)
     given.samples = given.samples or (40 if given.long else 16)
     everything = ON_STAGE + ALONE
-    given.only = given.only or (everything if given.long else [p for p in everything if p not in LONG_ONLY])
+    # One size of the long form is that size's parts alone.
+    given.only = given.only or (
+        (ON_STAGE if one_size else everything)
+        if given.long
+        else [p for p in everything if p not in LONG_ONLY]
+    )
     return given
 
 
@@ -96,10 +129,16 @@ class Bench:
             if name in self.given.only:
                 with tempfile.TemporaryDirectory() as directory:
                     self._part(name, lambda part=part, at=directory: part(Path(at)))  # type: ignore[misc]
+        if "hosts" in self.given.only:
+            for hosts in self.given.many:
+                self._part(f"{hosts} hosts", lambda hosts=hosts: self._hosts(hosts))  # type: ignore[misc]
         if set(ON_STAGE) & {*self.given.only}:
             for size in self.given.sizes:
                 self._part(f"{size:,} ports", lambda size=size: self._stage(size))  # type: ignore[misc]
         growth.fill(self.rows)
+
+    def _hosts(self, hosts: int) -> None:
+        many.measure(self.rows, hosts, self.given.samples, self.progress)
 
     def _stage(self, ports: int) -> None:
         long, samples, rows = self.given.long, self.given.samples, self.rows
@@ -110,8 +149,10 @@ class Bench:
                 "memory": lambda: standing.memory(rows, stage),
                 "verdicts": lambda: probes.verdicts(rows, stage, 10_000),
                 "revocation": lambda: probes.revocation(rows, stage, 10 if long else 5),
-                "burst": lambda: standing.burst(rows, stage, 1_000 if ports >= 5_000 else 100),
-                "budget": lambda: self.budget.update({str(ports): budget.measure(stage, samples, PLOTS)}),
+                "burst": lambda: standing.burst(rows, stage, BURSTS.get(ports, 100)),
+                "budget": lambda: self.budget.update(
+                    {str(ports): budget.measure(stage, min(samples, BUDGET_SAMPLES), PLOTS)}
+                ),
                 "cold": lambda: standing.cold_start(rows, stage, 5 if long else 2),
                 "drift": lambda: standing.drift(rows, stage, 40 if long else 10),
             }
@@ -121,7 +162,10 @@ class Bench:
 
     def _is_due(self, name: str, ports: int) -> bool:
         """Tell whether a part that was asked for is run at a size."""
-        return self.given.long or name not in LARGEST_ONLY or ports == max(self.given.sizes)
+        sizes = self.given.sizes
+        if name in ONCE:
+            return bool(ports == (FULL if FULL in sizes else max(sizes)))
+        return self.given.long or name not in LARGEST_ONLY or ports == max(sizes)
 
     def _part(self, name: str, part: Callable[[], None]) -> None:
         self.progress(name)
@@ -135,35 +179,34 @@ class Bench:
 
     def save(self) -> None:
         """Write what there is."""
-        if not self.given.out:
-            return
-        report = {
-            "facts": self.facts,
-            "calibrations": self.calibrations,
-            "failures": self.failures,
-            "growth": growth.exponents(self.rows),
-            "budget": self.budget,
-            "rows": [row.as_dict() for row in self.rows],
-        }
-        self.given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        if self.given.out:
+            done = report.report_of(
+                self.rows,
+                facts=self.facts,
+                calibrations=self.calibrations,
+                failures=self.failures,
+                budget=self.budget,
+            )
+            _write(self.given.out, done)
 
     def report(self) -> str:
         """For a person."""
-        known = self.facts
-        head = (
-            f"{known['cores']} cores ({known['cpu']}), Linux {known['kernel']}, {known['ovs']}, "
-            f"{known['ovn']}, {known['etcd']}\n"
-            f"load and calibration loop: {_speed(known['calibration_before'])} before, "
-            f"{_speed(known['calibration_after'])} after"
-        )
-        failed = f"FAILED: {', '.join(self.failures)}" if self.failures else ""
-        return "\n\n".join(
-            filter(None, [head, table(self.rows), growth.text(growth.exponents(self.rows)), failed])
-        )
+        return report.text(self.rows, [self.facts], self.failures)
 
 
-def _speed(calibration: dict[str, float]) -> str:
-    return f"{calibration['load']:.1f} and {calibration['p50_ms']:.1f} ms"
+def _write(file: Path, done: report.Report) -> None:
+    file.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+
+
+def merge(given: argparse.Namespace) -> int:
+    """Show several runs as one, with plots and fitted growth over all their sizes."""
+    rows, more = report.read(given.merge)
+    growth.fill(rows)
+    if given.out:
+        _write(given.out, report.report_of(rows, **more))
+    growth.draw(rows, PLOTS)
+    print(report.text(rows, more["runs"], more["failures"]))
+    return 0
 
 
 def main() -> int:
@@ -171,6 +214,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is ended
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     given = parse()
+    if given.merge:
+        return merge(given)
     if os.geteuid() != 0:
         print("error: make bench needs root: it starts switches in network namespaces", file=sys.stderr)
         return 2

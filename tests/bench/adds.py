@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.bench.catalogue import Rows
 from tests.bench.layout import Guest
+from tests.bench.pace import Pace
 from tests.bench.procs import cpu_s
 from tests.bench.stage import Side, Stage
 from tests.bench.stats import median, percentile
@@ -19,6 +20,8 @@ from tests.bench.watch import Deletions
 SETTLE_S = 0.3
 """After each sample: what a change leaves to be done (a port reported up) is no part of the next one."""
 WARM_UP = 2
+ADDS, DELETIONS = Pace(90.0, least=8 + WARM_UP), Pace(45.0)
+"""What of each kind may take, both sides together."""
 
 
 @dataclass
@@ -43,9 +46,9 @@ def take(side: Side, change: Callable[[Guest], None], guest: Guest, into: Taken)
 
 
 def take_away(stage: Stage, verb: str, guests: list[Guest]) -> dict[str, Taken]:
-    """As `alternate`, and when the last flow was gone from the last switch."""
+    """As `add_all`, of another change, and when the last flow was gone from the last switch."""
     taken = {name: Taken() for name in stage.sides}
-    for count, guest in enumerate(guests):
+    for count, guest in enumerate(DELETIONS.over(guests)):
         for name, side in stage.sides.items():
             with Deletions(side.bridges) as seen:
                 start = take(side, getattr(side, verb), guest, taken[name])
@@ -55,14 +58,16 @@ def take_away(stage: Stage, verb: str, guests: list[Guest]) -> dict[str, Taken]:
     return taken
 
 
-def alternate(stage: Stage, verb: str, guests: list[Guest], warm_up: int = 0) -> dict[str, Taken]:
-    """The same change on both sides, in turn."""
+def add_all(stage: Stage, guests: list[Guest]) -> tuple[dict[str, Taken], list[Guest]]:
+    """Adds on both sides, in turn, and who was added; the first ones warm up and do not count."""
     taken = {name: Taken() for name in stage.sides}
-    for count, guest in enumerate(guests):
+    done: list[Guest] = []
+    for guest in ADDS.over(guests):
         for name, side in stage.sides.items():
-            take(side, getattr(side, verb), guest, taken[name] if count >= warm_up else Taken())
-        stage.tick(f"{verb} {count + 1}/{len(guests)}")
-    return taken
+            take(side, side.add, guest, taken[name] if len(done) >= WARM_UP else Taken())
+        done.append(guest)
+        stage.tick(f"add {len(done)}/{len(guests)}")
+    return taken, done
 
 
 def measure(rows: Rows, stage: Stage, count: int) -> None:
@@ -74,14 +79,14 @@ def measure(rows: Rows, stage: Stage, count: int) -> None:
     for side in stage.sides.values():
         side.settle()
     at = f"at {stage.ports:,} ports"
-    added = alternate(stage, "add", guests, WARM_UP)
+    added, there = add_all(stage, guests)
     _enter(rows, f"add a port, p50, {at}", added, 50)
     _enter(rows, f"add a port, p95, {at}", added, 95)
     _enter_cpu(rows, f"CPU an add, all processes, {at}", added)
-    half = len(guests) // 2
+    half = len(there) // 2
     for what, verb, those in (
-        ("revoke a rule", "revoke", guests[:half]),
-        ("delete a port", "delete", guests[half:]),
+        ("revoke a rule", "revoke", there[:half]),
+        ("delete a port", "delete", there[half:]),
     ):
         taken = take_away(stage, verb, those)
         _enter(rows, f"{what}, p50, {at}", taken, 50)

@@ -14,7 +14,7 @@ from topologies.wait import wait_until
 OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 BRIDGE = "br-int"
 SOCKET_S = 20.0
-PLUG_BATCH = 200
+PLUG_BATCH = 500
 PROBE_MS = 180_000
 """Inactivity probes are far apart: with the usual 5 s a busy northd would be disconnected."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.bench import plots
-from tests.bench.catalogue import SIZES, Rows
+from tests.bench.catalogue import HOST_COUNTS, SIZES, SPREAD, Rows
 from tests.bench.stats import growth
 
 NAMES = {"ours": "ours", "peer": "OVN 23.03"}
@@ -23,6 +23,14 @@ COSTS = (
 PLOTS = {
     "add-port": ("add a port, p50", "Adding a port, until every host has confirmed it", "ms"),
     "flows": ("flows of a host", "Flows of a host", "flows"),
+}
+PLOTS_OF_HOSTS = {
+    "add-port-by-hosts": (
+        f"add a port, p50, on {SPREAD} of {{}} hosts",
+        f"Adding a port of a tenant on {SPREAD} hosts, of so many",
+        "ms",
+    ),
+    "flows-by-hosts": ("flows of a host, of {} hosts", "Flows of a host, of so many", "flows"),
 }
 
 
@@ -68,3 +76,7 @@ def draw(rows: Rows, directory: Path) -> None:
     for name, (cost, title, unit) in PLOTS.items():
         series = {NAMES[side]: curve for side, curve in curves(rows, cost).items()}
         plots.write(directory, name, title, unit, series)
+    for name, (cost, title, unit) in PLOTS_OF_HOSTS.items():
+        figures = {hosts: rows[cost.format(hosts)].ours for hosts in HOST_COUNTS}
+        curve = {hosts: figure for hosts, figure in figures.items() if figure}
+        plots.write(directory, name, title, unit, {NAMES["ours"]: curve} if curve else {}, across="hosts")

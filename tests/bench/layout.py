@@ -1,12 +1,14 @@
 """Who lives where in the measured cloud, the same for both sides. Pure.
 
 A tenant has 50 ports on two networks of 25, one group that holds them all, and five rules; ports go round
-robin over the hosts, so that every host holds every tenant.
+robin over the hosts, so that every host holds every tenant. With many hosts a tenant is on some of them only
+(`spread`), the next tenant on the next ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NETWORKS = 2
@@ -53,9 +55,9 @@ class Guest:
 class Layout:
     """Hands out guests: first the background, then new ones."""
 
-    def __init__(self, ports: int, hosts: int) -> None:
-        """`ports` in the background, on `hosts` hosts."""
-        self.hosts = hosts
+    def __init__(self, ports: int, hosts: int, spread: int = 0) -> None:
+        """`ports` in the background, on `hosts` hosts; a tenant on `spread` of them, on all if that is 0."""
+        self.hosts, self.spread = hosts, spread or hosts
         self.tenants = -(-ports // PORTS_PER_TENANT)
         self.background = [self._background(n) for n in range(ports)]
         self._made = 0
@@ -66,11 +68,18 @@ class Layout:
     def _background(self, index: int) -> Guest:
         tenant, rest = divmod(index, PORTS_PER_TENANT)
         network, number = divmod(rest, PORTS_PER_NETWORK)
-        return Guest(tenant, network, number, index % self.hosts)
+        return Guest(tenant, network, number, self._host(tenant, index))
 
-    def new(self, count: int) -> list[Guest]:
-        """`count` guests that nobody had before, each with a rule of its own."""
-        return [self._new() for _ in range(count)]
+    def _host(self, tenant: int, index: int) -> int:
+        return (tenant * self.spread + index % self.spread) % self.hosts
+
+    def new(self, count: int, first_hosts: bool = False) -> list[Guest]:
+        """`count` guests that nobody had before, each with a rule of its own.
+
+        `first_hosts`: of those tenants only that are on the first `spread` hosts.
+        """
+        there = [t for t in range(self.tenants) if not first_hosts or self._host(t, 0) == 0]
+        return [self._new(there) for _ in range(count)]
 
     def at(self, tenant: int, network: int, host: int, rule: int = 0) -> Guest:
         """A guest at a place."""
@@ -82,6 +91,7 @@ class Layout:
         assert FIRST_ADDRESS + number < 255, "the networks are full"
         return number
 
-    def _new(self) -> Guest:
+    def _new(self, tenants: Sequence[int]) -> Guest:
         k, self._made = self._made, self._made + 1
-        return self.at((k * TENANT_STRIDE) % self.tenants, k % NETWORKS, k % self.hosts, FIRST_RULE + k)
+        tenant = tenants[k * TENANT_STRIDE % len(tenants)]
+        return self.at(tenant, k % NETWORKS, self._host(tenant, k), FIRST_RULE + k)

@@ -11,7 +11,6 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,17 +18,8 @@ from typing import Any, Self
 
 from google.protobuf.duration_pb2 import Duration
 
-from cloison.v1 import (
-    batch_pb2,
-    host_pb2,
-    network_pb2,
-    plan_pb2,
-    port_pb2,
-    security_group_pb2,
-    subnet_pb2,
-    tenant_pb2,
-    watch_pb2,
-)
+from cloison.v1 import host_pb2, network_pb2, port_pb2, security_group_pb2, subnet_pb2, tenant_pb2, watch_pb2
+from tests.bench.fill import at_once
 from tests.bench.layout import NETWORKS, TCP_OPEN, Guest, Layout
 from tests.bench.procs import RUN_ROOT, fresh
 from topologies.daemon import Daemon
@@ -42,8 +32,7 @@ from topologies.wait import wait_until
 CALL_S = 60.0
 POPULATE_S = 600
 START_S = 60.0
-CLIENTS = 8
-PLUG_BATCH = 200
+PLUG_S, PLUG_BATCH, PLUGGING_AT_ONCE = 120, 1_500, 4
 GROUP = "pg"
 Rule = security_group_pb2.SecurityGroupRule
 
@@ -76,10 +65,12 @@ class Profiled:
 class Ours:
     """The running system and the requests the rows are made of; a context manager."""
 
-    def __init__(self, layout: Layout, progress: Callable[[str], None] = lambda _: None) -> None:
-        """`layout`: background, which `populate` makes."""
-        self.layout, self._progress = layout, progress
-        underlay = UnderlaySpec(kind="leaf-spine", spines=1, leaves=1, hosts_per_leaf=layout.hosts)
+    def __init__(
+        self, layout: Layout, progress: Callable[[str], None] = lambda _: None, real: int | None = None
+    ) -> None:
+        """`layout`: background, which `populate` makes; `real`: hosts that are namespaces with an agent."""
+        self.layout, self._progress, self._real = layout, progress, real or layout.hosts
+        underlay = UnderlaySpec(kind="leaf-spine", spines=1, leaves=1, hosts_per_leaf=self._real)
         self._ended = contextlib.ExitStack()
         self.lab = BenchLab(
             Spec(name="bench", underlay=underlay, tenants=()), RUN_ROOT / "ours", progress=progress
@@ -88,7 +79,7 @@ class Ours:
     def __enter__(self) -> Self:
         fresh("ours")
         self._ended.enter_context(self.lab)
-        self.hosts = [self.lab.hosts[f"h{n + 1}"] for n in range(self.layout.hosts)]
+        self.hosts = [self.lab.hosts[f"h{n + 1}"] for n in range(self._real)]
         self.client = self.lab.client
         return self
 
@@ -115,14 +106,17 @@ class Ours:
 
     def populate(self) -> None:
         """Make the background and wait until every host has confirmed it."""
-        for tenant in range(self.layout.tenants):
-            self._make_tenant(tenant)
         self._progress(f"ours: creating {len(self.layout.background)} ports")
-        with ThreadPoolExecutor(CLIENTS) as clients:
-            list(clients.map(lambda guest: self._create(guest, [GROUP]), self.layout.background))
+        at_once(self._make_tenant, range(self.layout.tenants))
+        at_once(lambda guest: self._create(guest, [GROUP]), self.layout.background)
+        # Not before: each port would be bound and realized in a round of its own, or nearly so.
         self._progress("ours: plugging")
         self.plug(self.layout.background)
+        self._progress("ours: carrying out")
         self.wait(timeout_s=POPULATE_S)
+        last = {guest.host: guest for guest in self.layout.background}
+        for guest in last.values():  # what a host has not reported yet is no part of "everything"
+            self.wait(port_name(guest), timeout_s=POPULATE_S)
 
     def _make_tenant(self, tenant: int) -> None:
         name = f"tenants/t{tenant}"
@@ -153,12 +147,13 @@ class Ours:
         )
 
     def _create_group(self, tenant: int, group: str, rules: Sequence[Any]) -> None:
-        self.client.security_groups.CreateSecurityGroup(_group(tenant, group, rules), timeout=CALL_S)
+        body = security_group_pb2.SecurityGroup(rules=rules)
+        request = security_group_pb2.CreateSecurityGroupRequest(
+            parent=f"tenants/t{tenant}", security_group_id=group, security_group=body
+        )
+        self.client.security_groups.CreateSecurityGroup(request, timeout=CALL_S)
 
     def _create(self, guest: Guest, groups: Iterable[str]) -> None:
-        self.client.ports.CreatePort(self._port(guest, groups), timeout=CALL_S)
-
-    def _port(self, guest: Guest, groups: Iterable[str]) -> port_pb2.CreatePortRequest:
         tenant = f"tenants/t{guest.tenant}"
         body = port_pb2.Port(
             mac_address=guest.mac,
@@ -167,25 +162,28 @@ class Ours:
             iface_id=guest.id,
             security_groups=[f"{tenant}/securityGroups/{group}" for group in groups],
         )
-        return port_pb2.CreatePortRequest(
+        request = port_pb2.CreatePortRequest(
             parent=f"{tenant}/networks/n{guest.network}", port_id=guest.id, port=body
         )
+        self.client.ports.CreatePort(request, timeout=CALL_S)
 
     def plug(self, guests: Iterable[Guest]) -> None:
         """Put their interfaces into the bridges; the switches have taken them when this returns."""
         by_host: dict[int, list[Guest]] = defaultdict(list)
         for guest in guests:
             by_host[guest.host].append(guest)
-        for host, those in by_host.items():
-            for first in range(0, len(those), PLUG_BATCH):
-                self._plug(host, those[first : first + PLUG_BATCH])
+        at_once(lambda host: self._plug_all(host, by_host[host]), by_host, PLUGGING_AT_ONCE)
+
+    def _plug_all(self, host: int, guests: list[Guest]) -> None:
+        for first in range(0, len(guests), PLUG_BATCH):
+            self._plug(host, guests[first : first + PLUG_BATCH])
 
     def _plug(self, host: int, guests: Iterable[Guest]) -> None:
         words: list[str] = []
         for guest in guests:
             words += ["--", "add-port", BRIDGE, guest.id, "--", "set", "Interface", guest.id, "type=dummy"]
             words.append(f"external_ids:iface-id={guest.id}")
-        self.hosts[host].switch.vsctl(*words, timeout_s=120)
+        self.hosts[host].switch.vsctl(*words, timeout_s=PLUG_S)
 
     def add(self, guest: Guest) -> None:
         """One port with port security, its tenant's group and a rule of its own; realized on return."""
@@ -193,16 +191,14 @@ class Ours:
         self.wait(port_name(guest))
 
     def send(self, guest: Guest) -> None:
-        """As `add`, without waiting until it is realized: etcd has it. One call, one transaction."""
-        operations = [
-            plan_pb2.Operation(create_security_group=_group(guest.tenant, guest.id, [_own(guest)])),
-            plan_pb2.Operation(create_port=self._port(guest, [GROUP, guest.id])),
-        ]
-        self.client.batches.Commit(batch_pb2.CommitRequest(operations=operations), timeout=CALL_S)
+        """As `add`, without waiting until it is realized: etcd has it."""
+        self.send_group(guest)
+        self.send_port(guest)
 
     def send_group(self, guest: Guest) -> None:
-        """The first of two calls that do the same: a group with the rule of its own."""
-        self._create_group(guest.tenant, guest.id, [_own(guest)])
+        """The first of two calls of an add: a group with the rule of its own."""
+        own = _open(guest.rule, "own", guest.tenant_range)
+        self._create_group(guest.tenant, guest.id, [own])
 
     def send_port(self, guest: Guest) -> None:
         """The second: the port, in that group and the tenant's."""
@@ -308,17 +304,6 @@ class Ours:
 def _make_dummy_bridge(host: Host) -> None:
     made = ("datapath_type=dummy", "fail_mode=secure", "protocols=OpenFlow14")
     host.switch.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, *made)
-
-
-def _group(tenant: int, group: str, rules: Sequence[Any]) -> security_group_pb2.CreateSecurityGroupRequest:
-    body = security_group_pb2.SecurityGroup(rules=rules)
-    return security_group_pb2.CreateSecurityGroupRequest(
-        parent=f"tenants/t{tenant}", security_group_id=group, security_group=body
-    )
-
-
-def _own(guest: Guest) -> security_group_pb2.SecurityGroupRule:
-    return _open(guest.rule, "own", guest.tenant_range)
 
 
 def _open(tcp: int, rule_id: str = "", source: str = "") -> security_group_pb2.SecurityGroupRule:

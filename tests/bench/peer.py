@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.bench.chassis import BRIDGE, PROBE_MS, Chassis, Control
+from tests.bench.fill import at_once
 from tests.bench.layout import NETWORKS, PORTS_PER_NETWORK, TCP_OPEN, Guest, Layout
 from tests.bench.procs import Sandbox
 from topologies.wait import wait_until
@@ -23,6 +24,9 @@ from topologies.wait import wait_until
 OVN_SCHEMAS = Path("/usr/share/ovn")
 SYNC_S = 900
 COMMAND_S = 30
+TENANTS_AT_ONCE = 20
+"""In one transaction, when the cloud is filled: each costs as much as there is already."""
+PLUGGING_AT_ONCE = 4
 PROGRAMS = ("ovn-northd", "ovn-controller", "ovn-nbctl", "ovs-vswitchd", "ovsdb-server")
 
 
@@ -130,17 +134,27 @@ class Peer:
     def populate(self) -> None:
         """Make the background and wait until every chassis has it.
 
-        northd pauses meanwhile: it would work out everything anew at each step, and none of that is measured.
+        northd and the controllers of the chassis pause meanwhile: they would work out everything anew at each
+        step, and none of that is measured. So each does so but a few times.
         """
         self._progress(f"OVN: creating {len(self.layout.background)} ports")
         self._northd("pause")
-        for tenant in range(self.layout.tenants):
-            self.nb(*_joined(self._tenant(tenant)))
+        for chassis in self.chassis:
+            chassis.control("debug/pause")
+        tenants = list(range(self.layout.tenants))
+        for first in range(0, len(tenants), TENANTS_AT_ONCE):
+            several = tenants[first : first + TENANTS_AT_ONCE]
+            self.nb(*_joined(part for tenant in several for part in self._tenant(tenant)))
         self._progress("OVN: plugging")
         self.plug(self.layout.background)
+        self._progress("OVN: logical flows")
         self._northd("resume")
+        self.nb(f"--timeout={SYNC_S}", "--wait=sb", "sync")
         self._progress("OVN: carrying out")
+        for chassis in self.chassis:
+            chassis.control("debug/resume")
         self.sync()
+        self._progress("OVN: waiting until ports are up")
         wait_until(self._all_up, SYNC_S, "every port up")
         self.sync()
 
@@ -198,8 +212,7 @@ class Peer:
         by_host: dict[int, list[Guest]] = defaultdict(list)
         for guest in guests:
             by_host[guest.host].append(guest)
-        for host, those in by_host.items():
-            self.chassis[host].plug(those)
+        at_once(lambda host: self.chassis[host].plug(by_host[host]), by_host, PLUGGING_AT_ONCE)
 
     def add(self, guest: Guest) -> None:
         """One port with port security, its tenant's group and a rule of its own; all have it on return."""

@@ -12,11 +12,14 @@ COLOURS = {"ours": "#0a6", "OVN 23.03": "#c33"}
 Series = Mapping[str, Mapping[int, float]]
 
 
-def plot(title: str, unit: str, series: Series) -> str:
-    """An SVG of curves {name: {size: value}}, both axes logarithmic. Values must be positive."""
+def plot(title: str, unit: str, series: Series, across: str = "ports") -> str:
+    """An SVG of curves {name: {size: value}}, both axes logarithmic. Values must be positive.
+
+    `across`: what there are `size` of.
+    """
     points = [(x, y) for curve in series.values() for x, y in curve.items()]
     axes = _Axes(points)
-    body = [*axes.drawn(unit), *_curves(series, axes)]
+    body = [*axes.drawn(unit, across), *_curves(series, axes)]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">'
     caption = f'<text x="{WIDTH / 2}" y="24" text-anchor="middle" font-size="16">{escape(title)}</text>'
     return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', caption, *body, "</svg>", ""])
@@ -35,7 +38,7 @@ class _Axes:
         across = _share(x, self._x) * (WIDTH - LEFT - RIGHT)
         return LEFT + across, HEIGHT - BOTTOM - _share(y, self._y) * (HEIGHT - TOP - BOTTOM)
 
-    def drawn(self, unit: str) -> Iterator[str]:
+    def drawn(self, unit: str, across: str) -> Iterator[str]:
         """Lines and labels."""
         for size in self.sizes:
             x, y = self.at(size, 10 ** self._y[0])
@@ -47,7 +50,7 @@ class _Axes:
             yield _text(LEFT - 8, y + 4, f"{10.0**power:,g}", 'text-anchor="end"')
         middle = (TOP + HEIGHT - BOTTOM) / 2
         yield _text(20, middle, unit, f'transform="rotate(-90 20 {middle})"')
-        yield _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, "ports", 'text-anchor="middle"')
+        yield _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, across, 'text-anchor="middle"')
 
 
 def _curves(series: Series, axes: _Axes) -> Iterator[str]:
@@ -77,9 +80,9 @@ def _share(value: float, span: tuple[float, float]) -> float:
     return (math.log10(value) - span[0]) / (span[1] - span[0])
 
 
-def write(directory: Path, name: str, title: str, unit: str, series: Series) -> None:
+def write(directory: Path, name: str, title: str, unit: str, series: Series, across: str = "ports") -> None:
     """Write a plot, if any curve has a point."""
     filled = {curve: points for curve, points in series.items() if points}
     if filled:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.svg").write_text(plot(title, unit, filled), encoding="utf-8")
+        (directory / f"{name}.svg").write_text(plot(title, unit, filled, across), encoding="utf-8")

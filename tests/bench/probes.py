@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.catalogue import Rows
+from tests.bench.catalogue import LEAKS, VERDICTS, Rows
 from tests.bench.chassis import BRIDGE, Control
 from tests.bench.layout import Guest
 from tests.bench.stage import Stage
@@ -116,15 +116,16 @@ def verdicts(rows: Rows, stage: Stage, count: int) -> None:
         if not number % 500:
             stage.tick(f"packet {number}/{count}")
     passed, dropped = seen[True, True], seen[False, False]
-    note = f"of {count:,} packets within one host {passed:,} are delivered by both, {dropped:,} by none"
-    rows.fill("random packets judged otherwise than by OVN", ours=len(differing),
+    what = f"of {count:,} packets within one host at {stage.ports:,} ports"
+    note = f"{what} {passed:,} are delivered by both, {dropped:,} by none"
+    rows.fill(VERDICTS, ours=len(differing),
               samples={"packets": count, "differing": differing[:20]}, note=note)  # fmt: skip
 
 
 def revocation(rows: Rows, stage: Stage, rounds: int) -> None:
     """Guests whose only open port is closed again: packets of connections that were cached, and new ones."""
     passed = sum(_passed_after_revocation(stage, number % stage.layout.tenants) for number in range(rounds))
-    rows.fill("probe packets that passed after a revocation", ours=passed, samples={"rounds": rounds})
+    rows.fill(LEAKS, ours=passed, samples={"rounds": rounds})
 
 
 def _passed_after_revocation(stage: Stage, tenant: int) -> int:

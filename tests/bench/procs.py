@@ -85,8 +85,16 @@ class Sandbox:
         """Start a daemon that stays in the foreground; its output goes to a file named after it."""
         log = directory / f"{Path(argv[0]).name}.log"
         with log.open("ab") as out:
+            # A session of its own, as each of our side's has: the kernel shares the processors out among
+            # sessions (autogroups); with one for all of it the peer would starve once there is other work.
             process = subprocess.Popen(
-                argv, env=self.env(directory), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=directory
+                argv,
+                env=self.env(directory),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=directory,
+                start_new_session=True,
             )
         self._running.append(process)
         return process
@@ -103,6 +111,7 @@ class Sandbox:
                 stderr=said,
                 timeout=timeout_s,
                 check=False,
+                start_new_session=True,
             ).returncode
             said.seek(0)
             text = said.read()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from controller.reconcile.profiles import IDLE_S
 from tests.bench.catalogue import Rows
+from tests.bench.fill import at_once
+from tests.bench.pace import Pace
 from tests.bench.procs import rss_mib
 from tests.bench.stage import Side, Stage
 from tests.bench.stats import median, percentile
 
-CLIENTS = 8
+COLD_STARTS, DRIFTS = Pace(120.0, least=2), Pace(40.0, least=6)
+"""What these rows may take, both sides together."""
 DRIFT_FLOWS = 100
 DRIFT_DEADLINE_S = 10.0
 PEER_DRIFT_S = 10.0
@@ -82,8 +84,7 @@ def burst(rows: Rows, stage: Stage, count: int) -> None:
         side.settle()
         start = time.perf_counter()
         if name == "ours":
-            with ThreadPoolExecutor(CLIENTS) as clients:
-                list(clients.map(side.send, guests))
+            at_once(side.send, guests)
         else:  # one connection, like one ovn-nbctl: the database takes one transaction at a time
             for guest in guests:
                 side.send(guest)
@@ -99,7 +100,7 @@ def cold_start(rows: Rows, stage: Stage, rounds: int) -> None:
     # What deleted ports had to themselves goes a while after them; counted before, it would be missed after.
     stage.tick("waiting until idle policy profiles are gone")
     time.sleep(IDLE_S + QUIET_S)
-    for number in range(rounds):
+    for number in COLD_STARTS.over(range(rounds)):
         for name, side in stage.sides.items():
             side.settle()
             before = side.flows(0)
@@ -123,7 +124,7 @@ def drift(rows: Rows, stage: Stage, rounds: int) -> None:
     spent: dict[str, list[float]] = {"deleted": [], "altered": []}
     rng, host = random.Random(1), stage.ours.hosts[0].switch
     wanted = listed(host.ofctl("dump-flows", "--no-stats", "--no-names").stdout)
-    for number in range(rounds):
+    for number in DRIFTS.over(range(rounds)):
         kind = ("deleted", "altered")[number % 2]
         commands = "\n".join(_harm(line, kind) for line in rng.sample(wanted, min(DRIFT_FLOWS, len(wanted))))
         script = host.dir / "harm"
