@@ -144,13 +144,18 @@ class TunnelPlans:
         for host in segment.hosts - before:
             plans.setdefault(host, PlanChange()).networks[segment.vni] = _whole(segment, host)
             self._on_host.setdefault(host, set()).add(name)
-        for host in segment.hosts & before:
-            change = _change_on(host, segment.mtu, gone, come)
-            if segment.senders != senders_before:
-                change.senders = _other_senders(segment, host)
-            news = change.upserted or change.removed or change.senders is not None
-            if news or segment.mtu != mtu_before:
-                plans.setdefault(host, PlanChange()).networks[segment.vni] = change
+        resized, resent = segment.mtu != mtu_before, segment.senders != senders_before
+        if gone or come or resized or resent:
+            concerned = {place.host for places in (gone, come) for place in places.values()}
+            # Nearly all hosts of a network learn the same: what moved is on none of them.
+            common = _change_on(None, segment.mtu, gone, come)
+            for host in segment.hosts & before:
+                own = host in concerned or resent
+                change = _change_on(host, segment.mtu, gone, come) if own else common
+                if resent:
+                    change.senders = _other_senders(segment, host)
+                if change.upserted or change.removed or resized or resent:
+                    plans.setdefault(host, PlanChange()).networks[segment.vni] = change
         if network is None:
             del self._segments[name]
 
@@ -224,14 +229,17 @@ def _follow_hosts(
     come.update(new)
 
 
-def _remote(macs: dict[Mac, Location], host: HostName) -> dict[Mac, IpAddress]:
+def _remote(macs: dict[Mac, Location], host: HostName | None) -> dict[Mac, IpAddress]:
     return {mac: loc.vtep for mac, loc in macs.items() if loc.host != host}
 
 
 def _change_on(
-    host: HostName, mtu: int, gone: dict[Mac, Location], come: dict[Mac, Location]
+    host: HostName | None, mtu: int, gone: dict[Mac, Location], come: dict[Mac, Location]
 ) -> NetworkChange:
-    """What one host that keeps the network must change: its own ports are never in its plan."""
+    """What one host that keeps the network must change: its own ports are never in its plan.
+
+    None: a host that none of this is or was on. Nobody may change what all of those have in common.
+    """
     upserted = _remote(come, host)
     before = _remote(gone, host)
     removed = {mac for mac in before if mac not in upserted}

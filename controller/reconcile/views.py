@@ -181,9 +181,13 @@ def location(state: State, name: PortName) -> Location | None:
 
 def overlay_mtu(state: State, network: Network) -> int:
     """Return the MTU of a network in bytes, 0 while it is present nowhere."""
-    hosts = (state.hosts.get(name) for name in state.span(network.name))
-    sizes = (host_mtu(host) for host in hosts if host is not None)
-    return min((size for size in sizes if size), default=0)
+    least, hosts = 0, state.hosts
+    for name in state.span(network.name):  # a network may be on very many
+        host = hosts.get(name)
+        size = host_mtu(host) if host is not None else 0
+        if size and (size < least or not least):
+            least = size
+    return least
 
 
 def host_mtu(host: Host) -> int:
