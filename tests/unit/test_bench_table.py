@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
+from itertools import count
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.bench import growth as growing
-from tests.bench.catalogue import SIZES, Rows, catalogue
+from tests.bench import report
+from tests.bench.catalogue import HOST_COUNTS, LEAKS, MANY_HOSTS_PORTS, SIZES, SPREAD, Rows, catalogue
+from tests.bench.crowd import Member, Spec
 from tests.bench.layout import PORTS_PER_TENANT, Layout
-from tests.bench.plots import plot
+from tests.bench.pace import Pace
+from tests.bench.plots import plot, write
 from tests.bench.probes import Packet, packets, sent_to, trace_text
 from tests.bench.rows import NOT_RUN, Goal, Row, table
 from tests.bench.standing import listed
@@ -102,6 +108,95 @@ def test_every_host_holds_every_tenant_and_addresses_are_used_once(ports: int) -
     assert max(Counter((g.tenant, g.network, g.address) for g in everyone).values()) == 1
     assert max(Counter(g.mac for g in everyone).values()) == 1
     assert len({g.id for g in everyone}) == len(everyone)
+
+
+@pytest.mark.parametrize("hosts", HOST_COUNTS)
+def test_of_many_hosts_a_tenant_is_on_ten(hosts: int) -> None:
+    layout = Layout(MANY_HOSTS_PORTS, hosts, SPREAD)
+    on: dict[int, set[int]] = {}
+    for guest in layout.background:
+        on.setdefault(guest.tenant, set()).add(guest.host)
+    assert {len(its) for its in on.values()} == {SPREAD}
+    assert set().union(*on.values()) == set(range(hosts)), "no host is idle"
+    measured = layout.new(40, first_hosts=True)
+    assert {guest.host for guest in measured} == set(range(SPREAD)), "whose agents are real, each of them"
+    assert all(on[guest.tenant] == set(range(SPREAD)) for guest in measured), "and all that must confirm"
+    assert not {guest.id for guest in measured} & {guest.id for guest in layout.background}
+
+
+def test_samples_end_with_the_time_but_there_are_some() -> None:
+    def taken(limit_s: float, least: int) -> int:
+        seconds = count()
+        return len(list(Pace(limit_s, least, clock=lambda: next(seconds)).over(range(100))))
+
+    assert taken(1_000, 5) == 100, "all that were asked for"
+    assert taken(0, 5) == 5
+    assert 10 <= taken(10, 5) <= 20
+    assert list(Pace(0, 5).over([])) == []
+
+
+def _run(date: str, rows: Rows, **more: object) -> str:
+    speed = {"load": 1.0, "p50_ms": 5.0}
+    known = dict.fromkeys(("cores", "cpu", "kernel", "ovs", "ovn", "etcd"), "?")
+    facts = {**known, "date": date, "calibration_before": speed}
+    return json.dumps(report.report_of(rows, facts=facts, **more))
+
+
+def test_runs_of_one_size_each_are_one_table(tmp_path: Path) -> None:
+    for size in SIZES:
+        rows = Rows()
+        rows.fill(f"add a port, p50, at {size:,} ports", ours=4.0, peer=size / 10, samples={"ours": [4.0]})
+        rows.fill(LEAKS, ours=size == 1_000, samples={"rounds": 10})
+        broken = {"burst": "why"} if size == 100 else {}
+        (tmp_path / f"{size}.json").write_text(_run(f"run of {size}", rows, failures=broken))
+    both, more = report.read(tmp_path / f"{size}.json" for size in SIZES)
+    growing.fill(both)
+    assert both["add a port, p50, at 5,000 ports"].ratio == pytest.approx(0.008)
+    assert both["add a port, p50, at 5,000 ports"].samples == {"ours": [4.0]}
+    assert both["growth: add a port, p50, 10,000 by 100 ports"].met
+    assert (both[LEAKS].ours, both[LEAKS].met, both[LEAKS].samples) == (1, False, {"rounds": 40})
+    text = report.text(both, more["runs"], more["failures"])
+    assert all(f"run of {size}" in text for size in SIZES)
+    assert "OVN 23.03 +1.00" in text
+    assert "FAILED: burst" in text
+    again = tmp_path / "merged.json"
+    again.write_text(json.dumps(report.report_of(both, **more)))
+    twice, known = report.read([again])
+    assert [row.as_dict() for row in twice] == [row.as_dict() for row in both]
+    assert known["runs"] == more["runs"]
+
+
+def test_a_run_that_overwrites_a_figure_takes_its_peer_along(tmp_path: Path) -> None:
+    first, second, name = Rows(), Rows(), "add a port, p50, at 1,000 ports"
+    first.fill(name, ours=5.0, peer=200.0)
+    second.fill(name, ours=6.0)
+    for number, rows in enumerate((first, second)):
+        (tmp_path / f"{number}.json").write_text(_run("", rows))
+    rows, _ = report.read([tmp_path / "0.json", tmp_path / "1.json"])
+    assert (rows[name].ours, rows[name].peer, rows[name].met) == (6.0, None, None), "of one run, never of two"
+
+
+def test_every_row_of_the_json_has_what_was_promised() -> None:
+    promised = {"name", "ours", "peer", "ratio", "goal", "met", "unit", "samples"}
+    assert all(promised <= row.as_dict().keys() for row in catalogue())
+
+
+def test_the_crowd_reads_what_the_bench_wrote(tmp_path: Path) -> None:
+    member = Member("h11", "100.64.96.11", 12, "crt", "key", "unix:db.sock", "br-int")
+    spec = Spec("100.64.0.1:7443", "controller.c1", "ca.crt", "crowd.sock", [member])
+    spec.save(tmp_path / "crowd.json")
+    assert Spec.load(tmp_path / "crowd.json") == spec
+
+
+def test_plots_of_hosts_say_so(tmp_path: Path) -> None:
+    rows = Rows()
+    for hosts in HOST_COUNTS:
+        rows.fill(f"flows of a host, of {hosts} hosts", ours=10_000 / hosts)
+    growing.draw(rows, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["flows-by-hosts.svg"]
+    assert ">hosts<" in (tmp_path / "flows-by-hosts.svg").read_text()
+    write(tmp_path, "none", "", "", {})
+    assert not (tmp_path / "none.svg").exists()
 
 
 def test_a_plot_is_svg_with_a_curve_a_side() -> None:
