@@ -13,7 +13,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,9 @@ class LabState:
         """Write the record; a reader sees the old one or the new one, never half."""
         with self._lock:
             draft = run_dir / f".{FILE}"
-            draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+            # Copies, made in one step each: other threads go on recording what they start and end.
+            known = {one.name: copy(getattr(self, one.name)) for one in fields(self)}
+            draft.write_text(json.dumps(known | {"holder": asdict(self.holder)}, indent=1), encoding="utf-8")
             draft.rename(run_dir / FILE)
 
     @classmethod
