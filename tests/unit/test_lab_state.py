@@ -16,7 +16,7 @@ def test_the_record_is_written_while_others_record(tmp_path: Path) -> None:
     def record() -> None:
         number = 0
         while not stop.is_set():
-            number = (number + 1) % 100
+            number = (number + 1) % 1_000
             state.daemons[f"h{number}/ovsdb"] = {"pid": number, "start_ticks": 1}
             state.daemons.pop(f"h{(number + 500) % 100}/ovsdb", None)
 
@@ -24,7 +24,7 @@ def test_the_record_is_written_while_others_record(tmp_path: Path) -> None:
     for other in others:
         other.start()
     try:
-        for _ in range(50):
+        for _ in range(40):
             state.save(tmp_path)
     finally:
         stop.set()
