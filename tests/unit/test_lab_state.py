@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -16,17 +17,20 @@ def test_the_record_is_written_while_others_record(tmp_path: Path) -> None:
     def record() -> None:
         number = 0
         while not stop.is_set():
-            number = (number + 1) % 1_000
+            number = (number + 1) % 50
             state.daemons[f"h{number}/ovsdb"] = {"pid": number, "start_ticks": 1}
-            state.daemons.pop(f"h{(number + 500) % 100}/ovsdb", None)
+            state.daemons.pop(f"h{(number + 25) % 100}/ovsdb", None)
 
     others = [threading.Thread(target=record) for _ in range(2)]
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     for other in others:
         other.start()
     try:
-        for _ in range(40):
+        for _ in range(100):
             state.save(tmp_path)
     finally:
+        sys.setswitchinterval(interval_s)
         stop.set()
         for other in others:
             other.join()
