@@ -81,11 +81,13 @@ class Line:
 
 
 class Many(Ours):
-    """Our side with `layout.hosts` hosts, of which the first `layout.spread` are real."""
+    """Our side with `layout.hosts` hosts, of which the first ones are real."""
 
-    def __init__(self, layout: Layout, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Starts nothing yet."""
-        super().__init__(layout, progress, real=layout.spread)
+    def __init__(
+        self, layout: Layout, progress: Callable[[str], None] = lambda _: None, real: int | None = None
+    ) -> None:
+        """`real`: how many; as many as a tenant is on if that is not given."""
+        super().__init__(layout, progress, real=real or layout.spread)
         self._crowd: Daemon | None = None
 
     def __enter__(self) -> Self:
@@ -111,13 +113,13 @@ class Many(Ours):
 
     def _join(self) -> None:
         """Start the switches and streams of the hosts that are not real; all are connected on return."""
-        count = self.layout.hosts - self.layout.spread
+        count = self.layout.hosts - self._real
         if not count:
             return
         self._progress(f"starting {count} switches")
         lab, control = self.lab, self.lab.control
         assert control
-        others = [self._host(n) for n in range(self.layout.spread, self.layout.hosts)]
+        others = [self._host(n) for n in range(self._real, self.layout.hosts)]
         members = [self._member(control, host, n) for n, host in enumerate(others)]
         at_once(lambda both: self._start(*both), zip(others, members, strict=True), STARTING_AT_ONCE)
         self.hosts += others
@@ -174,7 +176,7 @@ class Many(Ours):
     def _plug(self, host: int, guests: Iterable[Guest]) -> None:
         guests = list(guests)
         super()._plug(host, guests)
-        if host < self.layout.spread:
+        if host < self._real:
             return
         columns = ("--columns=name,ofport", "--format=json", "list", "Interface")
         found = json.loads(
@@ -184,10 +186,10 @@ class Many(Ours):
         self._line({"host": self.hosts[host].name, "interfaces": interfaces})
 
 
-def measure(rows: Rows, hosts: int, samples: int, progress: Progress) -> None:
-    """Fill the rows of this module for one number of hosts."""
+def measure(rows: Rows, hosts: int, real: int, samples: int, progress: Progress) -> None:
+    """Fill the rows of this module for one number of hosts, `real` of them with an agent."""
     layout = Layout(MANY_HOSTS_PORTS, hosts, SPREAD)
-    with Many(layout, progress) as ours:
+    with Many(layout, progress, real) as ours:
         start = time.perf_counter()
         ours.populate()
         progress(f"filled in {time.perf_counter() - start:.1f} s")
@@ -198,7 +200,7 @@ def measure(rows: Rows, hosts: int, samples: int, progress: Progress) -> None:
         ours.settle()
         taken = _adds(ours, guests, progress)
         progress(f"ending {hosts} hosts")
-    rest = hosts - SPREAD
+    rest = hosts - real
     note = f"{rest} hosts have a switch, but a mere stream for an agent; OVN: not run" if rest else ""
     at = f"on {SPREAD} of {hosts} hosts"
     times = {"ours": [round(ms, 3) for ms in taken.ms]}
