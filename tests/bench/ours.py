@@ -264,8 +264,8 @@ class Ours:
             raise RuntimeError(f"not realized within {timeout_s} s: {missing}")
 
     def settle(self) -> None:
-        """Return when everything there is now is realized."""
-        self.wait()
+        """Return when everything there is now is realized; a burst may take a while."""
+        self.wait(timeout_s=POPULATE_S)
 
     def revision(self) -> int:
         """Of the store: how many transactions there were."""
