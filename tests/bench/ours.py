@@ -71,6 +71,7 @@ class Ours:
         """`layout`: background, which `populate` makes; `real`: hosts that are namespaces with an agent."""
         self.layout, self._progress, self._real = layout, progress, real or layout.hosts
         underlay = UnderlaySpec(kind="leaf-spine", spines=1, leaves=1, hosts_per_leaf=self._real)
+        self.cold_stages: list[dict[str, float]] = []
         self._ended = contextlib.ExitStack()
         self.lab = BenchLab(
             Spec(name="bench", underlay=underlay, tenants=()), RUN_ROOT / "ours", progress=progress
@@ -224,10 +225,17 @@ class Ours:
         where.switch.vsctl("del-controller", BRIDGE)
         wait_until(lambda: not self._status(host).switch_connected, START_S, "the switch's session to end")
         where.switch.ofctl("del-flows")
-        start = time.perf_counter()
+        start, stages = time.perf_counter(), {}
         where.agent.start(wait=False)
-        wait_until(lambda: self._is_back(host), START_S, f"{where.name} to be back")
-        return time.perf_counter() - start
+        for stage, arrived in (
+            ("agent connected", lambda: self._status(host).agent_connected),
+            ("switch connected", lambda: self._status(host).switch_connected),
+            ("realized", lambda: self._is_back(host)),
+        ):
+            wait_until(arrived, START_S, f"{where.name}: {stage}")
+            stages[stage] = time.perf_counter() - start
+        self.cold_stages.append(stages)
+        return stages["realized"]
 
     def _status(self, host: int) -> host_pb2.Host:
         name = f"hosts/{self.hosts[host].name}"

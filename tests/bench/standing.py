@@ -108,7 +108,8 @@ def cold_start(rows: Rows, stage: Stage, rounds: int) -> None:
             _until_flows(side, before)
         stage.tick(f"cold start {number + 1}/{rounds}")
     medians = {name: median(each) for name, each in spent.items()}
-    rows.fill_sides(f"cold start of a host, at {stage.ports:,} ports", medians, samples=spent)
+    samples = {**spent, "stages of ours": stage.ours.cold_stages}
+    rows.fill_sides(f"cold start of a host, at {stage.ports:,} ports", medians, samples=samples)
 
 
 def _until_flows(side: Side, count: int) -> None:
