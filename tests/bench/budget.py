@@ -11,8 +11,9 @@ from typing import Any
 
 from tests.bench.adds import SETTLE_S
 from tests.bench.layout import Guest
-from tests.bench.ours import Ours, port_name
+from tests.bench.ours import Ours
 from tests.bench.procs import cpu_s
+from tests.bench.requests import port_name
 from tests.bench.stage import Stage
 from tests.bench.stats import median
 

@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from google.protobuf.duration_pb2 import Duration
 
-from cloison.v1 import host_pb2, network_pb2, port_pb2, security_group_pb2, subnet_pb2, tenant_pb2, watch_pb2
+from cloison.v1 import batch_pb2, host_pb2, plan_pb2, port_pb2, security_group_pb2, watch_pb2
 from tests.bench.fill import at_once
-from tests.bench.layout import NETWORKS, TCP_OPEN, Guest, Layout
+from tests.bench.layout import Guest, Layout
 from tests.bench.procs import RUN_ROOT, fresh
+from tests.bench.requests import GROUP, group_request, own_rule, port_name, port_request, tenant_operations
 from topologies.daemon import Daemon
 from topologies.host import Host
 from topologies.lab import Lab
@@ -33,8 +34,6 @@ CALL_S = 60.0
 POPULATE_S = 600
 START_S = 60.0
 PLUG_S, PLUG_BATCH, PLUGGING_AT_ONCE = 120, 1_500, 4
-GROUP = "pg"
-Rule = security_group_pb2.SecurityGroupRule
 
 
 class BenchLab(Lab):
@@ -108,8 +107,10 @@ class Ours:
     def populate(self) -> None:
         """Make the background and wait until every host has confirmed it."""
         self._progress(f"ours: creating {len(self.layout.background)} ports")
-        at_once(self._make_tenant, range(self.layout.tenants))
-        at_once(lambda guest: self._create(guest, [GROUP]), self.layout.background)
+        tenants: dict[int, list[Guest]] = defaultdict(list)
+        for guest in self.layout.background:
+            tenants[guest.tenant].append(guest)
+        at_once(lambda tenant: self._make_tenant(tenant, tenants[tenant]), tenants)
         # Not before: each port would be bound and realized in a round of its own, or nearly so.
         self._progress("ours: plugging")
         self.plug(self.layout.background)
@@ -119,54 +120,19 @@ class Ours:
         for guest in last.values():  # what a host has not reported yet is no part of "everything"
             self.wait(port_name(guest), timeout_s=POPULATE_S)
 
-    def _make_tenant(self, tenant: int) -> None:
-        name = f"tenants/t{tenant}"
-        self.client.tenants.CreateTenant(
-            tenant_pb2.CreateTenantRequest(tenant_id=f"t{tenant}"), timeout=CALL_S
-        )
-        for network in range(NETWORKS):
-            create = network_pb2.CreateNetworkRequest(parent=name, network_id=f"n{network}")
-            self.client.networks.CreateNetwork(create, timeout=CALL_S)
-            body = subnet_pb2.Subnet(
-                cidr=f"10.{tenant & 255}.{network}.0/24", gateway_ip=f"10.{tenant & 255}.{network}.1"
-            )
-            request = subnet_pb2.CreateSubnetRequest(
-                parent=f"{name}/networks/n{network}", subnet_id="v4", subnet=body
-            )
-            self.client.subnets.CreateSubnet(request, timeout=CALL_S)
-        rules = [
-            Rule(direction=Rule.INGRESS, ether_type=Rule.IPV4, remote_group=f"{name}/securityGroups/{GROUP}"),
-            *(_open(tcp) for tcp in TCP_OPEN),
-            Rule(direction=Rule.EGRESS, ether_type=Rule.IPV4),
-        ]
-        self._create_group(tenant, GROUP, [])
-        self.client.security_groups.AddSecurityGroupRules(
-            security_group_pb2.AddSecurityGroupRulesRequest(
-                name=f"{name}/securityGroups/{GROUP}", rules=rules
-            ),
-            timeout=CALL_S,
-        )
+    def _make_tenant(self, tenant: int, guests: Iterable[Guest]) -> None:
+        """A tenant with all of its background, in one transaction."""
+        ports = (plan_pb2.Operation(create_port=self._port(guest, [GROUP])) for guest in guests)
+        self._commit([*tenant_operations(tenant), *ports])
 
-    def _create_group(self, tenant: int, group: str, rules: Sequence[Any]) -> None:
-        body = security_group_pb2.SecurityGroup(rules=rules)
-        request = security_group_pb2.CreateSecurityGroupRequest(
-            parent=f"tenants/t{tenant}", security_group_id=group, security_group=body
-        )
-        self.client.security_groups.CreateSecurityGroup(request, timeout=CALL_S)
+    def _commit(self, operations: Sequence[plan_pb2.Operation]) -> None:
+        self.client.batches.Commit(batch_pb2.CommitRequest(operations=operations), timeout=CALL_S)
 
     def _create(self, guest: Guest, groups: Iterable[str]) -> None:
-        tenant = f"tenants/t{guest.tenant}"
-        body = port_pb2.Port(
-            mac_address=guest.mac,
-            fixed_ips=[port_pb2.FixedIp(ip_address=guest.address)],
-            requested_hosts=[f"hosts/{self.hosts[guest.host].name}"],
-            iface_id=guest.id,
-            security_groups=[f"{tenant}/securityGroups/{group}" for group in groups],
-        )
-        request = port_pb2.CreatePortRequest(
-            parent=f"{tenant}/networks/n{guest.network}", port_id=guest.id, port=body
-        )
-        self.client.ports.CreatePort(request, timeout=CALL_S)
+        self.client.ports.CreatePort(self._port(guest, groups), timeout=CALL_S)
+
+    def _port(self, guest: Guest, groups: Iterable[str]) -> port_pb2.CreatePortRequest:
+        return port_request(guest, groups, self.hosts[guest.host].name)
 
     def plug(self, guests: Iterable[Guest]) -> None:
         """Put their interfaces into the bridges; the switches have taken them when this returns."""
@@ -192,14 +158,19 @@ class Ours:
         self.wait(port_name(guest))
 
     def send(self, guest: Guest) -> None:
-        """As `add`, without waiting until it is realized: etcd has it."""
-        self.send_group(guest)
-        self.send_port(guest)
+        """As `add`, without waiting until it is realized: etcd has it. One call, one transaction."""
+        operations = [
+            plan_pb2.Operation(
+                create_security_group=group_request(guest.tenant, guest.id, [own_rule(guest)])
+            ),
+            plan_pb2.Operation(create_port=self._port(guest, [GROUP, guest.id])),
+        ]
+        self._commit(operations)
 
     def send_group(self, guest: Guest) -> None:
-        """The first of two calls of an add: a group with the rule of its own."""
-        own = _open(guest.rule, "own", guest.tenant_range)
-        self._create_group(guest.tenant, guest.id, [own])
+        """The first of two calls that do the same: a group with the rule of its own."""
+        group = group_request(guest.tenant, guest.id, [own_rule(guest)])
+        self.client.security_groups.CreateSecurityGroup(group, timeout=CALL_S)
 
     def send_port(self, guest: Guest) -> None:
         """The second: the port, in that group and the tenant's."""
@@ -312,15 +283,3 @@ class Ours:
 def _make_dummy_bridge(host: Host) -> None:
     made = ("datapath_type=dummy", "fail_mode=secure", "protocols=OpenFlow14")
     host.switch.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, *made)
-
-
-def _open(tcp: int, rule_id: str = "", source: str = "") -> security_group_pb2.SecurityGroupRule:
-    """A rule that admits connections to a TCP port."""
-    rule = Rule(id=rule_id, direction=Rule.INGRESS, ether_type=Rule.IPV4, remote_prefix=source)
-    rule.protocol, rule.port_min, rule.port_max = "tcp", tcp, tcp
-    return rule
-
-
-def port_name(guest: Guest) -> str:
-    """The resource name of a guest's port."""
-    return f"tenants/t{guest.tenant}/networks/n{guest.network}/ports/{guest.id}"
