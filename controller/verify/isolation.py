@@ -76,9 +76,9 @@ class Verifier:
     def __init__(self, steps: int | None = None) -> None:
         """steps: how far to look for packets that show what a broken contract does (budget.py); None: on.
 
-        Where that ends, what was not looked at is a violation.
+        Where that ends, what was not looked at is a violation. May be changed between two checks.
         """
-        self._steps = steps
+        self.steps = steps
         self.world = World()
         self.hosts = Hosts()
         self._known = Known()
@@ -230,7 +230,7 @@ class Verifier:
 
     def _flows(self, touched: Touched) -> Iterator[Violation]:
         """Check the contracts; where one does not hold, have the judge say whether a packet is mistreated."""
-        findings = Findings(self.world, self.hosts, Budget(self._steps))
+        findings = Findings(self.world, self.hosts, Budget(self.steps))
         self._stations(touched, findings)
         self._policies(touched, findings)
         for host, ofport in touched.entries:
