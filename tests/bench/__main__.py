@@ -43,7 +43,7 @@ from tests.bench.stage import Progress, Stage
 
 HOSTS = 4
 SHORT_SIZES = (100, 1_000)
-ON_STAGE = ("flows", "memory", "adds", "verdicts", "revocation", "burst", "budget", "cold", "drift")
+ON_STAGE = ("flows", "memory", "cold", "adds", "verdicts", "revocation", "burst", "budget", "drift")
 """In this order: flows are counted before a port (and later its idle profile) goes; drift breaks the peer."""
 ALONE = ("proof", "bundle", "forwarding", "simulated", "hosts")
 LONG_ONLY = ("verdicts", "budget", "simulated", "hosts")

@@ -6,7 +6,6 @@ import random
 import re
 import time
 
-from controller.reconcile.profiles import IDLE_S
 from tests.bench.catalogue import Rows
 from tests.bench.fill import at_once
 from tests.bench.pace import Pace
@@ -97,9 +96,6 @@ def burst(rows: Rows, stage: Stage, count: int) -> None:
 def cold_start(rows: Rows, stage: Stage, rounds: int) -> None:
     """A host whose flow table is empty and whose agent is not running, until all is there again."""
     spent: dict[str, list[float]] = {name: [] for name in stage.sides}
-    # What deleted ports had to themselves goes a while after them; counted before, it would be missed after.
-    stage.tick("waiting until idle policy profiles are gone")
-    time.sleep(IDLE_S + QUIET_S)
     for number in COLD_STARTS.over(range(rounds)):
         for name, side in stage.sides.items():
             side.settle()
