@@ -33,7 +33,7 @@ from topologies.wait import wait_until
 CALL_S = 60.0
 POPULATE_S = 600
 START_S = 60.0
-PLUG_S, PLUG_BATCH, PLUGGING_AT_ONCE = 120, 1_500, 4
+PLUG_S, PLUG_BATCH, PLUGGING_AT_ONCE = 600, 500, 4
 
 
 class BenchLab(Lab):
