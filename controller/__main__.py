@@ -35,6 +35,9 @@ from controller.store.etcd import Tls as EtcdTls
 from controller.store.etcd_store import EtcdStore, Settings
 from controller.store.txn import DEFAULT_LIMITS, Limits
 
+# Nearly all that is made while the state is read and compiled stays: no garbage to look for there.
+GC_THRESHOLDS = (50_000, 20, 100)
+
 _log = structlog.get_logger("controller")
 
 
@@ -84,8 +87,7 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
 
 async def _start(options: Options, stack: AsyncExitStack) -> None:
     """Start every part; what ends them again is on the stack."""
-    # Nearly all that is made while the state is read and compiled stays: no garbage to look for there.
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(*GC_THRESHOLDS)
     store = EtcdStore(options.etcd, options.etcd_tls, Settings(limits=options.etcd_limits))
     stack.push_async_callback(store.stop)
     await store.start()

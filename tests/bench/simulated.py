@@ -34,6 +34,7 @@ from cloison.model import (
     Vni,
 )  # fmt: skip
 from cloison.names import HostName, NetworkName, PortName, SecurityGroupName, SubnetName, TenantName
+from controller.__main__ import GC_THRESHOLDS
 from controller.compiler import static_flows
 from controller.reconcile.flowset import FlowSet
 from controller.reconcile.impact import Impact, impact_of, whole
@@ -174,7 +175,16 @@ class Region:
 
 
 def measure(rows: Rows, size: Size = GOAL, changes: int = 100) -> None:
-    """Fill the rows of this module."""
+    """Fill the rows of this module; garbage is looked for as seldom as in the controller."""
+    before = gc.get_threshold()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        _measure(rows, size, changes)
+    finally:
+        gc.set_threshold(*before)
+
+
+def _measure(rows: Rows, size: Size, changes: int) -> None:
     region = Region(size)
     gc.collect()
     gc.freeze()
