@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from cloison.addresses import IpAddress
 from cloison.names import HostName
+from controller.__main__ import GC_THRESHOLDS
 from controller.compiler import compile_host
 from controller.flows import Flow
 from controller.openflow.decode import decode_identity, identity
@@ -30,8 +31,6 @@ from tests.support.scale import large_intent
 from tests.support.worlds import compiled_view, port_view
 
 FULL = ("decode what switches sent", "read everything", "check everything")
-# As the controller has them (controller/__main__.py).
-GC_THRESHOLDS = (50_000, 20, 100)
 CHANGE = "plug a port"
 Changes = dict[HostName, HostChange]
 
