@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from agent.netlink.requests import Requests
-from agent.netlink.wire import HEADER, NLM_F_DUMP, NLM_F_REQUEST, attributes
+from agent.netlink.wire import NLM_F_DUMP, attributes, message, pack_attributes
 from agent.plan import Connection
 from cloison.addresses import IpAddress
 from cloison.errors import Unavailable
@@ -61,12 +61,8 @@ def _ends(value: memoryview) -> tuple[IpAddress, IpAddress] | None:
 
 
 def _delete(family: int, original: memoryview) -> bytes:
-    value = bytes(original)
-    attribute = struct.pack("=HH", 4 + len(value), _ORIGINAL | _NESTED) + value
-    attribute += b"\0" * (-len(value) % 4)
-    return _message(_DELETE, 0, family, attribute)
+    return _message(_DELETE, 0, family, pack_attributes((_ORIGINAL | _NESTED, bytes(original))))
 
 
 def _message(kind: int, flags: int, family: int, values: bytes = b"") -> bytes:
-    body = _GENERIC.pack(family, 0, 0) + values
-    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | flags, 0, 0) + body
+    return message(kind, flags, _GENERIC.pack(family, 0, 0) + values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agent.netlink import connections, edge_wire, offloads
+from agent.netlink import connections, edge_wire, nft, offloads
 from agent.netlink.announce import open_on
 from agent.netlink.namespaces import apart
 from agent.netlink.requests import Requests, open_socket
@@ -136,12 +135,9 @@ def _listing() -> str:
 
 def _nft(arguments: list[str], text: str = "") -> str:
     """Run nft in the calling thread's namespace; return its output, raise Unavailable with its words."""
-    binary = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if binary is None:
-        raise Unavailable("nft is not installed; install the package nftables", retry_delay_s=10)
     try:
         done = subprocess.run(
-            [binary, *arguments],
+            [nft.binary(), *arguments],
             input=text,
             capture_output=True,
             text=True,

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from agent.netlink.wire import (
-    HEADER,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_REPLACE,
-    NLM_F_REQUEST,
     RTM_DELLINK,
     RTM_DELNEIGH,
     RTM_GETNEIGH,
     RTM_NEWNEIGH,
     RTM_SETLINK,
     attributes,
+    message,
+    pack_attributes,
 )
 from agent.plan import Address, Neighbour, Route
 from cloison.addresses import IpNetwork, Mac
@@ -64,15 +64,7 @@ class Device:
 
 
 def _message(kind: int, flags: int, body: bytes, values: Iterable[tuple[int, bytes]] = ()) -> bytes:
-    body += _attributes(*values)
-    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | flags, 0, 0) + body
-
-
-def _attributes(*values: tuple[int, bytes]) -> bytes:
-    return b"".join(
-        struct.pack("=HH", 4 + len(value), attribute) + value + b"\0" * (-len(value) % 4)
-        for attribute, value in values
-    )
+    return message(kind, flags, body + pack_attributes(*values))
 
 
 def set_link(ifindex: int, *, mac: Mac | None = None, mtu: int = 0, up: bool | None = None) -> bytes:
@@ -91,14 +83,14 @@ def new_pair(name: str, mtu: int, netns: int, peer: str, peer_mac: Mac) -> bytes
 
     name is here, peer in the namespace of that descriptor.
     """
-    there = _LINK.pack(0, 0, 0, 0, 0) + _attributes(
+    there = _LINK.pack(0, 0, 0, 0, 0) + pack_attributes(
         (_IFLA_IFNAME, peer.encode() + b"\0"),
         (_IFLA_MTU, _U32.pack(mtu)),
         (_IFLA_ADDRESS, peer_mac.to_bytes(6, "big")),
         (_IFLA_NET_NS_FD, _U32.pack(netns)),
     )
-    data = _attributes((_VETH_INFO_PEER, there))
-    info = _attributes((_INFO_KIND, b"veth"), (_INFO_DATA, data))
+    data = pack_attributes((_VETH_INFO_PEER, there))
+    info = pack_attributes((_INFO_KIND, b"veth"), (_INFO_DATA, data))
     values = [(_IFLA_IFNAME, name.encode() + b"\0"), (_IFLA_MTU, _U32.pack(mtu)), (_IFLA_LINKINFO, info)]
     return _message(_RTM_NEWLINK, NLM_F_CREATE | _NLM_F_EXCL, _LINK.pack(0, 0, 0, 0, 0), values)
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import socket
 from collections.abc import Iterable
 from typing import Any
 
+from agent.netlink import nft
 from agent.netlink.wire import VXLAN_PORT
 from agent.plan import Firewall, Peer, Vtep
 from cloison.errors import Unavailable
@@ -224,11 +224,10 @@ async def apply(actual: Firewall, wanted: Firewall) -> None:
 
 async def _nft(*arguments: str, data: bytes = b"") -> tuple[int, str, str]:
     """Run nft; return its exit status, its output, and what it said on one line."""
-    binary = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if binary is None:
-        raise Unavailable("nft is not installed; install the package nftables", retry_delay_s=10)
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(binary, *arguments, stdin=pipe, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(
+        nft.binary(), *arguments, stdin=pipe, stdout=pipe, stderr=pipe
+    )
     try:
         async with asyncio.timeout(TIMEOUT_S):
             out, words = await process.communicate(data)

@@ -64,7 +64,7 @@ class Namespaces:
         def work() -> None:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             path.touch(mode=0o600)
-            _call("unshare", _CLONE_NEWNET)
+            unshare()
             _call("mount", _OWN.encode(), os.fsencode(path), None, _MS_BIND, None)
 
         await apart(work)
@@ -83,11 +83,11 @@ class Namespaces:
         await apart(work)
 
 
-async def apart(work: Callable[[], T], netns: int | None = None) -> T:
+async def apart(work: Callable[[], T], netns: int | None = None, *, failure: str = "namespace") -> T:
     """Return what work() returns, called in a thread of its own, in the namespace of that descriptor if
     given.
 
-    Raises what it raises; an OSError as Unavailable.
+    Raises what it raises; an OSError as Unavailable, which begins with what failed.
     """
     future: Future[T] = Future()
 
@@ -97,13 +97,18 @@ async def apart(work: Callable[[], T], netns: int | None = None) -> T:
                 _call("setns", netns, _CLONE_NEWNET)
             future.set_result(work())
         except OSError as err:
-            future.set_exception(Unavailable(f"namespace: {err}"))
+            future.set_exception(Unavailable(f"{failure}: {err}"))
         except BaseException as err:  # noqa: BLE001 - handed on to the waiting side
             future.set_exception(err)
 
     # It ends with a namespace that no other work may run in.
-    threading.Thread(target=run, name="edge", daemon=True).start()
+    threading.Thread(target=run, name="netns", daemon=True).start()
     return await asyncio.wrap_future(future)
+
+
+def unshare() -> None:
+    """Put the calling thread into a new namespace."""
+    _call("unshare", _CLONE_NEWNET)
 
 
 def _call(name: str, *arguments: object) -> None:

@@ -8,30 +8,28 @@ of it can only be read from the device. To look inside: `nsenter --net=/proc/PID
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import fcntl
 import os
 import socket
 import struct
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from agent.netlink.namespaces import apart, unshare
 from cloison.addresses import IpAddress, IpNetwork
 from cloison.errors import Unavailable
 
-_CLONE_NEWNET = 0x40000000
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 _IFF_NAME = "services"
 _IFA_F_NODAD = 0x02
 _SYSCTL = Path("/proc/sys/net")
+_FAILURE = "no stack for the local services"
 
 # Half-open and orphaned connections of hostile guests end soon, and no connection may hold much memory.
 _SETTINGS = {
@@ -77,19 +75,10 @@ async def open_stack(
 
     Raises Unavailable with the kernel's words. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
     """
-    future: Future[Stack] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(_make(mtu, routes, listen, backlog))
-        except (OSError, NetlinkError) as err:
-            future.set_exception(Unavailable(f"no stack for the local services: {err}"))
-        except BaseException as err:  # noqa: BLE001 - handed on to the waiting side
-            future.set_exception(err)
-
-    # A thread of its own, which ends with a namespace that no other work may run in.
-    threading.Thread(target=work, name="services-stack", daemon=True).start()
-    return await asyncio.wrap_future(future)
+    try:
+        return await apart(lambda: _make(mtu, routes, listen, backlog), failure=_FAILURE)
+    except NetlinkError as err:
+        raise Unavailable(f"{_FAILURE}: {err}") from err
 
 
 def _make(
@@ -99,7 +88,7 @@ def _make(
     netns = tun = -1
     listeners: dict[tuple[IpAddress, int], socket.socket] = {}
     try:
-        _unshare()
+        unshare()
         netns = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         # The device is made in the namespace in which this file was opened.
         tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -112,13 +101,6 @@ def _make(
         Stack(netns, tun, listeners).close()
         raise
     return Stack(netns, tun, listeners)
-
-
-def _unshare() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise OSError(number, f"unshare: {os.strerror(number)}")
 
 
 def _apply_settings() -> None:

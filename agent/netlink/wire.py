@@ -49,6 +49,7 @@ VXLAN_PORT = 4789
 """RFC 7348, section 8."""
 DOOMED_GROUP = 0x636C6F69
 """Device group used for deleting many at once; no other device may be in it."""
+_DOOMED = (_IFLA_GROUP, _U32.pack(DOOMED_GROUP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,40 +98,44 @@ def _key(kind: int, ifindex: int, mac: int) -> bytes:
 
 def fdb_dump(ifindex: int = 0) -> bytes:
     """Return the request for all FDB entries of one device (0: of all)."""
-    size = HEADER.size + _NEIGHBOUR.size
-    body = _NEIGHBOUR.pack(AF_BRIDGE, ifindex, 0, 0, 0)
-    return HEADER.pack(size, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + body
+    return message(RTM_GETNEIGH, NLM_F_DUMP, _NEIGHBOUR.pack(AF_BRIDGE, ifindex, 0, 0, 0))
 
 
 def link_dump() -> bytes:
     """Return the request for all devices, without their counters."""
-    mask = _ATTRIBUTE.pack(8, _IFLA_EXT_MASK) + _U32.pack(_SKIP_STATS)
-    size = HEADER.size + _LINK.size + len(mask)
-    return HEADER.pack(size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + _LINK.pack(0, 0, 0, 0, 0) + mask
+    return _of_link(RTM_GETLINK, 0, (_IFLA_EXT_MASK, _U32.pack(_SKIP_STATS)), flags=NLM_F_DUMP)
 
 
 def link_get(name: str) -> bytes:
     """Return the request for the device of that name."""
-    text = name.encode() + b"\0"
-    attribute = _ATTRIBUTE.pack(4 + len(text), _IFLA_IFNAME) + text + b"\0" * (-len(text) % 4)
-    size = HEADER.size + _LINK.size + len(attribute)
-    return HEADER.pack(size, RTM_GETLINK, NLM_F_REQUEST, 0, 0) + _LINK.pack(0, 0, 0, 0, 0) + attribute
+    return _of_link(RTM_GETLINK, 0, (_IFLA_IFNAME, name.encode() + b"\0"))
 
 
 def link_group(ifindex: int) -> bytes:
     """Return the message that puts a device into the group of those to be deleted together."""
-    return _group(RTM_SETLINK, ifindex)
+    return _of_link(RTM_SETLINK, ifindex, _DOOMED)
 
 
 def group_delete() -> bytes:
     """Return the message that deletes all devices of that group."""
-    return _group(RTM_DELLINK, 0)
+    return _of_link(RTM_DELLINK, 0, _DOOMED)
 
 
-def _group(kind: int, ifindex: int) -> bytes:
-    attribute = _ATTRIBUTE.pack(8, _IFLA_GROUP) + _U32.pack(DOOMED_GROUP)
-    size = HEADER.size + _LINK.size + len(attribute)
-    return HEADER.pack(size, kind, NLM_F_REQUEST, 0, 0) + _LINK.pack(0, 0, ifindex, 0, 0) + attribute
+def _of_link(kind: int, ifindex: int, value: tuple[int, bytes], flags: int = 0) -> bytes:
+    return message(kind, flags, _LINK.pack(0, 0, ifindex, 0, 0) + pack_attributes(value))
+
+
+def message(kind: int, flags: int, body: bytes) -> bytes:
+    """Return a request with that body and the sequence number 0."""
+    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | flags, 0, 0) + body
+
+
+def pack_attributes(*values: tuple[int, bytes]) -> bytes:
+    """Return attributes of those (type, value), each filled up to four bytes."""
+    return b"".join(
+        _ATTRIBUTE.pack(4 + len(value), attribute) + value + b"\0" * (-len(value) % 4)
+        for attribute, value in values
+    )
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, memoryview]]:

@@ -142,9 +142,14 @@ def all_of(resource: Resource, scope: dict[str, str | None], timeout_s: float = 
     request = _request(resource, "List")(page_size=PAGE_SIZE)
     if resource.parents:
         request.parent = parent_name(resource.parents, scope, wildcard=True)
+    yield from paged(_method(resource, "List"), request, resource.plural_field, timeout_s)
+
+
+def paged(method: Any, request: Any, field: str, timeout_s: float = 30.0) -> Iterator[Any]:
+    """Yield what a method lists in that field of its answers, page by page."""
     while True:
-        answer = session.current().call(_method(resource, "List"), request, timeout_s)
-        yield from getattr(answer, resource.plural_field)
+        answer = session.current().call(method, request, timeout_s)
+        yield from getattr(answer, field)
         if not answer.next_page_token:
             return
         request.page_token = answer.next_page_token

@@ -10,6 +10,7 @@ import click
 
 from cloison.protocols import parse_service
 from cloison.v1 import subnet_pb2
+from controller.cli.names import tenant_of
 
 # Sets a field of the message from the option's value; parent is the full name of the message's parent.
 Apply = Callable[[Any, Any, str], None]
@@ -91,7 +92,7 @@ def _mode(message: Any, value: str, parent: str) -> None:
 
 
 def _groups(message: Any, values: Sequence[str], parent: str) -> None:
-    tenant = "/".join(parent.split("/")[:2])
+    tenant = tenant_of(parent)
     message.security_groups.extend(v if "/" in v else f"{tenant}/securityGroups/{v}" for v in values)
 
 

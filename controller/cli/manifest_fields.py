@@ -18,6 +18,7 @@ from controller.cli.manifest_peerings import router as own_router
 from controller.cli.manifest_routers import interfaces, router_document, router_field, routes
 from controller.cli.manifest_rules import rule_document, rule_field, rules
 from controller.cli.manifest_values import Wrong, number_of, text_of, texts_of, truth_of
+from controller.cli.names import tenant_of
 
 # Sets a field of a message from the value in a document; network is the full name of the one it is in.
 Apply = Callable[[Any, Any, str], None]
@@ -82,10 +83,6 @@ def _disabled(message: Any, value: Any, network: str) -> None:
     message.disabled = truth_of(value, "disabled")
 
 
-def _tenant_of(network: str) -> str:
-    return "/".join(network.split("/")[:2])
-
-
 def _flag(field: str, proto_field: str, *, inverse: bool = False) -> Apply:
     def apply(message: Any, value: Any, network: str) -> None:
         setattr(message, proto_field, truth_of(value, field) is not inverse)
@@ -127,7 +124,7 @@ def _groups(message: Any, value: Any, network: str) -> None:
     if not names or names == ["none"]:
         message.no_security_groups = True
         return
-    message.security_groups.extend(f"{_tenant_of(network)}/securityGroups/{name}" for name in names)
+    message.security_groups.extend(f"{tenant_of(network)}/securityGroups/{name}" for name in names)
 
 
 def _pairs(message: Any, value: Any, network: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.cli.manifest_values import Wrong, text_of, texts_of, truth_of
+from controller.cli.names import tenant_of
 
 # Networks that routers' ways out are made of come and go with these: they are in no document.
 _TRANSIT = "/networks/cl-"
@@ -64,7 +65,7 @@ def port(message: Any, value: Any, network: str) -> None:
     of, slash, short = text.partition("/")
     if not (of and slash and short) or "/" in short:
         raise Wrong("port", f"NETWORK/PORT such as web/p1, not {text!r}")
-    tenant = "/".join(network.split("/")[:2])
+    tenant = tenant_of(network)
     message.port = f"{tenant}/networks/{of}/ports/{short}"
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from cloison.protocols import parse_service, service_text
 from controller.cli.manifest_values import Wrong, text_of, texts_of
+from controller.cli.names import tenant_of
 
 
 def router(message: Any, value: Any, network: str) -> None:
     """Set the own router from its short name."""
     text = text_of(value, "router")
-    tenant = "/".join(network.split("/")[:2])
+    tenant = tenant_of(network)
     message.router = text if "/" in text else f"{tenant}/routers/{text}"
 
 

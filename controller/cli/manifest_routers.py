@@ -7,11 +7,12 @@ from typing import Any
 from cloison.addresses import ROUTER_MAC, format_mac
 from controller.cli.manifest_outside import is_transit
 from controller.cli.manifest_values import Wrong, texts_of
+from controller.cli.names import tenant_of
 
 
 def interfaces(message: Any, value: Any, network: str) -> None:
     """Set the interfaces from texts such as `web/v4` and `web/v4 10.0.0.9`; raises Wrong."""
-    tenant = "/".join(network.split("/")[:2])
+    tenant = tenant_of(network)
     for index, text in enumerate(texts_of(value, "interfaces")):
         subnet, _, address = text.partition(" ")
         of, slash, short = subnet.partition("/")

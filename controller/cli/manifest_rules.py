@@ -7,6 +7,7 @@ from typing import Any
 
 from cloison.v1 import security_group_pb2 as pb
 from controller.cli.manifest_values import Wrong, number_of, text_of
+from controller.cli.names import tenant_of
 
 _FIELDS = (
     *("id", "direction", "ether_type", "protocol", "ports", "icmp_type", "icmp_code"),
@@ -29,7 +30,7 @@ def rules(message: Any, value: Any, network: str) -> None:
         return
     if not isinstance(value, list):
         raise Wrong("rules", "a list of mappings such as {direction: ingress, protocol: tcp, ports: 22}")
-    tenant = "/".join(network.split("/")[:2])
+    tenant = tenant_of(network)
     for index, data in enumerate(value):
         _rule(message.rules.add(), data, f"rules[{index}]", tenant)
 

@@ -53,6 +53,11 @@ def full_name(noun: str, parents: Sequence[str], text: str, scope: Scope) -> str
     return f"{parent}/{PLURALS[noun]}/{text}" if parent else f"{PLURALS[noun]}/{text}"
 
 
+def tenant_of(name: str) -> str:
+    """Return the tenant that something of a full name is in."""
+    return "/".join(name.split("/")[:2])
+
+
 def split_parent(name: str) -> tuple[str, str]:
     """Return (parent, id) of a full name."""
     parts = name.split("/")

@@ -11,8 +11,6 @@ from controller.cli import commands, completion, output, plan_commands, session
 from controller.cli.fields_outside import external_network_name
 from controller.cli.resources import EXTERNAL_NETWORK, ROUTER
 
-PAGE_SIZE = 500
-
 
 @click.command("set-gateway")
 @click.argument("router", shell_complete=completion.names_of("router"))
@@ -74,17 +72,10 @@ def _update(message: router_pb2.Router, dry_run: bool, how: str) -> None:
 def addresses(name: str, output: str) -> None:
     """Show who has which address of an external network NAME; all ports of an address are its owner's."""
     request = external_network_pb2.ListExternalAddressesRequest(
-        name=external_network_name(name), page_size=PAGE_SIZE
+        name=external_network_name(name), page_size=commands.PAGE_SIZE
     )
     stub = EXTERNAL_NETWORK.stub(session.current().channel)
-    found: list[Any] = []
-    while True:
-        answer = session.current().call(stub.ListExternalAddresses, request)
-        found += answer.addresses
-        if not answer.next_page_token:
-            break
-        request.page_token = answer.next_page_token
-    _show(found, output)
+    _show(list(commands.paged(stub.ListExternalAddresses, request, "addresses")), output)
 
 
 def _show(found: list[Any], how: str) -> None:

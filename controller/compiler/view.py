@@ -5,7 +5,7 @@ Frozen values. A unit of compiling sees one of them and no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
@@ -18,6 +18,15 @@ from controller.compiler.cookies import Cookie, CookieKind
 # Their ids begin beyond all OpenFlow ports (16 bits), which are the ids of the meters of services.
 METERS_OF_CONNECTIONS = 0x10000
 METERS_OF_SPREADING = 0x20000
+
+
+def mac_leads_to(pairs: Collection[AddressPair], profile: int, addresses: Iterable[IpAddress]) -> bool:
+    """Tell whether the real MAC of such a port leads to it, and so what is for addresses not its own.
+
+    That is for who may answer for such addresses: ports with address pairs, or without port security.
+    Without an IPv4 address there is no other way to it for the local services.
+    """
+    return bool(pairs) or profile == PROFILE_OPEN or not any(a.version == 4 for a in addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,12 +198,8 @@ class PortView:
 
     @property
     def reached_by_mac(self) -> bool:
-        """Tell whether its real MAC leads to it, and so what is for addresses that are not its own.
-
-        That is for who may answer for such addresses: ports with address pairs, or without port security.
-        Without an IPv4 address there is no other way to it for the local services.
-        """
-        return bool(self.allowed_address_pairs) or not (self.port_security and self.addresses4)
+        """Tell whether its real MAC leads to it."""
+        return mac_leads_to(self.allowed_address_pairs, self.profile, self.addresses)
 
     @property
     def addresses4(self) -> tuple[IPv4Address, ...]:

@@ -13,8 +13,9 @@ from ipaddress import IPv6Address
 
 from cloison.addresses import IpAddress, link_local, wire_mac
 from cloison.errors import CloisonError, InvalidIntent
-from cloison.model import PROFILE_OPEN, Port, PortBinding, Reservation, Subnet
+from cloison.model import Port, PortBinding, Reservation, Subnet
 from cloison.names import HostName, NetworkName, PortName
+from controller.compiler.view import mac_leads_to
 from controller.reconcile.plugged import live_binding
 from controller.store import ids, keys
 from controller.store.state import State
@@ -177,6 +178,6 @@ def _in_order(addresses: Iterable[IpAddress]) -> tuple[IpAddress, ...]:
 
 
 def reached_by_mac(port: Port) -> bool:
-    """As PortView.reached_by_mac."""
-    checked4 = port.profile != PROFILE_OPEN and any(f.address.version == 4 for f in port.fixed_ips)
-    return bool(port.allowed_address_pairs) or not checked4
+    """Tell whether a port's real MAC leads to it."""
+    addresses = (fixed_ip.address for fixed_ip in port.fixed_ips)
+    return mac_leads_to(port.allowed_address_pairs, port.profile, addresses)
