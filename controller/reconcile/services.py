@@ -252,7 +252,7 @@ def _address(state: State, told: Told, fixed_ip: FixedIp) -> host_sync_pb2.Servi
                 prefix_length=route.destination.prefixlen,
                 next_hop=_packed(route.next_hop),
             )
-            for route in told.routes(subnet)
+            for route in told.routes(subnet, address)
         ],
         no_dhcp=not subnet.dhcp,
         ipv6_mode=subnet_pb2.Ipv6Mode.Value(subnet.ipv6_mode),

@@ -15,10 +15,18 @@ import pytest
 from cloison.v1 import router_pb2
 from tests.lab.clients import echo_servers, ping, tcp
 from tests.lab.policies import Policies, rule
-from tests.lab.spine import Site, cloison, site
+from tests.lab.spine import SETTLE_S, Site, cloison, site
 from tests.lab.test_connections_lab import connection
-from tests.lab.test_routers_lab import GATEWAYS, add_network, enforced, route_all
+from tests.lab.test_routers_lab import (
+    GATEWAYS,
+    add_network,
+    believe_advertisements,
+    believe_lease,
+    enforced,
+    route_all,
+)
 from topologies.client import CALL_S
+from topologies.wait import wait_until
 from topologies.workload import Workload
 
 FAMILIES = (4, 6)
@@ -189,3 +197,54 @@ def test_either_side_ends_it_at_once_for_open_connections_too(cloud: Site, half:
         with echo_servers(blue, (SSH,)):
             assert not reached(red, blue)
         run(cloud, "verify", "--live")
+
+
+SIDE = ("red", "aside", "--router", "side", "--peer-router", "tenants/blue/routers/r")
+BLUE_ASIDE = ("blue", "aside", "--router", "r", "--peer-router", "tenants/red/routers/side")
+
+
+@pytest.fixture
+def aside(cloud: Site) -> Iterator[None]:
+    """Blue's prefixes are reached by another router of red's than the one at the gateway."""
+    ways = {"v4": "10.0.0.254", "v6": "fd00:10::fe"}
+    body = router_pb2.Router(
+        mac_address="02:00:00:00:00:77",
+        interfaces=[
+            router_pb2.RouterInterface(subnet=f"tenants/red/networks/web/subnets/{s}", ip_address=address)
+            for s, address in ways.items()
+        ],
+    )
+    request = router_pb2.CreateRouterRequest(parent="tenants/red", router_id="side", router=body)
+    cloud.client.routers.CreateRouter(request, timeout=CALL_S)
+    near = [part for prefix in NEAR.values() for part in ("--prefix", prefix)]
+    accept(cloud, SIDE, *near, *[part for p in FAR.values() for part in ("--peer-prefix", p)])
+    listed = [part for prefix in LISTED for part in ("--prefix", prefix)]
+    accepted = [part for prefix in NEAR.values() for part in ("--peer-prefix", prefix)]
+    accept(cloud, BLUE_ASIDE, *listed, *accepted, "--service", "any")
+    yield
+    for half in (SIDE, BLUE_ASIDE):
+        cloison(cloud.lab, "peering", "delete", half[1], "-t", half[0])
+    cloison(cloud.lab, "router", "delete", "side", "-t", "red")
+    enforced(cloud)
+
+
+def test_guests_are_told_by_which_router(cloud: Site, aside: None, tmp_path: Path) -> None:
+    """A guest that has no route but what it is told reaches the other tenant."""
+    mac, addresses = "52:54:00:00:00:61", ["10.0.0.61", "fd00:10::61"]
+    port = cloud.create_port("tenants/red/networks/web", "told", "h1", mac=mac, addresses=addresses)
+    guest = cloud.lab.plug("h1", port.iface_id, mac, [], name="red-told")
+    cloud.adopt(port, guest)
+    cloud.wait_active([port.name])
+    assert believe_lease(guest, tmp_path)[LISTED[0]] == "10.0.0.254"
+    far = cloud.guests["blue/f3"]
+    assert ping(guest, far)
+    believe_advertisements(guest, "fd00:10::61")
+
+    def routes() -> str:
+        return guest.run(["ip", "-6", "route", "show", "dev", "eth0"]).stdout
+
+    wait_until(lambda: "fd00:19::13 via fe80::" in routes(), SETTLE_S, "the route by the second router")
+    assert ping(guest, far, 6), routes()
+    withdraw(cloud, BLUE_ASIDE)
+    wait_until(lambda: "fd00:19::13" not in routes(), SETTLE_S, "the route is taken back")
+    assert not ping(guest, far, 6)

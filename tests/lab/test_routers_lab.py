@@ -332,21 +332,10 @@ def test_guests_are_told_which_router_leads_where(cloud: Site, ops: Workload, tm
     guest = cloud.lab.plug("h1", port.iface_id, mac, [], name="red-told")
     cloud.adopt(port, guest)
     cloud.wait_active([port.name])
-    for network, hop in told_routes(dhclient(guest, tmp_path)).items():
-        guest.run(
-            ["ip", "route", "replace", network, *(["via", hop] if hop else ["dev", "eth0"])], check=True
-        )
+    believe_lease(guest, tmp_path)
     assert ping(guest, ops), "by the second router"
     assert ping(guest, cloud.guests["red/d3"]), "by the one at the gateway"
-    guest.sysctl(
-        net__ipv6__conf__eth0__accept_ra=2,
-        net__ipv6__conf__eth0__accept_ra_defrtr=1,
-        net__ipv6__conf__eth0__accept_ra_rt_info_max_plen=64,
-    )
-    guest.run(["ip", "address", "add", "fd00:10::41/64", "dev", "eth0"], check=True)
-    guest.run(["ip", "link", "set", "eth0", "down"], check=True)
-    guest.run(["ip", "link", "set", "eth0", "up"], check=True)
-    guest.run(["ip", "address", "replace", "fd00:10::41/64", "dev", "eth0", "nodad"], check=True)
+    believe_advertisements(guest, "fd00:10::41")
 
     def routes() -> str:
         return guest.run(["ip", "-6", "route", "show", "dev", "eth0"]).stdout
@@ -360,6 +349,28 @@ def test_guests_are_told_which_router_leads_where(cloud: Site, ops: Workload, tm
     wait_until(lambda: "fd00:12::/64" not in routes(), SETTLE_S, "the route is taken back")
     assert not ping(guest, ops, 6)
     assert ping(guest, cloud.guests["red/d3"], 6)
+
+
+def believe_lease(guest: Workload, directory: Path) -> dict[str, str]:
+    """Give a guest the routes that DHCP tells it, and no others; return them."""
+    told = told_routes(dhclient(guest, directory))
+    for network, hop in told.items():
+        by = ["via", hop] if hop else ["dev", "eth0"]
+        guest.run(["ip", "route", "replace", network, *by], check=True)
+    return told
+
+
+def believe_advertisements(guest: Workload, address: str) -> None:
+    """Have a guest of that address take the routes of router advertisements."""
+    guest.sysctl(
+        net__ipv6__conf__eth0__accept_ra=2,
+        net__ipv6__conf__eth0__accept_ra_defrtr=1,
+        net__ipv6__conf__eth0__accept_ra_rt_info_max_plen=128,
+    )
+    guest.run(["ip", "address", "add", f"{address}/64", "dev", "eth0"], check=True)
+    guest.run(["ip", "link", "set", "eth0", "down"], check=True)
+    guest.run(["ip", "link", "set", "eth0", "up"], check=True)
+    guest.run(["ip", "address", "replace", f"{address}/64", "dev", "eth0", "nodad"], check=True)
 
 
 def told_routes(lease: Lease) -> dict[str, str]:
