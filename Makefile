@@ -109,8 +109,8 @@ types: deps  ## Check the types (mypy, strict)
 	$(BIN)/mypy
 
 .PHONY: test-fast
-test-fast: deps  ## Tests that need neither root nor servers; under a minute
-	$(BIN)/pytest -n 2 -m "not system and not lab" $(ARGS)
+test-fast: deps  ## Tests that need neither root nor servers; under a minute on two quiet cores
+	$(BIN)/pytest -n 2 -m "not system and not lab and not slow" tests/unit $(ARGS)
 
 .PHONY: test
 test: root deps  ## All tests, with real etcd, Open vSwitch, kernel and Mininet; needs root

@@ -4,6 +4,7 @@ and no answer is anything but a well-formed frame for the guest that asked.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers import dhcp6
@@ -94,6 +95,7 @@ def assert_harmless(frame: bytes) -> None:
     assert sum(dispatcher.counts.values()) > 0, "whatever it was, it was counted"
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(10_000), deadline=None)
 @given(st.sampled_from(SEEDS), MUTATIONS)
 def test_no_mutation_of_a_right_packet_does_harm(frame: bytes, mutations: list[tuple[str, int, int]]) -> None:
@@ -106,6 +108,7 @@ def test_no_random_bytes_do_harm(eth_type: bytes, data: bytes) -> None:
     assert_harmless(SEEDS[0][:12] + eth_type + data)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(4_000), deadline=None)
 @given(st.booleans(), st.binary(max_size=400))
 def test_no_random_message_does_harm(is_dhcp6: bool, data: bytes) -> None:

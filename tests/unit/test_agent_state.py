@@ -93,6 +93,7 @@ def is_length_byte(data: bytes, at: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_many_deltas_are_folded(tmp_path: Path) -> None:
     path = tmp_path / "plan"
     log, plan = PlanLog(path), EMPTY_PLAN

@@ -66,6 +66,7 @@ class TestAddresses:
         await world.ports.DeletePort(port_pb2.DeletePortRequest(name=port.name))
         assert not any("ports/p1" in r.owner for r in world.store.state.reservations.values())
 
+    @pytest.mark.slow
     async def test_concurrent_creates_never_share(self, world: Api) -> None:
         await new_subnet(world, "s9", cidr="10.9.0.0/26")
         ports = await asyncio.gather(

@@ -54,6 +54,7 @@ def test_the_same_seed_gives_the_same() -> None:
         assert choose(stamp) != choose(Stamp(1, "another"))
 
 
+@pytest.mark.slow
 @given(st.text(max_size=8), st.sets(st.integers(VNI_MIN, VNI_MIN + 20)))
 def test_a_vni_is_free_and_in_range(uid: str, taken: set[int]) -> None:
     state = State()
@@ -217,6 +218,7 @@ def things(one: Port) -> list[object]:
     return [one.mac, one.number, wire_mac(link_local(one.mac)), *addresses, *map(wire_mac, addresses)]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions)
 async def test_any_history_leaves_no_duplicate_and_no_residue(steps: list[Any]) -> None:

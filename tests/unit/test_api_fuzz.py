@@ -117,6 +117,7 @@ def value(field: FieldDescriptor, chance: random.Random) -> Any:
     return chance.choice(NUMBERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_request_breaks_anything(api: Api, seed: int) -> None:
     await make_groups(api)

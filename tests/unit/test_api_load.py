@@ -6,12 +6,15 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from cloison.v1 import tenant_pb2
 from tests.support.api import serving
 
 CALLS = 3000
 
 
+@pytest.mark.slow
 async def test_calls_that_wait_are_answered(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         await api.tenants.CreateTenant(tenant_pb2.CreateTenantRequest(tenant_id="acme"))

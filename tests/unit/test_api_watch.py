@@ -174,6 +174,7 @@ async def test_a_watcher_that_leaves_is_forgotten(world: Api) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_many_objects_and_a_change_meanwhile(world: Api) -> None:
     """The snapshot is of one revision, whatever happens while it is sent."""
     for i in range(400):

@@ -49,6 +49,7 @@ def commit(etcd: MemoryEtcd, txn: Txn) -> bool:
     return True
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(600))
 @given(stores, changes())
 def test_a_batch_is_as_one_change_after_the_other(

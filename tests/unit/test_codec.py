@@ -220,6 +220,7 @@ def at_revision(stored, revision):
     return dataclasses.replace(stored, revision=revision)
 
 
+@pytest.mark.slow
 @given(resources | others)
 def test_a_record_reads_back_as_what_was_written(stored):
     key = stored.key if isinstance(stored, model.Reservation) else "some/key"
@@ -232,6 +233,7 @@ def test_a_record_holds_intent_and_no_revision(stored, revision):
     assert codec.record_to_bytes(at_revision(stored, revision)) == codec.record_to_bytes(stored)
 
 
+@pytest.mark.slow
 @given(resources | bindings)
 def test_a_message_reads_back_as_the_model_without_the_request(resource):
     message = codec.resource_to_proto(resource)
@@ -246,6 +248,7 @@ def test_a_message_reads_back_as_the_model_without_the_request(resource):
     )
 
 
+@pytest.mark.slow
 @given(resources | others, st.data())
 def test_a_truncated_record_is_refused_or_whole(stored, data):
     """Cutting protobuf can leave a valid shorter message; it must never escape as another exception."""

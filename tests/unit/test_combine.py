@@ -99,6 +99,7 @@ def parts(draw: st.DrawFn, etcd: MemoryEtcd) -> list[Txn]:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(st.data(), stores, stores)
 def test_together_is_as_one_after_the_other(

@@ -209,6 +209,7 @@ def stats_entry(flow: Flow, packets: int = 0, octets: int = 0) -> bytes:
     return struct.pack(">HBxIIHHHHHxxQQQ", *fixed) + bytes(buffer)
 
 
+@pytest.mark.slow
 @given(flow_lists(8), st.integers(1, 1 << 30))
 def test_bundle_equals_os_ken(wanted: list[Flow], xid: int) -> None:
     delta = FlowDelta(add=tuple(wanted[1:]), modify=tuple(wanted[:1]), delete=tuple(f.key for f in wanted))
@@ -229,6 +230,7 @@ def test_requests_equal_os_ken() -> None:
     assert b"".join(MonitorExchange().start(9)) == serialized(monitor, 9) + serialized(barrier, 10)
 
 
+@pytest.mark.slow
 @given(flow_lists(8), st.integers(0, (1 << 64) - 1))
 def test_what_a_switch_shows_is_read_as_it_was_written(wanted: list[Flow], packets: int) -> None:
     body = b"".join(stats_entry(flow, packets, 5) for flow in wanted)
@@ -238,6 +240,7 @@ def test_what_a_switch_shows_is_read_as_it_was_written(wanted: list[Flow], packe
     assert [name for name, _, _ in iter_flow_stats(body)] == [identity(f, encode_flow(f)) for f in wanted]
 
 
+@pytest.mark.slow
 @given(flows())
 def test_prerequisites_stand_before_the_fields_that_need_them(flow: Flow) -> None:
     raw = encode_match(flow.match)
@@ -279,6 +282,7 @@ def test_what_is_not_our_language_is_foreign(change: Any) -> None:
     assert (entry.flow.table, entry.flow.priority, entry.flow.cookie) == (1, 2, 3)
 
 
+@pytest.mark.slow
 @given(flows(), st.data())
 def test_damaged_replies_end_at_once(flow: Flow, data: st.DataObject) -> None:
     body = bytearray(stats_entry(flow) * 2)

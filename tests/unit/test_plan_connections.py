@@ -33,6 +33,7 @@ def test_a_difference_is_what_the_one_has_and_the_other_has_not(ours, theirs):
     assert all(low <= high for low, high in left)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(sets, sets)
 def test_sets_without_sets(ours, theirs):

@@ -38,6 +38,7 @@ async def plugged(api: Api) -> Api:
 
 
 # One network alone can't be delivered another's frames: that is the gate's to find, which sees all of them.
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", [name for name in BUGS if name != "any_network"])
 async def test_a_bug_is_found_beforehand(plugged: Api, monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
     """The compiler goes wrong for the port as it would be: shown by the plan, and refused."""

@@ -231,6 +231,7 @@ async def test_another_request_is_another_plan(world: Api) -> None:
     assert PortName("acme", "web", "new") not in world.store.state.ports
 
 
+@pytest.mark.slow
 async def test_what_comes_between_planning_again_and_committing(world: Api) -> None:
     """Something lies under a network that this controller has not heard of, or cannot even read."""
     await both(world, of(network("db")))
@@ -284,6 +285,7 @@ async def test_two_plans_at_once_for_what_there_is_one_of(world: Api) -> None:
     assert sum(not isinstance(a, BaseException) for a in answers) == 1
 
 
+@pytest.mark.slow
 async def test_too_large_says_what_to_set(world: Api) -> None:
     request = of(*(port(f"n{i}", requested_hosts=["hosts/h1"]) for i in range(30)))
     refusal = await refused(world.plans.Plan(request))
@@ -295,6 +297,7 @@ async def test_too_large_says_what_to_set(world: Api) -> None:
     await both(world, request)
 
 
+@pytest.mark.slow
 async def test_large_plans_are_made_beside_everything_else(world: Api) -> None:
     """So many that a thread works them out, on a copy, while others go on changing the state."""
     world.store._limits = Limits(ops=20_000)

@@ -216,6 +216,7 @@ async def test_an_edge_that_nothing_needs_goes_after_a_while(monkeypatch: pytest
         assert not routed(h1, EXIT + 1)
 
 
+@pytest.mark.slow
 async def test_a_lost_gateway_host_is_replaced_and_takes_nothing_back() -> None:
     async with controller() as made:
         h1, h2, _, _ = await hosts_with_outside(made)
@@ -237,6 +238,7 @@ async def test_a_lost_gateway_host_is_replaced_and_takes_nothing_back() -> None:
         assert not back.edges[GATEWAY_NUMBER].active
 
 
+@pytest.mark.slow
 async def test_a_gateway_host_that_falls_silent_is_replaced() -> None:
     """Its sessions are there for all that anybody says: as when its power is cut."""
     async with controller() as made:
@@ -363,6 +365,7 @@ async def test_distributed_translation_sends_all_of_a_host_out_there() -> None:
         assert not made.reconciler.tracker.gate_figures().refused
 
 
+@pytest.mark.slow
 async def test_a_host_where_the_edge_but_stands_by_may_send_to_where_it_lives() -> None:
     async with controller() as made:
         h1, h2, _, _ = await hosts_with_outside(made)

@@ -93,6 +93,7 @@ async def test_a_plan_that_is_held_back_gets_out_by_no_side_door(monkeypatch: py
         await made.active(p4)
 
 
+@pytest.mark.slow
 async def test_who_shares_a_moment_with_a_wrong_flow_does_not_share_its_fate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

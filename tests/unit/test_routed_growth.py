@@ -31,6 +31,7 @@ def flows_on(tenant: RoutedTenant, host: HostName) -> int:
     return len(static_flows()) + sum(len(flows) for flows in made[host].values())
 
 
+@pytest.mark.slow
 def test_flows_do_not_grow_with_the_tenant() -> None:
     """Ten ports here, twenty routed networks of two families; elsewhere 90 ports, or 9,990."""
     small, large = (flows_on(t, t.hosts[0]) for t in (RoutedTenant(100), RoutedTenant(10_000)))

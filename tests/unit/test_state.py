@@ -273,6 +273,7 @@ def plain(state: State) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(histories)
 def test_indexes_after_any_history_are_those_built_from_scratch(history):
@@ -316,6 +317,7 @@ def test_changes_are_the_difference_between_revisions(history):
     assert len(replica) == state.objects
 
 
+@pytest.mark.slow
 @given(histories)
 def test_no_index_keeps_what_is_gone(history):
     """Deleting everything leaves nothing behind: what leaks memory leaks tenants."""

@@ -25,6 +25,7 @@ def walk(underlay: Underlay, source: str, target: str) -> set[str]:
     raise AssertionError(f"routes from {source} to {target} loop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("underlay", [two_hosts(), leaf_spine(2, 4, 2), leaf_spine(0, 1, 3)])
 def test_every_node_has_a_route_to_every_other_that_arrives(underlay: Underlay) -> None:
     for source in underlay.nodes():

@@ -75,6 +75,7 @@ def any_sender(large: Large) -> HostChange:
     return HostChange(added=[Flow(table=0, priority=60000, match=match(), goto=20)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [neighbours_unseen, any_sender])
 def test_what_is_wrong_for_all_costs_no_more_where_there_are_more(
     damage: Callable[[Large], HostChange],
@@ -87,6 +88,7 @@ def test_what_is_wrong_for_all_costs_no_more_where_there_are_more(
     assert many < 2 * few
 
 
+@pytest.mark.slow
 def test_a_port_without_its_flows_is_named_and_holds_up_nobody() -> None:
     large = Large(320)
     first, *_, last = large.world.ports_on(H0, sorted(large.world.networks)[0]).values()
@@ -102,6 +104,7 @@ def test_a_port_without_its_flows_is_named_and_holds_up_nobody() -> None:
     assert large.verifier.check(None, {H0: HostChange(added=large.own(first))}) == []
 
 
+@pytest.mark.slow
 def test_two_ports_without_their_flows_are_both_named() -> None:
     """What is lost to the one does not hide what is lost to the other, of the same network and host."""
     large = Large(80)
@@ -121,6 +124,7 @@ def test_what_was_not_looked_at_is_said() -> None:
     assert UNPROVED in kinds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_where_the_budget_ends_nothing_passes(seed: int) -> None:
     """Whatever is found with much time is not let through with little."""
@@ -145,6 +149,7 @@ def test_where_the_budget_ends_nothing_passes(seed: int) -> None:
             assert not patient - {BLACKHOLE} or hasty - {BLACKHOLE}, name
 
 
+@pytest.mark.slow
 def test_a_correct_change_costs_no_more_where_there_are_more_hosts() -> None:
     """Nothing is made ready for the judge before somebody asks him."""
     cost = []

@@ -109,6 +109,7 @@ def test_flow_that_may_not_be(intent: Intent, states: dict[HostName, HostState],
     assert [v.kind for v in found] == [kinds.FORBIDDEN_FLOW]
 
 
+@pytest.mark.slow
 def test_back_into_the_overlay(intent: Intent, states: dict[HostName, HostState]) -> None:
     bad = Flow(
         table=20, priority=5, match=match(reg0=5000), actions=(Load(field("reg2"), 0, 16, 101),), goto=30
@@ -271,6 +272,7 @@ def test_ports_that_come_at_once_are_asked_about_as_one_would_be(
     assert any("admits, and should not" in v.message for v in found), {v.message for v in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("comes", [True, False])
 def test_the_first_ports_and_the_last_ones_make_others_copy_for_their_host_or_no_longer(
     intent: Intent, comes: bool

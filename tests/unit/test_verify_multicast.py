@@ -121,6 +121,7 @@ def found(intent: Intent, states: dict[HostName, HostState], change: HostChange)
     return {v.kind for v in loaded(intent, states).check(None, {H1: change})}
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_missing_is_noticed(intent: Intent, states: dict[HostName, HostState]) -> None:
     flow = copying(states)
     whole = [n for n, action in enumerate(flow.actions) if isinstance(action, Resubmit)]
@@ -132,6 +133,7 @@ def test_a_copy_that_is_missing_is_noticed(intent: Intent, states: dict[HostName
         assert noticed & {kinds.BLACKHOLE, kinds.ALTERED}
 
 
+@pytest.mark.slow
 def test_a_copy_for_another_tenant_is_a_leak(intent: Intent, states: dict[HostName, HostState]) -> None:
     flow = copying(states)
     astray = (Load(field("reg2"), 0, 16, 4), Load(field("reg5"), 0, 32, 1), Resubmit(22))
@@ -139,12 +141,14 @@ def test_a_copy_for_another_tenant_is_a_leak(intent: Intent, states: dict[HostNa
     assert kinds.LEAK in found(intent, states, HostChange(removed=[flow], added=[more]))
 
 
+@pytest.mark.slow
 def test_the_same_copy_twice_is_noticed(intent: Intent, states: dict[HostName, HostState]) -> None:
     flow = copying(states)
     twice = replace(flow, actions=(*flow.actions, Resubmit(22)))
     assert found(intent, states, HostChange(removed=[flow], added=[twice]))
 
 
+@pytest.mark.slow
 def test_copies_out_of_the_overlay_do_not_go_back(intent: Intent, states: dict[HostName, HostState]) -> None:
     own = int(host_mac(IPv4Address("172.16.0.1")))
     back = Flow(
@@ -183,6 +187,7 @@ def test_switched_on_and_off_with_nothing_else_done_is_wrong(
     assert {kinds.BLACKHOLE, kinds.FDB} <= wrong
 
 
+@pytest.mark.slow
 def test_a_host_that_gets_its_first_port_is_copied_to(intent: Intent) -> None:
     name = PortName(*RED, "c")
     alone = replace(intent.networks[RED], tunnels={H1: 100})
@@ -222,6 +227,7 @@ def test_copies_of_any_other_kind_are_not_understood(flow: Flow) -> None:
     assert fault(flow) is not None
 
 
+@pytest.mark.slow
 def test_a_fragment_of_a_report_is_tracked_like_any_other(
     intent: Intent, states: dict[HostName, HostState]
 ) -> None:
@@ -244,6 +250,7 @@ def terms(flow: Flow) -> set[tuple[str, int, int]]:
     return {(t.field.name, t.value, t.mask) for t in flow.match}
 
 
+@pytest.mark.slow
 def test_what_policy_never_lets_out_of_the_overlay_is_no_leak(intent: Intent) -> None:
     """Copies to a stranger in the place of a port that nobody may send to: DELIVER's judges stop them all."""
     silent = with_profile(intent, "c", PROFILE_NONE)

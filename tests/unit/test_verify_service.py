@@ -121,6 +121,7 @@ async def test_a_host_that_cannot_be_read_is_named_and_nothing_is_claimed_of_it(
         assert not second.flows_digest
 
 
+@pytest.mark.slow
 async def test_an_agent_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "TIMEOUT_S", 0.2)
     async with running() as site:
@@ -132,6 +133,7 @@ async def test_an_agent_that_never_answers_is_given_up(monkeypatch: pytest.Monke
         assert (await site.verify(live=True)).attestation.holds
 
 
+@pytest.mark.slow
 async def test_a_state_that_changes_meanwhile_is_attested_at_one_revision() -> None:
     async with running() as site:
         churn = asyncio.create_task(churning(site))

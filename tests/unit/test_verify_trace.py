@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from cloison.names import PortName
 from controller.flows.text import flow_text
@@ -42,6 +43,7 @@ async def test_a_ping_is_followed_over_both_hosts_to_its_receiver() -> None:
         assert answer.path[local.index("FDB")].rule.endswith("dst 192.0.2.2")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("packet", "to", "reaches"),
     [
@@ -100,12 +102,14 @@ async def test_packets_and_why_they_pass_or_not(
         assert str(reaches) in answer.drop_reason
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncIterator[ProofSite]:
+    """For questions, which change nothing."""
     async with running() as made:
         yield made
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("packet", "field", "says"),
     [

@@ -286,6 +286,7 @@ async def test_page_tokens_outlive_a_restart(pki: Pki) -> None:
     assert [t.name for t in page.tenants] == ["tenants/b"]
 
 
+@pytest.mark.slow
 class TestCommandLine:
     """`cloison` with a context that has certificates."""
 
