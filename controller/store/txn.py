@@ -98,7 +98,10 @@ class Txn:
         return tuple(
             compare.key[len(prefix) :]
             for compare in self._compares.values()
-            if compare.condition is Condition.ABSENT and compare.key.startswith(prefix)
+            if compare.condition is Condition.ABSENT
+            # A range that must be empty takes nothing.
+            and not compare.range_end
+            and compare.key.startswith(prefix)
         )
 
     # -- objects -----------------------------------------------------------------------------------

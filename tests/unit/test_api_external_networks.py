@@ -193,6 +193,18 @@ async def test_it_stays_while_somebody_uses_it(outside: Api) -> None:
     assert 100 <= int(made.ip_address.rpartition(".")[2]) <= 110
 
 
+async def test_a_subnet_in_which_nobody_has_an_address_goes(outside: Api) -> None:
+    only = subnet("192.0.2.0/24", "192.0.2.1")
+    changed = await outside.external_networks.UpdateExternalNetwork(
+        update_external("subnets", subnets=[only])
+    )
+    assert [s.cidr for s in changed.subnets] == ["192.0.2.0/24"]
+    other = subnet("198.51.100.0/24", "198.51.100.1")
+    await outside.external_networks.UpdateExternalNetwork(update_external("subnets", subnets=[other]))
+    held = {k for k, r in outside.store.state.reservations.items() if r.owner == INET and not r.released}
+    assert held == {"segment/physnet1/0", "ext/inet/198.51.100.1"}
+
+
 async def test_a_gateway_is_not_put_on_an_address_that_is_taken(outside: Api) -> None:
     await outside.floating_ips.CreateFloatingIp(floating(ip_address="192.0.2.254"))
     both = [subnet("192.0.2.0/24", "192.0.2.254"), subnet("2001:db8:f::/64")]
