@@ -16,6 +16,7 @@ from cloison.names import ExternalNetworkName, HostName, TenantName
 from cloison.v1 import external_network_pb2 as pb
 from controller.api import masks, validate
 from controller.api.intents import common, external_parts, release
+from controller.api.intents import gateway as gateways
 from controller.store import ids
 from controller.store.state import State
 from controller.store.txn import Txn
@@ -74,6 +75,7 @@ def update(
     if txn:
         _refuse_moving(txn, state, old, new)
         _refuse_taking_away(txn, state, old, new)
+        _refuse_overlapping(state, merged, old)
         _exchange(txn, state, old, new)
     return txn, new
 
@@ -191,6 +193,19 @@ def _refuse_moving(txn: Txn, state: State, old: ExternalNetwork, new: ExternalNe
             f"addresses in the subnets of {old.name} were given back and are not free yet; try again",
         )
     txn.require_no_reservations(f"ext/{old.name.external_network}", addresses)
+
+
+def _refuse_overlapping(state: State, merged: pb.ExternalNetwork, old: ExternalNetwork) -> None:
+    """Refuse further subnets that overlap what is behind a router which goes out here (gateway.parse)."""
+    check, known = validate.Checker(), {subnet.cidr for subnet in old.subnets}
+    for i, message in enumerate(merged.subnets):
+        field = f"{_FIELD}.subnets[{i}].cidr"
+        cidr = validate.prefix(message.cidr, field)
+        for router in state.routers_out(old.name) if cidr not in known else ():
+            for range_, whose in gateways.inward(state, router):
+                expected = f"a range that does not overlap {range_}, {whose}"
+                check.that(not cidr.overlaps(range_), field, message.cidr, expected)
+    check.done()
 
 
 def _refuse_taking_away(txn: Txn, state: State, old: ExternalNetwork, new: ExternalNetwork) -> None:

@@ -6,13 +6,13 @@ transaction: the transit network with its subnets, the router's interfaces there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cloison.addresses import IpAddress, IpNetwork, is_within
 from cloison.errors import PermissionDenied
 from cloison.model import ExternalNetwork, Router, RouterEdge, RouterGateway, RouterInterface
-from cloison.names import HostName, RouterName
+from cloison.names import HostName, RouterName, SubnetName
 from cloison.v1 import network_pb2, subnet_pb2
 from cloison.v1 import router_pb2 as pb
 from controller.api import allocate, validate
@@ -34,15 +34,16 @@ def own(router: Router) -> tuple[RouterInterface, ...]:
 def parse(
     check: validate.Checker,
     state: State,
-    message: pb.RouterGateway,
+    asked: pb.Router,
     router: Router,
     old: RouterGateway | None,
     stamp: common.Stamp,
 ) -> RouterGateway | None:
-    """Return the gateway of a message; without addresses where any will do.
+    """Return the gateway of a router's message; without addresses where any will do.
 
-    router: as it is to be, but for its gateway; old: that which it has.
+    router: what else the message says, found right; old: the gateway that it has.
     """
+    message = asked.gateway
     tenant = router.name.parent
     found = check.take(
         lambda: external_addresses.shared(
@@ -55,7 +56,7 @@ def parse(
         expected = f"{old.external_network}, as it is: to go out elsewhere, remove the gateway first"
         check.wrong(f"{_FIELD}.external_network", message.external_network, expected)
         return None
-    _check_apart(check, state, router)
+    _check_apart(check, state, asked, found)
     check.that(
         not (message.no_snat and message.distributed_snat),
         f"{_FIELD}.distributed_snat",
@@ -71,17 +72,48 @@ def parse(
     )
 
 
-def _check_apart(check: validate.Checker, state: State, router: Router) -> None:
-    """Refuse subnets that overlap those of the transit network: what is for them would never leave."""
-    for i, interface in enumerate(own(router)):
-        cidr = state.subnets[interface.subnet].cidr
-        for _, range_ in transit.RANGES:
+def _check_apart(check: validate.Checker, state: State, asked: pb.Router, there: ExternalNetwork) -> None:
+    """Refuse subnets and routes that overlap what a way out uses: no edge can do both.
+
+    What is for the transit network would never leave, and an address outside that is one of the inside as
+    well makes the edge invalid (EDGE_INVALID): all of the router's ways out would stand still.
+    """
+    for i, interface in enumerate(asked.interfaces):
+        cidr = state.subnets[SubnetName.parse(interface.subnet)].cidr
+        for range_, whose in _outward(there):
             check.that(
                 not cidr.overlaps(range_),
                 f"router.interfaces[{i}].subnet",
                 interface.subnet,
-                f"a subnet whose range ({cidr}) does not overlap {range_}, which the router's gateway uses",
+                f"a subnet whose range ({cidr}) does not overlap {range_}, {whose}",
             )
+    for i, route in enumerate(asked.routes):
+        field = f"router.routes[{i}].destination"
+        destination = validate.prefix(route.destination, field)
+        for _, range_ in transit.RANGES:
+            expected = f"a range that is not within {range_}, which the router's gateway uses"
+            check.that(not is_within(destination, range_), field, route.destination, expected)
+        for outer in there.subnets:
+            # A default route is none of the inside: whoever has one has none outside.
+            apart = not destination.prefixlen or not destination.overlaps(outer.cidr)
+            expected = f"a range that does not overlap {outer.cidr} of {there.name}"
+            check.that(apart, field, route.destination, f"{expected}, by which the router goes out")
+
+
+def _outward(there: ExternalNetwork) -> Iterator[tuple[IpNetwork, str]]:
+    for _, range_ in transit.RANGES:
+        yield range_, "which the router's gateway uses"
+    for subnet_ in there.subnets:
+        yield subnet_.cidr, f"of {there.name}, by which the router goes out"
+
+
+def inward(state: State, router: Router) -> Iterator[tuple[IpNetwork, str]]:
+    """Yield the ranges behind a router with a way out, each with what it is."""
+    for interface in own(router):
+        yield state.subnets[interface.subnet].cidr, f"of {interface.subnet}, which {router.name} joins"
+    for route in router.routes:
+        if route.destination.prefixlen:
+            yield route.destination, f"to which {router.name} has a route"
 
 
 def _addresses(

@@ -171,7 +171,7 @@ def _parsed(
     router_parts.check_mac(check, state, made)
     if message.HasField("gateway"):
         before = old.gateway if old is not None else None
-        made = replace(made, gateway=gateways.parse(check, state, message.gateway, made, before, stamp))
+        made = replace(made, gateway=gateways.parse(check, state, message, made, before, stamp))
     peering.refuse_odds(check, state, made)
     check.done()
     return made
