@@ -46,6 +46,12 @@ def cli() -> None:
     "that the hosts reach on the underlay; repeatable. Without it such names are refused.",
 )
 @click.option("--metadata-url", default="", help="Whose metadata guests get; without it, the lab's own.")
+@click.option(
+    "--outside",
+    "has_outside",
+    is_flag=True,
+    help="With a physical network, and the node `outside` beyond it: for external networks and floating IPs.",
+)
 @run_dir_option
 def up(
     topology: str | None,
@@ -53,6 +59,7 @@ def up(
     plain: bool,
     resolvers: tuple[str, ...],
     metadata_url: str,
+    has_outside: bool,
     run_dir: Path,
 ) -> None:
     """Start a lab and leave it running.
@@ -71,7 +78,8 @@ def up(
         with console.status(f"starting the lab {topology or f'of {hosts} hosts'}"):
             flags = [part for address in resolvers for part in ("--resolver", address)]
             flags += ["--metadata-url", metadata_url] if metadata_url else []
-            state = holder.up(str(hosts or topology), run_dir, "plain" if plain else "full", flags)
+            mode: holder.Mode = "plain" if plain else "full"
+            state = holder.up(str(hosts or topology), run_dir, mode, flags, has_outside=has_outside)
     except (SpecError, holder.HolderError) as error:
         raise click.ClickException(str(error)) from error
     _show(state)

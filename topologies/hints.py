@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
 from pathlib import Path
 
+from topologies.outside import DEFAULT, FLAT, OUTSIDE_NODE, PHYSICAL_NETWORK
 from topologies.state import LabState
 
 # Where a lab keeps sockets, logs and state unless it is told otherwise.
@@ -24,6 +26,9 @@ def next_commands(state: LabState, run_dir: Path) -> str:
         )
         target = peer["addresses"][0].partition("/")[0]
         lines.append(f"  {python} exec{where} {name} -- ping -c3 {target}")
+    if OUTSIDE_NODE in state.nodes and state.config:
+        tenant = next((n.partition("-")[0] for n in state.workloads), "TENANT")
+        lines.append(f"  {_external_network(host, tenant)}")
     bridge = f"unix:{run_dir}/{host}/br-int.mgmt"
     lines += [
         f"  {python} exec{where} {host} -- ovs-ofctl -O OpenFlow14 dump-flows {bridge}",
@@ -31,3 +36,13 @@ def next_commands(state: LabState, run_dir: Path) -> str:
         f"  {python} down{where}",
     ]
     return "\n".join(lines)
+
+
+def _external_network(host: str, tenant: str) -> str:
+    """The command that lets a tenant's routers go out to what is outside."""
+    near = [ip_interface(address) for address in DEFAULT.segments[FLAT]]
+    subnets = " ".join(f"--subnet {n.network},{n.ip}" for n in near)
+    return (
+        f"cloison external-network create inet --physical-network {PHYSICAL_NETWORK} {subnets} "
+        f"--gateway-host {host} --share-with {tenant}"
+    )

@@ -24,6 +24,7 @@ from topologies.daemon import DaemonError
 from topologies.lab import HOLDER_LOG as LOG
 from topologies.lab import Lab, LabError
 from topologies.nodes import NodeError
+from topologies.outside import DEFAULT
 from topologies.spec import Spec, load, of_hosts
 from topologies.state import LabState, clean
 from topologies.wait import WaitTimeoutError, wait_until
@@ -36,6 +37,9 @@ EXPECTED = (LabError, NodeError, DaemonError, WaitTimeoutError, ValueError, KeyE
 Request = dict[str, Any]
 Mode = Literal["full", "bare", "plain"]
 """With the file's tenants created and plugged; without tenants; without etcd, controller and agents."""
+
+
+_ALONE, _OUTSIDE = "alone", "outside"
 
 
 class HolderError(RuntimeError):
@@ -114,16 +118,25 @@ def describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def up(source: str, run_dir: Path, mode: Mode = "full", agent_flags: Sequence[str] = ()) -> LabState:
+def up(
+    source: str,
+    run_dir: Path,
+    mode: Mode = "full",
+    agent_flags: Sequence[str] = (),
+    *,
+    has_outside: bool = False,
+) -> LabState:
     """Start a lab in a process of its own and wait until it is up.
 
     `source`: a topology file, the name of a shipped one, or a number of hosts; `agent_flags`: further
-    arguments of every agent. Raises HolderError with what went wrong.
+    arguments of every agent; `has_outside`: with a physical network and servers beyond it. Raises HolderError
+    with what went wrong.
     """
     _check_free(run_dir)
     run_dir.mkdir(parents=True, mode=0o700)
     with (run_dir / LOG).open("w+b") as log:
-        argv = [sys.executable, "-m", "topologies.holder", source, str(run_dir), mode, *agent_flags]
+        around = _OUTSIDE if has_outside else _ALONE
+        argv = [sys.executable, "-m", "topologies.holder", source, str(run_dir), mode, around, *agent_flags]
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -202,13 +215,15 @@ def down(run_dir: Path) -> bool:
     return True
 
 
-def main(source: str, run_dir: Path, mode: str, agent_flags: Sequence[str] = ()) -> int:
+def main(source: str, run_dir: Path, mode: str, around: str, agent_flags: Sequence[str] = ()) -> int:
     """Hold a lab; exit status 1 with the reason on the standard error if it cannot start."""
     # Until the holder listens to it, SIGTERM must still end the lab in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         spec: Spec = of_hosts(int(source)) if source.isdigit() else load(source)
-        with Lab(spec, run_dir, with_control=mode != "plain", agent_flags=agent_flags) as lab:
+        outside = DEFAULT if around == _OUTSIDE else None
+        made = Lab(spec, run_dir, with_control=mode != "plain", agent_flags=agent_flags, outside=outside)
+        with made as lab:
             if mode == "full":
                 for port in lab.client.apply(spec):
                     lab.plug_port(port)
@@ -220,4 +235,4 @@ def main(source: str, run_dir: Path, mode: str, agent_flags: Sequence[str] = ())
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]))
