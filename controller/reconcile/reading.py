@@ -114,9 +114,13 @@ class Observer:
 
     async def reading(self) -> Reading:
         """Return what every host holds; raises Unavailable if the state does not stand still for it."""
-        for _ in range(ATTEMPTS):
-            await self._settled()
+        for attempt in range(ATTEMPTS):
+            settled = await self._settled()
             picture = await self.picture()
+            # What has come since then is on its way: that hosts do not hold it yet is no violation. (A site
+            # that never rests is read in the end all the same.)
+            if picture.revision != settled and attempt < ATTEMPTS - 1:
+                continue
             held, unread = await self.read(picture.compiled)
             if self._reconciler.revision == picture.revision:
                 return Reading(picture, held, unread)
@@ -172,8 +176,13 @@ class Observer:
             raise Unavailable(f"the agent of {name} is not connected")
         return (await actor.agent.inspections.ask(trace=flow)).trace
 
-    async def _settled(self) -> None:
-        """Wait a little until connected hosts have confirmed what they were sent."""
+    async def _settled(self) -> int | None:
+        """Wait a little until connected hosts have confirmed what they were sent; return the revision.
+
+        Of one that stood still for all that time, too: whoever has not confirmed it by then may never do so.
+        None if there was always another one.
+        """
+        began = self._reconciler.revision
         deadline = asyncio.get_running_loop().time() + SETTLE_S
         while asyncio.get_running_loop().time() < deadline:
             revision = self._reconciler.revision
@@ -181,5 +190,6 @@ class Observer:
                 a for a in self._reconciler.hosts.values() if a.switch is not None and a.agent is not None
             ]
             if revision == self._store.state.revision and all(a.holds(revision) for a in actors):
-                return
+                return revision
             await asyncio.sleep(PAUSE_S)
+        return began if began == self._reconciler.revision else None

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from ipaddress import IPv4Address
+from typing import Any
 
 import grpc
 import pytest
@@ -21,6 +22,7 @@ from controller.flows.delta import ForeignFlow
 from controller.flows.text import flows_text
 from controller.reconcile import reading
 from controller.signing import Signer
+from tests.support.hosts import eventually
 from tests.support.proof import ProofSite, leak, of, port, put_quietly, running
 
 
@@ -149,6 +151,32 @@ async def test_a_state_that_changes_meanwhile_is_attested_at_one_revision() -> N
             else:
                 assert isinstance(answer, verify_pb2.VerifyResponse)
                 assert answer.attestation.holds, answer.attestation.violations
+
+
+async def test_what_is_on_its_way_to_a_host_is_no_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that comes after the hosts were waited for, and before they are read."""
+    wait_for_hosts, changes = reading.Observer._settled, iter([True])
+    async with running() as site:
+        host, slow = site.hosts[0], asyncio.Event()
+        apply = host.switch.apply
+
+        async def apply_later(*args: Any, **options: Any) -> Any:
+            await slow.wait()
+            return await apply(*args, **options)
+
+        async def then_a_change(observer: reading.Observer) -> int | None:
+            settled = await wait_for_hosts(observer)
+            if next(changes, False):
+                before = site.reconciler.revision
+                monkeypatch.setattr(host.switch, "apply", apply_later)
+                host.unplug(next(iter(host.session.interfaces.values())).iface_id)
+                await eventually(lambda: site.reconciler.revision > before, "the change worked out")
+                asyncio.get_running_loop().call_later(0.2, slow.set)
+            return settled
+
+        monkeypatch.setattr(reading.Observer, "_settled", then_a_change)
+        attestation = (await site.verify(live=True)).attestation
+        assert attestation.holds, attestation.violations
 
 
 async def churning(site: ProofSite) -> None:
