@@ -26,6 +26,12 @@ class Command(NamedTuple):
     about: Meter | None = None
 
 
+def commands_then_barrier(commands: Sequence[Command], xid: int) -> list[bytes]:
+    """The messages, with the xids from this one on."""
+    messages = [control_message(c.type, n, c.body) for n, c in enumerate(commands, xid)]
+    return [*messages, control_message(wire.BARRIER_REQUEST, xid + len(commands))]
+
+
 class CommandsExchange:
     """Commands in order, then a barrier (7.3.8): all of them are in force when it is done."""
 
@@ -40,9 +46,7 @@ class CommandsExchange:
     def start(self, xid: int) -> Iterator[bytes]:
         """Everything at once: these are few."""
         self._xid = xid
-        messages = [control_message(c.type, n, c.body) for n, c in enumerate(self._commands, xid)]
-        messages.append(control_message(wire.BARRIER_REQUEST, xid + len(self._commands)))
-        yield b"".join(messages)
+        yield b"".join(commands_then_barrier(self._commands, xid))
 
     def receive(self, message: Message) -> Iterable[bytes]:
         """Errors of commands; the barrier."""

@@ -16,7 +16,7 @@ from controller.flows.meters import Meter, MeterDelta, Meters
 from controller.openflow import wire
 from controller.openflow.refusal import FlowError, SwitchRefused
 from controller.openflow.statistics import MeterCounters, PortCounters
-from controller.openflow.switch import Drift, DriftBuffer
+from controller.openflow.switch import Change, Drift, DriftBuffer
 
 _IPV4, _IPV6, _ARP = 0x0800, 0x86DD, 0x0806
 # Which exact value of which field each family of fields needs (ovs-fields(7)).
@@ -142,6 +142,20 @@ class FakeSwitch:
             self._put(flow)
         if delta:
             self.deltas.append(delta)
+
+    async def carry_out(self, change: Change) -> tuple[FlowError, ...]:
+        """See Switch."""
+        errors: tuple[FlowError, ...] = ()
+        if change.meters:
+            try:
+                await self.apply_meters(change.meters)
+            except SwitchRefused as refused:
+                errors = refused.errors
+        if change.zones:
+            await self.flush_zones(change.zones)
+        if change.flows:
+            await self.apply(change.flows)
+        return errors
 
     async def read_meters(self) -> Meters:
         """See Switch."""

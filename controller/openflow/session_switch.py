@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -13,10 +13,17 @@ from controller.flows.delta import FlowDelta, InstalledFlows
 from controller.flows.meters import MeterDelta, Meters
 from controller.openflow import wire
 from controller.openflow.bundle import ApplyExchange
-from controller.openflow.commands import CommandsExchange, flush_commands, meter_commands, meters_exchange
+from controller.openflow.commands import (
+    Command,
+    CommandsExchange,
+    flush_commands,
+    meter_commands,
+    meters_exchange,
+)
 from controller.openflow.exchange import Exchange, MonitorExchange, ReadExchange
 from controller.openflow.fragments import FragmentsExchange
 from controller.openflow.ports import ports_exchange
+from controller.openflow.refusal import FlowError, SwitchRefused
 from controller.openflow.session import Session
 from controller.openflow.statistics import (
     MeterCounters,
@@ -24,7 +31,7 @@ from controller.openflow.statistics import (
     meter_counters_exchange,
     port_counters_exchange,
 )
-from controller.openflow.switch import Drift, DriftBuffer
+from controller.openflow.switch import Change, Drift, DriftBuffer
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +127,26 @@ class SessionSwitch:
             self.ports[ofport] = name
         if self.on_port_changed is not None:
             self.on_port_changed(ofport)
+
+    async def carry_out(self, change: Change) -> tuple[FlowError, ...]:
+        """See Switch."""
+        before = [*meter_commands(change.meters), *flush_commands(change.zones)]
+        if not change.flows:
+            return await self._command(before)
+        exchange = ApplyExchange(change.flows, self._session.known, before=before, allowed_s=self._answer_s)
+        await self._run(exchange)
+        return exchange.refused_meters
+
+    async def _command(self, commands: Sequence[Command]) -> tuple[FlowError, ...]:
+        """Carry out commands; return the errors of meters. Raises SwitchRefused for any other."""
+        if commands:
+            try:
+                await self._run(CommandsExchange(commands, allowed_s=self._answer_s))
+            except SwitchRefused as refused:
+                if any(error.change is None for error in refused.errors):
+                    raise
+                return refused.errors
+        return ()
 
     async def apply(self, delta: FlowDelta) -> None:
         """See Switch."""

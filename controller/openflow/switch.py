@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cloison.errors import Unavailable
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, InstalledFlows
 from controller.flows.meters import MeterDelta, Meters
 from controller.openflow import wire
+from controller.openflow.refusal import FlowError
 from controller.openflow.statistics import MeterCounters, PortCounters
 
 DRIFT_KEYS_MAX = 10_000
@@ -28,6 +29,14 @@ class Drift:
 
     keys: frozenset[FlowKey]
     complete: bool
+
+
+class Change(NamedTuple):
+    """What is carried out one after the other: the meters, then the zones are forgotten, then the flows."""
+
+    flows: FlowDelta = FlowDelta()
+    meters: MeterDelta = MeterDelta()
+    zones: tuple[int, ...] = ()
 
 
 class Switch(Protocol):
@@ -66,6 +75,13 @@ class Switch(Protocol):
 
         Raises SwitchRefused, with the flow that each error is about: then nothing was changed. Raises
         Unavailable if the switch is lost meanwhile: then everything or nothing was changed, read to know.
+        """
+
+    async def carry_out(self, change: Change) -> tuple[FlowError, ...]:
+        """As apply_meters, flush_zones and apply in this order, with no wait between them.
+
+        Returns the errors of meters; the rest is carried out all the same. Raises SwitchRefused if a zone is
+        not forgotten or a flow is refused: then no flow was changed, while meters and zones may have been.
         """
 
     async def read_meters(self) -> Meters:

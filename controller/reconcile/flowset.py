@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from controller.flows import Flow, FlowKey
 from controller.flows.delta import FlowDelta, ForeignFlow, InstalledFlows, flow_delta
 from controller.reconcile.exchange import between
-from controller.reconcile.zones import ZonedFlows, cookies_of, may_keep, zone_of
+from controller.reconcile.zones import ZonedFlows, cookies_of, leads_to_zones, may_keep, zone_of
 
 Unit = tuple[Any, ...]
 
@@ -206,8 +206,10 @@ class FlowSet:
         return Step(flow_delta(desired, installed, foreign), tuple(sorted(zones)), tuple(sorted(free)))
 
     def _replaces(self, keys: Iterable[FlowKey]) -> bool:
-        """Tell whether anything that is installed under these keys goes or is to be another."""
-        had = ((key, self.installed.get(key)) for key in keys)
+        """Tell whether anything that is installed under these keys, and may lead to a zone, goes or is to be
+        another. (The policy of a tenant does not: a port that comes with rules of its own is one bundle.)
+        """
+        had = ((key, self.installed.get(key)) for key in keys if leads_to_zones(key))
         return any(flow is not None and self.desired.get(key) != flow for key, flow in had)
 
     def _is_free(self, zone: int) -> bool:

@@ -7,17 +7,16 @@ Owns the desired flows and the receipts of its host. Never decides what the flow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from cloison.errors import CloisonError, Unavailable
+from cloison.errors import Unavailable
 from cloison.names import HostName
 from cloison.service_link import SERVICE_LINK
 from controller.flows import Flow
-from controller.flows.delta import FlowDelta
 from controller.openflow.refusal import SwitchRefused
-from controller.openflow.switch import Switch
+from controller.openflow.switch import Change, Switch
 from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.meters import CONNECTIONS_PER_S, HostMeters
@@ -320,25 +319,20 @@ class HostActor:
         No flow names a meter that is not there, and none comes into a zone that remembers somebody else.
         """
         step = self.flows.take()
-        try:
-            # One after the other on the wire, and one wait for both.
-            await _both(
-                self._meters.prepare(switch, self.flows.meters, self.flows.moved_meters),
-                self._flush(switch, step.free),
-            )
-        except BaseException:
-            self.flows.failed(step.delta)
-            raise
-        if step.delta and not await self._push(switch, step.delta, revision):
+        meters = self._meters.wanted(self.flows.meters, self.flows.moved_meters)
+        change = Change(step.delta, meters, step.free)
+        if any(change) and not await self._push(switch, change, revision):
             return False
-        await self._flush(switch, step.zones)
-        if not self.flows.dirty:
-            await self._meters.tidy(switch, self.flows.meters, self.flows.moved_meters)
+        if self.flows.dirty:
+            if step.zones:
+                await switch.flush_zones(step.zones)
+        else:
+            await self._meters.tidy(switch, self.flows.meters, self.flows.moved_meters, step.zones)
+        self._forgotten(step.zones)
         return True
 
-    async def _flush(self, switch: Switch, zones: tuple[int, ...]) -> None:
+    def _forgotten(self, zones: tuple[int, ...]) -> None:
         if zones:
-            await switch.flush_zones(zones)
             self.flows.flushed(zones)
             self._log.info("connections forgotten", zones=zones)
 
@@ -396,23 +390,30 @@ class HostActor:
             self.drift_count += 1
             self._log.warning("drift: meters were changed behind our back, repairing")
 
-    async def _push(self, switch: Switch, delta: FlowDelta, revision: int) -> bool:
-        """Send one bundle; return False if units had to be left out and the rest must be sent again."""
+    async def _push(self, switch: Switch, change: Change, revision: int) -> bool:
+        """Carry out one step; return False if units had to be left out and the rest must be sent again."""
+        delta = change.flows
         try:
-            await switch.apply(delta)
+            refused_meters = await switch.carry_out(change)
         except SwitchRefused as refused:
             self.flows.failed(delta)
             self._leave_out(refused)
+            if change.meters:
+                # They may be there all the same.
+                await self._meters.read(switch)
             return False
-        except CloisonError:
+        except BaseException:
             self.flows.failed(delta)
             raise
         finally:
-            # Not before: a barrier for older revisions that is sent meanwhile says nothing of this bundle.
-            self._require_plan(revision)
-            self._flows_changed = True
-            self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
+            if delta:
+                # Not before: a barrier for older revisions that is sent meanwhile says nothing of this.
+                self._require_plan(revision)
+                self._flows_changed = True
+                self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
+        self._forgotten(change.zones)
         self.flows.applied(delta)
+        await self._meters.took(switch, change.meters, refused_meters)
         self._log.debug(
             "flows committed",
             revision=revision,
@@ -442,13 +443,6 @@ class HostActor:
         self._stop_drift_watch()
         if self.switch is not None:
             self.switch.on_port_changed = None
-
-
-async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
-    """Wait for both, begun in this order; raises what the first raises, else what the second does."""
-    for result in await asyncio.gather(one, other, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
 
 
 def _unit_text(unit: Unit) -> str:

@@ -6,17 +6,19 @@ with multicast a third, for what it may send to all. Which is which their ids sa
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 import structlog
 
 from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows.meters import Meter, MeterDelta
-from controller.openflow.refusal import SwitchRefused
-from controller.openflow.switch import Switch
+from controller.openflow.refusal import FlowError
+from controller.openflow.switch import Change, Switch
 
 _log = structlog.get_logger(__name__)
+
+NO_METERS = MeterDelta()
 
 
 class Rate(NamedTuple):
@@ -63,8 +65,8 @@ class HostMeters:
         """Tell whether the switch has other meters than those that flows name."""
         return bool(self._altered) or self._installed.keys() != named
 
-    async def prepare(self, switch: Switch, named: Set[int], moved: Set[int]) -> None:
-        """Put in what is missing or altered, before flows name it.
+    def wanted(self, named: Set[int], moved: Set[int]) -> MeterDelta:
+        """Return what is missing or altered, to be put in before flows name it.
 
         moved: what may be missing if nothing was when `tidy` was last done: a host has thousands of meters,
         and a change names two. Flows whose meter the switch does not take are refused by themselves.
@@ -73,28 +75,35 @@ class HostMeters:
         missing = {n for n in suspects if n in named and n not in self._installed}
         altered = {n for n in self._altered if n in named}
         if not missing and not altered:
-            return
+            return NO_METERS
         add, modify = (tuple(map(self._meter, sorted(numbers))) for numbers in (missing, altered))
-        wanted = MeterDelta(add=add, modify=modify)
-        try:
-            await switch.apply_meters(wanted)
-        except SwitchRefused as refused:
-            _log.error("the switch does not take some meters", error=str(refused))
+        return MeterDelta(add=add, modify=modify)
+
+    async def took(self, switch: Switch, wanted: MeterDelta, refused: Sequence[FlowError] = ()) -> None:
+        """The switch has carried it out but for what it refused; then only reading tells what it has."""
+        if refused:
+            _log.error("the switch does not take some meters", errors=[error.text for error in refused[:3]])
             await self.read(switch)
             return
-        self._installed.update({meter.id: meter for meter in (*add, *modify)})
-        self._altered -= altered
+        self._installed.update({meter.id: meter for meter in (*wanted.add, *wanted.modify)})
+        self._altered.difference_update(meter.id for meter in wanted.modify)
 
-    async def tidy(self, switch: Switch, named: Set[int], moved: set[int]) -> None:
-        """Take away what no flow names any more; moved, as for `prepare`, is empty then."""
+    async def tidy(
+        self, switch: Switch, named: Set[int], moved: set[int], zones: tuple[int, ...] = ()
+    ) -> None:
+        """Take away what no flow names any more, and have zones forgotten with it.
+
+        moved, as for `wanted`, is empty then.
+        """
         # (What moves meanwhile stays in it.)
         seen = set(moved)
         moved.clear()
         suspects = self._installed.keys() if self._in_any else seen
         unused = {n for n in suspects if n in self._installed and n not in named}
         try:
-            if unused:
-                await switch.apply_meters(MeterDelta(delete=tuple(sorted(unused))))
+            if unused or zones:
+                change = Change(meters=MeterDelta(delete=tuple(sorted(unused))), zones=zones)
+                await switch.carry_out(change)
         except BaseException:
             moved |= seen
             raise

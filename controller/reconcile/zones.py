@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from controller.compiler.cookies import CookieKind
-from controller.compiler.pipeline import ADMISSION, CLAIMED
-from controller.compiler.registers import CLAIMED_IP
+from controller.compiler.pipeline import ADMISSION, CLAIMED, TABLES
+from controller.compiler.registers import CLAIMED_IP, TO_PORT
 from controller.flows import Flow, FlowKey
 
 # One thing that an owner is admitted with: (cookie of the port) or (cookie, field, value, mask).
@@ -23,6 +23,8 @@ Owner = frozenset[Claim]
 
 NOBODY: Owner = frozenset()
 _ADMITTING = (ADMISSION.number, CLAIMED.number)
+# A zone is that of the port a packet came from, or is for: only flows here say which that is.
+_LEADING = frozenset({*_ADMITTING, *(table.number for table in TABLES if TO_PORT in table.writes)})
 # Fields of a match, and of which source they speak.
 _SOURCES = {name: name for name in ("eth_src", "ipv4_src", "ipv6_src")} | {CLAIMED_IP.field.name: "ipv4_src"}
 
@@ -32,6 +34,11 @@ def zone_of(flow: Flow) -> int | None:
     if flow.table not in _ADMITTING or flow.goto is None or flow.cookie >> 60 != CookieKind.PORT:
         return None
     return next((term.value for term in flow.match if term.field.name == "in_port"), None)
+
+
+def leads_to_zones(key: FlowKey) -> bool:
+    """Tell whether a flow of this key may decide in which zone a packet comes."""
+    return key.table in _LEADING
 
 
 def owner_of(flows: Iterable[Flow]) -> Owner:

@@ -1,6 +1,7 @@
 """Switches as the controller sees them: one suite for real Open vSwitch bridges over TLS and for the fake."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -23,7 +24,7 @@ from controller.flows.meters import Meter, MeterDelta, meter_delta
 from controller.flows.text import flow_text
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.statistics import MeterCounters
-from controller.openflow.switch import Drift, Switch
+from controller.openflow.switch import Change, Drift, Switch
 from tests.support.openflow_site import DEADLINE_S
 from tests.support.openflow_switches import (
     ADMIT,
@@ -212,6 +213,45 @@ async def test_a_refused_meter_is_named(both: tuple[Switch, Backdoor]) -> None:
         await switch.apply_meters(MeterDelta(add=(Meter(1, 5, 5), good), modify=(missing,)))
     assert [error.change for error in refused.value.errors] == [Meter(1, 5, 5), missing]
     assert await switch.read_meters() == {1: there, 3: good}
+
+
+METERED = Flow(table=31, priority=1, match=match(reg1=3), goto=32, meter=3)
+
+
+async def test_meters_and_zones_go_before_the_flows_they_come_with(both: tuple[Switch, Backdoor]) -> None:
+    switch, _ = both
+    wanted = Meter(3, 100, 50)
+    change = Change(FlowDelta(add=(METERED,)), MeterDelta(add=(wanted,)), zones=(7, 9))
+    assert await switch.carry_out(change) == ()
+    assert await switch.read_meters() == {3: wanted}
+    assert flows_of(await switch.read_flows()) == {METERED.key: METERED}
+    gone = Change(FlowDelta(delete=(METERED.key,)), zones=(7,))
+    assert await switch.carry_out(gone) == ()
+    assert await switch.carry_out(Change(meters=MeterDelta(delete=(3,)), zones=(7,))) == ()
+    assert await switch.carry_out(Change()) == ()
+    assert not await switch.read_meters()
+    assert not (await switch.read_flows()).flows
+
+
+async def test_a_refused_meter_keeps_no_flow_back(both: tuple[Switch, Backdoor]) -> None:
+    switch, _ = both
+    there, other = Meter(3, 100, 50), Meter(3, 7, 7)
+    await switch.apply_meters(MeterDelta(add=(there,)))
+    refused = await switch.carry_out(Change(FlowDelta(add=(METERED,)), MeterDelta(add=(other,))))
+    assert [error.change for error in refused] == [other]
+    assert await switch.carry_out(Change(meters=MeterDelta(add=(other,)))) == refused
+    assert await switch.read_meters() == {3: there}
+    assert flows_of(await switch.read_flows()) == {METERED.key: METERED}
+
+
+async def test_a_bad_flow_is_named_and_the_meter_before_it_stays(both: tuple[Switch, Backdoor]) -> None:
+    switch, _ = both
+    bad, meter = replace(METERED, meter=99), Meter(3, 100, 50)
+    with pytest.raises(SwitchRefused) as refused:
+        await switch.carry_out(Change(FlowDelta(add=(METERED, bad)), MeterDelta(add=(meter,)), (7,)))
+    assert [error.change for error in refused.value.errors] == [bad]
+    assert await switch.read_meters() == {3: meter}
+    assert not (await switch.read_flows()).flows
 
 
 async def test_port_counters_are_read(both: tuple[Switch, Backdoor]) -> None:

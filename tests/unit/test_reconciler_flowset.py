@@ -11,8 +11,9 @@ import pytest
 
 from cloison.model import AddressPair, Vni
 from controller.compiler import PortView, port_flows
-from controller.compiler.registers import CLAIMED_IP
-from controller.flows import Flow
+from controller.compiler.pipeline import DELIVER, EGRESS, FORWARD, INGRESS
+from controller.compiler.registers import CLAIMED_IP, TO_PORT
+from controller.flows import Flow, match
 from controller.flows.delta import FlowDelta, InstalledFlow, InstalledFlows
 from controller.reconcile.counting import ADMITTING as ADMITTING_TABLES
 from controller.reconcile.flowset import FlowSet, Step
@@ -84,6 +85,37 @@ def test_a_zone_is_not_free_while_anything_goes_that_might_use_it() -> None:
     assert not first.free
     assert set(first.delta.delete) | set(second.delta.modify) | set(second.delta.add) >= left.keys()
     assert not second.free
+
+
+def test_a_zone_is_free_whatever_becomes_of_policy() -> None:
+    """A port that comes with a rule of its own is one bundle: no policy says in which zone a packet comes."""
+    flows, tenant = FlowSet(), ("policy", 1)
+    before, after = (
+        Flow(table=EGRESS.number, priority=100, match=match(reg6=profile), goto=INGRESS.number)
+        for profile in (16, 17)
+    )
+    flows.set_units({tenant: (before,)})
+    settle(flows)
+    flows.set_units({tenant: (after,), unit(PORT): port_flows(PORT)})
+    (step,) = settle(flows)
+    assert (step.free, step.zones) == ((3,), ())
+    assert set(step.delta.add) == {after, *port_flows(PORT)}
+    assert step.delta.delete == (before.key,)
+
+
+def test_a_zone_is_not_free_while_somebody_is_still_sent_there() -> None:
+    """A flow that nobody wants any more leads to the port that another one gets."""
+    flows = FlowSet()
+    there = match(reg0=1, eth_dst=2)
+    stray = Flow(
+        table=FORWARD.number, priority=9, match=there, actions=(TO_PORT.load(3),), goto=DELIVER.number
+    )
+    flows.set_units({("network", 1): (stray,)})
+    settle(flows)
+    flows.set_units({("network", 1): (), unit(PORT): port_flows(PORT)})
+    first, second = settle(flows)
+    assert (first.delta.delete, first.free, first.zones) == ((stray.key,), (), (3,))
+    assert set(second.delta.add) == set(port_flows(PORT))
 
 
 @pytest.mark.parametrize(

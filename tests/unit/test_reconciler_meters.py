@@ -10,6 +10,7 @@ from cloison.names import PortName
 from controller.compiler.view import METERS_OF_CONNECTIONS, METERS_OF_SPREADING
 from controller.flows.meters import Meter
 from controller.openflow.fake import FakeSwitch
+from controller.openflow.switch import Change
 from controller.reconcile import host as host_module
 from controller.reconcile.meters import CONNECTIONS_PER_S, SERVICES, SPREADING, HostMeters
 from controller.store.memory import MemoryEtcd
@@ -68,20 +69,26 @@ async def test_in_a_network_with_multicast_a_port_has_a_meter_for_what_it_sends_
         await eventually(lambda: h1.switch.meters == meters(ofport), "as before")
 
 
+async def put_in(switch: FakeSwitch, made: HostMeters, named: set[int], moved: set[int]) -> None:
+    """What a step does before its flows."""
+    wanted = made.wanted(named, moved)
+    await made.took(switch, wanted, await switch.carry_out(Change(meters=wanted)))
+
+
 async def test_the_operator_says_how_many_connections_a_port_may_open() -> None:
     switch, opening = FakeSwitch(1), METERS_OF_CONNECTIONS + 3
-    await HostMeters(connections_per_s=50).prepare(switch, {3, opening}, set())
+    await put_in(switch, HostMeters(connections_per_s=50), {3, opening}, set())
     assert switch.meters == {3: meter(3), opening: Meter(opening, 50, 100)}
 
 
 async def test_only_what_has_moved_is_looked_at_once_all_is_right() -> None:
     switch, meters_of_host = FakeSwitch(1), HostMeters()
     named, moved = {3, 4}, {3, 4}
-    await meters_of_host.prepare(switch, named, moved)
+    await put_in(switch, meters_of_host, named, moved)
     await meters_of_host.tidy(switch, named, moved)
     assert moved == set()
     named, moved = {4, 5}, {3, 5}
-    await meters_of_host.prepare(switch, named, moved)
+    await put_in(switch, meters_of_host, named, moved)
     assert switch.meters.keys() == {3, 4, 5}
     await meters_of_host.tidy(switch, named, moved)
     assert switch.meters.keys() == {4, 5}
@@ -89,7 +96,7 @@ async def test_only_what_has_moved_is_looked_at_once_all_is_right() -> None:
     del switch.meters[4]
     switch.meters[9] = meter(9)
     await meters_of_host.read(switch)
-    await meters_of_host.prepare(switch, named, moved)
+    await put_in(switch, meters_of_host, named, moved)
     await meters_of_host.tidy(switch, named, moved)
     assert switch.meters == {4: meter(4), 5: meter(5)}
 
