@@ -2,8 +2,10 @@
 
 Owns the socket, the deadlines and the order of what is said. os-ken does the handshake (hello, features,
 echo) with messages that were length-checked before; everything else stays bytes and goes to an Exchange. One
-thread both reads and writes: OpenSSL forbids two threads in one connection, which os-ken's own receive and
-send loops are. Never decides who may connect (server.py does), and never calls back into asyncio by itself.
+thread reads and writes: OpenSSL forbids two threads in one connection at once, which os-ken's own receive and
+send loops are. Only the first write of a small exchange is done by whoever asks for it, if nothing else goes
+on: under a lock, and without waiting. Never decides who may connect (server.py does), and never calls back
+into asyncio by itself.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ _READ_BYTES = 1 << 18
 _READS_PER_TURN = 8
 _CHUNKS_PER_TURN = 8
 _ANSWERS_BYTES_MAX = 1 << 20
+# A read of less than this has most likely emptied the connection (a TLS record holds as much).
+_FULL_READ_BYTES = 1 << 14
+# Messages of an exchange that whoever submits it may encode and write by itself.
+_SMALL_EXCHANGE_MESSAGES = 64
 # Own xids count up from 1; those of os-ken (hello, features, echo) have this bit.
 _OS_KEN_XID = 1 << 31
 
@@ -100,6 +106,8 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
         self._lock = (
             threading.Lock()
         )  # of the end: nobody may write to a closed descriptor, no job ends twice
+        # Of the socket, the framer, the job and what is to be written.
+        self._io = threading.Lock()
         super().__init__(sock, address)
         sock.setblocking(False)
         self.host_id = host_id
@@ -118,13 +126,38 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
         self._handshake_deadline = now + limits.handshake_s
         self._next_echo = now + limits.echo_interval_s
         self._written_at = now
+        self._wakes_at = now
 
     # What other threads may call
 
     def submit(self, exchange: Exchange, finished: Callable[[Exception | None], None]) -> None:
-        """Queue an exchange; finished is called once, in another thread, with the reason if it failed."""
+        """Queue an exchange, and begin it at once if that is little work and nothing else goes on.
+
+        finished is called once, in another thread, with the reason if it failed.
+        """
         self._jobs.append((exchange, finished))
-        self._notify()
+        if exchange.xids > _SMALL_EXCHANGE_MESSAGES or not self._begin(exchange):
+            self._notify()
+
+    def _begin(self, exchange: Exchange) -> bool:
+        """Start an exchange if it is the next; tells whether the thread need not look before the answer."""
+        if not self._io.acquire(blocking=False):
+            return False
+        try:
+            idle = self._job is None and not self._out and self._end_reason is None
+            next_is_this = bool(self._jobs) and self._jobs[0][0] is exchange
+            if not idle or not next_is_this or self.state != MAIN_DISPATCHER:
+                return False
+            self._start_next()
+            return not self._write() and self._next_deadline() >= self._wakes_at
+        except (OSError, ssl.SSLError):
+            return False  # the thread meets it too
+        except Exception:
+            log.exception("openflow exchange failed", dpid=self.id, host=self.host_id)
+            self.end("internal error")
+            return False
+        finally:
+            self._io.release()
 
     def admit(self) -> None:
         """The peer may be this datapath: exchanges begin."""
@@ -184,9 +217,10 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
             self._finish()
 
     def _finish(self) -> None:
-        self.is_active = False
-        self.set_state(DEAD_DISPATCHER)
-        self.socket.close()
+        with self._io:  # nobody may write to what this number stands for next
+            self.is_active = False
+            self.set_state(DEAD_DISPATCHER)
+            self.socket.close()
         with self._lock:
             os.close(self._wake)
             self._wake = -1
@@ -205,18 +239,25 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         poll.register(self.socket, select.POLLIN)
+        asked = select.POLLIN
         while True:
-            more_out = self._write()
-            if self._end_reason is not None:
-                raise Ended(self._end_reason)
-            poll.modify(self.socket, select.POLLIN | (select.POLLOUT if more_out else 0))
-            pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()
-            for fd, _ in poll.poll(0 if pending else max(0.0, self._next_deadline() - monotonic()) * 1000):
-                if fd == self._wake:
-                    os.eventfd_read(self._wake)
-            self._read()
-            self._advance()
-            self._check_deadlines(monotonic())
+            with self._io:
+                wanted = select.POLLIN | (select.POLLOUT if self._write() else 0)
+                if self._end_reason is not None:
+                    raise Ended(self._end_reason)
+                pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()
+                self._wakes_at = self._next_deadline()
+            if wanted != asked:
+                poll.modify(self.socket, wanted)
+                asked = wanted
+            ready = dict(poll.poll(0 if pending else max(0.0, self._wakes_at - monotonic()) * 1000))
+            if self._wake in ready:
+                os.eventfd_read(self._wake)
+            with self._io:
+                if pending or len(ready) > (self._wake in ready):
+                    self._read()
+                self._advance()
+                self._check_deadlines(monotonic())
 
     def _read(self) -> None:
         for _ in range(_READS_PER_TURN):
@@ -228,6 +269,8 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
                 raise Ended("the switch closed the connection")
             for message in self._framer.feed(data):
                 self._receive(message)
+            if len(data) < _FULL_READ_BYTES:
+                return
 
     def _write(self) -> bool:
         """Send what can be sent now; tells whether more is waiting for the peer."""
@@ -331,6 +374,9 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
         if self._job is not None and self._job.exchange.done:
             job, self._job = self._job, None
             job.finished(job.exchange.failure())
+        self._start_next()
+
+    def _start_next(self) -> None:
         if self._job is None and self._jobs and self.state == MAIN_DISPATCHER:
             exchange, finished = self._jobs.popleft()
             if self._next_xid + exchange.xids >= _OS_KEN_XID:
