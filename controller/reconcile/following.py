@@ -6,6 +6,7 @@ Never gives up: whatever goes wrong with one revision, the next state is worked 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -37,6 +38,11 @@ class Follower:
         """process may raise WentBack; begin_anew takes a new epoch, or None to keep the one it has."""
         self._store, self._controller_id = store, controller_id
         self._process, self._begin_anew = process, begin_anew
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Something waits for the newest state to be followed: let no round wait for others."""
+        self._hurried.set()
 
     async def run(self, subscription: Subscription) -> None:
         """Follow until the store stops."""
@@ -51,7 +57,7 @@ class Follower:
                     self._process([first, *subscription.pending()])
                     # As long again for everybody else: under load what comes meanwhile is then one round, and
                     # that costs little more than one change. Where nothing else comes nobody waits for it.
-                    await asyncio.sleep(min(loop.time() - begun_s, PAUSE_MAX_S))
+                    await self._pause(min(loop.time() - begun_s, PAUSE_MAX_S))
                 return
             except SubscriptionOverrun as error:
                 _log.warning("too slow to follow the store: beginning anew", reason=str(error))
@@ -62,6 +68,13 @@ class Follower:
                 _log.exception("a revision could not be worked out: beginning anew")
             subscription.close()
             subscription = await self._restart(went_back)
+
+    async def _pause(self, duration_s: float) -> None:
+        """Let others have their turn."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(duration_s):
+                await self._hurried.wait()
+        self._hurried.clear()
 
     async def _restart(self, went_back: bool) -> Subscription:
         """Work out everything as after a start; repeat that until it succeeds."""

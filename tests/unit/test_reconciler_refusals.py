@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
 from cloison.addresses import IpAddress
+from cloison.model import AddressPair, RouterRoute
 from cloison.names import HostName, PortName
 from cloison.v1 import host_sync_pb2, port_pb2
 from controller.compiler.cookies import unpack
+from controller.compiler.pipeline import EXIT, FORWARD
 from controller.compiler.view import PortView
 from controller.flows import Flow
 from controller.flows.delta import FlowDelta
@@ -41,6 +44,7 @@ from tests.support.reconciling import (
     wire_of,
     with_base,
 )
+from tests.unit.test_reconciler_routers import ROUTER, flows_of, with_db
 
 
 def refused_by_gate(made: Controller) -> int:
@@ -274,3 +278,36 @@ async def test_a_wrong_flow_that_harms_nobody_yet_is_found_when_it_does(
         found = made.reconciler._gate._verifier.check_everything()
         assert {violation.kind for violation in found} <= {BLACKHOLE}
         assert made.status(ports[1].name) == port_pb2.Port.ERROR
+
+
+@pytest.mark.parametrize("how", ["delete", "unplug"])
+async def test_a_bridge_that_speaks_between_a_revision_and_its_round_is_no_violation(how: str) -> None:
+    """A network's routes are compiled from a state without their next hop, which is still meant to be."""
+    async with controller() as made:
+        h1, h2, p3 = await with_db(made)
+        route = RouterRoute(ip_network("192.0.2.0/24"), (ip_address("10.1.0.3"),))
+        await made.commit(lambda txn, state: txn.create(replace(ROUTER, routes=(route,))))
+        await made.change(p3, allowed_address_pairs=(AddressPair(ip_network("0.0.0.0/0")),))
+        await settled(made)
+        apply, device, spoken = made.store._mirror.apply, h1.tunnel_ofports[VNI], []
+
+        def applied(*what: Any) -> object:
+            changes = apply(*what)
+            if not made.store.state.bindings_of(p3) and not spoken:
+                spoken.append(made.store.state.revision > made.reconciler.revision)
+                h1.switch.set_port(device, None)
+            return changes
+
+        made.store._mirror.apply = applied  # type: ignore[method-assign,assignment]
+        if how == "delete":
+            await made.delete_port(p3)
+        else:
+            h2.unplug("if3")
+        await eventually(lambda: spoken, "the bridge has no such device any more")
+        await settled(made)
+        assert spoken == [True]
+        assert not refused_by_gate(made)
+        assert not any(f.goto == EXIT.number for f in flows_of(h1, FORWARD.number, VNI)), "no device, no way"
+        h1.switch.set_port(device, f"vx{VNI:06x}")
+        await eventually(lambda: made.reconciler.self_check.check_everything() == 0, "as if compiled anew")
+        assert not refused_by_gate(made)
