@@ -328,13 +328,10 @@ class HostActor:
                 await switch.flush_zones(step.zones)
         else:
             await self._meters.tidy(switch, self.flows.meters, self.flows.moved_meters, step.zones)
-        self._forgotten(step.zones)
+        if step.zones:
+            self.flows.flushed(step.zones)
+            self._log.info("connections forgotten", zones=step.zones)
         return True
-
-    def _forgotten(self, zones: tuple[int, ...]) -> None:
-        if zones:
-            self.flows.flushed(zones)
-            self._log.info("connections forgotten", zones=zones)
 
     async def _read_ports(self, switch: Switch) -> None:
         """Port numbers are the switch's to give: compile again whatever relied on one it gave to another."""
@@ -411,7 +408,7 @@ class HostActor:
                 self._require_plan(revision)
                 self._flows_changed = True
                 self._revalidate |= bool(delta.delete or delta.modify or delta.purge)
-        self._forgotten(change.zones)
+        self.flows.flushed(change.zones)
         self.flows.applied(delta)
         await self._meters.took(switch, change.meters, refused_meters)
         self._log.debug(
@@ -420,6 +417,7 @@ class HostActor:
             added=len(delta.add),
             modified=len(delta.modify),
             deleted=len(delta.delete),
+            zones_forgotten=change.zones,
         )
         return True
 
