@@ -11,8 +11,10 @@ from controller.flows import Ct, Flow, FlowKey, Load, field, match
 from controller.flows.delta import FlowDelta, InstalledFlows, flow_delta
 from controller.flows.meters import Meter, MeterDelta
 from controller.flows.text import flow_text
+from controller.openflow.bundle import MESSAGES_PER_CHUNK
 from controller.openflow.refusal import SwitchRefused
 from controller.openflow.session_switch import SessionSwitch
+from controller.openflow.switch import Change
 from tests.support.flow_strategies import METERS, flow_lists
 from tests.support.openflow_site import DEADLINE_S, Pki, Site
 from tests.support.openflow_switches import FLOWS, flows_of
@@ -125,6 +127,21 @@ async def test_an_error_of_the_commit_leaves_nothing(real: SessionSwitch, ovs: O
     assert "TABLE_FULL" in refused.value.errors[0].text
     assert await real.read_flows() == InstalledFlows({})
     await real.apply(FlowDelta(add=(*FLOWS, *many[:2])))
+
+
+async def test_changes_of_every_size_at_one_moment_come_in_their_order(real: SessionSwitch) -> None:
+    """Small ones are begun by who asks, large ones by the session's thread; neither gets in between."""
+    large = many_flows(3 * MESSAGES_PER_CHUNK)
+    turns = [Flow(table=50, priority=n % 7, match=match(reg0=n % 5), cookie=n, goto=51) for n in range(200)]
+    changes = [FlowDelta(add=(flow,)) for flow in turns]
+    changes.insert(100, FlowDelta(add=large))
+    await asyncio.gather(*(real.apply(change) for change in changes), real.ping(), real.read_ports())
+    last = {flow.key: flow for flow in (*turns, *large)}
+    assert flows_of(await real.read_flows()) == last
+    for flow in turns[:20]:  # the session is idle now
+        assert await real.carry_out(Change(FlowDelta(delete=(flow.key,)), zones=(7,))) == ()
+    kept = last.keys() - {flow.key for flow in turns[:20]}
+    assert (await real.read_flows()).flows.keys() == kept
 
 
 async def test_a_restarted_controller_finds_everything_as_it_was(pki: Pki, ovs: Ovs, bridge: str) -> None:
