@@ -6,7 +6,6 @@ Never gives up: whatever goes wrong with one revision, the next state is worked 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -38,17 +37,27 @@ class Follower:
         """process may raise WentBack; begin_anew takes a new epoch, or None to keep the one it has."""
         self._store, self._controller_id = store, controller_id
         self._process, self._begin_anew = process, begin_anew
-        self._hurried = asyncio.Event()
+        self._subscription: Subscription | None = None
+        # Why what was caught up with could not be worked out.
+        self._failure: Exception | None = None
 
-    def hurry(self) -> None:
-        """Something waits for the newest state to be followed: let no round wait for others."""
-        self._hurried.set()
+    def catch_up(self) -> None:
+        """Work out at once what is waiting; never raises. Not to be called by what process calls."""
+        revisions = self._subscription.pending() if self._subscription is not None else []
+        if not revisions:
+            return
+        try:
+            self._process(revisions)
+        except Exception as error:  # noqa: BLE001 - run() sees to it
+            self._failure = error
+            self._close()
 
     async def run(self, subscription: Subscription) -> None:
         """Follow until the store stops."""
         loop = asyncio.get_running_loop()
         while True:
             went_back = False
+            self._subscription = subscription
             try:
                 async for first in subscription:
                     # All that is waiting together: the mirror is at the last of them, and half of the way
@@ -57,8 +66,11 @@ class Follower:
                     self._process([first, *subscription.pending()])
                     # As long again for everybody else: under load what comes meanwhile is then one round, and
                     # that costs little more than one change. Where nothing else comes nobody waits for it.
-                    await self._pause(min(loop.time() - begun_s, PAUSE_MAX_S))
-                return
+                    await asyncio.sleep(min(loop.time() - begun_s, PAUSE_MAX_S))
+                if self._failure is None:
+                    return
+                failure, self._failure = self._failure, None
+                raise failure
             except SubscriptionOverrun as error:
                 _log.warning("too slow to follow the store: beginning anew", reason=str(error))
             except WentBack as error:
@@ -66,15 +78,13 @@ class Follower:
                 _log.warning("the store went back: beginning anew", reason=str(error))
             except Exception:  # noqa: BLE001 - a revision that cannot be worked out is not the last one
                 _log.exception("a revision could not be worked out: beginning anew")
-            subscription.close()
+            self._close()
             subscription = await self._restart(went_back)
 
-    async def _pause(self, duration_s: float) -> None:
-        """Let others have their turn."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(duration_s):
-                await self._hurried.wait()
-        self._hurried.clear()
+    def _close(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
 
     async def _restart(self, went_back: bool) -> Subscription:
         """Work out everything as after a start; repeat that until it succeeds."""

@@ -27,7 +27,7 @@ from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.handover import Handover
 from controller.reconcile.host import HostActor, Ports
-from controller.reconcile.impact import Impact, impact_of, whole
+from controller.reconcile.impact import Impact, add_everyone, add_next_hops, impact_of, whole
 from controller.reconcile.keeper import EdgeChanges, Keeper
 from controller.reconcile.meant import intent_delta, intent_of
 from controller.reconcile.meters import CONNECTIONS_PER_S
@@ -35,7 +35,6 @@ from controller.reconcile.profiles import ProfileWorker
 from controller.reconcile.realized import RealizedTracker
 from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
-from controller.reconcile.renamed import Renamed, add_renamed
 from controller.reconcile.retrial import HostUnit, Retrial
 from controller.reconcile.selfcheck import SelfCheck
 from controller.reconcile.services import ServicePlans
@@ -43,6 +42,7 @@ from controller.reconcile.session import AgentSession
 from controller.reconcile.tracker import GateFigures
 from controller.reconcile.tunnels import PlanChange, TunnelPlans
 from controller.reconcile.units import STATIC_UNIT, UnitFlows, Units, impact_on
+from controller.reconcile.views import vxlan_device
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
 from controller.store.store import Store
@@ -76,8 +76,6 @@ class Reconciler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
         self._handovers: list[Handover] = []
-        # Bridges that name their ports otherwise, while newer revisions wait to be followed.
-        self._renamed: dict[HostName, Renamed] = {}
         self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
         self.tracker.hosts = self._hosts
         self.tracker.gate = self._figures
@@ -177,7 +175,6 @@ class Reconciler:
     def _load(self, state: State) -> None:
         """Work out everything, as if all of it had just changed."""
         impact = whole(state)
-        self._renamed.clear()
         self._revision = state.revision
         for host in state.hosts:
             self._actor(host)
@@ -206,7 +203,6 @@ class Reconciler:
         state, since = self._store.state, min(self._revision + 1, newest)
         changes = [change for revision in revisions for change in revision.changes]
         impact = impact_of(changes, state)
-        self._add_renamed(impact, state)
         self._revision = revisions[-1].revision
         hosts = {c.stored.name for c in changes if isinstance(c.stored, Host)}
         for host in hosts & state.hosts.keys():
@@ -318,27 +314,35 @@ class Reconciler:
     def _ports_changed(self, actor: HostActor, before: Ports) -> None:
         """The bridge gave numbers to other interfaces than before: work out again what relies on them.
 
-        Together with what is stored and was not followed yet: what is compiled is compiled from the newest
+        What is stored and was not followed yet comes first: what is compiled here is compiled from the newest
         state, and must not be held against a meaning from before it.
         """
-        if self._hosts.get(actor.name) is not actor:
-            return
-        renamed = Renamed(actor, before, actor.service_moved)
         if self._settled() is None:
-            self._renamed[actor.name] = renamed.since(self._renamed.get(actor.name))
-            self._follower.hurry()
+            self._follower.catch_up()
+        state, host = self._store.state, actor.name
+        if self._hosts.get(host) is not actor:
             return
+
+        def is_other(ofport: int, interface: str) -> bool:
+            had = before is None or before.get(ofport) == interface
+            return had != actor.has_port(ofport, interface)
+
         impact = Impact()
-        add_renamed(impact, renamed, self._store.state)
+        if actor.service_moved:
+            impact.host_units.add(host)
+        for binding in state.bindings_on(host):
+            if is_other(binding.ofport, binding.interface):
+                impact.port_units.add((host, binding.port))
+                impact.moved.add(binding.port)
+                impact.served.add(binding.port)
+                add_everyone(impact, binding.port.parent, state)
+        for tunnel in state.tunnel_ports_on(host):
+            network = state.network_by_vni(tunnel.vni)
+            if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
+                impact.network_units.add((host, network.name))
+        add_next_hops(impact, state)
         if impact.port_units or impact.network_units or impact.host_units:
             self._change(impact, set(), self._revision)
-
-    def _add_renamed(self, impact: Impact, state: State) -> None:
-        """Add what waited for the newest state to be followed."""
-        waiting, self._renamed = self._renamed, {}
-        for name, renamed in waiting.items():
-            if self._hosts.get(name) is renamed.actor:
-                add_renamed(impact, renamed, state)
 
     # --- hosts --------------------------------------------------------------------------------------
 
