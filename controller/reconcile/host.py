@@ -7,7 +7,7 @@ Owns the desired flows and the receipts of its host. Never decides what the flow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import structlog
 
@@ -170,6 +170,12 @@ class HostActor:
         nothing can be sent then, and it is asked before anything is.
         """
         return self._ports is None or self._ports.get(ofport) == name
+
+    def renamed(self, before: Ports) -> Set[int] | None:
+        """Return the numbers that the bridge calls otherwise than before; None: any may be."""
+        if before is None or self._ports is None:
+            return None
+        return {ofport for ofport, _ in before.items() ^ self._ports.items()}
 
     # --- agent --------------------------------------------------------------------------------------
 

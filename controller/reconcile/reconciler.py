@@ -7,13 +7,14 @@ transaction. Sending is each host's own business (host.py): one slow host delays
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import structlog
 
 from cloison.addresses import IpAddress
-from cloison.model import Host, Port, PortBinding
+from cloison.model import Host, Port, PortBinding, TunnelPort
 from cloison.names import HostName
 from cloison.v1 import host_sync_pb2
 from controller.compiler import static_flows
@@ -327,16 +328,21 @@ class Reconciler:
             had = before is None or before.get(ofport) == interface
             return had != actor.has_port(ofport, interface)
 
-        impact = Impact()
+        impact, numbers = Impact(), actor.renamed(before)
         if actor.service_moved:
             impact.host_units.add(host)
-        for binding in state.bindings_on(host):
+        bindings: Iterable[PortBinding] = state.bindings_on(host)
+        tunnels: Iterable[TunnelPort] = state.tunnel_ports_on(host)
+        if numbers is not None:
+            bindings = chain.from_iterable(state.bindings_at(host, n) for n in numbers)
+            tunnels = chain.from_iterable(state.tunnel_ports_at(host, n) for n in numbers)
+        for binding in bindings:
             if is_other(binding.ofport, binding.interface):
                 impact.port_units.add((host, binding.port))
                 impact.moved.add(binding.port)
                 impact.served.add(binding.port)
                 add_everyone(impact, binding.port.parent, state)
-        for tunnel in state.tunnel_ports_on(host):
+        for tunnel in tunnels:
             network = state.network_by_vni(tunnel.vni)
             if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
                 impact.network_units.add((host, network.name))
