@@ -11,7 +11,7 @@ A zone that no flow uses is flushed before the bundle.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 from controller.flows import Flow, FlowKey
@@ -108,14 +108,15 @@ class FlowSet:
         """Return the flows of a unit, none if it has none."""
         return self._units.get(unit, ())
 
-    def preview(self, units: Mapping[Unit, tuple[Flow, ...]]) -> tuple[set[Flow], set[Flow]]:
+    def preview(self, units: Mapping[Unit, tuple[Flow, ...]]) -> tuple[Collection[Flow], Collection[Flow]]:
         """Return the flows that setting these units would take away, and those it would bring."""
-        before: set[Flow] = set()
-        after: set[Flow] = set()
-        for unit, flows in units.items():
-            difference = between(self._units.get(unit, ()), flows)
-            before.update(difference.gone)
-            after.update(difference.come)
+        exchanged = [(between(self._units.get(unit, ()), flows), flows) for unit, flows in units.items()]
+        changed = [(exchange, flows) for exchange, flows in exchanged if exchange.gone or exchange.come]
+        if len(changed) == 1 and changed[0][0].come is not changed[0][1]:
+            # Some of one unit's flows, most often of a policy: none of them twice (exchange.py).
+            return changed[0][0]
+        before = {flow for exchange, _ in changed for flow in exchange.gone}
+        after = {flow for exchange, _ in changed for flow in exchange.come}
         return before - after, after - before
 
     def _exchange(self, changed: Mapping[Unit, tuple[Flow, ...]]) -> bool:

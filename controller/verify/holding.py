@@ -40,6 +40,10 @@ class HostChange:
     devices: Mapping[int, int | None] = field(default_factory=dict)
 
 
+Matches = dict[int, tuple[Flow | FlowKey, Cube | None]]
+"""By the identity of a flow, which is kept with it so that no other can have it meanwhile."""
+
+
 class Held:
     """What one host holds."""
 
@@ -52,9 +56,18 @@ class Held:
         # Rules that break what the local contracts rest on (contracts.regular).
         self.irregular: set[tuple[int, int, int, int]] = set()
 
-    def remove(self, flow: Flow | FlowKey) -> Cube | None:
-        """Take out a flow; none of that key is no error. Return its match, None if none can have it."""
-        match = match_cube(flow.match)
+    def remove(self, flow: Flow | FlowKey, known: Matches | None = None) -> Cube | None:
+        """Take out a flow; none of that key is no error. Return its match, None if none can have it.
+
+        known: matches of flows that several hosts lose, by the flows' identity; for one change.
+        """
+        if known is None:
+            match = match_cube(flow.match)
+        elif id(flow) in known:
+            match = known[id(flow)][1]
+        else:
+            match = match_cube(flow.match)
+            known[id(flow)] = flow, match
         if match is None:
             return None
         key = (flow.table, flow.priority, *match)

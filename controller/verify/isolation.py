@@ -57,7 +57,7 @@ from controller.verify.fdb import right, suspects, whereabouts, whole_fdb, wrong
 from controller.verify.findings import Findings
 from controller.verify.forwarding import Place
 from controller.verify.grammar import Refused
-from controller.verify.holding import FdbChange, HostChange, Hosts
+from controller.verify.holding import FdbChange, HostChange, Hosts, Matches
 from controller.verify.intent import Intent, IntentDelta, NetworkIntent
 from controller.verify.known import Known
 from controller.verify.metering import loses
@@ -124,11 +124,11 @@ class Verifier:
     def _take(self, changes: Mapping[HostName, HostChange], touched: Touched | None) -> list[Violation]:
         """Take over changes of hosts. Most are of forwarding databases alone, on every host of a network."""
         found: list[Violation] = []
-        hosts, rules = self.hosts, dict[int, Rule]()
+        hosts, rules, cubes = self.hosts, dict[int, Rule](), Matches()
         for host, change in changes.items():
             held = hosts[host]
             if change.removed or change.added:
-                found += self._take_flows(host, change, touched, rules)
+                found += self._take_flows(host, change, touched, rules, cubes)
             for vni, fdb in change.fdb.items():
                 kept = held.change_fdb(vni, fdb)
                 if not kept:
@@ -144,11 +144,16 @@ class Verifier:
         return found
 
     def _take_flows(
-        self, host: HostName, change: HostChange, touched: Touched | None, rules: dict[int, Rule]
+        self,
+        host: HostName,
+        change: HostChange,
+        touched: Touched | None,
+        rules: dict[int, Rule],
+        cubes: Matches,
     ) -> Iterator[Violation]:
         held = self.hosts[host]
         for gone in change.removed:
-            match = held.remove(gone)
+            match = held.remove(gone, cubes)
             if touched is not None and match is not None:
                 touched.flow(self.world, host, gone.table, match)
         for flow in change.added:

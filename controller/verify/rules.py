@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from controller.flows import Flow, Match
 from controller.verify.forms import FILED, MAC_AT, MAC_MASK, UNFILED, Filing, Form, Shelf, Step, kind_of, read
@@ -15,21 +15,32 @@ RuleKey = tuple[int, int, int, int]
 """Table, priority, and the value and mask of the match."""
 
 
-class Rule(NamedTuple):
-    """A flow, prepared: its match as a cube, and where each action reads and writes.
+class Rule:
+    """A flow, prepared: its match as a cube, and where each action reads and writes. Never changed.
 
     key: what tells flows apart. onward: the table where the packet goes on: where goto says, or once its
-    connection is known.
+    connection is known. owner: whose it is, where that was asked (Shares).
     """
 
-    flow: Flow
-    form: Form
-    table: int
-    priority: int
-    cube: Cube
-    key: RuleKey
-    steps: tuple[Step, ...]
-    onward: int | None
+    __slots__ = (
+        "_said", "cube", "flow", "form", "key", "onward", "owner", "priority", "steps", "table",
+    )  # fmt: skip
+
+    def __init__(
+        self, flow: Flow, form: Form, cube: Cube, steps: tuple[Step, ...], onward: int | None
+    ) -> None:
+        self.flow, self.form, self.cube, self.steps, self.onward = flow, form, cube, steps, onward
+        self.table, self.priority = flow.table, flow.priority
+        self.key: RuleKey = (flow.table, flow.priority, *cube)
+        self.owner: Hashable = None
+        self._said: Once | None = None
+
+    @property
+    def said(self) -> Once:
+        """Where it stands and all that it does, as a value."""
+        if self._said is None:
+            self._said = Once((self.key, self.effect))
+        return self._said
 
     @property
     def goto(self) -> int | None:
@@ -59,7 +70,11 @@ class Rule(NamedTuple):
 
     def matching(self, cube: Cube) -> Rule:
         """Return a rule that does the same with the packets of a cube, be it a flow's match or not."""
-        return self._replace(cube=cube, key=(self.table, self.priority, *cube))
+        return Rule(self.flow, self.form, cube, self.steps, self.onward)
+
+    def idle(self) -> Rule:
+        """Return a rule that does nothing with the same packets."""
+        return Rule(self.flow, self.form, self.cube, (), None)
 
     def does(self, verb: str) -> bool:
         """Tell whether it has a step of a kind."""
@@ -69,10 +84,7 @@ class Rule(NamedTuple):
 def prepare(flow: Flow) -> Rule:
     """Return the flow as a rule; raises Refused if it is not understood."""
     form, steps, value = read(flow)
-    table, priority, mask = flow.table, flow.priority, form.kind.mask
-    return Rule(
-        flow, form, table, priority, (value, mask), (table, priority, value, mask), steps, form.onward
-    )
+    return Rule(flow, form, (value, form.kind.mask), steps, form.onward)
 
 
 def match_cube(match: Match) -> Cube | None:
@@ -121,7 +133,7 @@ class Rules:
     def content(self) -> Once:
         """All that they do."""
         if self._content is None:
-            self._content = Once(frozenset((rule.key, rule.effect) for rule in self.rules))
+            self._content = Once(frozenset([rule.said for rule in self.rules]))
         return self._content
 
 
@@ -144,14 +156,14 @@ class Shares:
     def add(self, rule: Rule) -> None:
         """Put in a rule."""
         self.known.clear()
-        owner = self._owner(rule)
+        owner = rule.owner = self._owner(rule) if rule.owner is None else rule.owner
         self._rules.setdefault(owner, {})[rule.key] = rule
         self._made.pop(owner, None)
 
     def remove(self, rule: Rule) -> None:
         """Take out a rule that is there."""
         self.known.clear()
-        owner = self._owner(rule)
+        owner = self._owner(rule) if rule.owner is None else rule.owner
         share = self._rules[owner]
         del share[rule.key]
         if not share:
@@ -248,9 +260,7 @@ class Table:
         """Return the rules that a frame with these known bits may meet, as a value."""
         found = self._met.get(known)
         if found is None:
-            found = self._met[known] = Once(
-                frozenset((rule.key, rule.effect) for rule in self.candidates(known))
-            )
+            found = self._met[known] = Once(frozenset([rule.said for rule in self.candidates(known)]))
         return found
 
     def candidates(self, known: Cube) -> list[Rule]:

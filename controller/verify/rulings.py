@@ -96,7 +96,7 @@ def _multiplied(
     if any(rule.cube != (0, 0) or not rule.drops for rule in below):
         raise Refused("there are flows below a conjunction", first.flow)
     # Where it leads to no flow, a switch takes a complete conjunction to what is below: the default.
-    nowhere = first._replace(steps=(), onward=None)
+    nowhere = first.idle()
     for chosen in product(*clauses):
         met: Region | None = Region(*asked)
         for rule in chosen:

@@ -71,6 +71,8 @@ class Touched:
     devices: set[tuple[HostName, int]] = field(default_factory=set)
     # By VNI: what the changes of hosts are held against, one by one.
     _expected: dict[int, _Expected | None] = field(default_factory=dict)
+    # By the match of a flow of policy: the tenants that it names.
+    _tenants: dict[Cube, set[str]] = field(default_factory=dict)
     _networks: set[NetworkName] = field(default_factory=set)
     # Networks that others may be led into otherwise, or that lead elsewhere.
     _routed: set[NetworkName] = field(default_factory=set)
@@ -203,12 +205,17 @@ class Touched:
                 self.meters.update((host, p.number) for p in world.senders_on(host, name))
 
     def _policy_flow(self, world: World, host: HostName, match: Cube) -> None:
-        number = _exact(match, TENANT)
-        profiles = (_exact(match, INITIATOR), _exact(match, RESPONDER))
-        tenants = {world.tenant_by_profile[p] for p in profiles if p in world.tenant_by_profile}
-        if number is not None and number in world.tenant_by_number:
-            tenants.add(world.tenant_by_number[number])
-        self.policies.update((host, tenant) for tenant in tenants or world.tenants_on(host))
+        # (The same flows come to many hosts, of the same cubes.)
+        tenants = self._tenants.get(match)
+        if tenants is None:
+            number = _exact(match, TENANT)
+            profiles = (_exact(match, INITIATOR), _exact(match, RESPONDER))
+            tenants = {world.tenant_by_profile[p] for p in profiles if p in world.tenant_by_profile}
+            if number is not None and number in world.tenant_by_number:
+                tenants.add(world.tenant_by_number[number])
+            self._tenants[match] = tenants
+        for tenant in tenants or world.tenants_on(host):
+            self.policies.add((host, tenant))
 
     def _admission_flow(self, world: World, host: HostName, table: int, match: Cube) -> None:
         in_port = _exact(match, "in_port")
