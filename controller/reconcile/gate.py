@@ -24,13 +24,15 @@ from controller.verify.budget import CHANGE_STEPS
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import Intent, IntentDelta
 from controller.verify.isolation import Verifier
-from controller.verify.violation import BLACKHOLE, DEVICE, FDB, Violation
+from controller.verify.violation import BLACKHOLE, DEVICE, FDB, UNPROVED, Violation
 
 _log = structlog.get_logger(__name__)
 
 Units = Mapping[HostName, Mapping[Unit, tuple[Flow, ...]]]
 # What a host does not deliver although it should harms no one else; everything else may.
 _HARMLESS = frozenset({BLACKHOLE})
+# How many violations of one change a status shows.
+SAID_MAX = 3
 
 
 class GateMode(enum.Enum):
@@ -48,6 +50,12 @@ class Verdict:
     units: Units
     refused: tuple[Violation, ...] = ()
     held: frozenset[HostName] = frozenset()
+
+    @property
+    def why(self) -> str:
+        """Why something else is to be sent than what was compiled, for who waits for it."""
+        cut_off = any(violation.kind == UNPROVED for violation in self.refused)
+        return "; ".join((*["refused; explanation cut off"] * cut_off, *map(str, self.refused[:SAID_MAX])))
 
 
 class Gate:

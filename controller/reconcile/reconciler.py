@@ -289,7 +289,7 @@ class Reconciler:
             left += [(host, port) for port in had if not actor.flows.flows_of(("port", port))]
             for unit, flows in compiled.get(host, {}).items():
                 if units[unit] != flows:
-                    actor.block(unit, "REFUSED_BY_GATE", "; ".join(map(str, verdict.refused[:3])))
+                    actor.block(unit, "REFUSED_BY_GATE", verdict.why)
             for unit in self._units.failed.pop(host, ()):
                 actor.block(unit, "COMPILER_FAILED", "its flows could not be made; the log says why")
         for handover in handovers:

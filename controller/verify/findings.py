@@ -13,7 +13,7 @@ from itertools import islice
 from cloison.names import HostName, NetworkName
 from controller.verify import admission
 from controller.verify.accuser import Accuser
-from controller.verify.budget import WALK_STEPS, Budget, Exhausted
+from controller.verify.budget import MORE_STEPS, WALK_STEPS, Budget, Exhausted
 from controller.verify.exact import apart
 from controller.verify.frame import Frame, entering
 from controller.verify.grammar import Refused
@@ -63,7 +63,7 @@ class Findings:
         self._stations: dict[HostName, str] = {}
         self._meters: list[tuple[PortIntent, str]] = []
         self._policies: dict[tuple[HostName, str], list[Difference | Refused]] = {}
-        self.losses = Losses(world, self._witness)
+        self.losses = Losses(world, self._witness, self._budget)
 
     def entry(self, host: HostName, ofport: int) -> None:
         """All packets that enter by one OpenFlow port are in question."""
@@ -133,6 +133,8 @@ class Findings:
                 shown += 1
                 if shown == VIOLATIONS_MAX:
                     return
+                # That it is wrong is known; nobody's search is to keep others from being named.
+                self._budget.hurry(MORE_STEPS)
         lost += islice(self.losses.violations(), VIOLATIONS_MAX - shown)
         yield from lost[: VIOLATIONS_MAX - shown]
         yield from unproved[:VIOLATIONS_MAX]
@@ -143,20 +145,23 @@ class Findings:
         for host in sorted(self._strangers):
             yield from self._to_the_end(self._unknown(host), host, str(host))
         for host, wrong in sorted(self._stations.items()):
+            self._budget.begin()
             yield self._station(host, wrong)
         for port, what in self._meters:
+            self._budget.begin()
             yield self._unmetered(port, what)
         for (host, tenant), found in sorted(self._policies.items()):
             accuser = Accuser(self._world, self._witness.fabric, self._budget)
             for difference in found:
+                self._budget.begin()
                 yield accuser.violation(host, tenant, difference)
         for (host, ofport), macs in sorted(self._senders.items(), key=self._named_first):
             sender = self._world.by_ofport.get((host, ofport))
             concerned = str(sender.name if sender is not None else host)
             yield from self._to_the_end(self._sent(host, ofport, macs), host, concerned)
 
-    @staticmethod
-    def _to_the_end(search: Iterator[Violation], host: HostName, concerned: str) -> Iterator[Violation]:
+    def _to_the_end(self, search: Iterator[Violation], host: HostName, concerned: str) -> Iterator[Violation]:
+        self._budget.begin()
         try:
             yield from search
         except Exhausted:

@@ -48,14 +48,10 @@ class Known:
         if ofport == world.service_of(host):
             return prove()
         try:
-            shape = loss, entry_shape(bridge, world, host, ofport)
-            # That it drops what it should not is said to who knows that something is wrong: no need to ask
-            # once more, for this very port.
-            if self._known(shape, prove) or loss:
-                return self._verdicts[shape]
+            # (Nothing more is asked where it does not hold: for who has this shape, too, it does not.)
+            return self._known((loss, entry_shape(bridge, world, host, ofport)), prove)
         except Shapeless:
-            pass
-        return prove()
+            return prove()
 
     def misled(self, bridge: Bridge, port: PortIntent, number: int, *, multicast: bool) -> str:
         """As metering.misled."""
@@ -72,8 +68,7 @@ class Known:
             if len(self._metered) >= SHAPES_MAX:
                 self._metered.clear()
             found = self._metered[shape] = prove()
-        # Where something is wrong: with the rules of this very port.
-        return found and prove()
+        return found
 
     def broken_station(self, bridge: Bridge) -> str:
         """As stations.broken_station; by all that the tables do."""

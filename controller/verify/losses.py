@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cloison.names import HostName, NetworkName
-from controller.verify.budget import Exhausted
+from controller.verify.budget import Budget, Exhausted
 from controller.verify.shapes import PACKETS
 from controller.verify.violation import BLACKHOLE, Violation
 from controller.verify.witness import Witness, starts_of
@@ -34,8 +34,8 @@ class Loss(NamedTuple):
 class Losses:
     """Stages that may lose something, and who really does."""
 
-    def __init__(self, world: World, witness: Witness) -> None:
-        self._world, self._witness = world, witness
+    def __init__(self, world: World, witness: Witness, budget: Budget) -> None:
+        self._world, self._witness, self._budget = world, witness, budget
         self._stages: dict[Loss, None] = {}
 
     def entry(self, host: HostName, ofport: int) -> None:
@@ -55,6 +55,7 @@ class Losses:
     def violations(self) -> Iterator[Violation]:
         """Yield at most one violation for each stage."""
         for loss in self._stages:
+            self._budget.begin()
             try:
                 found = self._shown(loss)
             except Exhausted:

@@ -107,6 +107,7 @@ async def test_what_cannot_be_proved_in_time_is_not_sent(
         await eventually(lambda: made.status(bad) == port_pb2.Port.ERROR, "the gate refused")
         (condition,) = made.reconciler.tracker.port_state(made.store.state.ports[bad])[1]
         assert condition.reason == "REFUSED_BY_GATE"
+        assert condition.message.startswith("refused; explanation cut off; ")
         assert "could not be proved in time" in condition.message
         assert not port_flows_of(h1, 2)
         assert made.status(good) == port_pb2.Port.ACTIVE

@@ -12,7 +12,7 @@ import pytest
 
 from cloison.names import HostName
 from controller.flows import Flow, match
-from controller.verify.budget import CHANGE_STEPS
+from controller.verify.budget import CHANGE_STEPS, Budget, Exhausted
 from controller.verify.holding import HostChange
 from controller.verify.intent import IntentDelta, PortIntent
 from controller.verify.isolation import Verifier, change_to
@@ -27,13 +27,15 @@ from tests.support.scale import large_intent
 from tests.support.worlds import compile_intent, port_view, random_intent
 
 H0 = HostName("h0")
+# What one change may cost, in calls: it takes less than 0.3 s.
+CALLS_MAX = 600_000
 
 
 class Large:
-    """Two tenants; as many hosts as it takes to have 20 ports on each."""
+    """Two tenants; as many hosts as it takes to have so many ports on each."""
 
-    def __init__(self, ports: int) -> None:
-        self.intent = large_intent(ports=ports, tenants=2, hosts=ports // 20)
+    def __init__(self, ports: int, on_each: int = 20) -> None:
+        self.intent = large_intent(ports=ports, tenants=2, hosts=ports // on_each)
         self.world = World(self.intent)
         self.states: dict[HostName, HostState] = states_of(self.world)
         self.verifier = Verifier(CHANGE_STEPS)
@@ -86,6 +88,46 @@ def test_what_is_wrong_for_all_costs_no_more_where_there_are_more(
     assert found_few
     assert found_many
     assert many < 2 * few
+
+
+@pytest.mark.slow
+def undelivered(large: Large) -> HostChange:
+    """FORWARD has lost all ports of the host."""
+    return HostChange(removed=[f for f in large.states[H0].flows if f.table == 20 and f.priority >= 110])
+
+
+def no_guard(large: Large) -> HostChange:
+    """ND_GUARD lets everything through, past connection tracking."""
+    return HostChange(added=[Flow(table=5, priority=60000, match=match(), goto=20)])
+
+
+@pytest.mark.parametrize("damage", [neighbours_unseen, any_sender, undelivered, no_guard])
+def test_what_is_wrong_for_all_of_a_full_host_holds_up_nobody_for_long(
+    damage: Callable[[Large], HostChange],
+) -> None:
+    """A hundred ports, of networks of hundreds: whatever there is to explain, the loop goes on soon."""
+    large = Large(400, on_each=100)
+    cost, found = calls(lambda: large.verifier.check(None, {H0: damage(large)}))
+    assert found
+    assert cost < CALLS_MAX
+
+
+def test_once_it_is_known_to_be_wrong_no_search_takes_what_others_need() -> None:
+    budget = Budget(1_000)
+    budget.begin()
+    budget.spend(300)
+    budget.hurry(200)
+    budget.begin()
+    budget.spend(200)
+    with pytest.raises(Exhausted):
+        budget.spend()
+    budget.begin()
+    budget.spend(100)
+    budget.begin()
+    budget.spend(200)
+    budget.begin()
+    with pytest.raises(Exhausted):
+        budget.spend(200)
 
 
 @pytest.mark.slow
