@@ -77,9 +77,7 @@ def _with_fields(resource: Resource, *, update: bool) -> Callable[[F], F]:
     return decorate
 
 
-dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Show what it would do, everywhere; change nothing."
-)
+dry_run_option = plan_commands.dry_run_option
 etag_option = click.option("--etag", default="", help="Only if it still has this etag.")
 
 

@@ -20,6 +20,7 @@ from controller.cli.manifest_outside import is_transit
 
 F = TypeVar("F", bound=Callable[..., Any])
 PLAN_TIMEOUT_S = 120.0
+DRY_RUN = "dry run: nothing was changed; this is what would be"
 _FORMAT = "cloison plan 1"
 _KINDS = {
     "tenant": "Tenant",
@@ -51,6 +52,9 @@ def _files(*, required: bool) -> Callable[[F], F]:
     )
 
 
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what it would do, everywhere; change nothing."
+)
 _prune = click.option("--prune", is_flag=True, help="Delete what is there and in no file.")
 
 
@@ -87,9 +91,16 @@ def plan(
     help="Apply this saved plan, and no other.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
 @realized.options
 def apply(
-    files: tuple[Path, ...], prune: bool, saved: Path | None, yes: bool, wait: bool, timeout: float
+    files: tuple[Path, ...],
+    prune: bool,
+    saved: Path | None,
+    yes: bool,
+    dry_run: bool,
+    wait: bool,
+    timeout: float,
 ) -> None:
     """Make tenants what files say: show the plan, ask, and do exactly that, all of it or nothing."""
     if not files and saved is None:
@@ -102,8 +113,10 @@ def apply(
     else:
         assert wanted is not None
         request, planned = wanted.request, _plan(wanted)
+    if dry_run:
+        click.echo(DRY_RUN, err=True)
     plan_view.show(planned, "table")
-    if not planned.changes:
+    if dry_run or not planned.changes:
         return
     if not yes:
         click.confirm("Do this?", abort=True)
@@ -137,7 +150,7 @@ def dry_run(requests: Sequence[Any], how: str) -> None:
         # CreateSecurityGroup -> create_security_group
         field = re.sub(r"(?<!^)(?=[A-Z])", "_", words).lower()
         wanted.operations.append(plan_pb2.Operation(**{field: request}))
-    click.echo("dry run: nothing was changed; this is what would be", err=True)
+    click.echo(DRY_RUN, err=True)
     # An error is told as without --dry-run, where the request is not part of a larger one.
     planned = _call(wanted, lambda text: re.sub(r"operations\[\d+\]\.\w+\.", "", text))
     plan_view.show(planned, how)

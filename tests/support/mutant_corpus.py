@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cloison.names import HostName
 from controller.flows import Flow, Resubmit
-from controller.verify.intent import PortIntent
+from controller.verify.intent import PortIntent, RouteIntent
 from controller.verify.packet import (
     ETH_ARP,
     ETH_IPV4,
@@ -30,7 +30,7 @@ from controller.verify.switch import act, entry_state
 from controller.verify.world import World
 from tests.support.worlds import Packets
 
-RANDOM_PACKETS, STRANGE_PACKETS = 400, 8
+RANDOM_PACKETS, STRANGE_PACKETS, TARGETS_MAX = 400, 8, 3
 # An OpenFlow port that nothing has (worlds.py numbers them up to 199).
 STRANGER = 250
 ARRIVALS_MAX = 6
@@ -110,7 +110,7 @@ class Corpus:
             for packet in self._between(sender, receiver):
                 yield sender.host, sender.ofport, packet
         for (host, ofport), port in sorted(self.world.by_ofport.items()):
-            for packet in self._alone(port):
+            for packet in (*self._alone(port), *self._routed(port)):
                 yield host, ofport, packet
         yield from self._from_elsewhere()
 
@@ -142,6 +142,34 @@ class Corpus:
                         yield from self._discovery(packet)
                         yield replace(packet, ip_proto=PROTO_ICMPV6, ip_ttl=255, ct_state=0,
                                       icmpv6_type=ND_ROUTER_SOLICITATION).canonical()  # fmt: skip
+
+    def _routed(self, sender: PortIntent) -> Iterator[Packet]:
+        """What a port sends to routers: to whom each route leads, whatever is asked for and answered there.
+
+        Of several next hops each is to have its share, so such a route gets more packets.
+        """
+        for router in self.world.networks[sender.name.parent].routers:
+            own = [way.route for way in sender.exits if way.router_mac == router.mac]
+            for route in (*router.routes, *own):
+                kind = ETH_IPV4 if route.prefix.version == 4 else ETH_IPV6
+                targets = [route.range[0] | 1, *self._within(route)]
+                for source in _said(sender, kind):
+                    for target in targets * (1 + 3 * bool(route.others)):
+                        packet = replace(
+                            self._packet(kind, source, router.mac, target),
+                            ip_ttl=self.rng.choice((64, 64, 2, 1)),
+                        )
+                        yield packet
+                        yield replied(packet)
+                        yield replace(packet, ct_state=self.rng.choice((0x30, 0x22)))
+
+    def _within(self, route: RouteIntent) -> list[int]:
+        """Addresses of the ports that a route leads to."""
+        value, mask = route.range
+        family = ETH_IPV4 if route.prefix.version == 4 else ETH_IPV6
+        ports = sorted(self.world.members_of(route.network).ports.values(), key=lambda p: p.name)
+        found = [a for port in ports for a in _addresses(port, family) if a & mask == value]
+        return self.rng.sample(found, min(len(found), TARGETS_MAX))
 
     def _discovery(self, packet: Packet) -> Iterator[Packet]:
         asks = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from random import Random
 
 from cloison.names import HostName
@@ -17,11 +18,11 @@ from controller.verify.semantics import group_of, meaning, served, tracked
 from controller.verify.switch import Switch
 from controller.verify.world import World
 from tests.support.mutant_corpus import Corpus, Probe
-from tests.support.mutant_probes import Probes
+from tests.support.mutant_probes import Probes, merged
 from tests.support.mutations import States
 from tests.support.worlds import fdb_of
 
-DIRECTED_PACKETS, DIFFERENCE_PACKETS, FLOWS_MAX = 400, 400, 8
+DIRECTED_PACKETS, DIFFERENCE_PACKETS, FLOWS_MAX, RIVALS_MAX = 400, 400, 8, 4
 # Tables that are the same for all, and those of policy.
 COMMON = (7, 8, 9, 15, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)
 EXIT, ETHERNET_BYTES = 27, 14
@@ -206,6 +207,9 @@ class Judge:
             self.probes.of(host, flow, [other for at, other in changed if at == host and other is not flow])
             for host, flow in changed
         ]
+        makers += [
+            self.probes.of(host, both) for host, flow in changed for both in _rivals(flow, hosts[host].flows)
+        ]
         for _ in range(DIRECTED_PACKETS // max(1, len(makers))):
             for maker in makers:
                 yield next(maker)
@@ -239,6 +243,18 @@ def _loose(flows: Iterable[Flow]) -> bool:
             if isinstance(action, Conjunction):
                 forms.setdefault((flow.table, action.id), set()).add((flow.priority, action.clauses))
     return any(len(kinds) > 1 for number, kinds in forms.items() if number in opened)
+
+
+def _rivals(flow: Flow, flows: Iterable[Flow]) -> Iterator[Flow]:
+    """What meets a flow and another one of its priority that does something else: that is not defined."""
+    found = (
+        replace(flow, match=tuple(terms.values()))
+        for other in flows
+        if (other.table, other.priority) == (flow.table, flow.priority) and other.match != flow.match
+        if (other.actions, other.goto, other.meter) != (flow.actions, flow.goto, flow.meter)
+        if (terms := merged((flow, other))) is not None
+    )
+    return islice(found, RIVALS_MAX)
 
 
 def _effect(switch: Switch, table: int, packet: Packet, kept: dict[str, int]) -> object:

@@ -4,6 +4,7 @@ disturbs nobody else. The bugs are put into the compiler by hand, the rest is re
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -58,8 +59,14 @@ async def test_a_wrong_flow_is_never_sent_and_its_port_says_why(
         await made.active(good)
         await made.active(twin)
         compiler(2, bug)
+        watched = made.reconciler.tracker.status_changes()
         bad = await made.create_port(2, "h1")
         await eventually(lambda: made.status(bad) == port_pb2.Port.ERROR, "the gate refused")
+        async with asyncio.timeout(5):
+            # Who watches is sent the port as it is now (test_api_watch.py).
+            while await anext(watched) != bad:
+                pass
+        watched.close()
         (condition,) = made.reconciler.tracker.port_state(made.store.state.ports[bad])[1]
         assert condition.reason == "REFUSED_BY_GATE"
         assert str(bad) in condition.message, "the objects are named"
