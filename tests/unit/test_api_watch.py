@@ -209,4 +209,5 @@ async def test_status(world: Api) -> None:
     assert (status.controller, status.epoch, status.version) == ("c1", 7, "test")
     assert (status.tenants, status.networks, status.ports, status.ports_active) == (1, 1, 1, 1)
     assert (status.hosts, status.hosts_connected) == (1, 1)
+    assert (status.gate, status.gate_checked, status.gate_refused) == ("enforce", 12, 3)
     assert [(c.reason, list(c.subjects)) for c in status.conditions] == [("HOST_UNREACHABLE", ["hosts/h1"])]
