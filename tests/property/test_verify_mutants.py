@@ -20,6 +20,6 @@ def test_harm_is_caught_and_nothing_else() -> None:
     assert len(MUTATIONS) >= 25
     assert {kind: s for kind, s in scores.items() if s.missed or s.false_alarms} == {}
     assert sum(s.caught for s in scores.values()) > MUTANTS / 4
-    # What the judge does not find by itself it would not miss in the proof either: some 5 in 100 are so.
-    assert sum(s.overlooked for s in scores.values()) <= 2 + MUTANTS / 15
+    # What the judge does not find by itself it would not miss in the proof either: some 2 in 100 are so.
+    assert sum(s.overlooked for s in scores.values()) <= 2 + MUTANTS / 40
     assert sum(s.made - s.harmful for s in scores.values()) > MUTANTS / 10

@@ -90,7 +90,6 @@ def test_what_is_wrong_for_all_costs_no_more_where_there_are_more(
     assert many < 2 * few
 
 
-@pytest.mark.slow
 def undelivered(large: Large) -> HostChange:
     """FORWARD has lost all ports of the host."""
     return HostChange(removed=[f for f in large.states[H0].flows if f.table == 20 and f.priority >= 110])
@@ -101,6 +100,7 @@ def no_guard(large: Large) -> HostChange:
     return HostChange(added=[Flow(table=5, priority=60000, match=match(), goto=20)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [neighbours_unseen, any_sender, undelivered, no_guard])
 def test_what_is_wrong_for_all_of_a_full_host_holds_up_nobody_for_long(
     damage: Callable[[Large], HostChange],
