@@ -11,7 +11,7 @@ from controller.openflow import wire
 from controller.openflow.commands import Command, commands_then_barrier
 from controller.openflow.decode import SwitchError, decode_error, identity
 from controller.openflow.encode import encode_flow, encode_match
-from controller.openflow.exchange import KnownFlows, control_message
+from controller.openflow.exchange import BRIEF_MESSAGES, KnownFlows, control_message
 from controller.openflow.framing import Message
 from controller.openflow.refusal import BUNDLE_LOST, FlowChange, FlowError, SwitchRefused, flow_error
 
@@ -47,6 +47,7 @@ class ApplyExchange:
         # discard, barrier
         self._first_xids = len(before) + 1 if before else 0
         self.xids = self._first_xids + len(self.changes) + 4
+        self.brief = self.xids <= BRIEF_MESSAGES
         self.allowed_s = allowed_s + len(self.changes) / CHANGES_PER_S_MIN
         self.done = False
         self._xid = 0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from controller.flows.meters import Meter, MeterDelta
 from controller.openflow import wire
 from controller.openflow.decode import Malformed, decode_error
-from controller.openflow.exchange import control_message
+from controller.openflow.exchange import BRIEF_MESSAGES, control_message
 from controller.openflow.framing import Message
 from controller.openflow.multipart import MultipartExchange
 from controller.openflow.refusal import FlowError, SwitchRefused, flow_error
@@ -38,6 +38,7 @@ class CommandsExchange:
     def __init__(self, commands: Sequence[Command], *, allowed_s: float = 10.0) -> None:
         self.allowed_s = allowed_s
         self.done = False
+        self.brief = len(commands) <= BRIEF_MESSAGES
         self.xids = len(commands) + 1
         self._commands = commands
         self._xid = 0

@@ -18,10 +18,17 @@ from controller.openflow.encode import encode_flow
 from controller.openflow.framing import Message
 from controller.openflow.refusal import SwitchRefused, flow_error
 
+BRIEF_MESSAGES = 64
+"""As many are encoded in less than a millisecond."""
+
 
 class Exchange(Protocol):
-    """One question and its answer. done turns True when the answer is complete."""
+    """One question and its answer. done turns True when the answer is complete.
 
+    brief: to start it is little work, which whoever asks may do in the event loop.
+    """
+
+    brief: bool
     xids: int
     done: bool
     allowed_s: float
@@ -72,6 +79,7 @@ class KnownFlows:
 class Multipart:
     """One multipart request and all parts of its answer (7.3.5); subclasses take in what the parts hold."""
 
+    brief = True
     xids = 1
 
     def __init__(self, kind: int, request: bytes, *, allowed_s: float = 10.0) -> None:
@@ -117,6 +125,8 @@ class Multipart:
 
 class ReadExchange(Multipart):
     """All flows of a switch, or those of one table or with certain bits in the cookie (7.3.5.2)."""
+
+    brief = False
 
     def __init__(
         self,
@@ -169,6 +179,7 @@ class MonitorExchange:
     since 3.0.
     """
 
+    brief = True
     xids = 2
     _MONITOR = 1
 

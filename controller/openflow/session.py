@@ -44,8 +44,6 @@ _CHUNKS_PER_TURN = 8
 _ANSWERS_BYTES_MAX = 1 << 20
 # A read of less than this has most likely emptied the connection (a TLS record holds as much).
 _FULL_READ_BYTES = 1 << 14
-# Messages of an exchange that whoever submits it may encode and write by itself.
-_SMALL_EXCHANGE_MESSAGES = 64
 # Own xids count up from 1; those of os-ken (hello, features, echo) have this bit.
 _OS_KEN_XID = 1 << 31
 
@@ -136,7 +134,7 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
         finished is called once, in another thread, with the reason if it failed.
         """
         self._jobs.append((exchange, finished))
-        if exchange.xids > _SMALL_EXCHANGE_MESSAGES or not self._begin(exchange):
+        if not exchange.brief or not self._begin(exchange):
             self._notify()
 
     def _begin(self, exchange: Exchange) -> bool:

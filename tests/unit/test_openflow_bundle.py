@@ -12,7 +12,7 @@ from controller.flows.meters import Meter, MeterDelta
 from controller.openflow import wire
 from controller.openflow.bundle import MESSAGES_PER_CHUNK, ApplyExchange
 from controller.openflow.commands import flush_commands, meter_commands
-from controller.openflow.exchange import KnownFlows
+from controller.openflow.exchange import KnownFlows, ReadExchange
 from controller.openflow.framing import Framer, Message
 from controller.openflow.refusal import SwitchRefused
 
@@ -77,9 +77,17 @@ def test_a_small_change_is_one_write_and_its_commit_another() -> None:
 
 def test_a_large_change_is_written_while_it_is_encoded() -> None:
     flows = [Flow(table=31, priority=n, match=(), goto=32) for n in range(2 * MESSAGES_PER_CHUNK)]
-    chunks = list(ApplyExchange(FlowDelta(add=tuple(flows)), KnownFlows()).start(XID))
+    exchange = ApplyExchange(FlowDelta(add=tuple(flows)), KnownFlows())
+    chunks = list(exchange.start(XID))
     assert len(chunks) == 3
+    assert not exchange.brief
+    assert exchange_with(FLOW).brief
     assert len(sent(chunks)) == len(flows) + 2
+
+
+def test_reading_a_table_is_not_for_who_asks() -> None:
+    """While the switch works on its answer, what is expected is encoded: thousands of flows."""
+    assert not ReadExchange(KnownFlows(), expected=[FLOW]).brief
 
 
 @pytest.mark.parametrize("place", [0, 1, 3, 4, 5], ids=["meter", "zone", "open", "flow", "close"])
