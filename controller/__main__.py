@@ -20,6 +20,7 @@ import structlog
 from cloison.errors import CloisonError, InvalidIntent
 from controller.api.edge_changes import ApiEdgeChanges
 from controller.api.host_sync import HostSyncServicer
+from controller.api.loading import LoadingServer
 from controller.api.plan_service import NO_PROOF, Proof
 from controller.api.server import ApiServer, Config, Tls
 from controller.api.verify_service import VerifyService
@@ -90,6 +91,11 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     store = EtcdStore(options.etcd, options.etcd_tls, Settings(limits=options.etcd_limits))
     stack.push_async_callback(store.stop)
+    tls = options.tls
+    api_tls = Tls.read(tls.ca, tls.cert, tls.key) if tls else None
+    loading = LoadingServer(options.grpc_listen, api_tls, lambda: _doing(store))
+    stack.push_async_callback(loading.stop)
+    loading.start()
     await store.start()
     epoch = await store.next_epoch(options.name)
     reconciler = Reconciler(
@@ -107,12 +113,7 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     )
     await switches.start()
     stack.push_async_callback(switches.stop)
-    tls = options.tls
-    config = Config(
-        listen=options.grpc_listen,
-        tls=Tls.read(tls.ca, tls.cert, tls.key) if tls else None,
-        version=package_version(),
-    )
+    config = Config(listen=options.grpc_listen, tls=api_tls, version=package_version())
     sync = HostSyncServicer(reconciler, options.openflow_advertise)
     signer = _signer(config.tls)
     verify = VerifyService(Observer(store, reconciler), reconciler.tracker, signer)
@@ -120,10 +121,19 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     proof = NO_PROOF if options.gate is GateMode.OFF else Proof(enforce=options.gate is GateMode.ENFORCE)
     counters = CounterReader(store, reconciler.hosts)
     api = ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters, reconciler.birth)
+    await loading.stop()
     await api.start()
     stack.push_async_callback(api.stop)
     _spare_collections()
     _log.info("ready", controller=options.name, epoch=epoch, api=api.addresses, openflow=switches.address)
+
+
+def _doing(store: EtcdStore) -> str:
+    """What a start is about at this moment; asked from other threads."""
+    ports = f"{len(store.state.ports):,} ports"
+    if not store.state.revision:
+        return f"it is reading etcd ({ports} so far)"
+    return f"it is working out what every host should hold ({ports})"
 
 
 def _spare_collections() -> None:

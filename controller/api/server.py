@@ -7,14 +7,10 @@ is an operator, which is said loudly. Serves no request before `start`, none aft
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import grpc
 import structlog
@@ -22,7 +18,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # not in the stubs
 from grpc_reflection.v1alpha import reflection
 
-from cloison.errors import InvalidIntent
 from cloison.v1 import (
     address_group_pb2,
     address_group_pb2_grpc,
@@ -59,13 +54,14 @@ from cloison.v1 import (
     watch_pb2,
     watch_pb2_grpc,
 )
-from controller.api import auth
+from controller.api import auth, listening
 from controller.api.address_group import AddressGroupService
 from controller.api.batch_service import BatchService
 from controller.api.external_network import ExternalNetworkService
 from controller.api.floating_ip import FloatingIpService
 from controller.api.host import HostService
 from controller.api.interceptor import Gate
+from controller.api.listening import Tls as Tls
 from controller.api.network import NetworkService
 from controller.api.peering import PeeringService
 from controller.api.plan_service import PlanService, Proof
@@ -130,29 +126,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.max_connection_age_grace_ms", 5_000),
 )
-
-
-@dataclass(frozen=True)
-class Tls:
-    """PEM bytes: the authority that clients' certificates come from, and the server's own pair."""
-
-    ca: bytes
-    cert: bytes
-    key: bytes
-
-    @classmethod
-    def read(cls, ca: Path, cert: Path, key: Path) -> Tls:
-        """Read the three files; raises OSError."""
-        return cls(ca.read_bytes(), cert.read_bytes(), key.read_bytes())
-
-    @property
-    def page_token_key(self) -> bytes:
-        """A key that all replicas of a cluster share, restarts included.
-
-        Anyone who has the authority's certificate could make it: it guards against tokens that are garbled
-        or of another list. It need not do more, since every page is authorised like the first one.
-        """
-        return sha256(b"cloison page tokens" + self.ca).digest()
 
 
 @dataclass(frozen=True)
@@ -228,12 +201,14 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listen and serve; `addresses` then has what clients dial. Raises OSError if one is taken."""
-        self.addresses = tuple([self._bind(address) for address in self._config.listen])
+        self.addresses = tuple(
+            [listening.bind(self._server, address, self._config.tls) for address in self._config.listen]
+        )
         told = self._store.healthy
         await self._set_health(told)
         await self._server.start()
         if self._config.tls is None:
-            self._protect_sockets()
+            listening.protect_sockets(self.addresses)
             log.warning(
                 "INSECURE: no TLS and no authentication, everybody who can connect is an operator",
                 addresses=self.addresses,
@@ -247,33 +222,6 @@ class ApiServer:
             self._health_task.cancel()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
-
-    def _bind(self, address: str) -> str:
-        unix = address.startswith("unix:")
-        if unix:
-            _clear_stale_socket(Path(address.removeprefix("unix:")))
-        elif not address.rpartition(":")[2].isdecimal():
-            raise InvalidIntent.of("--grpc-listen", address, "ADDR:PORT, [ADDR]:PORT or unix:PATH")
-        try:
-            port = self._add_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
-        if unix:
-            return address
-        return f"{address.rpartition(':')[0]}:{port}"
-
-    def _add_port(self, address: str) -> int:
-        tls = self._config.tls
-        if tls is None:
-            return int(self._server.add_insecure_port(address))
-        credentials = grpc.ssl_server_credentials([(tls.key, tls.cert)], tls.ca, require_client_auth=True)
-        return int(self._server.add_secure_port(address, credentials))
-
-    def _protect_sockets(self) -> None:
-        """Without certificates the file system decides who may connect to a Unix socket: its owner."""
-        for address in self.addresses:
-            if address.startswith("unix:"):
-                os.chmod(address.removeprefix("unix:"), stat.S_IRUSR | stat.S_IWUSR)
 
     async def _follow_health(self, told: bool) -> None:
         """Say so whenever the store's health is no longer what was told last."""
@@ -290,21 +238,3 @@ class ApiServer:
         status = serving if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)
-
-
-def _clear_stale_socket(path: Path) -> None:
-    """Remove a socket that nobody listens on; raises OSError if somebody does, or if it is something else.
-
-    gRPC would replace any socket, and take the clients of a running controller.
-    """
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise OSError(f"{path} exists and is no socket; choose another path")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise OSError(f"another process serves on {path}; stop it, or choose another path")

@@ -35,6 +35,7 @@ from tests.bench import (
     report,
     simulated,
     standing,
+    start,
 )
 from tests.bench.catalogue import FULL, HOST_COUNTS, SIZES, SPREAD, Rows
 from tests.bench.facts import calibrate, facts
@@ -45,8 +46,8 @@ HOSTS = 4
 SHORT_SIZES = (100, 1_000)
 ON_STAGE = ("flows", "memory", "cold", "adds", "verdicts", "revocation", "burst", "budget", "drift")
 """In this order: flows are counted before a port (and later its idle profile) goes; drift breaks the peer."""
-ALONE = ("proof", "bundle", "forwarding", "simulated", "hosts")
-LONG_ONLY = ("verdicts", "budget", "simulated", "hosts")
+ALONE = ("proof", "bundle", "forwarding", "simulated", "start", "hosts")
+LONG_ONLY = ("verdicts", "budget", "simulated", "start", "hosts")
 LARGEST_ONLY = ("burst", "cold")
 """In the short form at its largest size alone."""
 ONCE = ("verdicts",)
@@ -130,6 +131,7 @@ class Bench:
             "bundle": lambda d: bundle.measure(self.rows, d, 100_000, 5 if long else 2),
             "forwarding": lambda d: forwarding.measure(self.rows, d, 10 if long else 5),
             "simulated": lambda _: simulated.measure(self.rows),
+            "start": lambda d: start.measure(self.rows, d),
         }
         for name, part in parts.items():
             if name in self.given.only:

@@ -77,6 +77,10 @@ def catalogue() -> list[Row]:
         Row("proof of one change at 10,000 ports, p50", "ms", Goal(1, on="ours")),
         Row("full compile of 1,000 hosts, 100,000 ports", "s", Goal(60, on="ours")),
         Row("one change of it, p95", "ms", Goal(5, on="ours")),
+        Row("start from 100,000 ports: until served", "s"),
+        Row("start from 100,000 ports: longest wait for an answer", "ms"),
+        Row("start from 100,000 ports: longest pause of the loop", "ms"),
+        Row("start from 100,000 ports: memory a port", "KiB"),
     ]
 
 

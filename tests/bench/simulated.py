@@ -68,15 +68,25 @@ class Region:
 
     def __init__(self, size: Size) -> None:
         """Fills the state; compiles nothing."""
-        self.size, self.state = size, State()
-        self.hosts = [HostName(f"h{n}") for n in range(size.hosts)]
-        self._next = iter(range(1, 1 << 30))
-        self._ofports = dict.fromkeys(self.hosts, FIRST_OFPORT)
+        self._prepare(size)
         for stored in self._everything():
             self.state.load(stored, stored_key(stored))
         self._revision = 1
         self._units, self._plans = Units({}), TunnelPlans()
         self.flows = {host: FlowSet() for host in self.hosts}
+
+    @classmethod
+    def records(cls, size: Size) -> Iterator[Stored]:
+        """Everything that is stored of a region, one after the other."""
+        region = cls.__new__(cls)
+        region._prepare(size)
+        return region._everything()
+
+    def _prepare(self, size: Size) -> None:
+        self.size, self.state = size, State()
+        self.hosts = [HostName(f"h{n}") for n in range(size.hosts)]
+        self._next = iter(range(1, 1 << 30))
+        self._ofports = dict.fromkeys(self.hosts, FIRST_OFPORT)
 
     def _everything(self) -> Iterator[Stored]:
         for n, host in enumerate(self.hosts):
