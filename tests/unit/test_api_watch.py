@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 
 from cloison.names import HostName, PortName
 from cloison.v1 import host_pb2, network_pb2, port_pb2, tenant_pb2, watch_pb2
+from controller.api.state_service import SLICE_S
 from controller.reconcile.tracker import Condition, HostStatus
 from tests.support.api import AS, Api, refusal_of
+from tests.support.requests import port
 
 NET = "tenants/acme/networks/web"
 DEFAULT = "tenants/acme/securityGroups/default"
@@ -211,3 +214,33 @@ async def test_status(world: Api) -> None:
     assert (status.hosts, status.hosts_connected) == (1, 1)
     assert (status.gate, status.gate_checked, status.gate_refused) == ("enforce", 12, 3)
     assert [(c.reason, list(c.subjects)) for c in status.conditions] == [("HOST_UNREACHABLE", ["hosts/h1"])]
+
+
+async def test_the_status_of_many_ports_leaves_others_their_turn(
+    world: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each port is looked at; others are served in between, and who asks meanwhile costs nothing more."""
+    for number in range(30):
+        await world.ports.CreatePort(port(f"n{number}"))
+    turns, seen = 0, list[int]()
+
+    def slow(one: object) -> tuple[int, tuple[()], None]:
+        seen.append(turns)
+        time.sleep(SLICE_S / 2)
+        return port_pb2.Port.ACTIVE, (), None
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(world.tracker, "port_state", slow)
+    beside = asyncio.create_task(others())
+    request = watch_pb2.GetStatusRequest()
+    answers = await asyncio.gather(*(world.state.GetStatus(request) for _ in range(5)))
+    beside.cancel()
+    ports = len(world.store.state.ports)
+    assert {answer.ports_active for answer in answers} == {ports}
+    assert len(seen) < 5 * ports
+    assert len(set(seen)) > ports / 10
