@@ -1,7 +1,8 @@
 """The agent: one per host; carries the plan out in the bridge and the kernel. Never imports controller."""
 
-from agent.lean import as_if_absent
+from agent.lean import as_if_absent, poll_with_one_thread
 
+poll_with_one_thread()
 # Tracebacks in colour; the compiler of protobuf and services of servers.
 with as_if_absent("rich", "better_exceptions", "grpc_tools", "grpc_health", "grpc_reflection"):
     import grpc  # noqa: F401

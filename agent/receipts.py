@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent.outbox import Outbox
-from agent.plan import Actual, Fault, HostPlan, conditions, plan_faults, with_edges
+from agent.plan import Actual, Fault, HostPlan, PlanFaults, conditions, with_edges
 from agent.seams import Bridge
 from agent.state import PlanLog
 from cloison.errors import Unavailable
@@ -40,6 +40,7 @@ class Receipts:
         self._asked: int | None = None
         self._answered: int | None = None
         self._told: list[Fault] = []
+        self._plan_faults = PlanFaults()
         # Revalidations are counted: one that began before the last barrier does not answer it.
         self._wanted = self._done = self._running = 0
         # Whether anything was taken away since the last revalidation that went well began.
@@ -75,7 +76,7 @@ class Receipts:
             self._plan_log.save(plan)
         except Unavailable as err:
             faults.append(Fault("STATE_NOT_SAVED", str(err)))
-        told = faults + plan_faults(plan, actual)
+        told = faults + self._plan_faults.of(plan, actual)
         if told and told != self._told:
             reasons = [f"{fault.reason}: {fault.message}" for fault in told[:5]]
             _log.error("plan not carried out", host=self._host, revision=plan.revision, faults=reasons)

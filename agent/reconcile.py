@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from agent.bridging import Bridging, port_faults
 from agent.edges import Edges, Settled
 from agent.outbox import Outbox
-from agent.ovsdb.view import BridgeSpec, BridgeView, Change, Verdict
+from agent.ovsdb.view import BridgeView, Change, Verdict
 from agent.plan import (
-    SERVICE_AGENT_LINK,
     Fault,
     Firewall,
     HostPlan,
@@ -27,16 +27,12 @@ from agent.plan import (
     ServiceLink,
     changed,
     drifts,
-    inside_link,
-    link_name,
     operations,
-    outside_link,
 )
 from agent.receipts import Receipts
 from agent.seams import Bridge, HostSettings, Kernel, LocalServices
 from agent.state import PlanLog
 from cloison.errors import Unavailable
-from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_sync_pb2 as pb
 
 _log = structlog.get_logger("agent.reconcile")
@@ -79,9 +75,10 @@ class Reconciler:
         self._work = _Work(bridge_planned=True)
         self._target: str | None = None
         self._verdicts: dict[str, Verdict] = {}
+        self._bridging = Bridging(settings)
         self._guarded: frozenset[str] = frozenset()
-        # What it followed from last, and what followed.
-        self._guarded_for: tuple[tuple[object, ...], frozenset[str]] | None = None
+        # Faults of the ports in a view of the bridge.
+        self._port_faults: tuple[BridgeView, list[Fault]] = bridge.view, port_faults(bridge.view)
         self._audit_at = 0.0
         self._retry_at: float | None = None
         self._retry_delay_s = RETRY_MIN_S
@@ -136,9 +133,11 @@ class Reconciler:
 
     def set_verdicts(self, verdicts: Mapping[str, Verdict]) -> None:
         """Take what a controller said about interfaces, by name."""
-        known = self._bridge.view.interfaces
-        self._verdicts = {name: said for name, said in self._verdicts.items() if name in known}
-        self._verdicts.update(verdicts)
+        # (A new mapping: the bridge compares what it was given with what it is given.)
+        now = {**self._verdicts, **verdicts}
+        for name in self._verdicts.keys() - verdicts.keys() - self._bridge.view.interfaces.keys():
+            del now[name]
+        self._verdicts = now
         self._awake.set()
 
     async def run(self) -> None:
@@ -159,12 +158,12 @@ class Reconciler:
 
     async def _wait(self) -> None:
         due_at = self._audit_at if self._retry_at is None else self._retry_at
+        # For the audit, or for a retry. (The loop's clock is time.monotonic.)
+        timer = asyncio.get_running_loop().call_at(due_at, self._awake.set)
         try:
-            # (asyncio.wait_for of Python 3.11 can swallow the cancellation of this task.)
-            async with asyncio.timeout(max(0.0, due_at - time.monotonic())):
-                await self._awake.wait()
-        except TimeoutError:
-            pass  # time for the audit, or for a retry
+            await self._awake.wait()
+        finally:
+            timer.cancel()
         self._awake.clear()
 
     def _give_back(self, work: _Work) -> None:
@@ -186,7 +185,7 @@ class Reconciler:
         faults = await self._see_to_services() if auditing or self._service_link is None else []
         self._limit_set = self._limit_set and not auditing
         todo = self._operations(plan, work)
-        drifted = drifts(todo, work.planned) if plan is not None else {}
+        drifted = drifts(todo, work.planned) if plan is not None and todo else {}
         made_known = bool(drifted)
         faults += await self._kernel.apply(todo)
         settled = await self._see_to_edges(plan, work.planned, look=auditing)
@@ -197,7 +196,8 @@ class Reconciler:
         faults += bridge_faults
         if not bridge_faults:
             await self._limit_connections()
-        faults += await self._kernel.remove_links(todo.links_delete)
+        if todo.links_delete:
+            faults += await self._kernel.remove_links(todo.links_delete)
         if self._edges is not None and plan is not None:
             faults += await self._edges.remove()
         for kind, detail in [
@@ -252,7 +252,12 @@ class Reconciler:
 
     def _operations(self, plan: HostPlan | None, work: _Work) -> Operations:
         actual = self._kernel.actual
-        guarded = self._guarded_now(plan)
+        guarded = self._bridging.guarded(
+            plan,
+            self._bridge.view,
+            with_services=self._service_link is not None,
+            with_edges=self._edges is not None,
+        )
         if plan is None:
             # Who may send to us is not known; but what stands on the bridge is never for the host's own ears.
             wanted = Firewall(actual.firewall.peers, guarded, intact=True)
@@ -263,48 +268,29 @@ class Reconciler:
         scope = Scope()
         scope.merge(work.suspect)
         scope.merge(work.planned)
+        if not scope:
+            return Operations()
         return operations(plan, actual, scope, local=self._settings.vtep, guarded=guarded)
-
-    def _guarded_now(self, plan: HostPlan | None) -> frozenset[str]:
-        """Return what stands on the bridge, or is about to, and is not for the host's own ears."""
-        view = self._bridge.view
-        service = self._service_link is not None or view.service is not None
-        networks = {} if plan is None else plan.networks
-        edges = {} if plan is None or self._edges is None else plan.edges
-        carried = frozenset(vni for vni, network in networks.items() if not network.fault)
-        seen = (view.interfaces, view.tunnels, service, carried, edges)
-        if self._guarded_for is None or seen != self._guarded_for[0]:
-            guarded = frozenset(name for name, found in view.interfaces.items() if found.device)
-            guarded |= {link_name(vni) for vni in carried | view.tunnels.keys()}
-            guarded |= {SERVICE_LINK, SERVICE_AGENT_LINK} if service else frozenset()
-            guarded |= {link(number) for number in edges for link in (inside_link, outside_link)}
-            self._guarded_for = seen, guarded
-        return self._guarded_for[1]
 
     async def _apply_bridge(
         self, plan: HostPlan | None, target: str | None
     ) -> tuple[list[Change], list[Fault]]:
-        links = self._kernel.actual.links
-        tunnels = None
-        if plan is not None:
-            tunnels = {vni: links[vni].ifindex for vni in plan.networks if vni in links}
-        settings = self._settings
-        spec = BridgeSpec(
-            name=settings.bridge,
-            datapath_type=settings.datapath_type,
-            new_datapath_type=settings.new_datapath_type,
-            tls=settings.tls,
-            target=target,
-            tunnels=tunnels,
-            verdicts=dict(self._verdicts),
-            service=None if self._service_link is None else self._service_link.ifindex,
-            edges=None if plan is None or self._edges is None else self._edges.ports,
+        spec = self._bridging.spec(
+            plan,
+            self._kernel.actual,
+            target,
+            self._verdicts,
+            None if self._service_link is None else self._service_link.ifindex,
+            None if plan is None or self._edges is None else self._edges.ports,
         )
         try:
             changes = await self._bridge.apply(spec)
         except Unavailable as err:
             return [], [Fault("BRIDGE_UNAVAILABLE", str(err))]
-        return changes, _tunnel_faults(self._bridge.view)
+        view = self._bridge.view
+        if view is not self._port_faults[0]:
+            self._port_faults = view, port_faults(view)
+        return changes, self._port_faults[1]
 
     def _tell_drift(self, drifted: Mapping[str, list[str]], repair_s: float) -> None:
         revision = 0 if self.plan is None else self.plan.revision
@@ -317,22 +303,6 @@ class Reconciler:
                 repair_s=round(repair_s, 4),
             )  # fmt: skip
             self._outbox.drift(pb.Drift(revision=revision, kind=kind, details=shown, repair_s=repair_s))
-
-
-def _tunnel_faults(view: BridgeView) -> list[Fault]:
-    faults = [
-        Fault("TUNNEL_PORT_FAILED", f"{link_name(tunnel.vni)}: {tunnel.error}")
-        for tunnel in view.tunnels.values()
-        if tunnel.error
-    ]
-    if view.service is not None and view.service.error:
-        faults.append(Fault("SERVICES_FAILED", f"{SERVICE_LINK}: {view.service.error}"))
-    faults += [
-        Fault("EDGE_PORT_FAILED", f"{name}: {port.error}")
-        for name, port in view.edge_ports.items()
-        if port.error
-    ]
-    return faults
 
 
 def _bridge_drifts(changes: list[Change], work: _Work, links_drifted: bool) -> list[tuple[str, str]]:

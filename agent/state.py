@@ -152,6 +152,8 @@ class PlanLog:
     def append(self, delta: pb.PlanDelta) -> None:
         """Add one delta. If the disk does not take it, the next save() writes the whole plan, or says why
         not.
+
+        One that tells but a newer revision is not waited for by save(): the plan is the same without it.
         """
         if self._file is None:
             return
@@ -163,7 +165,7 @@ class PlanLog:
             self.close()
             return
         self._end += len(record)
-        self._dirty = True
+        self._dirty = self._dirty or any(field.name != "revision" for field, _ in delta.ListFields())
 
     def start_over(self, epoch: int) -> None:
         """A plan under this epoch takes the place of the one on disk: the next save() writes it whole."""

@@ -14,11 +14,13 @@ import asyncio
 import json
 import re
 import socket
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 from agent.netlink import nft
-from agent.netlink.wire import VXLAN_PORT
+from agent.netlink.requests import Requests
+from agent.netlink.wire import VXLAN_PORT, attributes, message
 from agent.plan import Firewall, Peer, Vtep
 from cloison.errors import Unavailable
 from cloison.model import Vni
@@ -68,6 +70,10 @@ _CHAINS = (
     ("inet", "guard", "prerouting", -500),
     ("arp", "guard", "input", 0),
 )
+# NFT_MSG_GETGEN of linux/netfilter/nf_tables.h: subsystem 10, message 16; the rest is nfgenmsg.
+_GENERIC = struct.Struct("=BBH")
+_GET_GENERATION = message(10 << 8 | 16, 0, _GENERIC.pack(0, 0, 0))
+_NFTA_GEN_ID = 1
 TIMEOUT_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
 
@@ -197,6 +203,19 @@ def _peer(family: socket.AddressFamily, member: tuple[str, int]) -> Peer:
 
 def _uncounted(part: dict[str, Any]) -> dict[str, Any]:
     return {"counter": None} if "counter" in part else part
+
+
+async def generation(requests: Requests) -> int:
+    """Return the number of the rule sets of this namespace: with each change of any of them it is another.
+
+    requests are of netfilter. Raises Unavailable if the kernel does not tell.
+    """
+    refusals, answers = await requests.batch([_GET_GENERATION])
+    for body in answers:
+        found = dict(attributes(body, _GENERIC.size)).get(_NFTA_GEN_ID)
+        if found is not None:
+            return int.from_bytes(found, "big")
+    raise Unavailable(f"nftables cannot be read: {refusals or 'no generation'}")
 
 
 async def read() -> Firewall:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
 from agent.netlink import firewall, service_link, wire
+from agent.netlink.connections import NETLINK_NETFILTER
 from agent.netlink.links import Links, hush
 from agent.netlink.monitor import BUFFER_BYTES, Events, Monitor
 from agent.netlink.requests import Refusal, Requests
@@ -45,7 +47,13 @@ class LinuxKernel:
     def __init__(self, local: Vtep, wake: Callable[[], None], event_buffer_bytes: int = BUFFER_BYTES) -> None:
         self._local = local
         self._requests, self._links = Requests(), Links()
-        self._monitor = Monitor(wake, event_buffer_bytes)
+        self._rules = Requests(protocol=NETLINK_NETFILTER)
+        self._monitor = Monitor(self._noticed, event_buffer_bytes)
+        self._wake = wake
+        # How many of the methods that bring the mirror up to date are at it.
+        self._updating = 0
+        # The generation of the firewall that the mirror has, None if that is not known.
+        self._firewall_generation: int | None = None
         self.actual = Actual()
 
     async def open(self) -> None:
@@ -57,34 +65,73 @@ class LinuxKernel:
         """Close the sockets; nothing in the kernel changes."""
         self._monitor.close()
         self._requests.close()
+        self._rules.close()
         await self._links.__aexit__(None, None, None)
 
     async def underlay_mtu(self) -> int:
         """Return the MTU of the underlay in bytes."""
         return await self._links.underlay_mtu(self._local)
 
+    def _noticed(self) -> None:
+        """Something happened in the kernel: wake who looks, unless it is what the mirror says already.
+
+        Most often it is the echo of what was done here. While the mirror is being brought up to date that
+        cannot be told; it is asked afterwards.
+        """
+        if self._updating:
+            return
+        events = self._monitor.untaken
+        if events.lost or events.firewall or events.links or self._doubtful(events):
+            self._wake()
+        else:
+            self._monitor.take()
+
+    @contextmanager
+    def _update(self) -> Iterator[None]:
+        """Around all that changes the mirror and waits meanwhile."""
+        self._updating += 1
+        try:
+            yield
+        finally:
+            self._updating -= 1
+            if self._monitor.untaken:
+                self._noticed()
+
     async def read(self) -> None:
         """Read everything of ours anew; raises Unavailable if the kernel gives no whole answer."""
-        self._monitor.take()
-        self.actual = await _attempt(partial(read_all, self._requests))
+        with self._update():
+            self._monitor.take()
+            actual = await _attempt(partial(_read_devices, self._requests))
+            actual.firewall = self.actual.firewall
+            self.actual = actual
+            await self._read_firewall()
 
     async def inspect(self) -> Actual:
         """Read everything of ours anew, past the mirror and beside whoever else reads; raises Unavailable."""
         requests = Requests()
         try:
-            return await _attempt(partial(read_all, requests))
+            actual = await _attempt(partial(_read_devices, requests))
+            actual.firewall = await firewall.read()
+            return actual
         finally:
             requests.close()
 
     async def refresh(self) -> Scope:
         """Look at what events hint at; return the scope in which the mirror turned out to be wrong."""
         events = self._monitor.take()
+        if not events:
+            return Scope()
         if events.lost:
             await self.read()
             return Scope(everything=True)
+        with self._update():
+            return await self._look_at(events)
+
+    async def _look_at(self, events: Events) -> Scope:
         scope = Scope()
         if events.firewall:
-            before, self.actual.firewall = self.actual.firewall, await firewall.read()
+            before = self.actual.firewall
+            await self._read_firewall()
             scope.firewall = before != self.actual.firewall
         doubtful = self._doubtful(events)
         # A device that goes takes its entries along, and their events come first.
@@ -98,6 +145,18 @@ class LinuxKernel:
                 scope.macs[vni] = macs
         return scope
 
+    async def _read_firewall(self) -> None:
+        """Bring the mirror's firewall up to date: a question, where nobody has changed any rule since."""
+        before = await firewall.generation(self._rules)
+        if before == self._firewall_generation:
+            return
+        self._firewall_generation = None
+        found = await firewall.read()
+        if found != self.actual.firewall:
+            self.actual.firewall = found
+        if await firewall.generation(self._rules) == before:
+            self._firewall_generation = before
+
     def _doubtful(self, events: Events) -> set[Vni]:
         """Return the networks about whose entries the events say something else than the mirror."""
         by_index = {link.ifindex: vni for vni, link in self.actual.links.items()}
@@ -110,6 +169,12 @@ class LinuxKernel:
 
     async def apply(self, operations: Operations) -> list[Fault]:
         """Carry out all but links_delete, in order; return what the kernel refused."""
+        if not operations:
+            return []
+        with self._update():
+            return await self._apply(operations)
+
+    async def _apply(self, operations: Operations) -> list[Fault]:
         faults: list[Fault] = []
         if operations.firewall is not None:
             faults += await self._apply_firewall(operations.firewall)
@@ -134,8 +199,9 @@ class LinuxKernel:
             return []
         # One by one each deletion waits for a grace period of the kernel (16 ms); as a group they share it.
         requests = [wire.link_group(self.actual.links[vni].ifindex) for vni in gone]
-        refusals, _ = await self._requests.batch([*requests, wire.group_delete()])
-        await self._reread_links(gone)
+        with self._update():
+            refusals, _ = await self._requests.batch([*requests, wire.group_delete()])
+            await self._reread_links(gone)
         return [
             Fault("LINK_FAILED", f"{link_name(vni)} cannot be deleted: {refusals or 'it is back'}")
             for vni in gone
@@ -153,8 +219,12 @@ class LinuxKernel:
         try:
             for name in wanted.guarded - self.actual.firewall.guarded:
                 hush(name)
+            known, self._firewall_generation = self._firewall_generation, None
             await firewall.apply(self.actual.firewall, wanted)
             self.actual.firewall = wanted
+            # One later than what the mirror was read from: nobody else has changed anything meanwhile.
+            now = await firewall.generation(self._rules)
+            self._firewall_generation = now if known is not None and now == known + 1 else None
         except Unavailable as err:
             # What was believed may be why it failed: look, and let the next round begin from the truth.
             self.actual.firewall = await firewall.read()
@@ -164,8 +234,7 @@ class LinuxKernel:
     async def _delete_entries(self, entries: Iterable[tuple[Vni, int]]) -> list[Fault]:
         known = [(vni, mac) for vni, mac in entries if vni in self.actual.links]
         requests = [wire.fdb_delete(self.actual.links[vni].ifindex, mac) for vni, mac in known]
-        refusals, _ = await self._requests.batch(requests)
-        await self._read_back(known)
+        refusals = await self._write(requests, known)
         return [
             Fault("FDB_REFUSED", f"{link_name(known[r.index][0])}: {format_mac(known[r.index][1])}: {r}")
             for r in refusals
@@ -175,14 +244,16 @@ class LinuxKernel:
     async def _put_entries(self, puts: Iterable[FdbPut]) -> list[Fault]:
         known = [put for put in puts if put.vni in self.actual.links]
         requests = [wire.fdb_put(self.actual.links[put.vni].ifindex, put.mac, put.vtep) for put in known]
-        refusals, _ = await self._requests.batch(requests)
-        await self._read_back([(put.vni, put.mac) for put in known])
+        refusals = await self._write(requests, [(put.vni, put.mac) for put in known])
         return [_refused(known[refusal.index], refusal) for refusal in refusals]
 
-    async def _read_back(self, entries: list[tuple[Vni, int]]) -> None:
-        """Ask the kernel for these entries, one by one in a batch, and note the answers."""
-        requests = [wire.fdb_get(self.actual.links[vni].ifindex, mac) for vni, mac in entries]
-        _, answers = await self._requests.batch(requests)
+    async def _write(self, writes: list[bytes], entries: list[tuple[Vni, int]]) -> list[Refusal]:
+        """Send writes, each of an entry, then ask the kernel for these entries and note the answers.
+
+        All in one batch; returns which of the writes were refused.
+        """
+        reads = [wire.fdb_get(self.actual.links[vni].ifindex, mac) for vni, mac in entries]
+        refusals, answers = await self._requests.batch([*writes, *reads])
         found = {(n.ifindex, n.mac): n for n in map(wire.neighbour, answers) if n is not None}
         for vni, mac in entries:
             answer = found.get((self.actual.links[vni].ifindex, mac))
@@ -190,10 +261,13 @@ class LinuxKernel:
             strays = self.actual.strays.get(vni, set())
             if answer is None or answer.vtep is not None:
                 strays.discard(mac)
+        return [refusal for refusal in refusals if refusal.index < len(writes)]
 
     async def _reread_links(self, vnis: Iterable[Vni]) -> set[Vni]:
         """Read these devices; return those that are not as the mirror had them."""
         asked = sorted(vnis)
+        if not asked:
+            return set()
         _, answers = await self._requests.batch([wire.link_get(link_name(vni)) for vni in asked])
         seen = {Vni(s.vni): s for s in map(wire.link, answers) if s is not None}
         differing = set()
@@ -226,8 +300,8 @@ class LinuxKernel:
         self.actual.set_fdb(vni, entries, strays)
 
 
-async def read_all(requests: Requests) -> Actual:
-    """Return everything of ours that the kernel holds; raises Unavailable if it changed meanwhile."""
+async def _read_devices(requests: Requests) -> Actual:
+    """Return our devices with their entries; raises Unavailable if they changed meanwhile."""
     actual, by_index = Actual(), {}
     async for bodies in requests.dump(wire.link_dump()):
         for seen in map(wire.link, bodies):
@@ -246,7 +320,6 @@ async def read_all(requests: Requests) -> Actual:
                     _sort_in(neighbour, entries, strays)
     for vni, entries, strays in by_index.values():
         actual.set_fdb(vni, entries, strays)
-    actual.firewall = await firewall.read()
     return actual
 
 

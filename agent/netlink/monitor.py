@@ -68,6 +68,11 @@ class Monitor:
                 sock.close()
         self._route = self._filter = None
 
+    @property
+    def untaken(self) -> Events:
+        """What happened since the last take."""
+        return self._events
+
     def take(self) -> Events:
         """Return what happened since the last call."""
         events, self._events = self._events, Events()

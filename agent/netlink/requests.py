@@ -57,10 +57,10 @@ def open_socket(groups: int = 0, buffer_bytes: int = BUFFER_BYTES, protocol: int
 
 
 class Requests:
-    """Sends batches and dumps over one socket: the one given, or one opened here when first needed."""
+    """Sends batches and dumps over one socket: the one given, or one (of `protocol`) opened when needed."""
 
-    def __init__(self, sock: socket.socket | None = None) -> None:
-        self._sock, self._is_given = sock, sock is not None
+    def __init__(self, sock: socket.socket | None = None, protocol: int = 0) -> None:
+        self._sock, self._is_given, self._protocol = sock, sock is not None, protocol
         self._seq = 0
 
     def close(self) -> None:
@@ -77,8 +77,9 @@ class Requests:
         refusals: list[Refusal] = []
         answers: list[memoryview] = []
         for start in range(0, len(requests), BATCH_MESSAGES):
+            if start:
+                await asyncio.sleep(0)
             await self._send(requests[start : start + BATCH_MESSAGES], start, refusals, answers)
-            await asyncio.sleep(0)
         return refusals, answers
 
     async def _send(
@@ -136,7 +137,7 @@ class Requests:
         if self._sock is None:
             if self._is_given:
                 raise Unavailable("netlink: the socket is closed", retry_delay_s=0)
-            self._sock = open_socket()
+            self._sock = open_socket(protocol=self._protocol)
         try:
             await asyncio.get_running_loop().sock_sendall(self._sock, data)
         except OSError as err:

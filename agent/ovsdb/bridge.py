@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class OvsBridge:
         self._thread: DatabaseThread | None = None
         # What the bridge was found to be, in which state of the replica.
         self._fits: tuple[BridgeSpec, int] | None = None
+        self._control = control.ControlSocket()
         self.view = BridgeView()
 
     def open(self) -> None:
@@ -38,6 +39,7 @@ class OvsBridge:
 
     def close(self) -> None:
         """Disconnect; the bridge stays as it is."""
+        self._control.close()
         if self._thread is not None:
             self._thread.stop()
 
@@ -54,8 +56,8 @@ class OvsBridge:
         assert self._thread is not None
         if self.view.connected and self._fits == (spec, self._thread.replica):
             return []
-        changes, replica = await self._thread.call(lambda idl: (_apply(idl, spec), idl.change_seqno))
-        self._fits = None if changes else (spec, replica)
+        changes, fits, replica = await self._thread.call(lambda idl: (*_apply(idl, spec), idl.change_seqno))
+        self._fits = (spec, replica) if fits else None
         return changes
 
     async def revalidate(self, *, taken_away: bool) -> None:
@@ -65,11 +67,10 @@ class OvsBridge:
         two cached flows that overlap, Open vSwitch 3.1 may change the other one, and the old one goes on for
         as long as packets come. So it is emptied: the next packet of each flow asks the tables anew.
         """
-        path = self._control_socket or control.control_path(self._run_dir())
         if self.view.datapath_type != "system":
-            await control.command(path, "revalidator/purge")
+            await self._control.command(self._control_path(), "revalidator/purge")
         elif taken_away:
-            await control.command(path, "revalidator/wait")
+            await self._control.command(self._control_path(), "revalidator/wait")
 
     async def limit_connections(self, entries: int) -> None:
         """Let no conntrack zone (each port has its own) hold more entries than this; raises Unavailable.
@@ -78,11 +79,10 @@ class OvsBridge:
         """
         kind = self.view.datapath_type
         datapath = f"{kind}@ovs-{kind}"
-        path = self._control_socket or control.control_path(self._run_dir())
-        await control.command(path, "dpctl/ct-set-limits", datapath, f"default={entries}")
+        commands: list[tuple[str, ...]] = [("dpctl/ct-set-limits", datapath, f"default={entries}")]
         if kind == "netdev":
-            for setting, *values in _FRAGMENT_SETTINGS:
-                await control.command(path, f"dpctl/{setting}", datapath, *values)
+            commands += [(f"dpctl/{name}", datapath, *values) for name, *values in _FRAGMENT_SETTINGS]
+        await self._control.commands(self._control_path(), commands)
 
     async def trace(self, flow: str) -> str:
         """Return what ofproto/trace says of a flow that enters this bridge; nothing is sent or learnt.
@@ -91,17 +91,21 @@ class OvsBridge:
         refuses it or does not answer.
         """
         arguments = control.trace_arguments(flow)
-        path = self._control_socket or control.control_path(self._run_dir())
-        return await control.command(path, "ofproto/trace", self._name, *arguments)
+        return await self._control.command(self._control_path(), "ofproto/trace", self._name, *arguments)
 
-    def _run_dir(self) -> Path:
+    def _control_path(self) -> Path:
+        if self._control_socket is not None:
+            return self._control_socket
         if not self._remote.startswith("unix:"):
             raise Unavailable("the control socket of ovs-vswitchd is not known; use --vswitchd-ctl")
-        return Path(self._remote.removeprefix("unix:")).parent
+        return control.control_path(Path(self._remote.removeprefix("unix:")).parent)
 
 
-def _apply(idl: Any, spec: BridgeSpec) -> list[Change]:
-    """On the database thread."""
+def _apply(idl: Any, spec: BridgeSpec) -> tuple[list[Change], bool]:
+    """Return what was put right, and whether all is known to be as spec says now. On the database thread."""
+    names = idl.fit.left(idl, spec)
+    if names is not None:
+        return _apply_verdicts(idl, spec, names)
     ofports: dict[str, int] = {}
 
     def write(transaction: Any) -> rows.Writer:
@@ -111,12 +115,27 @@ def _apply(idl: Any, spec: BridgeSpec) -> list[Change]:
 
     first = transact(idl, write)
     if not first.replug and not first.waiting:
-        return first.changes
+        if not first.changes:
+            idl.fit.found(idl, spec)
+        return first.changes, not first.changes
     if not wait_settled(idl):
         raise Unavailable("ovs-vswitchd does not carry out changes of the database")
     second = transact(idl, write)
     told = {_which(change) for change in first.changes if change.kind in ("tunnel", "service", "edge")}
-    return first.changes + [change for change in second.changes if _which(change) not in told]
+    return first.changes + [change for change in second.changes if _which(change) not in told], False
+
+
+def _apply_verdicts(idl: Any, spec: BridgeSpec, names: Set[str]) -> tuple[list[Change], bool]:
+    """All else is known to be as spec says: write what is missing of the verdicts on these interfaces."""
+    changes = list[Change]()
+    if rows.verdicts_missing(idl, spec, names):
+        changes = transact(idl, lambda _: rows.write_verdicts(idl, spec, names))
+        # What the server made of it came before its answer (RFC 7047, 4.1.6); so may other changes.
+        left = idl.fit.left(idl, spec)
+        if left is None or rows.verdicts_missing(idl, spec, left):
+            return changes, False
+    idl.fit.found(idl, spec)
+    return changes, True
 
 
 def _which(change: Change) -> tuple[object, ...]:

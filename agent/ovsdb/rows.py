@@ -5,20 +5,19 @@ Only for the database thread. Writing means the difference: a row that is right 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.ovsdb.ports import PortRow, PortRows
+from agent.ovsdb.ports import IFINDEX, PortRow, PortRows, SeenPorts
 from agent.ovsdb.view import (
     BridgeSpec,
     BridgeView,
     Change,
     EdgePort,
     EdgePortView,
-    ServiceView,
     TlsFiles,
-    TunnelView,
+    Verdict,
 )
 from agent.plan import edge_of_link, link_name, link_vni
 from cloison.model import Vni
@@ -36,7 +35,7 @@ COLUMNS: dict[str, list[str]] = {
 
 INACTIVITY_PROBE_MS = 5000
 MAX_BACKOFF_MS = 1000
-STATE, REASON, VNI, IFINDEX = "cloison-state", "cloison-reason", "cloison-vni", "cloison-ifindex"
+STATE, REASON, VNI = "cloison-state", "cloison-reason", "cloison-vni"
 IFACE_ID = "iface-id"
 
 
@@ -65,6 +64,11 @@ def bridge(idl: Any, name: str) -> Any:
 
 def port_rows(idl: Any, row: Any) -> Mapping[str, PortRow]:
     """Return the interfaces of a bridge by name, as the replica has them."""
+    return seen_ports(idl, row).by_name
+
+
+def seen_ports(idl: Any, row: Any) -> SeenPorts:
+    """Return the interfaces of a bridge as the replica has them."""
     rows: PortRows = idl.port_rows[row.uuid]
     return rows.of(row)
 
@@ -81,27 +85,42 @@ def view(idl: Any, name: str) -> BridgeView:
     bridges = {other.name: other.datapath_type or "system" for other in _rows(idl, "Bridge")}
     if row is None:
         return BridgeView(connected=True, bridges=bridges)
-    interfaces, tunnels, service = {}, {}, None
-    for seen in port_rows(idl, row).values():
-        if seen.type == "internal":
-            continue
-        vni = link_vni(seen.name)
-        if seen.name == SERVICE_LINK:
-            service = ServiceView(seen.ofport, seen.error, _number(seen.ids.get(IFINDEX, "")))
-        elif vni is None:
-            interfaces[seen.name] = seen.view
-        else:
-            tunnels[vni] = TunnelView(vni, seen.ofport, seen.error, _number(seen.ids.get(IFINDEX, "")))
-    datapath_id = int(_one(row.datapath_id, "0"), 16)
-    kind = row.datapath_type or "system"
-    edges = {
+    seen = seen_ports(idl, row)
+    return BridgeView(
+        connected=True,
+        exists=True,
+        datapath_id=int(_one(row.datapath_id, "0"), 16),
+        datapath_type=row.datapath_type or "system",
+        interfaces=seen.interfaces,
+        tunnels=seen.tunnels,
+        settings=_settings(idl, row),
+        service=seen.service,
+        bridges=bridges,
+        edge_ports=_edge_ports(idl),
+    )
+
+
+def view_of_ports(idl: Any, known: BridgeView, name: str) -> BridgeView:
+    """As `view`, if nothing but interfaces has changed since known was read."""
+    row = bridge(idl, name)
+    if row is None:
+        return known
+    seen, edges = seen_ports(idl, row), _edge_ports(idl)
+    own = (seen.interfaces, seen.tunnels, seen.service, edges)
+    if own == (known.interfaces, known.tunnels, known.service, known.edge_ports):
+        return known
+    return replace(
+        known, interfaces=seen.interfaces, tunnels=seen.tunnels, service=seen.service, edge_ports=edges
+    )
+
+
+def _edge_ports(idl: Any) -> dict[str, EdgePortView]:
+    """The ports of edges, on whatever bridge."""
+    return {
         seen.name: EdgePortView(other.name, seen.ofport, seen.error, tuple(seen.port.tag))
         for other in _rows(idl, "Bridge")
-        for seen in port_rows(idl, other).values()
-        if edge_of_link(seen.name) is not None
+        for seen in seen_ports(idl, other).edges.values()
     }
-    settings = _settings(idl, row)
-    return BridgeView(True, True, datapath_id, kind, interfaces, tunnels, settings, service, bridges, edges)
 
 
 def _settings(idl: Any, row: Any) -> str:
@@ -114,10 +133,6 @@ def _settings(idl: Any, row: Any) -> str:
 
 def _one(values: list[Any], default: Any) -> Any:
     return values[0] if values else default
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 class Writer:
@@ -147,7 +162,8 @@ class Writer:
         if not self._new:
             self._present = port_rows(self._idl, row)
         self._own_ports(row, self._wanted(), self._present, self._is_known)
-        self._verdicts()
+        if not self._new:
+            self.changes += _say(self._present, self._spec.verdicts, self._spec.verdicts)
         if self._spec.edges is not None:
             for other in _rows(self._idl, "Bridge"):
                 if other is not row and other.name != self._spec.name:
@@ -347,17 +363,43 @@ class Writer:
         tag = [] if wanted.tag is None else [wanted.tag]
         return self._insert("Port", name=name, interfaces=[interface], tag=tag)
 
-    def _verdicts(self) -> None:
-        for name, verdict in self._spec.verdicts.items():
-            seen = self._present.get(name)
-            if seen is None or seen.ids.get("iface-id") != verdict.iface_id:
-                continue
-            for key, value in ((STATE, verdict.state), (REASON, verdict.reason)):
-                if value and seen.ids.get(key) != value:
-                    seen.interface.setkey("external_ids", key, value)
-                    self._changed("verdict", f"{name}: {value}")
-                elif not value and key in seen.ids:
-                    seen.interface.delkey("external_ids", key)
+
+def verdicts_missing(idl: Any, spec: BridgeSpec, names: Iterable[str]) -> bool:
+    """Tell whether what became of any of these interfaces is not said on it."""
+    present = port_rows(idl, bridge(idl, spec.name))
+    return any(True for _ in _unsaid(present, spec.verdicts, names))
+
+
+def write_verdicts(idl: Any, spec: BridgeSpec, names: Iterable[str]) -> list[Change]:
+    """Put what became of these interfaces into the transaction under way; return what differed."""
+    return _say(port_rows(idl, bridge(idl, spec.name)), spec.verdicts, names)
+
+
+def _say(
+    present: Mapping[str, PortRow], verdicts: Mapping[str, Verdict], names: Iterable[str]
+) -> list[Change]:
+    changes = []
+    for seen, key, value in _unsaid(present, verdicts, names):
+        if value:
+            seen.interface.setkey("external_ids", key, value)
+            changes.append(Change("verdict", f"{seen.name}: {value}"))
+        else:
+            seen.interface.delkey("external_ids", key)
+            changes.append(Change("verdict", f"{seen.name}: no {key}"))
+    return changes
+
+
+def _unsaid(
+    present: Mapping[str, PortRow], verdicts: Mapping[str, Verdict], names: Iterable[str]
+) -> Iterator[tuple[PortRow, str, str]]:
+    """Yield the interface, the key and its value ("": none), of what is not yet as the verdicts say."""
+    for name in names:
+        seen, verdict = present.get(name), verdicts.get(name)
+        if seen is None or verdict is None or seen.ids.get(IFACE_ID) != verdict.iface_id:
+            continue
+        for key, value in ((STATE, verdict.state), (REASON, verdict.reason)):
+            if seen.ids.get(key, "") != value:
+                yield seen, key, value
 
 
 def _edge_port(edge: EdgePort) -> _OwnPort:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from agent.lean import as_if_absent
 from agent.ovsdb import rows
+from agent.ovsdb.fit import Fit
 from agent.ovsdb.ports import PortRows
 from agent.ovsdb.view import BridgeView
 from cloison.errors import Unavailable
@@ -36,14 +37,20 @@ _DATABASE = "Open_vSwitch"
 
 
 class _Replica(ovs.db.idl.Idl):  # type: ignore[misc]  # ovs is untyped
-    """The client's replica; `port_rows`, by the bridges' uuids, hear of each row that changes."""
+    """The client's replica; `port_rows`, by the bridges' uuids, and `fit` hear of each row that changes."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.port_rows: dict[Any, PortRows] = defaultdict(PortRows)
+        self.fit = Fit()
+        # Since it was last published: how many rows changed, and whether all are interfaces.
+        self.notices, self.only_interfaces = 0, True
         super().__init__(*arguments, **options)
 
     def notify(self, event: Any, row: Any, updates: Any = None) -> None:
         """Called by the client when a row was inserted, changed or deleted."""
+        self.notices += 1
+        self.only_interfaces = self.only_interfaces and row._table.name == "Interface"
+        self.fit.noted(row)
         for rows_of_bridge in self.port_rows.values():
             rows_of_bridge.noted(row)
 
@@ -101,8 +108,10 @@ class DatabaseThread:
             self._publish(idl)
             while self._jobs and not self._stopping:
                 job, future = self._jobs.popleft()
-                self._carry_out(job, future, idl)
+                result = self._carry_out(job, idl)
+                # First, so that who asked finds a view that is no older than the answer.
                 self._publish(idl)
+                self._answer(future, result)
             self._wait(idl)
         if idl is not None:
             idl.close()
@@ -144,27 +153,30 @@ class DatabaseThread:
             pass  # woken by the database, not by us
 
     def _publish(self, idl: Any) -> None:
-        seen = idl.change_seqno, connected(idl)
-        if seen == self._seen:
+        before, seen = self._seen, (idl.change_seqno, connected(idl))
+        if seen == before:
             return
-        self._seen = seen
-        if connected(idl):
-            view = rows.view(idl, self._bridge)
-        else:
+        # (A replica that was emptied has told of no row.)
+        same_ports = idl.only_interfaces and before[1] and seen[0] == before[0] + idl.notices
+        self._seen, idl.notices, idl.only_interfaces = seen, 0, True
+        if not connected(idl):
             view = replace(self._view, connected=False)
-        if view != self._view:
+        elif same_ports:
+            view = rows.view_of_ports(idl, self._view, self._bridge)
+        else:
+            view = rows.view(idl, self._bridge)
+        if view is not self._view and view != self._view:
             self._view = view
             self._tell(self._on_view, view)
 
-    def _carry_out(self, job: Callable[[Any], Any], future: asyncio.Future[Any], idl: Any) -> None:
+    def _carry_out(self, job: Callable[[Any], Any], idl: Any) -> Any:
+        """Return what the job returns, or what it raises."""
         try:
             if not connected(idl):
                 raise Unavailable("ovsdb-server does not answer")
-            result = job(idl)
+            return job(idl)
         except Exception as err:  # noqa: BLE001 - whatever it is, the one who asked must hear it
-            self._answer(future, err)
-        else:
-            self._answer(future, result)
+            return err
 
     def _answer(self, future: asyncio.Future[Any], result: Any) -> None:
         def settle() -> None:

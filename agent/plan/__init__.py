@@ -22,7 +22,7 @@ from agent.plan.edge_state import (
     WantedEdge,
     differences,
 )
-from agent.plan.faults import Fault, conditions, plan_faults
+from agent.plan.faults import Fault, PlanFaults, conditions, plan_faults
 from agent.plan.model import EMPTY_PLAN, HostPlan, NetworkPlan, Peer, Vtep, full_deltas
 from agent.plan.operations import FdbPut, LinkSpec, Operations, operations
 from agent.plan.scope import Scope, changed, scope_of
@@ -59,6 +59,7 @@ __all__ = [
     "ServiceLink",
     "ServicePort",
     "Peer",
+    "PlanFaults",
     "Standing",
     "Vtep",
     "WantedEdge",

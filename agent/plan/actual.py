@@ -82,6 +82,8 @@ class Actual:
     taken: set[Vni] = field(default_factory=set)
     firewall: Firewall = field(default_factory=Firewall)
     digest: FdbDigest = field(default_factory=FdbDigest)
+    links_changed: int = 0
+    """Counts the changes of `links`."""
 
     def set_entry(self, vni: Vni, mac: Mac, vtep: Vtep | None) -> None:
         """Note what was read for one MAC; None means that there is no entry."""
@@ -103,6 +105,7 @@ class Actual:
 
     def set_link(self, vni: Vni, link: Link | None) -> None:
         """Note a device; None, or one with another ifindex, takes the FDB we knew along."""
+        self.links_changed += 1
         before = self.links.pop(vni, None)
         if before is not None and (link is None or link.ifindex != before.ifindex):
             self.fdb.pop(vni, None)

@@ -8,7 +8,7 @@ record stops no other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NewType
 
@@ -33,6 +33,9 @@ CHUNK_ENTRIES_MAX = 4096
 """FDB entries (or names) in one message of a whole plan; about 100 kB."""
 CHUNK_PORTS_MAX = 256
 """Service ports in one such message."""
+# They stand for what has not been worked out yet.
+_NO_PEERS: frozenset[Peer] = frozenset([(Vni(0), Vtep(b""))])
+_NONE_ODD: frozenset[Vni] = frozenset([Vni(0)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ class NetworkPlan:
             return f"MTU {self.mtu} is outside {MTU_MIN}..{MTU_MAX}"
         return None
 
+    @property
+    def is_odd(self) -> bool:
+        """Tell whether it cannot be carried out just as it is told."""
+        return bool(self.rejected) or self.fault is not None
+
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
@@ -70,11 +78,20 @@ class HostPlan:
     service_ports: Mapping[int, PortRecord] = field(default_factory=dict)
     zones: Mapping[Vni, Zone] = field(default_factory=dict)
     edges: Mapping[int, EdgeRecord] = field(default_factory=dict)
+    peers: frozenset[Peer] = field(default=_NO_PEERS, compare=False, repr=False)
+    """Every VTEP that may send to this host, with the network it may send in.
 
-    @property
-    def peers(self) -> frozenset[Peer]:
-        """Every VTEP that may send to this host, with the network it may send in."""
-        return frozenset(self.peer_uses)
+    As `odd`, it follows from the rest, and is the same object as before where a delta does not change it.
+    """
+    odd: frozenset[Vni] = field(default=_NONE_ODD, compare=False, repr=False)
+    """Networks that cannot be carried out just as they are told."""
+
+    def __post_init__(self) -> None:
+        if self.peers is _NO_PEERS:
+            object.__setattr__(self, "peers", frozenset(self.peer_uses))
+        if self.odd is _NONE_ODD:
+            odd = frozenset(vni for vni, network in self.networks.items() if network.is_odd)
+            object.__setattr__(self, "odd", odd)
 
     def apply(self, delta: pb.PlanDelta) -> HostPlan:
         """Return the plan after one delta.
@@ -82,24 +99,63 @@ class HostPlan:
         Within a delta removals come first: networks, then MACs, then what is put; so it is for service ports,
         zones and edges. An MTU of 0 leaves the MTU as it is. Applying a delta a second time changes nothing.
         """
-        networks, uses = dict(self.networks), dict(self.peer_uses)
-        for vni in delta.removed_vnis:
-            gone = networks.pop(Vni(vni), None)
-            if gone is not None:
-                for vtep in (*gone.fdb.values(), *gone.senders):
-                    _release(uses, (gone.vni, vtep))
-        for change in delta.networks:
-            known = networks.get(Vni(change.vni)) or NetworkPlan(Vni(change.vni), 0)
-            networks[known.vni] = _changed_network(known, change, uses)
         revision = Revision(max(self.revision, delta.revision))
-        return HostPlan(
-            revision,
-            MappingProxyType(networks),
-            MappingProxyType(uses),
-            _served(self.service_ports, delta),
-            _named(self.zones, delta),
-            _edged(self.edges, delta),
+        plan = replace(
+            self,
+            revision=revision,
+            service_ports=_served(self.service_ports, delta),
+            zones=_named(self.zones, delta),
+            edges=_edged(self.edges, delta),
         )
+        return _networked(plan, delta) if delta.networks or delta.removed_vnis else plan
+
+
+def _networked(plan: HostPlan, delta: pb.PlanDelta) -> HostPlan:
+    """Return the plan after the part of a delta that is about networks."""
+    networks, uses, odd = dict(plan.networks), _Uses(plan.peer_uses), set(plan.odd)
+    for vni in delta.removed_vnis:
+        gone = networks.pop(Vni(vni), None)
+        if gone is not None:
+            odd.discard(gone.vni)
+            for vtep in (*gone.fdb.values(), *gone.senders):
+                uses.release((gone.vni, vtep))
+    for change in delta.networks:
+        known = networks.get(Vni(change.vni)) or NetworkPlan(Vni(change.vni), 0)
+        network = networks[known.vni] = _changed_network(known, change, uses)
+        odd -= {network.vni}
+        odd |= {network.vni} if network.is_odd else set()
+    return replace(
+        plan,
+        networks=MappingProxyType(networks),
+        peer_uses=MappingProxyType(uses.counts),
+        peers=frozenset(uses.counts) if uses.has_moved else plan.peers,
+        odd=plan.odd if odd == plan.odd else frozenset(odd),
+    )
+
+
+class _Uses:
+    """How often each peer is used; what it is made from stays as it is."""
+
+    def __init__(self, before: Mapping[Peer, int]) -> None:
+        self._before, self.counts = before, dict(before)
+        self._touched: set[Peer] = set()
+
+    @property
+    def has_moved(self) -> bool:
+        """Tell whether there are other peers than before."""
+        return any((peer in self._before) != (peer in self.counts) for peer in self._touched)
+
+    def take(self, peer: Peer) -> None:
+        """A peer has one more use."""
+        self._touched.add(peer)
+        self.counts[peer] = self.counts.get(peer, 0) + 1
+
+    def release(self, peer: Peer) -> None:
+        """A peer has one use less."""
+        self._touched.add(peer)
+        self.counts[peer] -= 1
+        if not self.counts[peer]:
+            del self.counts[peer]
 
 
 EMPTY_PLAN = HostPlan(Revision(0), MappingProxyType({}), MappingProxyType({}))
@@ -138,20 +194,14 @@ def _edged(known: Mapping[int, EdgeRecord], delta: pb.PlanDelta) -> Mapping[int,
     return MappingProxyType(edges)
 
 
-def _release(uses: dict[Peer, int], peer: Peer) -> None:
-    uses[peer] -= 1
-    if not uses[peer]:
-        del uses[peer]
-
-
-def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: dict[Peer, int]) -> NetworkPlan:
+def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: _Uses) -> NetworkPlan:
     """Return known after change; uses follows."""
     fdb, rejected = dict(known.fdb), dict(known.rejected)
 
     def forget(mac: int) -> None:
         before = fdb.pop(Mac(mac), None)
         if before is not None:
-            _release(uses, (known.vni, before))
+            uses.release((known.vni, before))
         rejected.pop(mac, None)
 
     for mac in change.removed_macs:
@@ -163,14 +213,14 @@ def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: dict[Pee
             continue
         vtep = Vtep(entry.vtep)
         fdb[Mac(entry.mac)] = vtep
-        uses[known.vni, vtep] = uses.get((known.vni, vtep), 0) + 1
+        uses.take((known.vni, vtep))
     senders = known.senders
     if change.HasField("senders"):
         for vtep in senders:
-            _release(uses, (known.vni, vtep))
+            uses.release((known.vni, vtep))
         senders = frozenset(Vtep(vtep) for vtep in change.senders.addresses if usable(1, vtep))
         for vtep in senders:
-            uses[known.vni, vtep] = uses.get((known.vni, vtep), 0) + 1
+            uses.take((known.vni, vtep))
     mtu = change.mtu or known.mtu
     return NetworkPlan(known.vni, mtu, MappingProxyType(fdb), MappingProxyType(rejected), senders)
 

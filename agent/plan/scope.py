@@ -62,7 +62,7 @@ def scope_of(delta: pb.PlanDelta, before: HostPlan) -> Scope:
 
 def changed(before: HostPlan, after: HostPlan) -> Scope:
     """Return the scope in which two plans differ."""
-    scope = Scope(firewall=before.peer_uses.keys() != after.peer_uses.keys())
+    scope = Scope(firewall=before.peers != after.peers)
     for vni in before.networks.keys() | after.networks.keys():
         old, new = before.networks.get(vni), after.networks.get(vni)
         if old is new:

@@ -82,21 +82,31 @@ class _Indexed:
         self.reverse: dict[bytes, list[str]] = {}
         self.parents: Counter[str] = Counter()
         self._hosts: dict[str, tuple[bytes, ...]] = {}
+        # Whether there was ever a name in other than small letters.
+        self._folds = False
 
     def set(self, zone: Zone) -> None:
         """Take over what zone says."""
-        domain = zone.domain.lower().strip(".")
+        before, domain = self.zone, zone.domain.lower().strip(".")
+        known = {} if before is None else before.hosts
         self.zone, self.tenant = zone, zone.tenant
-        self.domain = domain if _is_name(domain) else ""
+        if before is None or domain != self.domain:
+            self.domain, known = domain if _is_name(domain) else "", {}
+            for name in [*self._hosts]:
+                self._put(name, ())
         # One record that makes no sense stops no other.
         wanted = zone.hosts if self.domain else {}
-        lower = {name.lower(): addresses for name, addresses in wanted.items()}
-        folded = {name: addresses for name, addresses in lower.items() if _is_name(f"{name}.{domain}")}
-        for name in self._hosts.keys() - folded.keys():
-            self._put(name, ())
-        for name, addresses in folded.items():
-            packed = tuple(dict.fromkeys(_packed(addresses)))
-            if self._hosts.get(name) != packed:
+        changed = {name for name, addresses in wanted.items() if known.get(name) is not addresses}
+        changed |= known.keys() - wanted.keys()
+        self._folds = self._folds or any(name != name.lower() for name in changed)
+        if self._folds:
+            # Several names may be one: which of them counts is known of all together.
+            wanted = {name.lower(): addresses for name, addresses in wanted.items()}
+            changed = {*wanted, *self._hosts}
+        for name in changed:
+            is_name = name in wanted and _is_name(f"{name}.{domain}")
+            packed = tuple(dict.fromkeys(_packed(wanted[name]))) if is_name else ()
+            if self._hosts.get(name, ()) != packed:
                 self._put(name, packed)
 
     def _put(self, name: str, addresses: tuple[bytes, ...]) -> None:

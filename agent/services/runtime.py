@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import is_not
 
 import structlog
 
@@ -41,6 +43,19 @@ class ServiceSettings:
     metadata_secret: bytes = b""
 
 
+def _differing(
+    before: Mapping[int, PortRecord], after: Mapping[int, PortRecord]
+) -> Iterator[tuple[int, PortRecord | None]]:
+    """Yield the records that are not the same object as before; None for one that is gone."""
+    # (By the interpreter's own means: a host has thousands of ports, of which one has changed.)
+    differs = map(is_not, after.values(), map(before.get, after))
+    for number in compress(after, differs):
+        yield number, after[number]
+    if len(before) + len(after) != 2 * len(before.keys() & after.keys()):
+        for number in before.keys() - after.keys():
+            yield number, None
+
+
 class Services:
     """All services of this host. Loses nothing by ending: the next process answers the same."""
 
@@ -63,7 +78,7 @@ class Services:
         self._dispatcher = Dispatcher(self._ports, routes, self._claims)
         self._edge = Edge(self._ports, self._dispatcher, on_lost)
         # Of the plan that is served: a plan shares with the one before it what did not change.
-        self._served_ports: Mapping[int, PortRecord] | None = None
+        self._served_ports: Mapping[int, PortRecord] = {}
         self._served_zones: Mapping[Vni, Zone] | None = None
         self._told: dict[str, int] = {}
 
@@ -74,18 +89,26 @@ class Services:
             self._zones.replace(plan.zones)
         if plan.service_ports is self._served_ports:
             return
-        self._served_ports = plan.service_ports
-        before = {port.number: port for port in self._ports}
-        ports = {number: r.port for number, r in plan.service_ports.items() if r.port is not None}
-        if ports == before:
+        known, self._served_ports = self._served_ports, plan.service_ports
+        changed = {
+            number: None if record is None else record.port
+            for number, record in _differing(known, plan.service_ports)
+        }
+        before = {number: self._ports.get(number) for number in changed}
+        changed = {number: port for number, port in changed.items() if port != before[number]}
+        if not changed:
             return
-        self._ports.replace(ports)
-        self._edge.forget_others()
-        self._claims.keep(ports.keys())
-        self._gate.settle()
-        for number in before.keys() & ports.keys():
-            if before[number] != ports[number]:
-                self._announce(ports[number], before[number])
+        self._ports.change(changed)
+        known_before = {number: port for number in changed if (port := before[number]) is not None}
+        if known_before:
+            # (Of what is new there is nothing yet that would have to be forgotten.)
+            self._edge.forget_others()
+            self._claims.keep(self._ports.numbers)
+            self._gate.settle()
+        for number, old in known_before.items():
+            port = changed[number]
+            if port is not None:
+                self._announce(port, old)
 
     def attach(self, link: ServiceLink) -> None:
         """Take frames from this device; raises Unavailable if that cannot be."""

@@ -5,7 +5,7 @@ Only for trusted plumbing: everything in a Packet was chosen by a guest, and onl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,17 +72,42 @@ Send = Callable[[bytes], None]
 
 
 class ServicePorts:
-    """The ports served here, by number and by where their addresses are. Changed only as a whole."""
+    """The ports served here, by number and by where their addresses are."""
 
     def __init__(self, ports: Iterable[ServicePort] = ()) -> None:
         self._by_number: dict[int, ServicePort] = {}
-        self._by_address: dict[tuple[Vni, IpAddress], ServicePort] = {}
+        # Of two that are said to have one address (they never should) the one with the highest number has it.
+        self._by_address: dict[tuple[Vni, IpAddress], list[ServicePort]] = {}
         self.replace({port.number: port for port in ports})
 
     def replace(self, ports: Mapping[int, ServicePort]) -> None:
         """Serve these ports from now on, and no others."""
-        self._by_number = dict(ports)
-        self._by_address = {(p.vni, address): p for p in ports.values() for address in p.addresses}
+        self.change({**dict.fromkeys(self._by_number), **ports})
+
+    def change(self, ports: Mapping[int, ServicePort | None]) -> None:
+        """Serve these ports as given, or no longer (None), and all others as before."""
+        for number in ports:
+            old = self._by_number.pop(number, None)
+            if old is None:
+                continue
+            for address in dict.fromkeys(old.addresses):
+                holders = self._by_address[old.vni, address]
+                holders[:] = [port for port in holders if port.number != number]
+                if not holders:
+                    del self._by_address[old.vni, address]
+        for number, port in ports.items():
+            if port is None:
+                continue
+            self._by_number[number] = port
+            for address in dict.fromkeys(port.addresses):
+                holders = self._by_address.setdefault((port.vni, address), [])
+                holders.append(port)
+                holders.sort(key=lambda holder: holder.number)
+
+    @property
+    def numbers(self) -> Collection[int]:
+        """The numbers of all that are served."""
+        return self._by_number.keys()
 
     def get(self, number: int) -> ServicePort | None:
         """Return the port with that number."""
@@ -90,7 +115,8 @@ class ServicePorts:
 
     def find(self, vni: Vni, address: IpAddress) -> ServicePort | None:
         """Return the port that has an address in a network."""
-        return self._by_address.get((vni, address))
+        holders = self._by_address.get((vni, address))
+        return holders[-1] if holders else None
 
     def __iter__(self) -> Iterator[ServicePort]:
         return iter(self._by_number.values())

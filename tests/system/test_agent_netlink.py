@@ -12,8 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from agent.netlink import LinuxKernel
-from agent.plan import EMPTY_PLAN, Fault, HostPlan, Scope, Vtep, fdb_digest, operations, plan_faults
+from agent.netlink import LinuxKernel, firewall
+from agent.plan import (
+    EMPTY_PLAN,
+    Fault,
+    Firewall,
+    HostPlan,
+    Scope,
+    Vtep,
+    fdb_digest,
+    operations,
+    plan_faults,
+)
 from cloison.addresses import format_mac
 from cloison.v1 import host_sync_pb2 as pb
 from tests.support.netns import network_namespace, sh
@@ -315,3 +325,85 @@ async def test_the_mtu_of_the_underlay() -> None:
         sh("ip addr del 10.0.0.1/24 dev u0 && ip addr add 10.5.5.1/24 dev u0")
         sh("ip addr add 10.0.0.1/32 dev lo")
         assert await h.kernel.underlay_mtu() == 1600
+
+
+async def turns(count: int = 4) -> None:
+    """Let the loop take in what the kernel has told already (it tells before it answers a request)."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_the_echo_of_an_own_change_wakes_nobody() -> None:
+    async with host() as h:
+        assert await h.run(network(2)) == []
+        assert await h.is_settled()
+        await turns()
+        await h.kernel.refresh()
+        h.woken.clear()
+        delta = pb.PlanDelta(revision=2)
+        part = delta.networks.add(vni=VNI, removed_macs=[MAC])
+        part.upserted.add(mac=MAC + 1, vtep=bytes([10, 0, 0, 77]))
+        part.upserted.add(mac=MAC + 7, vtep=bytes([10, 0, 1, 1]))
+        assert await h.run(delta) == []
+        await turns()
+        assert not h.woken.is_set()
+        sh(f"bridge fdb del {format_mac(MAC + 7)} dev {NAME}")
+        assert (await h.noticed("macs")).macs[VNI] == {MAC + 7}
+
+
+async def test_what_others_change_during_an_own_change_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its event comes while the mirror is being written, together with the echo."""
+    async with host() as h:
+        assert await h.run(network(3)) == []
+        await turns()
+        await h.kernel.refresh()
+        h.woken.clear()
+        batch = h.kernel._requests.batch
+
+        async def meddled(requests: list[bytes]) -> object:
+            answers = await batch(requests)
+            sh(f"bridge fdb del {format_mac(MAC)} dev {NAME}")
+            sh(f"bridge fdb replace {format_mac(MAC + 7)} dev {NAME} dst 10.9.9.9 self permanent")
+            await turns()
+            return answers
+
+        monkeypatch.setattr(h.kernel._requests, "batch", meddled)
+        delta = pb.PlanDelta(revision=2)
+        delta.networks.add(vni=VNI).upserted.add(mac=MAC + 7, vtep=PEER)
+        assert await h.run(delta) == []
+        monkeypatch.undo()
+        assert h.woken.is_set()
+        assert (await h.noticed("macs")).macs[VNI] == {MAC, MAC + 7}
+        assert await h.run() == []
+        assert await h.is_settled()
+
+
+async def test_the_rules_are_listed_only_when_somebody_has_changed_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed: list[None] = []
+    read = firewall.read
+
+    async def counted() -> Firewall:
+        listed.append(None)
+        return await read()
+
+    monkeypatch.setattr(firewall, "read", counted)
+    async with host() as h:
+        assert len(listed) == 1
+        assert await h.run(network(1)) == []
+        assert await h.is_settled()
+        assert await h.run(network(1, vni=VNI + 1)) == []
+        assert await h.is_settled()
+        assert len(listed) == 1, "an own change is known to be all that was changed"
+        sh("nft add element inet cloison guarded '{ \"tap9\" }'")
+        await h.kernel.read()
+        assert "tap9" in h.kernel.actual.firewall.guarded
+        assert len(listed) == 2
+        # Another's change just before an own one: what the own one led to is not what the mirror says.
+        sh("nft add element inet cloison guarded '{ \"tap8\" }'")
+        assert await h.run() == []
+        await h.kernel.read()
+        assert "tap8" in h.kernel.actual.firewall.guarded
+        assert await h.run() == []
+        assert await h.is_settled()

@@ -14,6 +14,7 @@ import pytest
 
 from agent.ovsdb import BridgeSpec, BridgeView, OvsBridge, TlsFiles, Verdict
 from cloison.errors import Unavailable
+from tests.support.agent_host import eventually
 from tests.support.netns import network_namespace, sh
 from tests.support.ovs import Ovs
 
@@ -229,3 +230,67 @@ async def test_no_database_at_first(tmp_path: Path) -> None:
             await asyncio.wait_for(bridge.apply(BridgeSpec(**SPEC)), DEADLINE_S)  # type: ignore[arg-type]
     finally:
         bridge.close()
+
+
+async def test_what_others_do_to_an_interface_is_made_up_for_beside_a_verdict(ovs: Ovs) -> None:
+    """A look at the interfaces that changed finds what a look at all would."""
+    async with watched(ovs) as seam:
+        sh("ip link add tap1 type veth peer name vm1 && ip link add tap2 type veth peer name vm2")
+        tunnels = {VNI: device()}
+        said = {f"tap{n}": Verdict(f"p{n}", "bound") for n in (1, 2)}
+        await seam.apply(tunnels=tunnels)
+        for n in (1, 2):
+            plug = f"add-port br-int tap{n} -- set interface tap{n} external_ids:iface-id=p{n}"
+            ovs.vsctl(*plug.split())
+        await seam.shows(lambda view: len(view.interfaces) == 2, "both")
+        assert await seam.apply(tunnels=tunnels, verdicts=said) == ["verdict", "verdict"]
+        assert await seam.apply(tunnels=tunnels, verdicts=said) == []
+
+        def alters(*words: str) -> None:
+            ovs.vsctl(*words)
+
+        refused = said | {"tap1": Verdict("p1", "refused", "NO")}
+        assert await seam.apply(tunnels=tunnels, verdicts=refused) == ["verdict", "verdict"]
+        assert await seam.apply(tunnels=tunnels, verdicts=refused) == []
+        # Between two verdicts somebody changes another interface, one of ours, and takes one away.
+        seqno = seam.bridge._thread.replica  # type: ignore[union-attr]
+        alters("remove", "interface", "tap2", "external_ids", "cloison-state")
+        await eventually(lambda: seam.bridge._thread.replica != seqno, "the change")  # type: ignore[union-attr]
+        assert await seam.apply(tunnels=tunnels, verdicts=said) == ["verdict", "verdict"]
+        ids = ovs.vsctl("get", "interface", "tap1", "external_ids")
+        assert "cloison-reason" not in ids
+        assert await seam.apply(tunnels=tunnels, verdicts=said) == []
+        alters("set", "interface", NAME, "external_ids:cloison-ifindex=1")
+        await seam.shows(lambda view: view.tunnels[VNI].ifindex == 1, "the alteration")
+        assert "tunnel" in await seam.apply(tunnels=tunnels, verdicts=refused)
+        alters("del-port", "br-int", "tap2")
+        alters("remove", "bridge", "br-int", "other_config", "disable-in-band")
+        await seam.shows(lambda view: "tap2" not in view.interfaces, "tap2 gone")
+        assert "bridge" in await seam.apply(tunnels=tunnels, verdicts=said)
+        assert await seam.apply(tunnels=tunnels, verdicts=said) == []
+
+
+async def test_a_view_that_was_followed_is_the_one_that_would_be_read(ovs: Ovs) -> None:
+    async with watched(ovs) as seam:
+        await seam.apply(tunnels={VNI: device()})
+        steps = [
+            "add-port br-int tap1 -- set interface tap1 type=internal external_ids:iface-id=p1",
+            "set interface tap1 type=",
+            "set interface tap1 external_ids:iface-id=other",
+            f"set interface {NAME} external_ids:cloison-ifindex=9",
+            "add-port br-int cl-services -- set interface cl-services external_ids:cloison-ifindex=4",
+            "set interface cl-services external_ids:cloison-ifindex=5",
+            "set interface tap1 external_ids:unread=1",
+            "add-br br-ex -- add-port br-ex clo00000007",
+            "set port clo00000007 tag=7",
+            "del-port br-int tap1",
+        ]
+        for step in steps:
+            ovs.vsctl(*step.split())
+            async with watched(ovs) as fresh:
+                await fresh.shows(lambda view: view.exists, "the bridge")
+
+                def agree(fresh: Watched = fresh) -> bool:
+                    return seam.bridge.view == fresh.bridge.view
+
+                await eventually(agree, f"the same after {step}")

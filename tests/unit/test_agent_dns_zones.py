@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.services.dns_zones import SERVER_NAME, Zones, address_of, text_of
 from cloison.model import Vni
@@ -190,3 +192,47 @@ def test_labels_that_are_no_host_names_equal_none() -> None:
 )
 def test_what_is_no_whole_reverse_name(name: str) -> None:
     assert address_of(name) is None
+
+
+HOSTS = st.dictionaries(
+    st.sampled_from(["web", "Web", "db", "a.b", "two words", "x" * 64]),
+    st.lists(st.sampled_from([A, B, SIX, b"bad"]), max_size=2).map(tuple),
+)
+WORLDS = st.dictionaries(
+    st.sampled_from([ONE, TWO]),
+    st.builds(
+        Names,
+        st.sampled_from(["t1", "t2"]),
+        st.sampled_from(["one.example", "One.Example", "no name"]),
+        HOSTS,
+    ),
+)
+
+
+def told(known: Zones) -> list[object]:
+    names = ["web.one.example", "db.one.example", "b.one.example", "a.b.one.example", "one.example"]
+    names += ["5.0.0.10.in-addr.arpa", "6.0.0.10.in-addr.arpa"]
+    return [known.find(tenant, ONE, name) for tenant in ("t1", "t2") for name in names]
+
+
+@given(st.lists(WORLDS, min_size=1, max_size=5))
+def test_what_is_told_does_not_depend_on_the_path(worlds: list[dict[Vni, Names]]) -> None:
+    """Only what differs is taken over; hosts that are not named again are the same objects as before."""
+    walked, before = Zones(), dict[Vni, Names]()
+    for world in worlds:
+        shared = {
+            vni: Names(
+                zone.tenant, zone.domain, {n: _same(before.get(vni), n, a) for n, a in zone.hosts.items()}
+            )
+            for vni, zone in world.items()
+        }
+        walked.replace(shared)
+        before = shared
+    fresh = Zones()
+    fresh.replace(worlds[-1])
+    assert told(walked) == told(fresh)
+
+
+def _same(before: Names | None, name: str, addresses: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    known = None if before is None else before.hosts.get(name)
+    return known if known is not None and known == addresses else addresses

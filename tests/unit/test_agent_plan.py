@@ -63,6 +63,8 @@ def walk(states: Iterable[dict]) -> list[pb.PlanDelta]:
 
 def content(plan: HostPlan) -> tuple[dict, dict]:
     networks = {v: (n.mtu, dict(n.fdb), dict(n.rejected)) for v, n in plan.networks.items()}
+    assert plan.peers == frozenset(plan.peer_uses)
+    assert plan.odd == {vni for vni, n in plan.networks.items() if n.fault or n.rejected}
     return networks, dict(plan.peer_uses)
 
 

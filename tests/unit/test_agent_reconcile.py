@@ -20,6 +20,7 @@ from cloison.addresses import Mac
 from cloison.errors import Unavailable
 from cloison.model import Vni
 from cloison.v1 import host_sync_pb2 as pb
+from tests.support.agent_host import eventually
 
 LOCAL = Vtep(bytes([10, 0, 0, 1]))
 VNI, MAC, PEER = Vni(0x1000), Mac(0x0AF00A000005), bytes([10, 0, 0, 2])
@@ -34,6 +35,9 @@ class MemoryKernel:
         self.hints = Scope()
         self.done: list[Operations] = []
         self.fail = self.refuse = False
+        # What the next operations wait for.
+        self.gate: asyncio.Event | None = None
+        self.is_waiting = False
 
     async def read(self) -> None:
         self.hints = Scope()
@@ -47,6 +51,9 @@ class MemoryKernel:
             raise Unavailable("netlink answers were lost")
         if operations:
             self.done.append(operations)
+            if self.gate is not None:
+                self.is_waiting = True
+                await self.gate.wait()
         if operations.firewall is not None:
             self.actual.firewall = operations.firewall
         for vni, mac in operations.fdb_delete:
@@ -81,6 +88,9 @@ class MemoryBridge:
         self.taken_away: list[bool] = []
         self.away = self.cache_stuck = False
         self.limit = 0
+        # What the next revalidations wait for, and how many have begun.
+        self.gates: list[asyncio.Event] = []
+        self.begun = 0
 
     async def limit_connections(self, entries: int) -> None:
         self.limit = entries
@@ -94,6 +104,9 @@ class MemoryBridge:
     async def revalidate(self, *, taken_away: bool) -> None:
         if self.away or self.cache_stuck:
             raise Unavailable("ovs-vswitchd does not answer")
+        self.begun += 1
+        if self.gates:
+            await self.gates[self.begun - 1].wait()
         self.revalidated += 1
         self.taken_away.append(taken_away)
 
@@ -225,6 +238,55 @@ async def test_the_cache_of_flows_is_seen_to_after_every_change_of_flows(tmp_pat
             ack = await host.ack()
         assert ack.revision == 13
         assert host.bridge.taken_away == [False, True]
+
+
+async def test_a_receipt_waits_for_a_purge_that_began_after_it_was_asked_for(tmp_path: Path) -> None:
+    """One that was under way may have missed the flows of the later revision."""
+    async with running(tmp_path) as host:
+        session = host.obeying()
+        for step in (plan(), complete(), barrier()):
+            session.take(step)
+        await host.ack()
+        gates = host.bridge.gates = [asyncio.Event(), asyncio.Event()]
+        session.take(barrier(11, flows_changed=True))
+        await eventually(lambda: host.bridge.begun == 1, "the first purge", DEADLINE_S)
+        session.take(barrier(12, revalidate=True, flows_changed=True))
+        gates[0].set()
+        await eventually(lambda: host.bridge.begun == 2, "the second purge", DEADLINE_S)
+        assert [m.ack.revision for m in host.outbox.take() if m.WhichOneof("kind") == "ack"] == []
+        gates[1].set()
+        assert (await host.ack()).revision == 12, "one receipt for both"
+        assert host.bridge.taken_away == [False, True]
+
+
+async def test_a_change_that_comes_during_a_round_is_in_the_next_receipt(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        session = host.obeying()
+        for step in (plan(), complete(), barrier()):
+            session.take(step)
+        await host.ack()
+        gate = host.kernel.gate = asyncio.Event()
+        session.take(plan(11, MAC + 1))
+        await eventually(lambda: host.kernel.is_waiting, "the round of the first change", DEADLINE_S)
+        session.take(plan(12, MAC + 2))
+        session.take(barrier(12))
+        gate.set()
+        ack = await host.ack()
+        assert ack.revision == 12
+        assert ack.digest == fdb_digest({VNI: {Mac(MAC + n): Vtep(PEER) for n in range(3)}})
+
+
+async def test_a_round_that_has_nothing_to_do_asks_nobody(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        session = host.obeying()
+        for step in (plan(), complete(), barrier()):
+            session.take(step)
+        await host.ack()
+        done, spec = len(host.kernel.done), host.bridge.specs[-1]
+        session.take(barrier(11, flows_changed=True))
+        assert (await host.ack()).revision == 11
+        assert len(host.kernel.done) == done
+        assert host.bridge.specs[-1] is spec, "so that the bridge sees at once that it is the same"
 
 
 async def test_a_delta_brings_no_ack_until_it_is_asked_for(tmp_path: Path) -> None:

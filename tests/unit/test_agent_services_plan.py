@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.plan import EMPTY_PLAN, Actual, full_deltas, plan_faults
-from agent.plan.service_port import PortRecord, ServiceRoute
+from agent.plan.service_port import PortRecord, ServicePort, ServiceRoute
 from agent.services.buckets import Buckets
 from agent.services.seams import ServicePorts
 from agent.state import PlanLog
@@ -136,6 +140,34 @@ def test_ports_are_found_by_number_and_by_address() -> None:
     assert ports.find(Vni(0x1009), A4) is None
     ports.replace({7: found})
     assert (ports.get(8), ports.find(Vni(0x1008), A4), len(ports)) == (None, None, 1)
+
+
+CHANGES = st.lists(
+    st.dictionaries(
+        st.sampled_from([7, 8, 9]), st.one_of(st.none(), st.tuples(st.sampled_from([1, 2]), st.booleans()))
+    ),
+    max_size=6,
+)
+
+
+def served(number: int, vni: int, both: bool) -> ServicePort:
+    port = PortRecord.read(message(number, vni=vni)).port
+    assert port is not None
+    return port if both else replace(port, addresses=port.addresses[:1])
+
+
+@given(CHANGES)
+def test_ports_that_changed_one_by_one_are_found_as_if_all_were_new(changes: list[dict]) -> None:
+    """Also where two are said to have one address, which then goes on to be found at the other."""
+    walked, now = ServicePorts(), dict[int, ServicePort]()
+    for change in changes:
+        ports = {n: None if told is None else served(n, *told) for n, told in change.items()}
+        walked.change(ports)
+        now = {n: port for n, port in {**now, **ports}.items() if port is not None}
+        fresh = ServicePorts(now[number] for number in sorted(now))
+        assert {port.number: port for port in walked} == now
+        for vni, address in itertools.product((Vni(1), Vni(2)), (A4, A6)):
+            assert walked.find(vni, address) == fresh.find(vni, address)
 
 
 def test_a_port_may_send_no_more_than_its_budget() -> None:

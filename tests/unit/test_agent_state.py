@@ -65,6 +65,43 @@ def test_a_crash_at_any_byte_loses_only_the_record_being_written(tmp_path: Path)
         assert PlanLog(path).load() == plan.apply(after), f"continued after a cut at byte {size}"
 
 
+def test_a_newer_revision_of_the_same_plan_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("agent.state.os.fdatasync", synced.append)
+    log, plan = PlanLog(tmp_path / "plan"), EMPTY_PLAN.apply(delta(1))
+    log.start_over(5)
+    log.save(plan)
+
+    def take(change: pb.PlanDelta) -> None:
+        nonlocal plan
+        log.append(change)
+        plan = plan.apply(change)
+        log.save(plan)
+
+    take(pb.PlanDelta(revision=2))
+    assert synced == []
+    recalled = PlanLog(tmp_path / "plan").load()
+    assert recalled is not None
+    assert recalled.revision == 2, "it is written all the same"
+    take(delta(3))
+    assert len(synced) == 1
+    for change in (
+        pb.PlanDelta(revision=4, removed_vnis=[0x1000]),
+        pb.PlanDelta(revision=5, removed_service_ports=[7]),
+        pb.PlanDelta(revision=6, zones=[pb.ZoneDelta(vni=0x1000)]),
+        pb.PlanDelta(revision=7, removed_edges=[7]),
+    ):
+        before = len(synced)
+        take(change)
+        assert len(synced) == before + 1, change
+    # One of which nothing was said yet is not forgotten over those that say nothing.
+    log.append(delta(8))
+    take(pb.PlanDelta(revision=9))
+    assert len(synced) == before + 2
+
+
 def test_damage_in_the_middle_makes_no_older_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan"
     steps = write_log(path)
