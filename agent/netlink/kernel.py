@@ -252,6 +252,8 @@ class LinuxKernel:
 
         All in one batch; returns which of the writes were refused.
         """
+        if not writes:
+            return []
         reads = [wire.fdb_get(self.actual.links[vni].ifindex, mac) for vni, mac in entries]
         refusals, answers = await self._requests.batch([*writes, *reads])
         found = {(n.ifindex, n.mac): n for n in map(wire.neighbour, answers) if n is not None}

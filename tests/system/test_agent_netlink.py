@@ -342,8 +342,8 @@ async def test_the_echo_of_an_own_change_wakes_nobody() -> None:
         h.woken.clear()
         delta = pb.PlanDelta(revision=2)
         part = delta.networks.add(vni=VNI, removed_macs=[MAC])
-        part.upserted.add(mac=MAC + 1, vtep=bytes([10, 0, 0, 77]))
-        part.upserted.add(mac=MAC + 7, vtep=bytes([10, 0, 1, 1]))
+        part.upserted.add(mac=MAC + 1, vtep=bytes([10, 0, 1, 1]))
+        part.upserted.add(mac=MAC + 7, vtep=PEER)
         assert await h.run(delta) == []
         await turns()
         assert not h.woken.is_set()
@@ -396,14 +396,14 @@ async def test_the_rules_are_listed_only_when_somebody_has_changed_any(
         assert await h.run(network(1, vni=VNI + 1)) == []
         assert await h.is_settled()
         assert len(listed) == 1, "an own change is known to be all that was changed"
-        sh("nft add element inet cloison guarded '{ \"tap9\" }'")
+        sh("nft add element inet cloison vteps4 '{ 10.9.9.9 . 4096 }'")
         await h.kernel.read()
-        assert "tap9" in h.kernel.actual.firewall.guarded
+        assert (VNI, bytes([10, 9, 9, 9])) in h.kernel.actual.firewall.peers
         assert len(listed) == 2
         # Another's change just before an own one: what the own one led to is not what the mirror says.
-        sh("nft add element inet cloison guarded '{ \"tap8\" }'")
+        sh("nft add element inet cloison vteps4 '{ 10.8.8.8 . 4096 }'")
         assert await h.run() == []
         await h.kernel.read()
-        assert "tap8" in h.kernel.actual.firewall.guarded
+        assert h.kernel.actual.firewall.peers - h.plan.peers == {(VNI, bytes([10, 8, 8, 8]))}
         assert await h.run() == []
         assert await h.is_settled()

@@ -256,7 +256,7 @@ async def test_what_others_do_to_an_interface_is_made_up_for_beside_a_verdict(ov
         seqno = seam.bridge._thread.replica  # type: ignore[union-attr]
         alters("remove", "interface", "tap2", "external_ids", "cloison-state")
         await eventually(lambda: seam.bridge._thread.replica != seqno, "the change")  # type: ignore[union-attr]
-        assert await seam.apply(tunnels=tunnels, verdicts=said) == ["verdict", "verdict"]
+        assert await seam.apply(tunnels=tunnels, verdicts=said) == ["verdict", "verdict", "verdict"]
         ids = ovs.vsctl("get", "interface", "tap1", "external_ids")
         assert "cloison-reason" not in ids
         assert await seam.apply(tunnels=tunnels, verdicts=said) == []
@@ -275,7 +275,7 @@ async def test_a_view_that_was_followed_is_the_one_that_would_be_read(ovs: Ovs) 
         await seam.apply(tunnels={VNI: device()})
         steps = [
             "add-port br-int tap1 -- set interface tap1 type=internal external_ids:iface-id=p1",
-            "set interface tap1 type=",
+            'set interface tap1 type=""',
             "set interface tap1 external_ids:iface-id=other",
             f"set interface {NAME} external_ids:cloison-ifindex=9",
             "add-port br-int cl-services -- set interface cl-services external_ids:cloison-ifindex=4",
