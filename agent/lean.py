@@ -5,7 +5,6 @@ of every host.
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,16 +22,6 @@ def share_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
-
-
-def poll_with_one_thread() -> None:
-    """Let gRPC, which must not be imported yet, serve its one connection from the thread that waits for it.
-
-    Its own pool of threads ("event engine") looks a dozen times in vain after each message, with pauses that
-    grow: as much work as the message itself. A version that knows no such setting goes on as it would. What
-    GRPC_EXPERIMENTS says already stays.
-    """
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
 
 
 @contextmanager
