@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from pathlib import Path
-from typing import Any
 
+from tests.bench.control import Control
 from tests.bench.layout import Guest
+from tests.bench.ovsdb import plug
 from tests.bench.procs import Sandbox
-from topologies.wait import wait_until
 
 OVS_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 BRIDGE = "br-int"
-SOCKET_S = 20.0
-PLUG_BATCH = 500
 PROBE_MS = 180_000
 """Inactivity probes are far apart: with the usual 5 s a busy northd would be disconnected."""
-
-
-class Control:
-    """A connection to a daemon's control socket (JSON-RPC), so that a command costs no process."""
-
-    def __init__(self, path: Path) -> None:
-        """Waits until the daemon listens. Raises WaitTimeoutError."""
-        self._socket: socket.socket = wait_until(lambda: self._connect(path), SOCKET_S, f"{path} listening")
-        self._decoder, self._buffer, self._id = json.JSONDecoder(), "", 0
-
-    @staticmethod
-    def _connect(path: Path) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(str(path))
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-    def __call__(self, method: str, *params: str) -> str:
-        """Carry out a command; what it said. Raises RuntimeError if it fails."""
-        self._id += 1
-        request = {"id": self._id, "method": method, "params": list(params)}
-        self._socket.sendall(json.dumps(request).encode())
-        answer = self._receive()
-        if answer.get("error"):
-            raise RuntimeError(f"{method} {' '.join(params)[:200]}: {answer['error']}")
-        return str(answer.get("result") or "")
-
-    def _receive(self) -> dict[str, Any]:
-        while True:
-            try:
-                answer, length = self._decoder.raw_decode(self._buffer)
-            except ValueError:
-                data = self._socket.recv(1 << 16)
-                if not data:
-                    raise RuntimeError("the daemon closed its control socket") from None
-                self._buffer += data.decode()
-                continue
-            self._buffer = self._buffer[length:].lstrip()
-            return answer  # type: ignore[no-any-return]
 
 
 class Chassis:
@@ -117,9 +71,4 @@ class Chassis:
 
     def plug(self, guests: list[Guest]) -> None:
         """Put interfaces into the bridge."""
-        for first in range(0, len(guests), PLUG_BATCH):
-            words: list[str] = []
-            for guest in guests[first : first + PLUG_BATCH]:
-                words += ["--", "add-port", BRIDGE, guest.id, "--", "set", "Interface", guest.id]
-                words.append(f"external_ids:iface-id={guest.id}")
-            self.vsctl(*words)
+        plug(self.dir / "db.sock", BRIDGE, [guest.id for guest in guests])

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from tests.bench.adds import WARM_UP, Taken, take
 from tests.bench.catalogue import MANY_HOSTS_PORTS, SPREAD, Rows
 from tests.bench.fill import at_once
 from tests.bench.layout import Guest, Layout
-from tests.bench.ours import CALL_S, PLUG_S, Ours
+from tests.bench.ours import CALL_S, Ours
 from tests.bench.pace import Pace
 from tests.bench.procs import rss_mib
 from tests.bench.stage import Progress
@@ -173,16 +173,13 @@ class Many(Ours):
         listed = self.client.hosts.ListHosts(request, timeout=CALL_S)
         return {host.name for host in listed.hosts if host.agent_connected and host.switch_connected}
 
-    def _plug(self, host: int, guests: Iterable[Guest]) -> None:
-        guests = list(guests)
+    def _plug(self, host: int, guests: list[Guest]) -> None:
         super()._plug(host, guests)
         if host < self._real:
             return
         columns = ("--columns=name,ofport", "--format=json", "list", "Interface")
-        found = json.loads(
-            self.hosts[host].switch.vsctl(*columns, *(g.id for g in guests), timeout_s=PLUG_S).stdout
-        )
-        interfaces = [(name, name, ofport) for name, ofport in found["data"]]
+        said = self.hosts[host].switch.vsctl(*columns, *(g.id for g in guests)).stdout
+        interfaces = [(name, name, ofport) for name, ofport in json.loads(said)["data"]]
         self._line({"host": self.hosts[host].name, "interfaces": interfaces})
 
 

@@ -21,6 +21,7 @@ from google.protobuf.duration_pb2 import Duration
 from cloison.v1 import batch_pb2, host_pb2, plan_pb2, port_pb2, security_group_pb2, watch_pb2
 from tests.bench.fill import at_once
 from tests.bench.layout import Guest, Layout
+from tests.bench.ovsdb import plug
 from tests.bench.procs import RUN_ROOT, fresh
 from tests.bench.requests import GROUP, group_request, own_rule, port_name, port_request, tenant_operations
 from topologies.daemon import Daemon
@@ -33,7 +34,7 @@ from topologies.wait import wait_until
 CALL_S = 60.0
 POPULATE_S = 600
 START_S = 60.0
-PLUG_S, PLUG_BATCH, PLUGGING_AT_ONCE = 600, 500, 4
+PLUGGING_AT_ONCE = 4
 
 
 class BenchLab(Lab):
@@ -105,15 +106,23 @@ class Ours:
         return [host.switch.dir / f"{BRIDGE}.mgmt" for host in self.hosts]
 
     def populate(self) -> None:
-        """Make the background and wait until every host has confirmed it."""
+        """Make the background and wait until every host has confirmed it.
+
+        Agents are not there meanwhile, as the peer's are not: each port would be bound, realized and noted
+        in the host's database in a round of its own, or nearly so, and with some thousand ports on a bridge
+        every change of that database costs ovs-vswitchd a second or two.
+        """
+        agents = [host.agent for host in self.hosts if host.agent]
+        at_once(lambda agent: agent.stop(), agents)
         self._progress(f"ours: creating {len(self.layout.background)} ports")
         tenants: dict[int, list[Guest]] = defaultdict(list)
         for guest in self.layout.background:
             tenants[guest.tenant].append(guest)
         at_once(lambda tenant: self._make_tenant(tenant, tenants[tenant]), tenants)
-        # Not before: each port would be bound and realized in a round of its own, or nearly so.
         self._progress("ours: plugging")
         self.plug(self.layout.background)
+        at_once(lambda agent: agent.start(), agents)
+        self.lab.wait_connected(START_S)
         self._progress("ours: carrying out")
         self.wait(timeout_s=POPULATE_S)
         last = {guest.host: guest for guest in self.layout.background}
@@ -139,18 +148,10 @@ class Ours:
         by_host: dict[int, list[Guest]] = defaultdict(list)
         for guest in guests:
             by_host[guest.host].append(guest)
-        at_once(lambda host: self._plug_all(host, by_host[host]), by_host, PLUGGING_AT_ONCE)
+        at_once(lambda host: self._plug(host, by_host[host]), by_host, PLUGGING_AT_ONCE)
 
-    def _plug_all(self, host: int, guests: list[Guest]) -> None:
-        for first in range(0, len(guests), PLUG_BATCH):
-            self._plug(host, guests[first : first + PLUG_BATCH])
-
-    def _plug(self, host: int, guests: Iterable[Guest]) -> None:
-        words: list[str] = []
-        for guest in guests:
-            words += ["--", "add-port", BRIDGE, guest.id, "--", "set", "Interface", guest.id, "type=dummy"]
-            words.append(f"external_ids:iface-id={guest.id}")
-        self.hosts[host].switch.vsctl(*words, timeout_s=PLUG_S)
+    def _plug(self, host: int, guests: list[Guest]) -> None:
+        plug(self.hosts[host].switch.dir / "db.sock", BRIDGE, [guest.id for guest in guests], "dummy")
 
     def add(self, guest: Guest) -> None:
         """One port with port security, its tenant's group and a rule of its own; realized on return."""

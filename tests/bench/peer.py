@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.bench.chassis import BRIDGE, PROBE_MS, Chassis, Control
+from tests.bench.chassis import BRIDGE, PROBE_MS, Chassis
+from tests.bench.control import Control
 from tests.bench.fill import at_once
 from tests.bench.layout import NETWORKS, PORTS_PER_NETWORK, TCP_OPEN, Guest, Layout
 from tests.bench.procs import Sandbox

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.catalogue import LEAKS, VERDICTS, Rows
-from tests.bench.chassis import BRIDGE, Control
+from tests.bench.chassis import BRIDGE
+from tests.bench.control import Control
 from tests.bench.layout import Guest
 from tests.bench.stage import Stage
 from topologies.wait import wait_until

@@ -16,6 +16,7 @@ from tests.bench import report
 from tests.bench.catalogue import HOST_COUNTS, LEAKS, MANY_HOSTS_PORTS, SIZES, SPREAD, Rows, catalogue
 from tests.bench.crowd import Member, Spec
 from tests.bench.layout import PORTS_PER_TENANT, Layout
+from tests.bench.ovsdb import operations
 from tests.bench.pace import Pace
 from tests.bench.plots import plot, write
 from tests.bench.probes import Packet, packets, sent_to, trace_text
@@ -186,6 +187,16 @@ def test_the_crowd_reads_what_the_bench_wrote(tmp_path: Path) -> None:
     spec = Spec("100.64.0.1:7443", "controller.c1", "ca.crt", "crowd.sock", [member])
     spec.save(tmp_path / "crowd.json")
     assert Spec.load(tmp_path / "crowd.json") == spec
+
+
+def test_all_interfaces_are_one_transaction() -> None:
+    done = list(operations("br-int", ["tap1", "tap2"], "dummy"))
+    assert [each["op"] for each in done] == ["insert"] * 4 + ["mutate", "mutate", "select"]
+    interface, port = done[2]["row"], done[3]["row"]
+    assert (interface["name"], interface["type"]) == ("tap2", "dummy")
+    assert interface["external_ids"] == ["map", [["iface-id", "tap2"]]]
+    assert port["interfaces"] == ["named-uuid", done[2]["uuid-name"]]
+    assert done[4]["mutations"][0][2] == ["set", [["named-uuid", done[n]["uuid-name"]] for n in (1, 3)]]
 
 
 def test_plots_of_hosts_say_so(tmp_path: Path) -> None:
