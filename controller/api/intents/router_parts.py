@@ -18,7 +18,7 @@ from controller.store.state import State
 
 # So that a router with all of its networks is one transaction that etcd takes as it comes (128 operations).
 INTERFACES_MAX, ROUTES_MAX = 30, 100
-# Of a route: each has its share of 16 (docs/decisions.md, 77).
+# Of a route: each has its share of 16 (docs/decisions.md, 65).
 NEXT_HOPS_MAX = 8
 # Of all routes of a router that have several: they cost flows, and the proof's time when one comes or goes.
 SHARING_HOPS_MAX = 32
