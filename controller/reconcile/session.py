@@ -22,9 +22,6 @@ QUEUE_MESSAGES_MAX = 4096
 FDB_ENTRIES_PER_MESSAGE = 4000
 # Parts of a plan are put into one message up to this; what they remove and put is apart from each other.
 JOINED_BYTES_MAX = 16_384
-# How long the agent is not told that an interface is bound: it writes that into the switch's database, and
-# for each such write ovs-vswitchd goes through all its ports, while the flows of the same port wait.
-BOUND_DELAY_S = 1.0
 
 Pause = Callable[[], Awaitable[None]]
 
@@ -45,9 +42,6 @@ class AgentSession:
         self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | Pause | None] = asyncio.Queue()
         # What was queued last, until it is on its way.
         self._last: host_sync_pb2.ControllerMessage | None = None
-        # Verdicts to be told soon, by interface, and the timer for it.
-        self._untold: dict[str, Verdict] = {}
-        self._telling: asyncio.TimerHandle | None = None
         self.closed_because: str | None = None
         self.worker: asyncio.Task[None] | None = None
 
@@ -170,25 +164,7 @@ class AgentSession:
             self.send(host_sync_pb2.ControllerMessage(barrier=barrier))
 
     def send_verdicts(self, verdicts: Iterable[Verdict]) -> None:
-        """Say what became of reported interfaces: refusals at once, the rest together, later."""
-        refused = []
-        for verdict in verdicts:
-            self._untold.pop(verdict.interface.name, None)
-            if verdict.binding is None:
-                refused.append(verdict)
-            else:
-                self._untold[verdict.interface.name] = verdict
-        self._tell(refused)
-        if self._untold and self._telling is None:
-            loop = asyncio.get_running_loop()
-            self._telling = loop.call_later(BOUND_DELAY_S, self._tell_bound)
-
-    def _tell_bound(self) -> None:
-        self._telling = None
-        untold, self._untold = self._untold, {}
-        self._tell(v for name, v in untold.items() if self.interfaces.get(name) == v.interface)
-
-    def _tell(self, verdicts: Iterable[Verdict]) -> None:
+        """Say what became of the interfaces that were reported."""
         message = host_sync_pb2.InterfaceVerdicts(verdicts=[_verdict_message(v) for v in verdicts])
         if message.verdicts:
             self.send(host_sync_pb2.ControllerMessage(verdicts=message))
@@ -199,8 +175,6 @@ class AgentSession:
             self.closed_because = reason
             self.ready = False
             self.inspections.end(reason)
-            if self._telling is not None:
-                self._telling.cancel()
             self._queue.put_nowait(None)
 
     async def outgoing(self) -> AsyncIterator[host_sync_pb2.ControllerMessage]:

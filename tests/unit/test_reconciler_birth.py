@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-import pytest
-
 from cloison.addresses import Mac
-from cloison.model import FixedIp, Meta, PortBinding
+from cloison.model import FixedIp, Meta
 from cloison.names import HostName, PortName, SubnetName
 from cloison.v1 import host_sync_pb2, port_pb2
-from controller.reconcile import session as session_module
-from controller.reconcile.binding import Interface, Refusal, Verdict
-from controller.reconcile.session import AgentSession
 from controller.store.state import State
 from controller.store.txn import Txn
 from tests.support.hosts import MemoryHost, eventually
@@ -55,36 +50,6 @@ async def test_what_is_plugged_is_bound_at_the_ports_own_revision_and_the_agent_
         assert made.store.state.bindings[NAME, H1].revision == revision
         await eventually(lambda: h1.verdicts["if7"].bound, "told")
         await made.active(NAME)
-
-
-async def test_bound_interfaces_are_told_together_and_only_what_still_holds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A refusal is told at once, and nothing older after it."""
-    monkeypatch.setattr(session_module, "BOUND_DELAY_S", 0.05)
-    session = AgentSession(H1)
-    there = [Interface(f"tap{n}", f"if{n}", n) for n in range(1, 5)]
-    interfaces = [host_sync_pb2.Interface(name=i.name, iface_id=i.iface_id, ofport=i.ofport) for i in there]
-    session.take_inventory(host_sync_pb2.Inventory(complete=True, interfaces=interfaces))
-
-    def bound(interface: Interface) -> Verdict:
-        at = {"interface": interface.name, "ofport": interface.ofport}
-        return Verdict(interface, binding=PortBinding(port=NAME, port_uid="uid-p7", host=H1, **at))
-
-    no = Refusal("NO", "no")
-    session.send_verdicts([bound(there[0]), Verdict(there[3], refusal=no)])
-    session.send_verdicts([bound(there[1]), bound(there[2])])
-    session.send_verdicts([Verdict(there[1], refusal=no)])
-    session.take_inventory(host_sync_pb2.Inventory(removed_interfaces=[there[2].name]))
-    heard: list[list[tuple[str, bool]]] = []
-    async for message in session.outgoing():
-        heard.append([(v.interface, v.bound) for v in message.verdicts.verdicts])
-        if heard[-1][0][1]:
-            break
-    assert heard == [[("tap4", False)], [("tap2", False)], [("tap1", True)]]
-    session.send_verdicts([bound(there[0])])
-    session.close("over")
-    assert [message async for message in session.outgoing()] == []
 
 
 async def test_what_was_unplugged_at_that_moment_does_not_stay_bound() -> None:
