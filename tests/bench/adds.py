@@ -20,6 +20,7 @@ from tests.bench.watch import Deletions
 SETTLE_S = 0.3
 """After each sample: what a change leaves to be done (a port reported up) is no part of the next one."""
 WARM_UP = 2
+IDLE_S = 3.0
 ADDS, DELETIONS = Pace(90.0, least=8 + WARM_UP), Pace(45.0)
 """What of each kind may take, both sides together."""
 
@@ -79,10 +80,11 @@ def measure(rows: Rows, stage: Stage, count: int) -> None:
     for side in stage.sides.values():
         side.settle()
     at = f"at {stage.ports:,} ports"
+    resting = {name: idle(side) for name, side in stage.sides.items()}
     added, there = add_all(stage, guests)
     _enter(rows, f"add a port, p50, {at}", added, 50)
     _enter(rows, f"add a port, p95, {at}", added, 95)
-    _enter_cpu(rows, f"CPU an add, all processes, {at}", added)
+    _enter_cpu(rows, f"CPU an add, all processes, {at}", added, resting)
     half = len(there) // 2
     for what, verb, those in (
         ("revoke a rule", "revoke", there[:half]),
@@ -100,6 +102,14 @@ def _enter(rows: Rows, name: str, taken: dict[str, Taken], rank: float) -> None:
     rows.fill_sides(name, figures, samples={side: [round(ms, 3) for ms in t.ms] for side, t in taken.items()})
 
 
-def _enter_cpu(rows: Rows, name: str, taken: dict[str, Taken]) -> None:
+def idle(side: Side) -> dict[str, float]:
+    """What each kind of process uses when nothing is asked for, in ms a second: a part of every figure."""
+    before = {kind: cpu_s(pids) for kind, pids in side.pids.items()}
+    time.sleep(IDLE_S)
+    return {kind: (cpu_s(pids) - before[kind]) * 1e3 / IDLE_S for kind, pids in side.pids.items()}
+
+
+def _enter_cpu(rows: Rows, name: str, taken: dict[str, Taken], resting: dict[str, dict[str, float]]) -> None:
     means = {side: {kind: sum(ms) / len(ms) for kind, ms in t.cpu_ms.items()} for side, t in taken.items()}
-    rows.fill_sides(name, {side: sum(kinds.values()) for side, kinds in means.items()}, samples=means)
+    samples = {**means, "idle, ms a second": resting}
+    rows.fill_sides(name, {side: sum(kinds.values()) for side, kinds in means.items()}, samples=samples)
