@@ -32,10 +32,12 @@ _ATTRIBUTE = struct.Struct("=HH")
 _PUT4 = struct.Struct("=IHHII BxxxiHBB HH6sxx HH4s")
 _PUT6 = struct.Struct("=IHHII BxxxiHBB HH6sxx HH16s")
 _KEY = struct.Struct("=IHHII BxxxiHBB HH6sxx")
+_LISTED4 = struct.Struct("=BxxxiHBx HH6sxx HH4s HH16x")
 _U32 = struct.Struct("=I")
 
 _NDA_DST, _NDA_LLADDR, _NDA_CACHEINFO, _NDA_LINK_NETNSID = 1, 2, 3, 10
 _PLAIN_ATTRIBUTES = frozenset((_NDA_DST, _NDA_LLADDR, _NDA_CACHEINFO, _NDA_LINK_NETNSID))
+_LISTED4_HEADS = (10, _NDA_LLADDR, 8, _NDA_DST, 20, _NDA_CACHEINFO)
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_EXT_MASK = 3, 4, 18, 27, 29
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _SKIP_STATS = 1 << 3
@@ -161,6 +163,21 @@ def attributes(body: memoryview, at: int) -> Iterator[tuple[int, memoryview]]:
 
 def neighbour(body: memoryview) -> Neighbour | None:
     """Read the body of RTM_NEWNEIGH or RTM_DELNEIGH; None if it is not an FDB entry."""
+    return _listed4(body) or _any_neighbour(body)
+
+
+def _listed4(body: memoryview) -> Neighbour | None:
+    """Read an entry in the very form in which the kernel tells what `fdb_put` made (IPv4): at once."""
+    if len(body) != _LISTED4.size:
+        return None
+    family, ifindex, state, flags, *heads = _LISTED4.unpack_from(body)
+    mac, vtep = heads.pop(2), heads.pop(4)
+    if (family, state, flags) != (AF_BRIDGE, STATIC_STATE, NTF_SELF) or tuple(heads) != _LISTED4_HEADS:
+        return None
+    return Neighbour(ifindex, int.from_bytes(mac, "big"), vtep)
+
+
+def _any_neighbour(body: memoryview) -> Neighbour | None:
     family, ifindex, state, flags, _ = _NEIGHBOUR.unpack_from(body)
     if family != AF_BRIDGE:
         return None
