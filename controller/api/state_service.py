@@ -23,7 +23,7 @@ from cloison.names import (
     SubnetName,
     TenantName,
 )
-from cloison.v1 import common_pb2, port_pb2, watch_pb2, watch_pb2_grpc
+from cloison.v1 import common_pb2, watch_pb2, watch_pb2_grpc
 from controller.api.auth import current_caller
 from controller.api.errors import OutOfRange
 from controller.api.standard import Api
@@ -187,7 +187,7 @@ class StateService(watch_pb2_grpc.StateServiceServicer):
             if time.monotonic() >= slice_end_s:
                 await asyncio.sleep(0)
                 slice_end_s = time.monotonic() + SLICE_S
-            active += self._tracker.port_state(port)[0] == port_pb2.Port.ACTIVE
+            active += self._tracker.is_active(port)
         return active
 
     def _conditions(self) -> list[common_pb2.Condition]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
-from cloison.model import Port
+from cloison.model import Port, PortBinding
 from cloison.names import (
     AddressGroupName,
     ExternalNetworkName,
@@ -115,7 +116,9 @@ class RealizedTracker:
             if before is not None and before.lasts():
                 continue
             port = state.ports.get(name)
-            now, lacks, _ = self._judged(port) if port else (port_pb2.Port.STATE_UNSPECIFIED, [], None)
+            now, lacks, _ = (
+                self._judged(port, most=1) if port else (port_pb2.Port.STATE_UNSPECIFIED, [], None)
+            )
             if now == port_pb2.Port.BUILDING:
                 self._unsettled[name] = lacks[0]
             else:
@@ -132,8 +135,12 @@ class RealizedTracker:
         state, lacks, host = self._judged(port)
         return state, tuple(lack.condition for lack in lacks), host
 
-    def _judged(self, port: Port) -> tuple[int, list[Lack], HostName | None]:
-        """As port_state."""
+    def is_active(self, port: Port) -> bool:
+        """Tell whether port_state would say ACTIVE: the first host that has not confirmed decides."""
+        return self._judged(port, 1)[0] == port_pb2.Port.ACTIVE
+
+    def _judged(self, port: Port, most: int | None = None) -> tuple[int, list[Lack], HostName | None]:
+        """As port_state; most: of what is missing (None: all of it)."""
         state = self._state()
         if port.disabled:
             return port_pb2.Port.DOWN, [Lack(Condition("DISABLED", f"{port.name} is disabled"))], None
@@ -150,10 +157,7 @@ class RealizedTracker:
         if newest > self._revision:  # the state moves on before anything is made of it
             text = f"revision {newest} is not compiled yet"
             return port_pb2.Port.BUILDING, [Lack(Condition("COMPILING", text))], binding.host
-        missing = self._missing(port, binding.host)
-        if actor is not None and not actor.has_port(binding.ofport, binding.interface):
-            text = f"the switch of {binding.host} has no port {binding.ofport} named {binding.interface}"
-            missing.append(Lack(Condition("OFPORT_UNCONFIRMED", text, (str(binding.host),))))
+        missing = list(islice(self._missing(port, binding), most))
         return port_pb2.Port.BUILDING if missing else port_pb2.Port.ACTIVE, missing, binding.host
 
     def _why_unplugged(self, port: Port) -> Condition:
@@ -170,15 +174,15 @@ class RealizedTracker:
         text = f"no interface with iface-id {port.iface_id} is on br-int of {', '.join(hosts)}"
         return Condition("NOT_PLUGGED", text, hosts)
 
-    def _missing(self, port: Port, host: HostName) -> list[Lack]:
-        """Hosts that have not confirmed what this port needs of them."""
-        state = self._state()
+    def _missing(self, port: Port, binding: PortBinding) -> Iterator[Lack]:
+        """Yield what the hosts concerned have not confirmed of what this port needs of them."""
+        state, host = self._state(), binding.host
         network = state.networks.get(port.name.parent)
         if network is None:
-            return [Lack(Condition("NETWORK_GONE", f"{port.name.parent} does not exist"))]
+            yield Lack(Condition("NETWORK_GONE", f"{port.name.parent} does not exist"))
+            return
         effect = self._effect.get(port.name, self._revision)
         span = state.span(port.name.parent)
-        lacks = []
         device = vxlan_device(network.vni)
         for member in sorted(span | {host}):
             actor = self.hosts.get(member)
@@ -189,17 +193,20 @@ class RealizedTracker:
             if actor is None or not actor.plan_progress.holds(effect):
                 plan = actor.plan_progress if actor is not None else None
                 until = self._until(plan, effect, member, port, host)
-                lacks.append(self._pending(member, "FDB_PENDING", "forwarding entries", until))
+                yield self._pending(member, "FDB_PENDING", "forwarding entries", until)
             elif len(span) > 1 and not has_device:
-                lacks.append(self._pending(member, "TUNNEL_PENDING", "VXLAN device"))
+                yield self._pending(member, "TUNNEL_PENDING", "VXLAN device")
             else:
                 needed = max(effect if member == host else 0, tunnel.revision if tunnel else 0)
                 if not actor.flows_progress.holds(needed):
                     until = self._until(actor.flows_progress, needed, member, port, host)
-                    lacks.append(self._pending(member, "FLOWS_PENDING", "flows", until))
+                    yield self._pending(member, "FLOWS_PENDING", "flows", until)
         for former in self._former(port.name, effect) - span - {host}:
-            lacks.append(self._pending(former, "FLOWS_PENDING", "end of its former flows"))
-        return lacks
+            yield self._pending(former, "FLOWS_PENDING", "end of its former flows")
+        actor = self.hosts.get(host)
+        if actor is not None and not actor.has_port(binding.ofport, binding.interface):
+            text = f"the switch of {host} has no port {binding.ofport} named {binding.interface}"
+            yield Lack(Condition("OFPORT_UNCONFIRMED", text, (str(host),)))
 
     def _former(self, name: PortName, revision: int) -> set[HostName]:
         """Return the hosts that a port has left and that have not confirmed it yet."""

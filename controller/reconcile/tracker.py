@@ -91,6 +91,10 @@ class Tracker(Protocol):
         """Return (cloison.v1.Port.State, why it is not ACTIVE, where it is plugged)."""
         ...
 
+    def is_active(self, port: Port) -> bool:
+        """Tell whether port_state would say ACTIVE."""
+        ...
+
     def host_status(self, host: HostName) -> HostStatus:
         """Return what the sessions of a host say; never raises for an unknown one."""
         ...

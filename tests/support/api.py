@@ -90,6 +90,9 @@ class SteeredTracker:
     def port_state(self, port: Port) -> tuple[int, tuple[Condition, ...], HostName | None]:
         return self.ports.get(port.name, (port_pb2.Port.DOWN, (), None))
 
+    def is_active(self, port: Port) -> bool:
+        return self.port_state(port)[0] == port_pb2.Port.ACTIVE
+
     def host_status(self, host: HostName) -> HostStatus:
         return self.hosts.get(host, HostStatus())
 

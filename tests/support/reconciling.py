@@ -122,7 +122,10 @@ class Controller:
         return await self.commit(fill)
 
     def status(self, name: PortName) -> int:
-        return self.reconciler.tracker.port_state(self.store.state.ports[name])[0]
+        tracker, port = self.reconciler.tracker, self.store.state.ports[name]
+        state = tracker.port_state(port)[0]
+        assert tracker.is_active(port) == (state == port_pb2.Port.ACTIVE)
+        return state
 
     def reasons(self, name: PortName) -> set[tuple[str, tuple[str, ...]]]:
         conditions = self.reconciler.tracker.port_state(self.store.state.ports[name])[1]
