@@ -148,7 +148,7 @@ def test_bad_plugs_are_refused_and_leave_nothing(lab: Lab) -> None:
 
 def test_two_labs_do_not_share_a_run_directory(lab: Lab) -> None:
     other = subprocess.run(
-        [sys.executable, "-m", "topologies.holder", "two-hosts", str(lab.run_dir), "plain"],
+        [sys.executable, "-m", "topologies.holder", "two-hosts", str(lab.run_dir), "plain", "alone"],
         capture_output=True,
         text=True,
         timeout=30,
