@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from random import Random
@@ -83,7 +83,8 @@ class Judge:
         if packet.oversize and not wanted and places == {(host, self.world.service_of(host))}:
             # What is too long for the overlay, and for nobody, the sender's own services may see.
             return False
-        if journey.looped or len(got) != len(wanted) or any(d not in wanted for d in got):
+        # (One who gets it twice must not make up for one who does not get it.)
+        if journey.looped or len(got) != len(wanted) or set(got) != wanted:
             return True
         return self._unnoticed(host, in_port, packet, journey)
 
@@ -136,9 +137,8 @@ class Judge:
         """
         # What becomes of a copy that goes to a host where nobody gets it does not matter.
         there = {host, *(got.host for got in journey.deliveries)}
-        flows = [flow for hop in journey.hops if hop.host in there for flow in hop.run.flows]
-        asked = Counter((f.table, a.commit) for f in flows for a in f.actions if isinstance(a, Ct))
-        meters = [flow.meter for flow in flows if flow.meter is not None]
+        asked = _asked(journey, there)
+        meters = [flow.meter for flow in _met(journey, there) if flow.meter is not None]
         sender = self.world.by_ofport.get((host, in_port))
         if sender is None or not journey.deliveries:
             return False
@@ -154,8 +154,10 @@ class Judge:
             due.update([(12, False)] * abroad)
             if (sender.checked or receiver.checked or abroad) and tracked(packet):
                 due.update(judged)
-        # (Too long to cross to another tenant, it was asked for all the same.)
-        spare, spreads = Counter[tuple[int, bool]]({(12, False): int(to_services)}), list[int]()
+        spare, spreads = Counter[tuple[int, bool]](), list[int]()
+        if to_services:
+            # (What is too long to cross to another tenant, or is for nobody there, is asked for anyway.)
+            spare.update({(12, False): _asked(self.right.walk(host, in_port, packet), there)[12, False]})
         network = self.world.networks[sender.name.parent]
         if network.multicast and group_of(network, packet) is not None:
             # Of what is for all there is a copy for those, too, who are not to hear it, and for its sender.
@@ -225,6 +227,15 @@ class _Damaged(Fabric):
 
     def _switch(self, host: HostName) -> Switch:
         return self._right._switch(host) if host in self._same else super()._switch(host)
+
+
+def _met(journey: Journey, hosts: Container[HostName]) -> list[Flow]:
+    return [flow for hop in journey.hops if hop.host in hosts for flow in hop.run.flows]
+
+
+def _asked(journey: Journey, hosts: Container[HostName]) -> Counter[tuple[int, bool]]:
+    """Return how often which tables had connection tracking look, or remember, on these hosts."""
+    return Counter((f.table, a.commit) for f in _met(journey, hosts) for a in f.actions if isinstance(a, Ct))
 
 
 def _same(a: HostState, b: HostState) -> bool:

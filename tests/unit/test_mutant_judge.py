@@ -12,8 +12,10 @@ import pytest
 
 from cloison.names import HostName
 from controller.flows import Conjunction, Ct, Flow, MatchTerm
-from controller.verify.path import HostState
+from controller.verify.packet import Packet
+from controller.verify.path import Fabric, HostState, Journey
 from controller.verify.world import World
+from tests.support.mutant_corpus import Probe
 from tests.support.mutant_judge import Judge
 from tests.support.mutations import MUTATIONS, States
 from tests.support.worlds import compile_intent, random_intent
@@ -108,3 +110,25 @@ def test_a_connection_that_is_not_remembered_is_harm() -> None:
         if judge.harmful(edited(judge, host, flows)):
             return
     raise AssertionError("no packet after it shows it either")
+
+
+def test_one_who_gets_it_twice_does_not_make_up_for_one_who_does_not() -> None:
+    def spreads() -> tuple[Judge, Probe, Journey]:
+        for seed in range(40):
+            judge, _ = made(seed)
+            for arrivals in judge.corpus.arrivals.values():
+                for arrival in arrivals:
+                    journey = judge.right.walk(*arrival.probe)
+                    if len(journey.deliveries) > 1 and arrival.probe[:2] in judge.world.by_ofport:
+                        return judge, arrival.probe, journey
+        raise AssertionError("nothing reaches two ports")
+
+    judge, probe, journey = spreads()
+
+    class Astray(Fabric):
+        def walk(self, host: HostName, in_port: int, packet: Packet) -> Journey:
+            first, *others = journey.deliveries
+            return replace(journey, deliveries=(first,) * (1 + len(others)))
+
+    assert not judge.mistreated(judge.right, *probe)
+    assert judge.mistreated(Astray(judge.states, judge.world.by_vtep), *probe)
