@@ -74,7 +74,10 @@ def catalogue() -> list[Row]:
         Row("flow-mods in a bundle, by ovs-ofctl --bundle", "/s", Goal(1.2, least=True)),
         Row("flow-mods in a bundle, by os-ken's objects", "/s", Goal(20, least=True)),
         Row("10,000 forwarding entries, by bridge -batch", "ms", Goal(1)),
+        Row(FULL_PROOF, "s", Goal(30, on="ours")),
+        Row("growth: full proof, exponent from 2,500 to 10,000 ports", "", Goal(1.1, on="ours")),
         Row("proof of one change at 10,000 ports, p50", "ms", Goal(1, on="ours")),
+        Row("proof of one change at 10,000 ports, p95", "ms", Goal(10, on="ours")),
         Row("full compile of 1,000 hosts, 100,000 ports", "s", Goal(60, on="ours")),
         Row("one change of it, p95", "ms", Goal(5, on="ours")),
         Row("start from 100,000 ports: until served", "s"),
@@ -86,6 +89,7 @@ def catalogue() -> list[Row]:
 
 VERDICTS = "random packets judged otherwise than by OVN"
 LEAKS = "probe packets that passed after a revocation"
+FULL_PROOF = "full proof of 10,000 ports, 100 tenants, 100 hosts, from dumped flows"
 COUNTED = (VERDICTS, LEAKS)
 """Measured at several sizes: one wrong packet at any of them is one too many."""
 
