@@ -7,19 +7,16 @@ second.
 from __future__ import annotations
 
 import errno
-import struct
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from agent.netlink.requests import Requests
-from agent.netlink.wire import NLM_F_DUMP, attributes, message, pack_attributes
+from agent.netlink.wire import NFGENMSG, NLM_F_DUMP, attributes, message, pack_attributes
 from agent.plan import Connection
 from cloison.addresses import IpAddress
 from cloison.errors import Unavailable
 
-NETLINK_NETFILTER = 12
 _GET, _DELETE = 0x101, 0x102
-_GENERIC = struct.Struct("=BBH")
 _ORIGINAL, _REPLY, _TUPLE_IP = 1, 2, 1
 _NESTED = 0x8000
 # Source and destination of a tuple, by the attribute of the source.
@@ -43,7 +40,7 @@ async def forget(requests: Requests, holds: Callable[[Connection], bool]) -> int
 
 def _read(body: memoryview) -> tuple[Connection, memoryview] | None:
     """Return a connection and its original tuple as it came; None for one of another family."""
-    found = dict(attributes(body, _GENERIC.size))
+    found = dict(attributes(body, NFGENMSG.size))
     if _ORIGINAL not in found or _REPLY not in found:
         return None
     begun, answered = _ends(found[_ORIGINAL]), _ends(found[_REPLY])
@@ -65,4 +62,4 @@ def _delete(family: int, original: memoryview) -> bytes:
 
 
 def _message(kind: int, flags: int, family: int, values: bytes = b"") -> bytes:
-    return message(kind, flags, _GENERIC.pack(family, 0, 0) + values)
+    return message(kind, flags, NFGENMSG.pack(family, 0, 0) + values)

@@ -16,7 +16,7 @@ from agent.netlink import connections, edge_wire, nft, offloads
 from agent.netlink.announce import open_on
 from agent.netlink.namespaces import apart
 from agent.netlink.requests import Requests, open_socket
-from agent.netlink.wire import link_dump
+from agent.netlink.wire import NETFILTER, link_dump
 from agent.plan import LEGS, Standing
 from cloison.errors import Unavailable
 
@@ -107,7 +107,7 @@ class Room:
 
     async def forget_connections(self, standing: Standing) -> int:
         """Forget the connections that may not go on; how many."""
-        sock = await apart(lambda: open_socket(protocol=connections.NETLINK_NETFILTER), self._netns)
+        sock = await apart(lambda: open_socket(protocol=NETFILTER), self._netns)
         requests = Requests(sock)
         try:
             return await connections.forget(requests, standing.holds)

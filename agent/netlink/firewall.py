@@ -14,13 +14,12 @@ import asyncio
 import json
 import re
 import socket
-import struct
 from collections.abc import Iterable
 from typing import Any
 
 from agent.netlink import nft
 from agent.netlink.requests import Requests
-from agent.netlink.wire import VXLAN_PORT, attributes, message
+from agent.netlink.wire import NFGENMSG, VXLAN_PORT, attributes, message
 from agent.plan import Firewall, Peer, Vtep
 from cloison.errors import Unavailable
 from cloison.model import Vni
@@ -70,9 +69,8 @@ _CHAINS = (
     ("inet", "guard", "prerouting", -500),
     ("arp", "guard", "input", 0),
 )
-# NFT_MSG_GETGEN of linux/netfilter/nf_tables.h: subsystem 10, message 16; the rest is nfgenmsg.
-_GENERIC = struct.Struct("=BBH")
-_GET_GENERATION = message(10 << 8 | 16, 0, _GENERIC.pack(0, 0, 0))
+# NFT_MSG_GETGEN of linux/netfilter/nf_tables.h: subsystem 10, message 16.
+_GET_GENERATION = message(10 << 8 | 16, 0, NFGENMSG.pack(0, 0, 0))
 _NFTA_GEN_ID = 1
 TIMEOUT_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
@@ -212,7 +210,7 @@ async def generation(requests: Requests) -> int:
     """
     refusals, answers = await requests.batch([_GET_GENERATION])
     for body in answers:
-        found = dict(attributes(body, _GENERIC.size)).get(_NFTA_GEN_ID)
+        found = dict(attributes(body, NFGENMSG.size)).get(_NFTA_GEN_ID)
         if found is not None:
             return int.from_bytes(found, "big")
     raise Unavailable(f"nftables cannot be read: {refusals or 'no generation'}")

@@ -14,7 +14,6 @@ from functools import partial
 from typing import TypeVar
 
 from agent.netlink import firewall, service_link, wire
-from agent.netlink.connections import NETLINK_NETFILTER
 from agent.netlink.links import Links, hush
 from agent.netlink.monitor import BUFFER_BYTES, Events, Monitor
 from agent.netlink.requests import Refusal, Requests
@@ -50,7 +49,7 @@ class LinuxKernel:
     def __init__(self, local: Vtep, wake: Callable[[], None], event_buffer_bytes: int = BUFFER_BYTES) -> None:
         self._local = local
         self._requests, self._links = Requests(), Links()
-        self._rules = Requests(protocol=NETLINK_NETFILTER)
+        self._rules = Requests(protocol=wire.NETFILTER)
         self._monitor = Monitor(self._noticed, event_buffer_bytes)
         self._wake = wake
         # How many of the methods that bring the mirror up to date are at it.

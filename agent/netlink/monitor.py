@@ -18,7 +18,7 @@ from cloison.addresses import Mac
 from cloison.model import Vni
 
 _RTMGRP_LINK, _RTMGRP_NEIGH = 0x1, 0x4
-_NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 7
+_NFNLGRP_NFTABLES = 7
 BUFFER_BYTES = 16 << 20
 EVENTS_MAX = 200_000
 """Entries remembered between two looks; beyond that everything is read again."""
@@ -55,7 +55,7 @@ class Monitor:
         """Begin to listen; must be called before the first read, so that nothing falls between."""
         loop = asyncio.get_running_loop()
         self._route = open_socket(_RTMGRP_LINK | _RTMGRP_NEIGH, self._buffer_bytes)
-        self._filter = open_socket(1 << (_NFNLGRP_NFTABLES - 1), self._buffer_bytes, _NETLINK_NETFILTER)
+        self._filter = open_socket(1 << (_NFNLGRP_NFTABLES - 1), self._buffer_bytes, wire.NETFILTER)
         loop.add_reader(self._route.fileno(), self._read_route)
         loop.add_reader(self._filter.fileno(), self._read_filter)
 

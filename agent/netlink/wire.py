@@ -26,6 +26,9 @@ STATIC_STATE = 0x80 | 0x40
 """NUD_PERMANENT and NUD_NOARP: an entry that never ages."""
 
 HEADER = struct.Struct("=IHHII")
+NETFILTER = 12
+"""The netlink protocol of connection tracking and nftables; each of its messages begins with NFGENMSG."""
+NFGENMSG = struct.Struct("=BBH")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _LINK = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")

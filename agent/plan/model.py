@@ -7,10 +7,10 @@ record stops no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import NewType
+from typing import Any, NewType, TypeVar
 
 from agent.plan.edge import EdgeRecord
 from agent.plan.service_port import PortRecord
@@ -19,6 +19,7 @@ from cloison.addresses import MULTICAST_BIT, Mac
 from cloison.model import Revision, Vni
 from cloison.v1 import host_sync_pb2 as pb
 
+R = TypeVar("R")
 Vtep = NewType("Vtep", bytes)
 # Who may send frames of which network.
 Peer = tuple[Vni, Vtep]
@@ -103,9 +104,11 @@ class HostPlan:
         plan = replace(
             self,
             revision=revision,
-            service_ports=_served(self.service_ports, delta),
+            service_ports=_recorded(
+                self.service_ports, delta.removed_service_ports, delta.service_ports, PortRecord.read
+            ),
             zones=_named(self.zones, delta),
-            edges=_edged(self.edges, delta),
+            edges=_recorded(self.edges, delta.removed_edges, delta.edges, EdgeRecord.read),
         )
         return _networked(plan, delta) if delta.networks or delta.removed_vnis else plan
 
@@ -161,15 +164,18 @@ class _Uses:
 EMPTY_PLAN = HostPlan(Revision(0), MappingProxyType({}), MappingProxyType({}))
 
 
-def _served(known: Mapping[int, PortRecord], delta: pb.PlanDelta) -> Mapping[int, PortRecord]:
-    if not delta.service_ports and not delta.removed_service_ports:
+def _recorded(
+    known: Mapping[int, R], gone: Collection[int], put: Collection[Any], read: Callable[[Any], R]
+) -> Mapping[int, R]:
+    """Return known without those gone, and with those put: the same object if there are none."""
+    if not gone and not put:
         return known
-    ports = dict(known)
-    for number in delta.removed_service_ports:
-        ports.pop(number, None)
-    for port in delta.service_ports:
-        ports[port.number] = PortRecord.read(port)
-    return MappingProxyType(ports)
+    records = dict(known)
+    for number in gone:
+        records.pop(number, None)
+    for message in put:
+        records[message.number] = read(message)
+    return MappingProxyType(records)
 
 
 def _named(known: Mapping[Vni, Zone], delta: pb.PlanDelta) -> Mapping[Vni, Zone]:
@@ -181,17 +187,6 @@ def _named(known: Mapping[Vni, Zone], delta: pb.PlanDelta) -> Mapping[Vni, Zone]
     for change in delta.zones:
         zones[Vni(change.vni)] = zones.get(Vni(change.vni), EMPTY_ZONE).apply(change)
     return MappingProxyType(zones)
-
-
-def _edged(known: Mapping[int, EdgeRecord], delta: pb.PlanDelta) -> Mapping[int, EdgeRecord]:
-    if not delta.edges and not delta.removed_edges:
-        return known
-    edges = dict(known)
-    for number in delta.removed_edges:
-        edges.pop(number, None)
-    for edge in delta.edges:
-        edges[edge.number] = EdgeRecord.read(edge)
-    return MappingProxyType(edges)
 
 
 def _changed_network(known: NetworkPlan, change: pb.NetworkDelta, uses: _Uses) -> NetworkPlan:

@@ -150,8 +150,7 @@ class SessionSwitch:
 
     async def apply(self, delta: FlowDelta) -> None:
         """See Switch."""
-        if delta:
-            await self._run(ApplyExchange(delta, self._session.known, allowed_s=self._answer_s))
+        await self.carry_out(Change(delta))
 
     def watch_drift(self) -> AsyncIterator[Drift]:
         """See Switch."""

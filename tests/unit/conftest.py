@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.support.api import Api, serving
+from tests.support.outside import check_whole, make_outside
+from tests.support.plans import references
 
 
 @pytest.fixture
@@ -17,3 +19,11 @@ async def api() -> AsyncIterator[Api]:
     with TemporaryDirectory(prefix="cl-") as directory:
         async with serving(Path(directory)) as served:
             yield served
+
+
+@pytest.fixture
+async def outside(api: Api) -> AsyncIterator[Api]:
+    """See make_outside; afterwards nothing is left of what was taken away."""
+    await make_outside(api)
+    yield api
+    check_whole(api.store.state, references(api.store.etcd))

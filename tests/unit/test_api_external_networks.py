@@ -11,7 +11,7 @@ import pytest
 from cloison.names import ExternalNetworkName
 from cloison.v1 import external_network_pb2 as pb
 from cloison.v1 import host_pb2, router_pb2, tenant_pb2
-from tests.support.api import AS, Api, refusal_of
+from tests.support.api import AS, Api
 from tests.support.outside import (
     ACME,
     INET,
@@ -26,7 +26,7 @@ from tests.support.outside import (
     update_external,
     update_router,
 )
-from tests.support.plans import references
+from tests.support.plans import references, refused
 from tests.support.requests import Case, assert_refused, call
 
 OUTSIDE = ExternalNetworkName("inet")
@@ -41,12 +41,6 @@ async def outside(api: Api) -> AsyncIterator[Api]:
     await api.tenants.CreateTenant(tenant_pb2.CreateTenantRequest(tenant_id="beta"))
     yield api
     check_whole(api.store.state, references(api.store.etcd))
-
-
-async def refused(pending: Any) -> Any:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await pending
-    return refusal_of(caught.value)
 
 
 async def test_defaults_and_what_is_reserved(outside: Api) -> None:

@@ -15,7 +15,7 @@ from cloison.v1 import floating_ip_pb2, port_pb2, tenant_pb2
 from controller.api.intents import edges
 from controller.api.intents.common import Stamp
 from controller.store.txn import Txn
-from tests.support.api import AS, Api, refusal_of
+from tests.support.api import AS, Api
 from tests.support.outside import (
     ACME,
     INET,
@@ -32,7 +32,7 @@ from tests.support.outside import (
     update_external,
     update_floating,
 )
-from tests.support.plans import references
+from tests.support.plans import references, refused
 from tests.support.requests import NET, Case, assert_refused, call, ip, port, update_port
 
 F1 = FloatingIpName("acme", "f1")
@@ -50,12 +50,6 @@ async def outside(api: Api) -> AsyncIterator[Api]:
     )
     yield api
     check_whole(api.store.state, references(api.store.etcd))
-
-
-async def refused(pending: Any) -> Any:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await pending
-    return refusal_of(caught.value)
 
 
 def delete(name: str = "f1") -> floating_ip_pb2.DeleteFloatingIpRequest:

@@ -13,8 +13,8 @@ from cloison.model import Router
 from cloison.names import NetworkName, RouterName
 from cloison.v1 import network_pb2, router_pb2, subnet_pb2, tenant_pb2
 from controller.store import ids, keys
-from tests.support.api import Api, refusal_of
-from tests.support.plans import references
+from tests.support.api import Api
+from tests.support.plans import references, refused
 from tests.support.requests import NET, Case, assert_refused, call, ip, make_world, network, port, subnet
 
 DB = "tenants/acme/networks/db"
@@ -66,12 +66,6 @@ def stored(api: Api) -> Router:
 def held_by(api: Api, router_name: RouterName = R1) -> set[str]:
     found = api.store.state.reservations.values()
     return {r.key for r in found if r.owner == str(router_name) and not r.released}
-
-
-async def refused(pending: Any) -> Any:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await pending
-    return refusal_of(caught.value)
 
 
 async def test_a_router_takes_the_gateways_of_its_subnets(world: Api) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import pytest
 
 from cloison.names import FloatingIpName, HostName, NetworkName, PortName
 from cloison.v1 import floating_ip_pb2, network_pb2, plan_pb2, port_pb2, router_pb2, subnet_pb2, tenant_pb2
@@ -17,28 +15,19 @@ from tests.support.outside import (
     R1,
     S4,
     TRANSIT,
-    check_whole,
     floating,
     gateway,
-    make_outside,
     router,
     update_external,
     update_floating,
     update_router,
 )
-from tests.support.plans import apply_request, both, of, references, refused, told
+from tests.support.plans import apply_request, both, of, refused, told
 from tests.support.requests import NET, update_port
 
 ADMIN = ((AS, "tenant/acme/admin"),)
 P1, P2 = f"{NET}/ports/p1", f"{NET}/ports/p2"
 F1, F2 = FloatingIpName("acme", "f1"), FloatingIpName("acme", "f2")
-
-
-@pytest.fixture
-async def outside(api: Api) -> AsyncIterator[Api]:
-    await make_outside(api)
-    yield api
-    check_whole(api.store.state, references(api.store.etcd))
 
 
 def wanted(
