@@ -1,7 +1,7 @@
 """The controller process: knows every part, decides nothing. Starts them in order, ends them in reverse.
 
-Order matters for safety: the store is complete before anything is compiled, everything is compiled before
-any host may connect, and only then is the API open.
+Order matters for safety: the store is complete before anything is served or compiled, and everything is
+compiled and proved before any host has a session.
 """
 
 from __future__ import annotations
@@ -102,6 +102,11 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
         store, options.name, epoch, options.gate, options.connections_per_s, ApiEdgeChanges()
     )
     stack.push_async_callback(reconciler.stop)
+    api = _api(options, api_tls, store, reconciler)
+    await loading.stop()
+    await api.start()
+    stack.push_async_callback(api.stop)
+    # From here on everybody is served, but for hosts: they are when all that they are to hold is worked out.
     await reconciler.start()
     switches = SwitchServer(
         options.openflow_listen,
@@ -113,31 +118,31 @@ async def _start(options: Options, stack: AsyncExitStack) -> None:
     )
     await switches.start()
     stack.push_async_callback(switches.stop)
-    config = Config(listen=options.grpc_listen, tls=api_tls, version=package_version())
+    _spare_collections()
+    _log.info("ready", controller=options.name, epoch=epoch, api=api.addresses, openflow=switches.address)
+
+
+def _api(options: Options, tls: Tls | None, store: EtcdStore, reconciler: Reconciler) -> ApiServer:
+    config = Config(listen=options.grpc_listen, tls=tls, version=package_version())
     sync = HostSyncServicer(reconciler, options.openflow_advertise)
-    signer = _signer(config.tls)
-    verify = VerifyService(Observer(store, reconciler), reconciler.tracker, signer)
+    verify = VerifyService(Observer(store, reconciler), reconciler.tracker, _signer(tls))
     # A plan is held against its meaning before it is shown, and refused, as the gate would do later.
     proof = NO_PROOF if options.gate is GateMode.OFF else Proof(enforce=options.gate is GateMode.ENFORCE)
     counters = CounterReader(store, reconciler.hosts)
-    api = ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters, reconciler.birth)
-    await loading.stop()
-    await api.start()
-    stack.push_async_callback(api.stop)
-    _spare_collections()
-    _log.info("ready", controller=options.name, epoch=epoch, api=api.addresses, openflow=switches.address)
+    return ApiServer(config, store, reconciler.tracker, sync, verify, proof, counters, reconciler.birth)
 
 
 def _doing(store: EtcdStore) -> str:
     """What a start is about at this moment; asked from other threads."""
     ports = f"{len(store.state.ports):,} ports"
-    if not store.state.revision:
-        return f"it is reading etcd ({ports} so far)"
-    return f"it is working out what every host should hold ({ports})"
+    return f"it is reading etcd ({ports} so far)"
 
 
 def _spare_collections() -> None:
-    """A full collection stops every thread for as long as the state is large; most of it lives for ever."""
+    """A full collection stops every thread for as long as the state is large; most of it lives for ever.
+
+    Of a large state it is frozen by now, as it was made: what is collected here is little.
+    """
     gc.collect()
     gc.freeze()
 

@@ -1,6 +1,6 @@
-"""In the API's place while a controller starts: says what it is doing, and serves nothing.
+"""In the API's place while a controller reads etcd: says what it is doing, and serves nothing.
 
-With many ports a start takes a while. Without this a client would find nobody there, as if no controller ran.
+With many ports that takes a while. Without this a client would find nobody there, as if no controller ran.
 In threads of its own, because the event loop has other work then. Whoever may connect learns how far the
 start is, and nothing else; the health of every service is NOT_SERVING.
 """

@@ -20,6 +20,7 @@ from controller.reconcile.plugged import edge_host, live_binding
 from controller.reconcile.views import host_mtu, overlay_mtu
 from controller.store.keys import EdgeKey
 from controller.store.state import State
+from controller.turns import Work
 
 # So that no message comes near gRPC's size limit: a floating IP takes some fifty bytes.
 EDGES_PER_MESSAGE = 50
@@ -60,6 +61,12 @@ class EdgePlans:
                 here.pop(number, None)
             here.update(change.edges)
         return changes
+
+    def load(self, state: State) -> Work[None]:
+        """Begin with a state, in pieces; it may not change before the end."""
+        for router in {edge.router for edge in state.router_edges}:
+            self.update(state, Impact(edges={router}))
+            yield
 
     def snapshot(self, host: HostName) -> EdgeChange:
         """Return all edges of a host, as the change from nothing."""

@@ -6,7 +6,7 @@ Never gives up: whatever goes wrong with one revision, the next state is worked 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -25,21 +25,34 @@ class WentBack(Exception):
 
 
 class Follower:
-    """Drives a reconciler: process() a few revisions, or begin_anew(epoch)."""
+    """Drives a reconciler: process() a few revisions, or begin() with everything."""
 
     def __init__(
         self,
         store: Store,
         controller_id: str,
         process: Callable[[Sequence[RevisionChanges]], None],
-        begin_anew: Callable[[int | None], None],
+        begin: Callable[[int | None, Subscription], Awaitable[None]],
     ) -> None:
-        """process may raise WentBack; begin_anew takes a new epoch, or None to keep the one it has."""
+        """Both may raise WentBack. begin takes a new epoch, or None to keep the one it has, and what comes
+        after the state as it is when begin is called: it may follow some of that.
+        """
         self._store, self._controller_id = store, controller_id
-        self._process, self._begin_anew = process, begin_anew
+        self._process, self._begin = process, begin
         self._subscription: Subscription | None = None
         # Why what was caught up with could not be worked out.
         self._failure: Exception | None = None
+
+    async def begin(self) -> Subscription:
+        """Work out everything for the first time, and return what run() is to follow.
+
+        Raises whatever that raises, but for a store that goes back.
+        """
+        try:
+            return await self._begin_once(went_back=False)
+        except WentBack as error:
+            _log.warning("the store went back: beginning anew", reason=str(error))
+            return await self._restart(went_back=True)
 
     def catch_up(self) -> None:
         """Work out at once what is waiting; never raises. Not to be called by what process calls."""
@@ -89,15 +102,22 @@ class Follower:
     async def _restart(self, went_back: bool) -> Subscription:
         """Work out everything as after a start; repeat that until it succeeds."""
         while True:
-            subscription: Subscription | None = None
             try:
-                # Agents hold newer revisions then: only a newer epoch may bring them to an older one.
-                epoch = await self._store.next_epoch(self._controller_id) if went_back else None
-                subscription = self._store.subscribe()
-                self._begin_anew(epoch)
-                return subscription
+                return await self._begin_once(went_back)
+            except WentBack as error:
+                went_back = True
+                _log.warning("the store went back again: beginning anew", reason=str(error))
             except Exception:  # noqa: BLE001 - nobody else would try again
                 _log.exception("could not begin anew, will retry")
-                if subscription is not None:
-                    subscription.close()
                 await asyncio.sleep(RESTART_DELAY_S)
+
+    async def _begin_once(self, went_back: bool) -> Subscription:
+        # Agents hold newer revisions if the store went back: only a newer epoch brings them to an older one.
+        epoch = await self._store.next_epoch(self._controller_id) if went_back else None
+        subscription = self._store.subscribe()
+        try:
+            await self._begin(epoch, subscription)
+        except BaseException:
+            subscription.close()
+            raise
+        return subscription

@@ -9,7 +9,7 @@ tenants, and a revocation cannot be held up by one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,10 +20,12 @@ from cloison.names import HostName
 from controller.flows import Flow
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.tunnels import PlanChange
+from controller.turns import Work, batches
 from controller.verify.budget import CHANGE_STEPS
 from controller.verify.holding import FdbChange, HostChange
-from controller.verify.intent import Intent, IntentDelta
+from controller.verify.intent import IntentDelta
 from controller.verify.isolation import Verifier
+from controller.verify.rules import Rule
 from controller.verify.violation import BLACKHOLE, DEVICE, FDB, UNPROVED, Violation
 
 _log = structlog.get_logger(__name__)
@@ -31,6 +33,8 @@ _log = structlog.get_logger(__name__)
 Units = Mapping[HostName, Mapping[Unit, tuple[Flow, ...]]]
 # What a host does not deliver although it should harms no one else; everything else may.
 _HARMLESS = frozenset({BLACKHOLE})
+# How many flows are taken over in one piece of work.
+FLOWS_AT_ONCE = 500
 # How many violations of one change a status shows.
 SAID_MAX = 3
 
@@ -132,25 +136,44 @@ class Gate:
         return Verdict({h: dict.fromkeys(us, ()) for h, us in units.items()}, found, held)
 
     def load(
-        self, intent: Intent, units: Units, plans: Mapping[HostName, PlanChange], revision: int
-    ) -> Verdict:
-        """Judge a whole state. Units of objects that a violation names get nothing."""
+        self,
+        meant: Iterable[IntentDelta],
+        units: Units,
+        plan_of: Callable[[HostName], PlanChange],
+        revision: int,
+    ) -> Work[Verdict]:
+        """Judge a whole state, in pieces. Units of objects that a violation names get nothing.
+
+        meant: all that is meant, in parts. What the static units hold has been examined before.
+        """
         if self.mode is GateMode.OFF:
             return Verdict(units)
-        delta = IntentDelta.whole(intent)
-        changes = {h: self._change(None, units.get(h, {}), plans.get(h)) for h in units.keys() | plans.keys()}
-        changes = _with_devices(changes, delta, self._verifier)
         self.checked += 1
-        found = (*self._verifier.load(delta, changes), *self._verifier.check_everything())
+        found: list[Violation] = []
+        devices: dict[HostName, dict[int, int | None]] = {}
+        for delta in meant:
+            for host, change in _with_devices({}, delta, self._verifier).items():
+                devices.setdefault(host, {}).update(change.devices)
+            found += self._verifier.load(delta, {})
+            yield
+        # (All of these flows live as long as units does.)
+        known: dict[int, Rule] = {}
+        for host in units.keys() | self._verifier.world.hosts.keys() | devices.keys():
+            change = self._change(None, units.get(host, {}), plan_of(host))
+            for part in _parts(change, devices.get(host, {})):
+                found += self._verifier.load(IntentDelta(), {host: part}, known)
+                yield
+        found += yield from self._verifier.everything()
         if not found:
             return Verdict(units)
-        self._report(found, revision)
+        self._report(tuple(found), revision)
         if self.mode is GateMode.WARN:
             return Verdict(units)
         self.refused += 1
-        return Verdict(self._without_culprits(units, found), found, _of_plans(found))
+        left = yield from self._without_culprits(units, found)
+        return Verdict(left, tuple(found), _of_plans(found))
 
-    def _without_culprits(self, units: Units, found: tuple[Violation, ...]) -> Units:
+    def _without_culprits(self, units: Units, found: Iterable[Violation]) -> Work[Units]:
         """Take away the units of every object that is named, and if that is not enough all of the host's."""
         left = {host: dict(us) for host, us in units.items()}
         for _ in range(3):
@@ -162,7 +185,9 @@ class Gate:
                 us.update(dict.fromkeys(gone, ()))
                 if removed:
                     self._verifier.check(None, {host: HostChange(removed=removed)})
-            found = tuple(v for v in self._verifier.check_everything() if v.kind not in _HARMLESS)
+                yield
+            everything = yield from self._verifier.everything()
+            found = tuple(v for v in everything if v.kind not in _HARMLESS)
             if not found:
                 return left
         return {host: dict.fromkeys(us, ()) for host, us in units.items()}
@@ -245,3 +270,13 @@ def _with_devices(
             removed=change.removed, added=change.added, fdb=change.fdb, devices=by_ofport
         )
     return changes
+
+
+def _parts(change: HostChange, devices: Mapping[int, int | None]) -> Iterator[HostChange]:
+    """Yield what a host that holds nothing yet comes to hold, in pieces."""
+    for flows in batches(change.added, FLOWS_AT_ONCE):
+        yield HostChange(added=flows)
+    for vni, fdb in change.fdb.items():
+        yield HostChange(fdb={vni: fdb})
+    if devices:
+        yield HostChange(devices=devices)

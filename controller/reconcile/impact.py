@@ -27,6 +27,10 @@ from cloison.names import HostName, NetworkName, PortName, RouterName, TenantNam
 from controller.reconcile.claims import co_claimants, reached_by_mac, rivals
 from controller.store.changes import Change
 from controller.store.state import State
+from controller.turns import Work, at_once, batches
+
+# How many ports are looked at in one piece of work.
+OBJECTS_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -66,19 +70,28 @@ def with_routed(networks: Iterable[NetworkName], *states: State) -> set[NetworkN
 
 def whole(state: State) -> Impact:
     """Return the impact of everything having changed."""
+    return at_once(whole_in_pieces(state))
+
+
+def whole_in_pieces(state: State) -> Work[Impact]:
+    """As whole; the state may not change before the end."""
     impact = Impact(
-        moved=set(state.ports),
         spans=set(state.networks),
-        served=set(state.ports),
         services=set(state.networks),
         edges={edge.router for edge in state.router_edges},
         policies=set(state.tenants),
         host_units=set(state.hosts),
     )
-    for port, host in state.bindings:
-        impact.port_units.add((host, port))
-        impact.network_units.add((host, port.parent))
-        impact.policy_units.add((host, port.parent.parent))
+    for ports in batches(state.ports, OBJECTS_AT_ONCE):
+        impact.moved.update(ports)
+        impact.served.update(ports)
+        yield
+    for bindings in batches(state.bindings, OBJECTS_AT_ONCE):
+        for port, host in bindings:
+            impact.port_units.add((host, port))
+            impact.network_units.add((host, port.parent))
+            impact.policy_units.add((host, port.parent.parent))
+        yield
     return impact
 
 

@@ -7,7 +7,7 @@ in the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from cloison.addresses import IpAddress, link_local
 from cloison.model import Router, SecurityGroup, SecurityGroupRule
@@ -20,6 +20,7 @@ from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.views import HasPort, used_groups, vxlan_device
 from controller.reconcile.views import believe as believe
 from controller.store.state import State
+from controller.turns import batches
 from controller.verify.intent import (
     HostIntent,
     Intent,
@@ -36,6 +37,8 @@ from controller.verify.policy import PROFILE_FIRST, PROFILE_NONE, GroupName, Pol
 # Ethernet header, then VXLAN, UDP and IP.
 _AROUND = {4: 14 + 8 + 8 + 20, 6: 14 + 8 + 8 + 40}
 
+# How many ports are looked at in one part of everything.
+OBJECTS_AT_ONCE = 100
 # What groups mean, by the identity of the group.
 GROUPS_MAX = 100_000
 _known_rules: dict[int, tuple[SecurityGroup, tuple[RuleIntent, ...]]] = {}
@@ -81,6 +84,24 @@ def intent_delta(
         ports={name: port_intent(state, name, has_port) for name in ports},
         policies={name.tenant: policy_intent(state, name) for name in impact.policies},
     )
+
+
+def intent_in_parts(
+    state: State, has_port: HasPort = believe, service: ServiceOfport = nowhere
+) -> Iterator[IntentDelta]:
+    """Yield everything that is meant, in parts of bounded size; the state may not change before the end."""
+
+    def part(impact: Impact, hosts: Iterable[HostName] = ()) -> IntentDelta:
+        return intent_delta(state, impact, set(hosts), has_port, service)
+
+    for hosts in batches(state.hosts, OBJECTS_AT_ONCE):
+        yield part(Impact(), hosts)
+    for tenant in state.tenants:
+        yield part(Impact(policies={tenant}))
+    for network in state.networks:
+        yield part(Impact(spans={network}))
+    for ports in batches(state.ports, OBJECTS_AT_ONCE):
+        yield part(Impact(moved=set(ports)))
 
 
 def host_intent(state: State, name: HostName, service: ServiceOfport) -> HostIntent | None:

@@ -37,8 +37,12 @@ from controller.reconcile.tracker import Condition, GateFigures, HostStatus, Ref
 from controller.reconcile.views import vxlan_device
 from controller.reconcile.waiting import Lack, Pulse, StatusFeed
 from controller.store.state import State
+from controller.turns import Work, batches
 
 LEFT_PORTS_MAX = 10_000
+# As the revision that is compiled, while everything is worked out.
+NOTHING = -1
+PORTS_AT_ONCE = 500
 
 PortState = tuple[int, tuple[Condition, ...], HostName | None]
 
@@ -61,7 +65,8 @@ class RealizedTracker:
         self._left: dict[PortName, set[HostName]] = {}
         self._feeds: list[StatusFeed] = []
         self._pulse = Pulse()
-        self._revision = 0
+        # Nothing is compiled as yet.
+        self._revision = NOTHING
 
     # --- what happened ------------------------------------------------------------------------------
 
@@ -97,11 +102,20 @@ class RealizedTracker:
         self.progressed()
 
     def restart(self, epoch: int) -> None:
-        """Everything is worked out anew."""
+        """Everything is worked out anew; until loaded nothing is realized."""
         self.epoch = epoch
+        self._revision = NOTHING
         for known in (self._effect, self._left):
             known.clear()
-        self._unsettled.update(dict.fromkeys(self._state().ports))
+
+    def load(self, state: State, revision: int) -> Work[None]:
+        """All of a state is compiled; in pieces, between which the state may not change."""
+        for ports in batches(state.ports, PORTS_AT_ONCE):
+            self._effect.update(dict.fromkeys(ports, revision))
+            self._unsettled.update(dict.fromkeys(ports))
+            yield
+        self._revision = revision
+        self._pulse.beat(self._publish)
 
     def progressed(self) -> None:
         """Some receipt came in, or some session came or went."""
@@ -272,7 +286,7 @@ class RealizedTracker:
     def realized_revision(self) -> int:
         """Return the highest revision that every connected host enforces."""
         connected = [a.realized_revision for a in self.hosts.values() if a.agent and a.switch]
-        return min(connected, default=self._revision)
+        return min(connected, default=max(self._revision, 0))
 
     # --- waiting ------------------------------------------------------------------------------------
 

@@ -2,51 +2,57 @@
 
 One revision is worked out in one go, without awaiting anything, so that no host ever gets half of a
 transaction. Sending is each host's own business (host.py): one slow host delays no other.
+
+Everything, after a start or where the store could not be followed, is worked out in turns with whatever else
+there is to do (loading.py). Until that is done, and what has changed meanwhile is followed, no host has a
+session here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from typing import Any
 
 import structlog
 
 from cloison.addresses import IpAddress
-from cloison.model import Host, Port, PortBinding, TunnelPort
-from cloison.names import HostName
+from cloison.errors import Unavailable
+from cloison.model import Host, Port, PortBinding
+from cloison.names import HostName, PortName
 from cloison.v1 import host_sync_pb2
 from controller.compiler import static_flows
 from controller.flows import Flow
 from controller.openflow.switch import Switch
 from controller.reconcile import address_log
 from controller.reconcile.agents import Agents
-from controller.reconcile.edges import EdgePlans
+from controller.reconcile.compiled import Compiled
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.handover import Handover
 from controller.reconcile.host import HostActor, Ports
-from controller.reconcile.impact import Impact, add_everyone, add_next_hops, impact_of, whole
+from controller.reconcile.impact import Impact, impact_of
 from controller.reconcile.keeper import EdgeChanges, Keeper
-from controller.reconcile.meant import intent_delta, intent_of
+from controller.reconcile.loading import Loading
+from controller.reconcile.meant import intent_delta, intent_in_parts
 from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.profiles import ProfileWorker
-from controller.reconcile.realized import RealizedTracker
+from controller.reconcile.realized import NOTHING, RealizedTracker
 from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
+from controller.reconcile.renumbered import renumbered
 from controller.reconcile.retrial import HostUnit, Retrial
 from controller.reconcile.selfcheck import SelfCheck
-from controller.reconcile.services import ServicePlans
 from controller.reconcile.session import AgentSession
+from controller.reconcile.taking_turns import give_way, in_turns
 from controller.reconcile.tracker import GateFigures
-from controller.reconcile.tunnels import PlanChange, TunnelPlans
-from controller.reconcile.units import STATIC_UNIT, UnitFlows, Units, impact_on
-from controller.reconcile.views import vxlan_device
+from controller.reconcile.tunnels import PlanChange
+from controller.reconcile.units import STATIC_UNIT, UnitFlows, impact_on
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
-from controller.store.store import Store
+from controller.store.store import Store, Subscription
+from controller.turns import Work
 from controller.verify.intent import IntentDelta
 
 _log = structlog.get_logger(__name__)
@@ -69,10 +75,13 @@ class Reconciler:
         self._connections_per_s = connections_per_s
         self._gate = Gate(gate)
         self._hosts: dict[HostName, HostActor] = {}
-        self._forget_all()
+        self._compiled = Compiled(self._hosts)
+        # Whether everything has been worked out; and of what state, while that is not the newest one.
+        self._loaded = False
+        self._loading: Loading | None = None
         self._switches: dict[int, Switch] = {}
         self._revision = 0
-        self._retrial = Retrial(self._hosts, self._judge_again, lambda: self._gate.unsound_plans())
+        self._retrial = Retrial(self._hosts, self._judge_again, self._unsound_plans)
         self.self_check = SelfCheck(self._hosts, self._settled, self._fresh, self._repair)
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
@@ -84,12 +93,17 @@ class Reconciler:
         self._release = ReleaseWorker(store, self._host_holds)
         self._profiles = ProfileWorker(store)
         self._keeper = Keeper(store, self._hosts, edge_changes)
-        self._follower = Follower(store, controller_id, self._process, self._begin_anew)
+        self._follower = Follower(store, controller_id, self._process, self._begin)
 
     @property
     def revision(self) -> int:
-        """The revision of the store that hosts are being brought to."""
-        return self._revision
+        """The revision of the store that hosts are being brought to; NOTHING while all is worked out."""
+        return self._revision if self._loaded else NOTHING
+
+    @property
+    def _state(self) -> State:
+        """What is worked out: the newest state, or the one that is loaded."""
+        return self._loading.state if self._loading is not None else self._store.state
 
     @property
     def hosts(self) -> Mapping[HostName, HostActor]:
@@ -98,14 +112,11 @@ class Reconciler:
 
     def plan_of(self, host: HostName) -> PlanChange:
         """Return the whole plan of a host."""
-        plan = self._plans.snapshot(host)
-        plan.services = self._services.snapshot(host)
-        plan.edges = self._edges.snapshot(host)
-        return plan
+        return self._compiled.plan_of(host)
 
     def service_ofport(self, host: HostName) -> int | None:
         """Return the OpenFlow port of a host's local services, as far as its switch has said so."""
-        return self._units.service_ofport(host)
+        return self._compiled.units.service_ofport(host)
 
     def _figures(self) -> GateFigures:
         gate, check = self._gate, self.self_check
@@ -114,17 +125,19 @@ class Reconciler:
     def _settled(self) -> State | None:
         """Return the state, as long as no change of it waits to be followed."""
         state = self._store.state
-        return state if state.revision == self._revision else None
+        return state if state.revision == self.revision else None
 
     def _fresh(self, state: State, host: HostName, unit: Unit) -> tuple[Flow, ...]:
-        return self._units.fresh(state, host, unit)
+        return self._compiled.units.fresh(state, host, unit)
 
     # --- life ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Compile the state as it is now, then follow it. The store must have been started."""
-        subscription = self._store.subscribe()
-        self._load(self._store.state)
+        """Compile the state as it is now, then follow it. The store must have been started.
+
+        The loop goes on with other work meanwhile. Raises what the first compilation of everything raises.
+        """
+        subscription = await self._follower.begin()
         self._spawn(self._follower.run(subscription), "follow")
         self._spawn(self._release.run(), "release")
         self._spawn(self._profiles.run(), "profiles")
@@ -153,41 +166,46 @@ class Reconciler:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a task failed", task=task.get_name(), exc_info=error)
 
-    def _begin_anew(self, epoch: int | None) -> None:
-        """Work out everything as after a start, and bring every host to it."""
+    async def _begin(self, epoch: int | None, subscription: Subscription) -> None:
+        """Work out everything, and bring every host to it. epoch: a new one, if it must be.
+
+        Raises WentBack if the store does so meanwhile; whatever it raises, it has to be called again.
+        """
+        self._loaded = False
+        loading = self._loading = Loading(self._store.state, subscription)
         for name in list(self._hosts):
             self._drop(name, "the controller begins anew")
-        self._gate = Gate(self._gate.mode)
-        self._forget_all()
+        self._gate, self._compiled = Gate(self._gate.mode), Compiled(self._hosts)
+        self._revision = loading.state.revision
         self.tracker.restart(self.epoch if epoch is None else epoch)
-        self._load(self._store.state)
+        self._release.load(loading.state)
+        await in_turns(self._load(loading.state), loading.collect)
+        self._profiles.load(loading.state)
+        while revisions := loading.advance():
+            self._process(revisions)
+            await give_way()
+        # From here on the state is the store's own: nothing is waiting, and nobody had a turn since.
+        self._loaded, self._loading = True, None
         for name in self._store.state.hosts:
             self._attach(name)
-
-    def _forget_all(self) -> None:
-        """Know nothing of what is compiled and planned."""
-        self._units = Units(self._hosts)
-        self._plans = TunnelPlans(self._units.has_port)
-        self._services = ServicePlans(self._units.has_port)
-        self._edges = EdgePlans()
+        self._retrial.refused(())
 
     # --- from state to hosts ------------------------------------------------------------------------
 
-    def _load(self, state: State) -> None:
-        """Work out everything, as if all of it had just changed."""
-        impact = whole(state)
-        self._revision = state.revision
+    def _load(self, state: State) -> Work[None]:
+        """Work out everything, as if all of it had just changed; in pieces."""
         for host in state.hosts:
             self._actor(host)
-        units, plans = self._compile(impact)
-        intent = intent_of(state, self._units.has_port, self._units.service_ofport)
-        self._carry_out(
-            impact, units, plans, self._gate.load(intent, units, plans, self._revision), self._revision
-        )
-        self._retrial.refused(())
+            yield
+        units, impact = yield from self._compiled.load(state)
+        made = self._compiled.units
+        meant = intent_in_parts(state, made.has_port, made.service_ofport)
+        verdict = yield from self._gate.load(meant, units, self.plan_of, self._revision)
+        for host in state.hosts:
+            self._hand_out(host, units.get(host, {}), self.plan_of(host) or None, verdict, self._revision)
+            yield
         self._keeper.follow(impact.edges)
-        self._release.load(state)
-        self._profiles.load(state)
+        yield from self.tracker.load(state, self._revision)
 
     def _process(self, revisions: Sequence[RevisionChanges]) -> None:
         """Follow transactions, up to the revision that the mirror is at.
@@ -201,7 +219,7 @@ class Reconciler:
             newest = of_revision.revision
         # From the first revision that was not followed yet: a list stands for all it has passed over (and may
         # be of the very revision that was followed last).
-        state, since = self._store.state, min(self._revision + 1, newest)
+        state, since = self._state, min(self._revision + 1, newest)
         changes = [change for revision in revisions for change in revision.changes]
         impact = impact_of(changes, state)
         self._revision = revisions[-1].revision
@@ -232,9 +250,9 @@ class Reconciler:
 
     def _work_out(self, impact: Impact, hosts: set[HostName], since: int) -> set[HostUnit]:
         """As _change; return the units that are withheld."""
-        units, plans = self._compile(impact)
-        has_port, service_ofport = self._units.has_port, self._units.service_ofport
-        delta = intent_delta(self._store.state, impact, hosts, has_port, service_ofport)
+        units, plans = self._compiled.update(self._state, impact)
+        made = self._compiled.units
+        delta = intent_delta(self._state, impact, hosts, made.has_port, made.service_ofport)
         flows = {host: self._actor(host).flows for host in units}
         judged = {(host, unit) for host, us in units.items() for unit in us}
         known = {str(unit[-1]) for _, unit in self._retrial.withheld() - judged}
@@ -243,7 +261,9 @@ class Reconciler:
         return judged & self._retrial.withheld()
 
     def _judge_again(self, host: HostName, unit: Unit) -> None:
-        """Work out one unit anew that was refused, apart from all others."""
+        """Work out one unit anew that was refused, apart from all others; not while all of them are."""
+        if not self._loaded:
+            return
         if unit == STATIC_UNIT:
             self._give_static(host)
             return
@@ -253,22 +273,15 @@ class Reconciler:
         """Work out a unit anew, with whatever was kept to make it."""
         match unit:
             case ("policy", tenant):
-                hosts = self._store.state.tenant_hosts(tenant) | {host}
+                hosts = self._state.tenant_hosts(tenant) | {host}
                 impact = Impact(policies={tenant}, policy_units={(name, tenant) for name in hosts})
                 self._change(impact, set(), self._revision)
             case _:
                 self._judge_again(host, unit)
 
-    def _compile(self, impact: Impact) -> tuple[UnitFlows, dict[HostName, PlanChange]]:
-        state = self._store.state
-        # Plans first: they know which networks come to a host, or go.
-        plans = self._plans.update(state, impact)
-        units = self._units.compile(state, impact)
-        for host, change in self._services.update(state, impact).items():
-            plans.setdefault(host, PlanChange()).services = change
-        for host, edges in self._edges.update(state, impact).items():
-            plans.setdefault(host, PlanChange()).edges = edges
-        return units, plans
+    def _unsound_plans(self) -> Set[HostName]:
+        """Return whose plans are wrong; while all is worked out nobody knows."""
+        return self._gate.unsound_plans() if self._loaded else self._hosts.keys()
 
     def _carry_out(
         self,
@@ -278,27 +291,38 @@ class Reconciler:
         verdict: Verdict,
         since: int,
     ) -> None:
-        known = self._hosts.keys() | self._store.state.hosts.keys()
+        known = self._hosts.keys() | self._state.hosts.keys()
         left = []
         concerned = (compiled.keys() | plans.keys()) & known
         handovers = self._hand_over(concerned, verdict)
         for host in concerned:
-            units, actor = verdict.units.get(host, {}), self._actor(host)
-            had = [unit[1] for unit in units if _is_port(unit) and actor.flows.flows_of(unit)]
-            actor.change(since, units, plans.get(host), hold_plan=host in verdict.held)
-            left += [(host, port) for port in had if not actor.flows.flows_of(("port", port))]
-            for unit, flows in compiled.get(host, {}).items():
-                if units[unit] != flows:
-                    actor.block(unit, "REFUSED_BY_GATE", verdict.why)
-            for unit in self._units.failed.pop(host, ()):
-                actor.block(unit, "COMPILER_FAILED", "its flows could not be made; the log says why")
+            left += self._hand_out(host, compiled.get(host, {}), plans.get(host), verdict, since)
         for handover in handovers:
             handover.progressed()
         self.tracker.touched(impact, since, self._revision, left)
 
+    def _hand_out(
+        self,
+        host: HostName,
+        compiled: Mapping[Unit, tuple[Flow, ...]],
+        plan: PlanChange | None,
+        verdict: Verdict,
+        since: int,
+    ) -> list[tuple[HostName, PortName]]:
+        """Let a host have what it may have of what was compiled; return the ports that it has no more."""
+        units, actor = verdict.units.get(host, {}), self._actor(host)
+        had = [unit[1] for unit in units if _is_port(unit) and actor.flows.flows_of(unit)]
+        actor.change(since, units, plan, hold_plan=host in verdict.held)
+        for unit, flows in compiled.items():
+            if units[unit] != flows:
+                actor.block(unit, "REFUSED_BY_GATE", verdict.why)
+        for unit in self._compiled.units.failed.pop(host, ()):
+            actor.block(unit, "COMPILER_FAILED", "its flows could not be made; the log says why")
+        return [(host, port) for port in had if not actor.flows.flows_of(("port", port))]
+
     def _hand_over(self, concerned: set[HostName], verdict: Verdict) -> list[Handover]:
         """Let all wait for the hosts to which ports move; the hosts where these stand by now, for all."""
-        moves = {port: way for port, way in self._plans.moves.items() if way[1] in concerned}
+        moves = {port: way for port, way in self._compiled.tunnels.moves.items() if way[1] in concerned}
         arrivals, made = {to for _, to in moves.values()}, []
         others = [self._actor(host) for host in concerned - arrivals]
         for to in arrivals:
@@ -320,33 +344,10 @@ class Reconciler:
         """
         if self._settled() is None:
             self._follower.catch_up()
-        state, host = self._store.state, actor.name
-        if self._hosts.get(host) is not actor:
+        if self._hosts.get(actor.name) is not actor:
             return
 
-        def is_other(ofport: int, interface: str) -> bool:
-            had = before is None or before.get(ofport) == interface
-            return had != actor.has_port(ofport, interface)
-
-        impact, numbers = Impact(), actor.renamed(before)
-        if actor.service_moved:
-            impact.host_units.add(host)
-        bindings: Iterable[PortBinding] = state.bindings_on(host)
-        tunnels: Iterable[TunnelPort] = state.tunnel_ports_on(host)
-        if numbers is not None:
-            bindings = chain.from_iterable(state.bindings_at(host, n) for n in numbers)
-            tunnels = chain.from_iterable(state.tunnel_ports_at(host, n) for n in numbers)
-        for binding in bindings:
-            if is_other(binding.ofport, binding.interface):
-                impact.port_units.add((host, binding.port))
-                impact.moved.add(binding.port)
-                impact.served.add(binding.port)
-                add_everyone(impact, binding.port.parent, state)
-        for tunnel in tunnels:
-            network = state.network_by_vni(tunnel.vni)
-            if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
-                impact.network_units.add((host, network.name))
-        add_next_hops(impact, state)
+        impact = renumbered(self._state, actor, before)
         if impact.port_units or impact.network_units or impact.host_units:
             self._change(impact, set(), self._revision)
 
@@ -372,13 +373,14 @@ class Reconciler:
         units: UnitFlows = {name: {STATIC_UNIT: static_flows()}}
         flows = {name: self._hosts[name].flows}
         verdict = self._gate.examine(IntentDelta(), units, {}, flows, self._revision)
-        self._carry_out(Impact(), units, {}, verdict, self._revision)
+        self._hand_out(name, units[name], None, verdict, self._revision)
+        self.tracker.progressed()
 
     def _forget(self, name: HostName) -> None:
         """A host was deleted: it is no one's peer any more, and gets nothing more from us."""
         actor = self._drop(name, "the host was deleted")
         if actor is not None:
-            self._gate.forget(name, actor.flows, self._plans.snapshot(name))
+            self._gate.forget(name, actor.flows, self._compiled.tunnels.snapshot(name))
         self._release.progressed()
 
     def _drop(self, name: HostName, reason: str) -> HostActor | None:
@@ -393,7 +395,12 @@ class Reconciler:
         return actor
 
     def _attach(self, name: HostName) -> None:
-        """Give a host the session of the bridge it has registered, if there is one, and no other."""
+        """Give a host the session of the bridge it has registered, if there is one, and no other.
+
+        While all is worked out that waits: nothing is sent before the proof has seen all there is.
+        """
+        if not self._loaded:
+            return
         host, actor = self._store.state.hosts[name], self._actor(name)
         switch = self._switches.get(host.datapath_id)
         if switch is not None and not self.may_connect(switch.host_id, switch.dpid):
@@ -446,15 +453,21 @@ class Reconciler:
         return self.tracker.epoch
 
     async def register(self, hello: Registration, agent_epoch: int) -> None:
-        """See Agents."""
+        """See Agents. Raises Unavailable while everything is worked out."""
+        self._require_loaded()
         await self._agents.register(hello, agent_epoch)
 
     def inventory(self, session: AgentSession, message: host_sync_pb2.Inventory) -> None:
-        """See Agents."""
+        """See Agents. Raises Unavailable while everything is worked out."""
+        self._require_loaded()
         known = session.host in self._store.state.hosts
         self._agents.inventory(session, self._actor(session.host) if known else None, message)
         if message.complete:
             self._keeper.sessions_changed()
+
+    def _require_loaded(self) -> None:
+        if not self._loaded:
+            raise Unavailable("this controller is working out what every host should hold; try again")
 
     def birth(self, state: State, port: Port) -> PortBinding | None:
         """See Agents."""

@@ -14,11 +14,12 @@ from cloison.addresses import IpAddress
 from cloison.model import FixedIp, Network, Port, Vni
 from cloison.names import HostName, NetworkName, PortName, TenantName
 from cloison.v1 import host_sync_pb2, subnet_pb2
-from controller.reconcile.impact import Impact
+from controller.reconcile.impact import OBJECTS_AT_ONCE, Impact
 from controller.reconcile.told import Told, gateway
 from controller.reconcile.views import HasPort, believe, live_binding, overlay_mtu
 from controller.reconcile.zone_names import Addresses, ZoneNames, host_name
 from controller.store.state import State
+from controller.turns import Work, batches
 
 # Who has no domain of its own gets one below this; ".internal" is reserved for private use (ICANN, 2024).
 DOMAIN_SUFFIX = "cloison.internal"
@@ -74,6 +75,21 @@ class ServicePlans:
         for tenant in named.keys() | impact.policies | {tenant for _, tenant in impact.policy_units}:
             self._update_tenant(state, tenant, named.get(tenant, {}), changes)
         return {host: change for host, change in changes.items() if change}
+
+    def load(self, state: State) -> Work[None]:
+        """Begin with a state, in pieces; it may not change before the end."""
+        told = Told(state)
+        for name, network in state.networks.items():
+            self._mtu[name] = guest_mtu(state, network)
+            for ports in batches(state.ports_of(name), OBJECTS_AT_ONCE):
+                for port in ports:
+                    self._update_port(state, told, port.name, {})
+                yield
+        for tenant in state.tenants:
+            self._update_tenant(state, tenant, {}, {})
+            for network in state.networks_of(tenant):
+                self._update_tenant(state, tenant, {network.name: set()}, {})
+                yield
 
     def snapshot(self, host: HostName) -> ServiceChange:
         """Return the whole plan of a host's services, as the change from nothing."""

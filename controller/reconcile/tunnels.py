@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from cloison.addresses import IpAddress, Mac, host_mac
 from cloison.model import Vni
@@ -19,6 +20,10 @@ from controller.reconcile.impact import Impact
 from controller.reconcile.services import ServiceChange
 from controller.reconcile.views import HasPort, Location, believe, location, overlay_mtu
 from controller.store.state import State
+from controller.turns import Work, batches
+
+# How many ports of a network are taken in in one piece of work.
+PORTS_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -42,6 +47,10 @@ class PlanChange:
     removed_vnis: set[Vni] = field(default_factory=set)
     services: ServiceChange = field(default_factory=ServiceChange)
     edges: EdgeChange = field(default_factory=EdgeChange)
+
+    def __bool__(self) -> bool:
+        """Tell whether anything changes."""
+        return bool(self.networks or self.removed_vnis or self.services or self.edges)
 
     @property
     def takes_away(self) -> bool:
@@ -105,6 +114,21 @@ class TunnelPlans:
             self._update_network(state, name, moved.get(name, ()), plans)
             impact.network_units.update((host, name) for host in before ^ self.hosts_of(name))
         return plans
+
+    def load(self, state: State) -> Work[set[tuple[HostName, NetworkName]]]:
+        """Begin with a state, in pieces; return which host carries which network.
+
+        The state may not change before the end. What a host's plan is then, snapshot says.
+        """
+        carried = set[tuple[HostName, NetworkName]]()
+        for name in state.networks:
+            names = (port.name for port in state.ports_of(name))
+            for ports in chain(batches(names, PORTS_AT_ONCE), [[]]):
+                self._update_network(state, name, ports, {})
+                yield
+            carried.update((host, name) for host in self.hosts_of(name))
+        self.moves = {}
+        return carried
 
     def snapshot(self, host: HostName) -> PlanChange:
         """Return the whole plan of a host, as the change from nothing."""

@@ -6,7 +6,7 @@ at another, and one that cannot be compiled holds up no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -28,6 +28,7 @@ from controller.reconcile.views import (
     vxlan_device,
 )
 from controller.store.state import State
+from controller.turns import Work, at_once
 
 _log = structlog.get_logger(__name__)
 
@@ -71,26 +72,35 @@ class Units:
 
     def compile(self, state: State, impact: Impact) -> UnitFlows:
         """Return the flows of every unit that is touched."""
+        return at_once(self.compiling(state, impact))
+
+    def compiling(self, state: State, impact: Impact) -> Work[UnitFlows]:
+        """As compile, in pieces; neither state nor impact may change before the end."""
         units: UnitFlows = {}
         self._plugged.clear()
-
-        def add(host: HostName, unit: Unit, make: Callable[[], tuple[Flow, ...]]) -> None:
+        for host, unit, make in self._touched(state, impact):
             units.setdefault(host, {})[unit] = self._made(host, unit, make)
-
-        for host, port in impact.port_units:
-            add(host, ("port", port), partial(self._port, state, host, port))
-        for host, network in impact.network_units:
-            add(host, ("network", network), partial(self._network, state, host, network))
-        for host in impact.host_units:
-            add(host, ("host", host), partial(self._host, state, host))
+            yield
         self._policies.forget(impact.policies)
         for host, tenant in impact.policy_units:
-            unit: Unit = ("policy", tenant)
+            unit = ("policy", tenant)
             flows = self._made(host, unit, partial(self._policies.flows, state, tenant, host))
             # Most often nothing but a port has come: its tenant's policy is there already, the very same.
             if not flows or self._flows_of(host, unit) is not flows:
                 units.setdefault(host, {})[unit] = flows
+            yield
         return units
+
+    def _touched(
+        self, state: State, impact: Impact
+    ) -> Iterator[tuple[HostName, Unit, Callable[[], tuple[Flow, ...]]]]:
+        """Yield the units that are touched, but for policies, and how each is made."""
+        for host, port in impact.port_units:
+            yield host, ("port", port), partial(self._port, state, host, port)
+        for host, network in impact.network_units:
+            yield host, ("network", network), partial(self._network, state, host, network)
+        for host in impact.host_units:
+            yield host, ("host", host), partial(self._host, state, host)
 
     def fresh(self, state: State, host: HostName, unit: Unit) -> tuple[Flow, ...]:
         """Return the flows of a unit compiled from the state alone; raises whatever the compiler raises."""

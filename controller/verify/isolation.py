@@ -50,6 +50,7 @@ from cloison.addresses import TO_ALL_MAC, format_mac
 from cloison.model import OFPORT_MAX
 from cloison.names import HostName, NetworkName
 from controller.flows.text import flow_text
+from controller.turns import Work, at_once, batches
 from controller.verify import addressing, admission, forwarding
 from controller.verify.budget import Budget
 from controller.verify.copies import replicates
@@ -68,6 +69,9 @@ from controller.verify.symbolic import Bridge, Undefined
 from controller.verify.touched import Touched
 from controller.verify.violation import DEVICE, FDB, FORBIDDEN_FLOW, IDENTIFIER, Violation
 from controller.verify.world import World
+
+# How many devices are compared in one piece of work.
+DEVICES_AT_ONCE = 1_000
 
 
 class Verifier:
@@ -105,26 +109,52 @@ class Verifier:
             self.world.apply(delta)
             touched.after(self.world, delta)
         found = self._take(changes or {}, touched)
-        return [*found, *self._identifiers(touched), *self._fdb(touched), *self._flows(touched)]
+        wrong = (*self._clashes(), *self._numbers(touched.entries), *self._devices(touched.devices))
+        return [*found, *wrong, *self._fdb(touched), *self._flows(touched)]
 
-    def load(self, delta: IntentDelta, changes: Mapping[HostName, HostChange]) -> list[Violation]:
-        """Take over without checking more than each flow by itself."""
+    def load(
+        self,
+        delta: IntentDelta,
+        changes: Mapping[HostName, HostChange],
+        known: dict[int, Rule] | None = None,
+    ) -> list[Violation]:
+        """Take over without checking more than each flow by itself.
+
+        known: rules made of flows, by the flows' identity, for all calls with flows that live as long.
+        """
         self.world.apply(delta)
-        return self._take(changes, None)
+        return self._take(changes, None, known)
 
     def check_everything(self) -> list[Violation]:
         """Return what is wrong in all that is held."""
-        touched = Touched()
-        for host in self.hosts.keys() | self.world.hosts.keys():
-            touched.host(self.world, host)
-            touched.devices |= {(host, ofport) for ofport in self.hosts[host].devices}
-        touched.devices |= self.world.by_tunnel.keys()
-        return [*self._identifiers(touched), *self._fdb_everywhere(), *self._flows(touched)]
+        return at_once(self.everything())
 
-    def _take(self, changes: Mapping[HostName, HostChange], touched: Touched | None) -> list[Violation]:
+    def everything(self) -> Work[list[Violation]]:
+        """As check_everything, in pieces; neither intent nor hosts may change before the end."""
+        findings = Findings(self.world, self.hosts, Budget(self.steps))
+        found = list(self._clashes())
+        hosts = self.hosts.keys() | self.world.hosts.keys()
+        held = {(host, ofport) for host in hosts for ofport in self.hosts[host].devices}
+        for devices in batches(self.world.by_tunnel.keys() | held, DEVICES_AT_ONCE):
+            found += self._devices(devices)
+            yield
+        yield from self._fdb_everywhere(found)
+        for host in hosts:
+            touched = Touched()
+            touched.host(self.world, host)
+            found += self._numbers(touched.entries)
+            yield from self._look(touched, findings)
+        return [*found, *findings.violations()]
+
+    def _take(
+        self,
+        changes: Mapping[HostName, HostChange],
+        touched: Touched | None,
+        known: dict[int, Rule] | None = None,
+    ) -> list[Violation]:
         """Take over changes of hosts. Most are of forwarding databases alone, on every host of a network."""
         found: list[Violation] = []
-        hosts, rules, cubes = self.hosts, dict[int, Rule](), Matches()
+        hosts, rules, cubes = self.hosts, known if known is not None else {}, Matches()
         for host, change in changes.items():
             held = hosts[host]
             if change.removed or change.added:
@@ -165,15 +195,19 @@ class Verifier:
             if touched is not None:
                 touched.flow(self.world, host, rule.table, rule.cube)
 
-    def _identifiers(self, touched: Touched) -> Iterator[Violation]:
+    def _clashes(self) -> Iterator[Violation]:
         for what, within, value in self.world.clashes:
             where = f" in {within}" if within is not None else ""
             shown = format_mac(value) if "MAC" in what and isinstance(value, int) else str(value)
             yield Violation(IDENTIFIER, f"{what} {shown}{where} belongs to more than one object")
-        for host, ofport in touched.entries:
+
+    def _numbers(self, entries: Iterable[tuple[HostName, int]]) -> Iterator[Violation]:
+        for host, ofport in entries:
             if not 1 <= ofport <= OFPORT_MAX and self.world.uses(host, ofport):
                 yield Violation(IDENTIFIER, f"OpenFlow port {ofport} cannot be on {host}", host)
-        for host, ofport in touched.devices:
+
+    def _devices(self, devices: Iterable[tuple[HostName, int]]) -> Iterator[Violation]:
+        for host, ofport in devices:
             network = self.world.by_tunnel.get((host, ofport))
             wanted = network.vni if network is not None else None
             is_ = self.hosts[host].devices.get(ofport)
@@ -216,28 +250,47 @@ class Verifier:
         carriers = self.world.carriers(name)
         return carriers | self.hosts.holders(network.vni) if network is not None else carriers
 
-    def _fdb_everywhere(self) -> Iterator[Violation]:
+    def _fdb_everywhere(self, found: list[Violation]) -> Work[None]:
+        """Add what is wrong with forwarding databases."""
         for name, network in self.world.networks.items():
             whole = whole_fdb(self.world, network)
             for host in self._fdb_hosts(name):
                 held = self.hosts[host].fdb.get(network.vni)
                 macs = suspects(self.world, network, host, held, whole)
                 if macs:
-                    yield from wrong_entries(
-                        self.world, network, host, held, whereabouts(self.world, network, macs)
-                    )
+                    where = whereabouts(self.world, network, macs)
+                    found += wrong_entries(self.world, network, host, held, where)
+                yield
         for host, holding in list(self.hosts.items()):
             for vni in holding.fdb:
                 if vni not in self.world.by_vni:
-                    yield from self._fdb_at(host, vni, None)
+                    found += self._fdb_at(host, vni, None)
+            yield
 
     # --- flows --------------------------------------------------------------------------------------
 
     def _flows(self, touched: Touched) -> Iterator[Violation]:
         """Check the contracts; where one does not hold, have the judge say whether a packet is mistreated."""
         findings = Findings(self.world, self.hosts, Budget(self.steps))
-        self._stations(touched, findings)
-        self._policies(touched, findings)
+        at_once(self._look(touched, findings))
+        yield from findings.violations()
+
+    def _look(self, touched: Touched, findings: Findings) -> Work[None]:
+        """Check the contracts, and note what is in question."""
+        yield from self._stations(touched, findings)
+        yield from self._policies(touched, findings)
+        yield from self._entries(touched, findings)
+        for spot in touched.addressing:
+            self._addressing(*spot, findings)
+            yield
+        for (host, name), macs in touched.forwarding.items():
+            network = self.world.networks.get(name)
+            if network is not None and self._present(host, network):
+                self._forwarding(Place(self.world.members_of(name), host, network), macs, findings)
+            yield
+
+    def _entries(self, touched: Touched, findings: Findings) -> Work[None]:
+        """Check who may enter."""
         for host, ofport in touched.entries:
             if not self._holds(
                 host, partial(self._known.admission, world=self.world, host=host, ofport=ofport)
@@ -245,40 +298,40 @@ class Verifier:
                 lossy = partial(self._known.admission, world=self.world, host=host, ofport=ofport, loss=True)
                 (findings.losses if self._holds(host, lossy) else findings).entry(host, ofport)
                 self._suspects.entries.add((host, ofport))
+            yield
         for host in touched.strangers:
             if not self._holds(host, partial(admission.strangers, known=self.world.ofports_of(host))):
                 findings.strangers(host)
                 self._suspects.strangers.add(host)
-        for host, name in touched.addressing:
-            network = self.world.networks.get(name)
-            if not self.world.ports_on(host, name):
-                continue  # nobody sends; the first port to come touches this again (Touched._port)
-            if network is None:
-                continue
-            ways = addressing.ways_of(self.world, host, network)
-            if not self._holds(host, partial(self._known.addressing, network=network, ways=ways)):
-                if self._holds(host, partial(addressing.addressing, network=network, ways=ways, loss=True)):
-                    findings.losses.network(host, name, None)
-                else:
-                    findings.senders(host, name)
-                self._suspects.addressing.add((host, name))
-        for (host, name), macs in touched.forwarding.items():
-            network = self.world.networks.get(name)
-            if network is None or not self._present(host, network):
-                continue
-            place = Place(self.world.members_of(name), host, network)
-            if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
-                self._misleads(place, macs, findings)
-                self._suspects.forward((host, name), macs)
-            # (Routers bring nothing for all; where the network has no port, nobody sends any.)
-            spreads = network.multicast and self.world.ports_on(host, name)
-            if spreads and not self._holds(host, partial(self._replicates, place=place)):
-                if self._holds(host, partial(self._replicates, place=place, loss=True)):
-                    findings.losses.network(host, name, None)
-                else:
-                    findings.network(host, network, None)
-                self._suspects.forward((host, name), (TO_ALL_MAC,))
-        yield from findings.violations()
+            yield
+
+    def _addressing(self, host: HostName, name: NetworkName, findings: Findings) -> None:
+        """Check where what a network's ports on a host send goes next."""
+        network = self.world.networks.get(name)
+        if network is None or not self.world.ports_on(host, name):
+            return  # nobody sends; the first port to come touches this again (Touched._port)
+        ways = addressing.ways_of(self.world, host, network)
+        if not self._holds(host, partial(self._known.addressing, network=network, ways=ways)):
+            if self._holds(host, partial(addressing.addressing, network=network, ways=ways, loss=True)):
+                findings.losses.network(host, name, None)
+            else:
+                findings.senders(host, name)
+            self._suspects.addressing.add((host, name))
+
+    def _forwarding(self, place: Place, macs: set[int] | None, findings: Findings) -> None:
+        """Check where frames of a network on a host go, under some MACs (None: all), and copies for all."""
+        host, network = place.host, place.network
+        if not self._holds(host, partial(self._known.forwarding, place=place, macs=macs)):
+            self._misleads(place, macs, findings)
+            self._suspects.forward((host, network.name), macs)
+        # (Routers bring nothing for all; where the network has no port, nobody sends any.)
+        spreads = network.multicast and self.world.ports_on(host, network.name)
+        if spreads and not self._holds(host, partial(self._replicates, place=place)):
+            if self._holds(host, partial(self._replicates, place=place, loss=True)):
+                findings.losses.network(host, network.name, None)
+            else:
+                findings.network(host, network, None)
+            self._suspects.forward((host, network.name), (TO_ALL_MAC,))
 
     def _misleads(self, place: Place, macs: set[int] | None, findings: Findings) -> None:
         """FORWARD is not as it should be for some MACs (None: for all): note whom that concerns."""
@@ -299,7 +352,7 @@ class Verifier:
         others = (mac for name, mac in macs.items() if name != place.host)
         return replicates(bridge, place, others, macs.get(place.host), loss=loss)
 
-    def _stations(self, touched: Touched, findings: Findings) -> None:
+    def _stations(self, touched: Touched, findings: Findings) -> Work[None]:
         """Check what is the same for all that a host has, and where the meters of each port are."""
         for host in touched.stations:
             wrong = (
@@ -308,6 +361,7 @@ class Verifier:
             if wrong:
                 findings.station(host, wrong)
                 self._suspects.stations.add(host)
+            yield
         for host in touched.host_stations:
             here = self.world.hosts.get(host)
             if here is None or not self.world.on_host.get(host):
@@ -330,8 +384,9 @@ class Verifier:
                 else:
                     findings.meter(port, what)
                 self._suspects.meters.add((host, number))
+            yield
 
-    def _policies(self, touched: Touched, findings: Findings) -> None:
+    def _policies(self, touched: Touched, findings: Findings) -> Work[None]:
         """Check the policy of tenants where they have ports."""
         for host, tenant in touched.policies:
             if not self.world.has_tenant(host, tenant):
@@ -339,6 +394,7 @@ class Verifier:
             for wrong in self._policed.wrong(self.hosts[host].bridge, self.world, tenant):
                 findings.policy(host, tenant, wrong)
                 self._suspects.policies.add((host, tenant))
+            yield
 
     def _present(self, host: HostName, network: NetworkIntent) -> bool:
         """Tell whether frames of a network can come to a host's FORWARD: from a port, or out of a device."""

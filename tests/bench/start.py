@@ -62,7 +62,7 @@ def measure(rows: Rows, directory: Path, size: Size = GOAL) -> None:
 
 def _start(directory: Path, size: Size) -> dict[str, Any]:
     with EtcdCluster(options=ETCD_OPTIONS) as etcd:
-        asyncio.run(_fill(etcd, size))
+        asyncio.run(fill(etcd, size))
         socket, tls = directory / "api.sock", etcd.tls
         argv = (sys.executable, "-m", "tests.bench.start", str(directory), etcd.endpoints[0])
         with (directory / "controller.log").open("wb") as log:
@@ -78,7 +78,8 @@ def _start(directory: Path, size: Size) -> dict[str, Any]:
     return noticed | {"pauses_ms": pauses}
 
 
-async def _fill(etcd: EtcdCluster, size: Size) -> None:
+async def fill(etcd: EtcdCluster, size: Size) -> None:
+    """Write everything that is stored of a region."""
     client = Client(Endpoint.parse(etcd.endpoints[0]), etcd.tls, timeout_s=ANSWER_S)
     await client.connect()
     rest = _records(size)

@@ -103,7 +103,7 @@ class MemoryHost:
         self._task: asyncio.Task[None] | None = None
 
     async def register(self, vtep: str | None = None, epoch: int = 0) -> None:
-        """Say Hello."""
+        """Say Hello; as long as the controller is not ready, again and again, as an agent does."""
         registration = Registration(
             host=self.name,
             vtep=ip_address(vtep or f"192.0.2.{self._number}"),
@@ -113,7 +113,14 @@ class MemoryHost:
             datapath_type="dummy",
             physical_networks=self.physical_networks,
         )
-        await self._reconciler.register(registration, epoch)
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        while True:
+            try:
+                return await self._reconciler.register(registration, epoch)
+            except Unavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.002)
 
     async def connect(self, *iface_ids: str) -> None:
         """Register, report what is plugged, and let the switch dial in."""

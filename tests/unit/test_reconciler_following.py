@@ -38,21 +38,25 @@ from tests.support.reconciling import (
 
 
 async def test_a_reconciler_that_was_too_slow_begins_anew() -> None:
-    store = MemoryStore(subscription_revisions_max=3)
+    store = MemoryStore()
     await store.start()
     reconciler = Reconciler(store, "c1", await store.next_epoch("c1"))
     await reconciler.start()
     made = Controller(store, reconciler)
     try:
         await with_base(made)
+        await eventually(lambda: reconciler._follower._subscription, "it follows")
         h1 = MemoryHost(reconciler, 1)
         await h1.connect("if1")
         p1 = await made.create_port(1, "h1")
         await made.active(p1)
         ports = [port_like(made, p1, n) for n in range(2, 9)]
+        subscription = reconciler._follower._subscription
+        assert subscription is not None
+        subscription._revisions_max = 3
         at_once(made, *([port] for port in ports))
         await eventually(lambda: ports[-1].name in store.state.ports, "the mirror follows")
-        await eventually(lambda: reconciler.revision == store.state.revision, "the reconciler follows")
+        await eventually(lambda: h1.session.closed_because, "it begins anew")
         again = MemoryHost(reconciler, 1, h1.switch)
         again._ofport = 100
         await again.connect("if1", *(port.iface_id for port in ports))

@@ -236,7 +236,7 @@ async def test_a_controller_that_starts_anew_knows_where_it_lives() -> None:
         h1, h2, h3, p1 = await migrating(made)
         made.reconciler.claimed(h3.session, 1, None)
         await at(h3, h1, h2)
-        made.reconciler._begin_anew(None)
+        await made.reconciler._begin(None, made.store.subscribe())
         live = live_binding(made.store.state, made.store.state.ports[p1])
         assert live is not None
         assert live.host == H3

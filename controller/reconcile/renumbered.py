@@ -1,0 +1,41 @@
+"""What relies on the numbers that a bridge gives its interfaces, when it gives others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from cloison.model import PortBinding, TunnelPort
+from controller.reconcile.host import HostActor, Ports
+from controller.reconcile.impact import Impact, add_everyone, add_next_hops
+from controller.reconcile.views import vxlan_device
+from controller.store.state import State
+
+
+def renumbered(state: State, actor: HostActor, before: Ports) -> Impact:
+    """Return what is touched by a host's bridge naming its ports otherwise than before."""
+    impact, host, numbers = Impact(), actor.name, actor.renamed(before)
+
+    def is_other(ofport: int, interface: str) -> bool:
+        had = before is None or before.get(ofport) == interface
+        return had != actor.has_port(ofport, interface)
+
+    if actor.service_moved:
+        impact.host_units.add(host)
+    bindings: Iterable[PortBinding] = state.bindings_on(host)
+    tunnels: Iterable[TunnelPort] = state.tunnel_ports_on(host)
+    if numbers is not None:
+        bindings = chain.from_iterable(state.bindings_at(host, n) for n in numbers)
+        tunnels = chain.from_iterable(state.tunnel_ports_at(host, n) for n in numbers)
+    for binding in bindings:
+        if is_other(binding.ofport, binding.interface):
+            impact.port_units.add((host, binding.port))
+            impact.moved.add(binding.port)
+            impact.served.add(binding.port)
+            add_everyone(impact, binding.port.parent, state)
+    for tunnel in tunnels:
+        network = state.network_by_vni(tunnel.vni)
+        if network is not None and is_other(tunnel.ofport, vxlan_device(tunnel.vni)):
+            impact.network_units.add((host, network.name))
+    add_next_hops(impact, state)
+    return impact
