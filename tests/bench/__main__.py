@@ -37,7 +37,7 @@ from tests.bench import (
     standing,
     start,
 )
-from tests.bench.catalogue import FULL, HOST_COUNTS, SIZES, SPREAD, Rows
+from tests.bench.catalogue import FULL, HOST_COUNTS, SIZES, SPREAD, STARTS, Rows
 from tests.bench.facts import calibrate, facts
 from tests.bench.peer import installed
 from tests.bench.stage import Progress, Stage
@@ -76,6 +76,12 @@ def parse() -> argparse.Namespace:
         type=lambda text: [int(n) for n in text.split(",")],
         default=HOST_COUNTS,
         help=f"how many hosts the part `hosts` has; {','.join(map(str, HOST_COUNTS))} if not given",
+    )
+    parser.add_argument(
+        "--starts",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=STARTS,
+        help="ports that a controller starts from",
     )
     parser.add_argument(
         "--agents",
@@ -131,12 +137,13 @@ class Bench:
             "bundle": lambda d: bundle.measure(self.rows, d, 100_000, 5 if long else 2),
             "forwarding": lambda d: forwarding.measure(self.rows, d, 10 if long else 5),
             "simulated": lambda _: simulated.measure(self.rows),
-            "start": lambda d: start.measure(self.rows, d),
         }
         for name, part in parts.items():
             if name in self.given.only:
                 with tempfile.TemporaryDirectory() as directory:
                     self._part(name, lambda part=part, at=directory: part(Path(at)))  # type: ignore[misc]
+        for ports in self.given.starts if "start" in self.given.only else ():
+            self._part(f"start, {ports:,} ports", lambda ports=ports: start.measure(self.rows, ports))  # type: ignore[misc]
         if "hosts" in self.given.only:
             for hosts in self.given.many:
                 self._part(f"{hosts} hosts", lambda hosts=hosts: self._hosts(hosts))  # type: ignore[misc]

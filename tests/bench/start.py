@@ -1,7 +1,8 @@
 """A controller's start on a full etcd: how long until it serves, what a client notices, what a port takes.
 
 The records are written to etcd as they are, without a controller. Then the controller runs as a process, as
-`python -m controller` does, with a heartbeat in its event loop; somebody asks it all the time meanwhile.
+`python -m controller` does, with a heartbeat in its event loop; somebody asks it all the time meanwhile, and
+makes tenants, until all that hosts should hold is worked out.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
 
 from cloison.codec import record_to_bytes
 from cloison.model import Port, Reservation
-from cloison.v1 import watch_pb2, watch_pb2_grpc
+from cloison.v1 import tenant_pb2, tenant_pb2_grpc, watch_pb2, watch_pb2_grpc
 from controller.__main__ import Options, serve
 from controller.api.intents.port import identifiers
 from controller.logs import configure
@@ -33,7 +36,7 @@ from controller.store.keys import ProfileKey
 from controller.store.txn import Limits, Write
 from tests.bench.catalogue import Rows
 from tests.bench.procs import rss_mib
-from tests.bench.simulated import GOAL, Region, Size
+from tests.bench.simulated import Region, Size
 from tests.support.etcd import EtcdCluster
 
 BATCH_KEYS = 2_000
@@ -45,36 +48,41 @@ ETCD_OPTIONS = (
 )
 BEAT_S, ASK_S, ANSWER_S = 0.005, 0.05, 30.0
 START_S = 900.0
+# How many reads there are to a write.
+READS_TO_A_WRITE = 10
 PAUSES_FILE = "pauses.json"
 
 
-def measure(rows: Rows, directory: Path, size: Size = GOAL) -> None:
-    """Fill the rows of this module."""
-    bare = _start(directory, Size(1, 0, 0))
-    full = _start(directory, size)
-    what = "start from 100,000 ports"
+def measure(rows: Rows, ports: int) -> None:
+    """Fill the rows of this module for a size; a hundred ports are on a host, and of a tenant."""
+    bare, full = _start(Size(1, 0, 0)), _start(Size(ports // 100, ports // 100, ports))
+    what = f"start from {ports:,} ports"
     rows.fill(f"{what}: until served", ours=full["served_s"], samples=full)
-    rows.fill(f"{what}: longest wait for an answer", ours=full["answer_ms"])
+    rows.fill(f"{what}: until hosts are served", ours=full["ready_s"])
+    rows.fill(f"{what}: longest wait for a read", ours=full["read_ms"])
+    rows.fill(f"{what}: longest wait for a write", ours=full["write_ms"])
     rows.fill(f"{what}: longest pause of the loop", ours=full["pauses_ms"][0][0])
-    each_kib = (full["rss_mib"] - bare["rss_mib"]) * 1024 / size.ports
-    rows.fill(f"{what}: memory a port", ours=each_kib, samples={"rss_mib": full["rss_mib"]})
+    for key, of in (("served", "the state"), ("ready", "with all that hosts should hold")):
+        each_kib = (full[f"{key}_mib"] - bare[f"{key}_mib"]) * 1024 / ports
+        rows.fill(f"{what}: memory a port, {of}", ours=each_kib)
 
 
-def _start(directory: Path, size: Size) -> dict[str, Any]:
-    with EtcdCluster(options=ETCD_OPTIONS) as etcd:
+def _start(size: Size) -> dict[str, Any]:
+    with EtcdCluster(options=ETCD_OPTIONS) as etcd, TemporaryDirectory(prefix="cl-") as made:
         asyncio.run(fill(etcd, size))
-        socket, tls = directory / "api.sock", etcd.tls
-        argv = (sys.executable, "-m", "tests.bench.start", str(directory), etcd.endpoints[0])
+        directory, tls = Path(made), etcd.tls
+        argv = (sys.executable, "-m", "tests.bench.start", made, etcd.endpoints[0])
         with (directory / "controller.log").open("wb") as log:
             start = time.perf_counter()
-            process = subprocess.Popen([*argv, *map(str, (tls.ca, tls.cert, tls.key))], stderr=log)
+            process = subprocess.Popen(
+                [*argv, *map(str, (tls.ca, tls.cert, tls.key))], stdout=log, stderr=subprocess.STDOUT
+            )
             try:
-                noticed = _ask(f"unix:{socket}", process, start)
-                noticed["rss_mib"] = rss_mib(process.pid)
+                noticed = _ask(f"unix:{directory}/api.sock", process, start)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(ANSWER_S)
-    pauses = json.loads((directory / PAUSES_FILE).read_text(encoding="ascii"))
+        pauses = json.loads((directory / PAUSES_FILE).read_text(encoding="ascii"))
     return noticed | {"pauses_ms": pauses}
 
 
@@ -104,34 +112,51 @@ def _records(size: Size) -> Iterator[Write]:
 
 
 def _ask(address: str, process: subprocess.Popen[bytes], start: float) -> dict[str, Any]:
-    """Ask all the time; return when it was first answered, when served, and the longest wait."""
-    first_s, longest_s, asked = 0.0, 0.0, 0
-    with grpc.insecure_channel(address, [("grpc.initial_reconnect_backoff_ms", 100)]) as channel:
-        stub = watch_pb2_grpc.StateServiceStub(channel)
-        while time.perf_counter() - start < START_S:
-            if process.poll() is not None:
-                raise RuntimeError(f"the controller ended with {process.returncode}")
+    """Read all the time, write now and then, until hosts are served; return when what was, and the waits."""
+    told: dict[str, Any] = {"read_ms": 0.0, "write_ms": 0.0, "asked": 0, "written": 0}
+    with grpc.insecure_channel(address, [("grpc.max_reconnect_backoff_ms", 100)]) as channel:
+        tenants, state = tenant_pb2_grpc.TenantServiceStub(channel), watch_pb2_grpc.StateServiceStub(channel)
+        read = partial(tenants.ListTenants, tenant_pb2.ListTenantsRequest(page_size=1))
+        while "ready_s" not in told:
+            if process.poll() is not None or time.perf_counter() - start > START_S:
+                raise RuntimeError(f"not ready within {START_S} s, or ended: {process.returncode}")
             begun = time.perf_counter()
-            code = _answer(stub)
+            code = _answer(read)
             now = time.perf_counter()
             if code is not None:
-                first_s, asked = first_s or now - start, asked + 1
-                longest_s = max(longest_s, now - begun)
+                told["asked"] += 1
+                told["read_ms"] = max(told["read_ms"], (now - begun) * 1e3)
+                told.setdefault("first_answer_s", now - start)
             if code is grpc.StatusCode.OK:
-                return {
-                    "first_answer_s": first_s,
-                    "served_s": now - start,
-                    "answer_ms": longest_s * 1e3,
-                    "asked": asked,
-                }
+                if "served_s" not in told:
+                    told |= {"served_s": now - start, "served_mib": rss_mib(process.pid)}
+                if told["asked"] % READS_TO_A_WRITE == 0:
+                    told["written"] += 1
+                    begun = time.perf_counter()
+                    tenants.CreateTenant(_new_tenant(told["written"]), timeout=ANSWER_S)
+                    told["write_ms"] = max(told["write_ms"], (time.perf_counter() - begun) * 1e3)
+                    if not _is_compiling(state):
+                        told |= {"ready_s": time.perf_counter() - start, "ready_mib": rss_mib(process.pid)}
             time.sleep(ASK_S)
-    raise RuntimeError(f"not served within {START_S} s")
+    return told
 
 
-def _answer(stub: Any) -> grpc.StatusCode | None:
+def _new_tenant(number: int) -> tenant_pb2.CreateTenantRequest:
+    return tenant_pb2.CreateTenantRequest(tenant_id=f"late{number}")
+
+
+def _is_compiling(state: Any) -> bool:
+    """Ask whether what hosts should hold is being worked out."""
+    request = watch_pb2.WaitRealizedRequest()
+    request.timeout.FromNanoseconds(0)
+    missing = state.WaitRealized(request, timeout=ANSWER_S).missing
+    return any(condition.reason == "COMPILING" for condition in missing)
+
+
+def _answer(call: Any) -> grpc.StatusCode | None:
     """What the controller answers; None: nobody does."""
     try:
-        stub.GetStatus(watch_pb2.GetStatusRequest(), timeout=ANSWER_S)
+        call(timeout=ANSWER_S)
     except grpc.RpcError as error:
         code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]  # it is a call as well
         said = str(error.details())  # type: ignore[attr-defined]
