@@ -8,6 +8,7 @@ a change is the units it touches, and the incremental answer is the full one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from controller.compiler.cookies import STATIC
 from controller.compiler.pipeline import TABLES
@@ -35,8 +36,12 @@ from controller.compiler.view import HostUnitView, HostView, NetworkView, Policy
 from controller.flows import Flow, FlowKey, match
 
 
+@lru_cache(maxsize=1)
 def static_flows() -> tuple[Flow, ...]:
-    """Flows of a bridge that carries nothing yet. A table's miss is an explicit drop, so that it counts."""
+    """Flows of a bridge that carries nothing yet: for all bridges the same objects.
+
+    A table's miss is an explicit drop, so that it counts.
+    """
     misses = (table.flow(0, match(), cookie=STATIC) for table in TABLES)
     return (
         *misses,

@@ -53,7 +53,7 @@ class FlowSet:
         self._units: dict[Unit, tuple[Flow, ...]] = {}
         self._owner: dict[FlowKey, Unit] = {}
         # All flows of a port have one cookie, of which no other unit's flows are.
-        self._by_cookie: dict[int, set[Unit]] = {}
+        self._by_cookie: dict[int, tuple[Unit, ...]] = {}
         self._dirty: set[FlowKey] = set()
         self._foreign: tuple[ForeignFlow, ...] = ()
         # Zones that were flushed, and that no flow has used since.
@@ -146,13 +146,14 @@ class FlowSet:
         """Take down which flows a unit has, and under which cookie it is found."""
         before = self._units.pop(unit, ())
         if before:
-            known = self._by_cookie[before[0].cookie]
-            known.discard(unit)
-            if not known:
-                del self._by_cookie[before[0].cookie]
+            cookie = before[0].cookie
+            known = tuple([other for other in self._by_cookie.pop(cookie) if other != unit])
+            if known:
+                self._by_cookie[cookie] = known
         if flows:
+            cookie = flows[0].cookie
             self._units[unit] = flows
-            self._by_cookie.setdefault(flows[0].cookie, set()).add(unit)
+            self._by_cookie[cookie] = (*self._by_cookie.get(cookie, ()), unit)
 
     def _put(self, unit: Unit, flow: Flow) -> None:
         key = flow.key

@@ -144,6 +144,8 @@ class Verifier:
             touched.host(self.world, host)
             found += self._numbers(touched.entries)
             yield from self._look(touched, findings)
+            for table in self.hosts[host].bridge.tables.values():
+                table.forget_met()
         return [*found, *findings.violations()]
 
     def _take(

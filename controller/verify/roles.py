@@ -13,7 +13,7 @@ from controller.verify.forms import Shelf, Step
 from controller.verify.intent import NetworkIntent, PortIntent
 from controller.verify.packet import OFFSETS
 from controller.verify.policy import PROFILE_OPEN
-from controller.verify.rules import Once, Rule, Table
+from controller.verify.rules import Once, Rule, Table, all_of
 from controller.verify.semantics import LINK_LOCAL6, SERVICES6
 from controller.verify.stages import (
     ADMISSION,
@@ -132,8 +132,7 @@ def filed(table: Table, allowed: Shelf, value: int) -> list[Rule]:
     found: list[Rule] = []
     for shape, shelf in table.shelves.items():
         if shape == allowed:
-            for rules in shelf.get(key, {}).values():
-                found += rules
+            found += all_of(shelf.get(key, ()))
         elif shape != COMMON:
             raise Shapeless
     return found
@@ -142,9 +141,7 @@ def filed(table: Table, allowed: Shelf, value: int) -> list[Rule]:
 def common_shape(table: Table) -> Shape:
     """The shape of the rules for every port; kept in the table until one of them changes."""
     if table.common is None:
-        rules = [
-            r for by_mac in table.shelves.get(COMMON, {}).values() for rules in by_mac.values() for r in rules
-        ]
+        rules = [rule for filed in table.shelves.get(COMMON, {}).values() for rule in all_of(filed)]
         table.common = (_shape_of_common(rules),)
     shape = table.common[0]
     if shape is None:

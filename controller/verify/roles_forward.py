@@ -24,7 +24,7 @@ from controller.verify.roles import (
     Write,
     of_rules,
 )
-from controller.verify.rules import Once, Rule
+from controller.verify.rules import Once, Rule, by_mac
 from controller.verify.stages import (
     FORWARD,
     NETWORK,
@@ -59,7 +59,7 @@ class Own:
                 raise Shapeless
             filed = shelf.get((None, vni if shape == OWN_NETWORK else None, None))
             if filed is not None:
-                self.by_mac.append(filed)
+                self.by_mac.append(by_mac(filed))
         self.nameless = [rule for filed in self.by_mac for rule in filed.get(None, ())]
         for rule in self.nameless:
             if rule.cube[1] & _RULED_OUT:

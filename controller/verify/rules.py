@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -95,7 +96,10 @@ def match_cube(match: Match) -> Cube | None:
 
 
 _priority = attrgetter("priority")
-ByMac = dict[int | None, list[Rule]]
+# By destination MAC (None: whatever it is), or all of them where there are few: most often there is one, of
+# which a dict would take more memory than it does.
+Filed = tuple[Rule, ...] | dict[int | None, list[Rule]]
+FILED_FEW = 3
 
 
 class Once:
@@ -195,8 +199,8 @@ class Table:
         self.shares: Shares | None = None
         self.rules: dict[RuleKey, Rule] = {}
         self._content: Hashable | None = None
-        # By which of the fields a rule matches exactly, then by their values, then by destination MAC.
-        self.shelves: dict[Shelf, dict[Filing, ByMac]] = {}
+        # By which of the fields a rule matches exactly, then by their values.
+        self.shelves: dict[Shelf, dict[Filing, Filed]] = {}
         # What is known (known.py) of the rules that match none of them; None when one has changed since.
         self.common: tuple[Hashable] | None = None
         # What frames with some known bits may meet (`met`); nothing once a rule has come or gone.
@@ -214,18 +218,17 @@ class Table:
             self.shares.add(rule)
         if not self.filed:
             return
-        kind = rule.form.kind
-        values, mac = _filing(rule.cube), _mac(rule.cube)
+        values = _filing(rule.cube)
         if values == UNFILED:
             self.common = None
-        shelf = self.shelves.get(kind.shelf)
-        if shelf is None:
-            shelf = self.shelves[kind.shelf] = {}
-        by_mac = shelf.get(values)
-        if by_mac is None:
-            shelf[values] = {mac: [rule]}
+        shelf = self.shelves.setdefault(rule.form.kind.shelf, {})
+        filed = shelf.get(values, ())
+        if isinstance(filed, dict):
+            filed.setdefault(_mac(rule.cube), []).append(rule)
+        elif len(filed) < FILED_FEW:
+            shelf[values] = (*filed, rule)
         else:
-            by_mac.setdefault(mac, []).append(rule)
+            shelf[values] = dict(by_mac((*filed, rule)))
 
     def remove(self, key: RuleKey) -> Rule | None:
         """Take out the rule of that key; None if there is none."""
@@ -235,19 +238,26 @@ class Table:
         if rule is not None and self.shares is not None:
             self.shares.remove(rule)
         if rule is not None and self.filed:
-            values, mac = _filing(rule.cube), _mac(rule.cube)
-            if values == UNFILED:
-                self.common = None
-            shelf = self.shelves[rule.form.kind.shelf]
-            by_mac = shelf[values]
-            by_mac[mac].remove(rule)
-            if not by_mac[mac]:
-                del by_mac[mac]
-            if not by_mac:
-                del shelf[values]
-            if not shelf:
-                del self.shelves[rule.form.kind.shelf]
+            self._unfile(rule)
         return rule
+
+    def _unfile(self, rule: Rule) -> None:
+        values = _filing(rule.cube)
+        if values == UNFILED:
+            self.common = None
+        shelf = self.shelves[rule.form.kind.shelf]
+        filed = shelf[values]
+        if isinstance(filed, dict):
+            mac = _mac(rule.cube)
+            filed[mac].remove(rule)
+            if not filed[mac]:
+                del filed[mac]
+        else:
+            filed = shelf[values] = tuple([other for other in filed if other is not rule])
+        if not filed:
+            del shelf[values]
+        if not shelf:
+            del self.shelves[rule.form.kind.shelf]
 
     @property
     def content(self) -> Hashable:
@@ -255,6 +265,10 @@ class Table:
         if self._content is None:
             self._content = Rules(tuple(self.rules.values())).content
         return self._content
+
+    def forget_met(self) -> None:
+        """Keep nothing that would be gone with the next rule anyway."""
+        self._met.clear()
 
     def met(self, known: Cube) -> Once:
         """Return the rules that a frame with these known bits may meet, as a value."""
@@ -270,13 +284,16 @@ class Table:
         values, mac = _filing(known), _mac(known)
         found: list[Rule] = []
         for shape, shelf in self.shelves.items():
-            for by_mac in _consistent(shelf, shape, values):
-                if mac is None:
-                    for rules in by_mac.values():
-                        found += rules
+            for filed in _consistent(shelf, shape, values):
+                if not isinstance(filed, dict):
+                    found += (
+                        filed if mac is None else [rule for rule in filed if _mac(rule.cube) in (None, mac)]
+                    )
+                elif mac is None:
+                    found += all_of(filed)
                 else:
-                    found += by_mac.get(mac, ())
-                    found += by_mac.get(None, ())
+                    found += filed.get(mac, ())
+                    found += filed.get(None, ())
         found.sort(key=_priority, reverse=True)
         return found
 
@@ -290,10 +307,27 @@ def _mac(cube: Cube) -> int | None:
     return (cube[0] & MAC_MASK) >> MAC_AT if cube[1] & MAC_MASK == MAC_MASK else None
 
 
-def _consistent(shelf: dict[Filing, ByMac], shape: Shelf, values: Filing) -> Iterable[ByMac]:
+def by_mac(filed: Filed) -> Mapping[int | None, list[Rule]]:
+    """Return rules by their destination MAC, None: whatever it is."""
+    if isinstance(filed, dict):
+        return filed
+    made: dict[int | None, list[Rule]] = {}
+    for rule in filed:
+        made.setdefault(_mac(rule.cube), []).append(rule)
+    return made
+
+
+def all_of(filed: Filed) -> Iterator[Rule]:
+    """Yield rules, whatever their MACs."""
+    if not isinstance(filed, dict):
+        return iter(filed)
+    return chain.from_iterable(filed.values())
+
+
+def _consistent(shelf: dict[Filing, Filed], shape: Shelf, values: Filing) -> Iterable[Filed]:
     """What a frame may meet of the rules that match exactly the fields of shape; None: not known."""
     if all(not filed or value is not None for filed, value in zip(shape, values, strict=True)):
         found = shelf.get(tuple(v if filed else None for filed, v in zip(shape, values, strict=True)))
         return (found,) if found is not None else ()
     checked = [i for i, filed in enumerate(shape) if filed and values[i] is not None]
-    return (by_mac for key, by_mac in shelf.items() if all(key[i] == values[i] for i in checked))
+    return (filed for key, filed in shelf.items() if all(key[i] == values[i] for i in checked))
