@@ -18,6 +18,8 @@ _log = structlog.get_logger(__name__)
 RESTART_DELAY_S = 1.0
 # How long the next round waits at the most, however long the last one took.
 PAUSE_MAX_S = 0.2
+# As often as long as the last round took it waits where several changes wait already: they are a burst.
+BURST_PAUSES = 4
 
 
 class WentBack(Exception):
@@ -77,9 +79,7 @@ class Follower:
                     # to a state is no state that anybody asked for.
                     begun_s = loop.time()
                     self._process([first, *subscription.pending()])
-                    # As long again for everybody else: under load what comes meanwhile is then one round, and
-                    # that costs little more than one change. Where nothing else comes nobody waits for it.
-                    await asyncio.sleep(min(loop.time() - begun_s, PAUSE_MAX_S))
+                    await rest(subscription, loop.time() - begun_s)
                 if self._failure is None:
                     return
                 failure, self._failure = self._failure, None
@@ -121,3 +121,18 @@ class Follower:
             subscription.close()
             raise
         return subscription
+
+
+async def rest(
+    subscription: Subscription, spent_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Leave as long again as a round took (spent_s) to everybody else, and longer in a burst.
+
+    What comes meanwhile is then one round, which costs each host as much as one change does, and this process
+    little more. Where nothing else comes nobody waits for it; and who makes one change after the other, each
+    as soon as the one before is stored, never has two of them waiting.
+    """
+    pause_s = min(spent_s, PAUSE_MAX_S)
+    await sleep(pause_s)
+    if subscription.waiting > 1:
+        await sleep(min(BURST_PAUSES * spent_s, PAUSE_MAX_S) - pause_s)

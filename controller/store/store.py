@@ -115,6 +115,11 @@ class Subscription:
             await self._wake.wait()
         return self._queue.popleft()
 
+    @property
+    def waiting(self) -> int:
+        """How many revisions wait to be taken."""
+        return len(self._queue)
+
     def pending(self) -> list[RevisionChanges]:
         """Take everything that is waiting, without waiting: for consumers that work in rounds."""
         taken, self._queue = list(self._queue), deque()

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from cloison.addresses import Mac
-from cloison.model import FixedIp, Meta, Network, Port, Tenant
+from cloison.model import FixedIp, Meta, Network, Port, Revision, Tenant
 from cloison.names import HostName, PortName, SubnetName, TenantName
 from cloison.v1 import port_pb2
 from controller.compiler.view import PortView
 from controller.flows import Flow
 from controller.reconcile import reconciler as module
 from controller.reconcile import units as units_module
+from controller.reconcile.following import BURST_PAUSES, PAUSE_MAX_S, rest
 from controller.reconcile.reconciler import Reconciler
+from controller.store.changes import RevisionChanges
 from controller.store.memory import MemoryStore
+from controller.store.store import Subscription
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.reconciling import (
     H2,
@@ -202,6 +205,32 @@ async def test_a_network_whose_record_comes_late_is_served() -> None:
         await made.active(p1)
         await made.active(p2)
         assert wire_of(2) in h1.fdb[VNI]
+
+
+@pytest.mark.parametrize(
+    ("spent_s", "come", "pauses"),
+    [
+        (0.01, 0, [0.01]),
+        (0.01, 1, [0.01]),
+        (0.01, 2, [0.01, (BURST_PAUSES - 1) * 0.01]),
+        (0.1, 9, [0.1, PAUSE_MAX_S - 0.1]),
+        (3.0, 9, [PAUSE_MAX_S, 0]),
+    ],
+    ids=["nothing comes", "one change after the other", "a burst", "a large round", "a very large one"],
+)
+async def test_a_burst_is_few_rounds(spent_s: float, come: int, pauses: list[float]) -> None:
+    """The pause after a round is longer where several changes came in it, and never longer than the limit."""
+    subscription, had = Subscription(lambda _: None, 100), []
+
+    async def sleep(pause_s: float) -> None:
+        had.append(pause_s)
+        if len(had) == 1:
+            for revision in range(come):
+                subscription.publish(RevisionChanges(Revision(revision), ()))
+
+    await rest(subscription, spent_s, sleep)
+    assert had == pytest.approx(pauses)
+    assert len(subscription.pending()) == come, "all are left for the next round"
 
 
 async def orphan(made: Controller, number: int, host: str) -> PortName:
