@@ -160,13 +160,16 @@ class Ours:
 
     def send(self, guest: Guest) -> None:
         """As `add`, without waiting until it is realized: etcd has it. One call, one transaction."""
-        operations = [
-            plan_pb2.Operation(
-                create_security_group=group_request(guest.tenant, guest.id, [own_rule(guest)])
-            ),
-            plan_pb2.Operation(create_port=self._port(guest, [GROUP, guest.id])),
-        ]
-        self._commit(operations)
+        self.send_many([guest])
+
+    def send_many(self, guests: Sequence[Guest]) -> None:
+        """As `send`, of several: one call, one transaction."""
+        self._commit([operation for guest in guests for operation in self._operations(guest)])
+
+    def _operations(self, guest: Guest) -> Iterator[plan_pb2.Operation]:
+        group = group_request(guest.tenant, guest.id, [own_rule(guest)])
+        yield plan_pb2.Operation(create_security_group=group)
+        yield plan_pb2.Operation(create_port=self._port(guest, [GROUP, guest.id]))
 
     def send_group(self, guest: Guest) -> None:
         """The first of two calls that do the same: a group with the rule of its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -38,8 +38,8 @@ class Side(Protocol):
     def add(self, guest: Guest) -> None:
         """Add a port; it is realized on return."""
 
-    def send(self, guest: Guest) -> None:
-        """Ask for a port; it is stored on return."""
+    def send_many(self, guests: Sequence[Guest]) -> None:
+        """Ask for ports, all in one transaction; they are stored on return."""
 
     def send_plain(self, guest: Guest) -> None:
         """As `send`, without a rule of its own."""

@@ -6,10 +6,10 @@ import random
 import re
 import time
 
-from tests.bench.catalogue import Rows
-from tests.bench.fill import at_once
+from tests.bench.catalogue import TOGETHER, Rows
+from tests.bench.fill import CLIENTS, at_once
 from tests.bench.pace import Pace
-from tests.bench.procs import rss_mib
+from tests.bench.procs import cpu_s, rss_mib
 from tests.bench.stage import Side, Stage
 from tests.bench.stats import median, percentile
 
@@ -75,22 +75,33 @@ def memory(rows: Rows, stage: Stage) -> None:
 
 
 def burst(rows: Rows, stage: Stage, count: int) -> None:
-    """`count` adds asked for as fast as they are taken, then one wait for all."""
+    """`count` adds asked for as fast as they are taken, then one wait for all; and so several in each call."""
+    at = f"at {stage.ports:,} ports"
+    _burst(rows, stage, f"burst: adds realized, {at}", count, 1)
+    _burst(rows, stage, f"burst in calls of {TOGETHER}: adds realized, {at}", count, TOGETHER)
+
+
+def _burst(rows: Rows, stage: Stage, row: str, count: int, together: int) -> None:
     guests = stage.layout.new(count)
+    calls = [guests[first : first + together] for first in range(0, count, together)]
     rates: dict[str, float] = {}
+    cpu_ms: dict[str, dict[str, float]] = {}
     for name, side in stage.sides.items():
         side.plug(guests)
         side.settle()
-        start = time.perf_counter()
-        if name == "ours":
-            at_once(side.send, guests)
-        else:  # one connection, like one ovn-nbctl: the database takes one transaction at a time
-            for guest in guests:
-                side.send(guest)
-        stage.tick(f"burst of {count}: asked for within {time.perf_counter() - start:.1f} s")
+        before, start = _used_s(side), time.perf_counter()
+        # The peer has one connection, like one ovn-nbctl: its database takes one transaction at a time.
+        at_once(side.send_many, calls, CLIENTS if name == "ours" else 1)
+        stage.tick(f"{row}: asked for within {time.perf_counter() - start:.1f} s")
         side.settle()
         rates[name] = count / (time.perf_counter() - start)
-    rows.fill_sides(f"burst: adds realized, at {stage.ports:,} ports", rates, samples={"adds": count})
+        cpu_ms[name] = {kind: (s - before[kind]) * 1e3 / count for kind, s in _used_s(side).items()}
+    rows.fill_sides(row, rates, samples={"adds": count, "CPU an add, ms": cpu_ms})
+
+
+def _used_s(side: Side) -> dict[str, float]:
+    """CPU of each kind of process up to now; the clients are threads of this one."""
+    return {**{kind: cpu_s(pids) for kind, pids in side.pids.items()}, "clients": time.process_time()}
 
 
 def cold_start(rows: Rows, stage: Stage, rounds: int) -> None:
