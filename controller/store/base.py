@@ -123,11 +123,13 @@ class BaseStore(ABC):
         self.state.reservations.claim(claimed)
         flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flights.update((write.key, flight) for write in txn.writes)
+        self._mirror.announce(txn)
         try:
             outcome = await self._batches.commit(txn)
             # Until the mirror holds it, the claims keep other builds off what was just taken.
             await self._until_mirrored(outcome.revision)
         finally:
+            self._mirror.renounce(txn)
             self.state.reservations.unclaim(claimed)
             for write in txn.writes:
                 del self._flights[write.key]

@@ -91,7 +91,7 @@ class Combination:
         write = self._writes.get(key)
         if write is not None:
             return write.value is not None
-        return False if self._cleared.covers(key) else None
+        return False if self._cleared and self._cleared.covers(key) else None
 
     def _keep(self, compare: Compare) -> None:
         index = (compare.key, compare.range_end, compare.condition)
@@ -104,7 +104,7 @@ class Combination:
 
     def _write(self, write: Write) -> None:
         key, before = write.key, self._writes.get(write.key)
-        if write.value is None and self._cleared.covers(key):
+        if write.value is None and self._cleared and self._cleared.covers(key):
             if before is not None:
                 self._forget(key)
             return
@@ -135,6 +135,9 @@ class _Spans:
 
     def __init__(self) -> None:
         self._spans: list[tuple[str, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._spans)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._spans)

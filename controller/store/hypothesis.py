@@ -6,12 +6,11 @@ Each is made on what the ones before it leave behind; `txn` is all of them as on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from cloison.model import Resource, Revision, Stored
+from cloison.model import Revision
 from cloison.names import PortName
 from controller.store import keys
-from controller.store.changes import Change, Event
+from controller.store.changes import Change, Event, at_revision
 from controller.store.combine import Combination
 from controller.store.keys import BindingKey, StoredKey, TunnelPortKey
 from controller.store.state import State
@@ -36,8 +35,8 @@ class Hypothesis:
         """Do what a transaction that was made on `after` would do."""
         events = list(self._events(txn))
         self._combination.add(txn)
-        self._touched.update((keys.locate(event.key), event.key) for event in events)
-        self.after.apply(self.revision, events)
+        self._touched.update((key, event.key) for key, event in events)
+        self.after.apply(self.revision, (event for _, event in events))
 
     @property
     def txn(self) -> Txn:
@@ -50,14 +49,16 @@ class Hypothesis:
         changes = (Change(self.before.lookup(key), self.after.lookup(key)) for key in self._touched.values())
         return tuple(change for change in changes if change.old != change.new)
 
-    def _events(self, txn: Txn) -> Iterator[Event]:
+    def _events(self, txn: Txn) -> Iterator[tuple[str, Event]]:
+        """Yield what comes of each object, after its key in etcd."""
         for write in txn.writes:
             if write.range_end:
-                yield from (Event(key, None) for key in self._reported(write))
+                yield from ((keys.locate(key), Event(key, None)) for key in self._reported(write))
             elif write.stored is not None:
-                yield Event(keys.stored_key(write.stored), self._at_revision(write.stored))
+                stored = at_revision(write.stored, self.revision)
+                yield write.key, Event(keys.stored_key(stored), stored)
             elif keys.is_object(write.key):
-                yield Event(keys.parse(write.key), None)
+                yield write.key, Event(keys.parse(write.key), None)
 
     def _reported(self, write: Write) -> Iterator[StoredKey]:
         """Yield what lies in a range that goes with a port or a host."""
@@ -66,8 +67,3 @@ class Hypothesis:
             yield from (BindingKey(b.port, b.host) for b in self.after.bindings_of(owner))
         else:
             yield from (TunnelPortKey(t.host, t.vni) for t in self.after.tunnel_ports_on(owner))
-
-    def _at_revision(self, stored: Stored) -> Stored:
-        if isinstance(stored, Resource):
-            return replace(stored, meta=replace(stored.meta, revision=self.revision))
-        return replace(stored, revision=self.revision)

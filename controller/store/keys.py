@@ -132,31 +132,24 @@ def range_end(prefix: str) -> str:
 # -- keys of objects -------------------------------------------------------------------------------
 
 
+_KINDS: dict[type, str] = {
+    TenantName: "tenants",
+    NetworkName: "networks",
+    SubnetName: "subnets",
+    PortName: "ports",
+    HostName: "hosts",
+    SecurityGroupName: "securitygroups",
+    AddressGroupName: "addressgroups",
+    RouterName: "routers",
+    ExternalNetworkName: "externalnetworks",
+    FloatingIpName: "floatingips",
+    PeeringName: "peerings",
+}
+
+
 def resource_key(name: ResourceName) -> str:
-    """Return the key of a resource."""
-    match name:
-        case PortName(tenant, network, port):
-            return f"{PREFIX}ports/{tenant}/{network}/{port}"
-        case SubnetName(tenant, network, subnet):
-            return f"{PREFIX}subnets/{tenant}/{network}/{subnet}"
-        case SecurityGroupName(tenant, group):
-            return f"{PREFIX}securitygroups/{tenant}/{group}"
-        case AddressGroupName(tenant, group):
-            return f"{PREFIX}addressgroups/{tenant}/{group}"
-        case RouterName(tenant, router):
-            return f"{PREFIX}routers/{tenant}/{router}"
-        case ExternalNetworkName(network):
-            return f"{PREFIX}externalnetworks/{network}"
-        case FloatingIpName(tenant, floating_ip):
-            return f"{PREFIX}floatingips/{tenant}/{floating_ip}"
-        case PeeringName(tenant, peering):
-            return f"{PREFIX}peerings/{tenant}/{peering}"
-        case NetworkName(tenant, network):
-            return f"{PREFIX}networks/{tenant}/{network}"
-        case TenantName(tenant):
-            return f"{PREFIX}tenants/{tenant}"
-        case HostName(host):
-            return f"{PREFIX}hosts/{host}"
+    """Return the key of a resource: its kind, and the ids of its name."""
+    return f"{PREFIX}{_KINDS[type(name)]}/{'/'.join(name)}"
 
 
 def binding_key(port: PortName, host: HostName) -> str:
@@ -364,11 +357,11 @@ def tenant_of(key: str) -> str:
 
 def locate(key: StoredKey | Referable) -> str:
     """Return the key in etcd of what is found under key in `State` (of a part, its owner's): undoes parse."""
+    if isinstance(key, str):
+        return _ALLOC + key
     match key:
         case PartKey(owner):
             return resource_key(owner)
-        case str():
-            return _ALLOC + key
         case BindingKey(port, host):
             return binding_key(port, host)
         case TunnelPortKey(host, number):

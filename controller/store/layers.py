@@ -87,18 +87,20 @@ class Layers(Layer[K, MutableMapping[M, V]]):
     __slots__ = ()
 
     def __getitem__(self, key: K) -> MutableMapping[M, V]:
-        found = super().__getitem__(key)
-        if key in self._top:
-            return found
-        made: Layer[M, V] = Layer(found)
-        self._top[key] = made
-        return made
+        found: MutableMapping[M, V] | None = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
 
     def get(self, key: K, default: Any = None) -> Any:
         """See dict; what it hands out may be written to."""
-        if key not in self:
-            return default
-        return self[key]
+        found = self._top.get(key)
+        if found is None:
+            below = self._below.get(key)
+            if below is None:
+                return default
+            found = self._top[key] = Layer(below)
+        return default if isinstance(found, _Gone) else found
 
     def values(self) -> ValuesView[MutableMapping[M, V]]:
         """See dict; what it hands out may be written to."""
@@ -106,7 +108,7 @@ class Layers(Layer[K, MutableMapping[M, V]]):
 
     def setdefault(self, key: K, default: Any = None) -> MutableMapping[M, V]:
         """See dict."""
-        if key in self:
-            return self[key]
-        self[key] = default
-        return self[key]
+        found: MutableMapping[M, V] | None = self.get(key)
+        if found is None:
+            self[key] = found = default
+        return found

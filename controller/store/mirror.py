@@ -20,13 +20,13 @@ import structlog
 
 from cloison.codec import record_from_bytes
 from cloison.errors import InvalidIntent, Unavailable
-from cloison.model import Reservation, Resource, Stored
+from cloison.model import Reservation, Resource, Revision, Stored
 from controller.store import ids, keys
-from controller.store.changes import Event, RevisionChanges
+from controller.store.changes import Event, RevisionChanges, at_revision
 from controller.store.keys import StoredKey
 from controller.store.state import State
 from controller.store.store import SUBSCRIPTION_REVISIONS_MAX, HistoryGone, Subscription
-from controller.store.txn import Compare, Condition, Txn
+from controller.store.txn import Compare, Condition, Txn, Write
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +74,8 @@ class Mirror:
     _waiting: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
     _expected: dict[str, list[Expected]] = field(default_factory=dict)
+    # What transactions on their way write, by key: of one process no two write the same.
+    _own: dict[str, Write] = field(default_factory=dict)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -112,6 +114,15 @@ class Mirror:
         return True
 
     # -- what a transaction leaves behind ----------------------------------------------------------
+
+    def announce(self, txn: Txn) -> None:
+        """Know what a transaction about to be sent writes; end with `renounce`."""
+        self._own.update((write.key, write) for write in txn.writes)
+
+    def renounce(self, txn: Txn) -> None:
+        """Undo announce."""
+        for write in txn.writes:
+            self._own.pop(write.key, None)
 
     def expect(self, txn: Txn) -> Expected:
         """Look out for a transaction about to be sent; end with `forget`.
@@ -177,7 +188,7 @@ class Mirror:
             if event.value is None:
                 key, stored = keys.parse(event.key), None
             else:
-                stored = decode(event.key, event.value, event.mod_revision)
+                stored = self._stored(event.key, event.value, event.mod_revision)
                 key = keys.stored_key(stored)
         except Exception as error:  # noqa: BLE001  # whatever a stranger's bytes do, it stays with them
             self._set_aside(event, error)
@@ -186,6 +197,13 @@ class Mirror:
             self._poison_revision.pop(event.key, None)
             log.info("record is good again", key=event.key, revision=event.mod_revision)
         return Event(key, stored)
+
+    def _stored(self, key: str, value: bytes, mod_revision: int) -> Stored:
+        """As decode, which is not needed where this process has just written the very same."""
+        own = self._own.get(key)
+        if own is not None and own.stored is not None and own.value == value:
+            return at_revision(own.stored, Revision(mod_revision))
+        return decode(key, value, mod_revision)
 
     def _set_aside(self, event: RawEvent, error: Exception) -> None:
         if event.value is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cloison.errors import InvalidIntent
 from cloison.model import Reservation, Revision
@@ -87,6 +87,11 @@ class Reservations(Mapping[str, Reservation]):
         if holder is None:
             raise KeyError(key)
         return holder.reservation(key)
+
+    def get(self, key: str, default: Any = None) -> Reservation | Any:
+        """See Mapping, whose own raises and catches where there is none: most that is asked for is free."""
+        holder = self._holder(key)
+        return holder.reservation(key) if holder is not None else default
 
     def __contains__(self, key: object) -> bool:
         return self._holder(key) is not None

@@ -44,6 +44,9 @@ class Condition(Enum):
     UNCHANGED = "unchanged"
     NOT_NEWER = "not-newer"
 
+    # They are parts of keys of dicts; Enum's own is written in Python.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Compare:
@@ -77,6 +80,7 @@ class Txn:
             (c.key, c.range_end, c.condition): c for c in compares
         }
         self._writes: dict[str, Write] = {write.key: write for write in writes}
+        self._held: dict[tuple[str, str], bytes] = {}
 
     def __bool__(self) -> bool:
         return bool(self._writes)
@@ -162,9 +166,13 @@ class Txn:
     def reserve(self, key: str, owner: Referable, owner_uid: str) -> None:
         """Take an identifier that must be free (key as made by the functions of `keys`)."""
         ids.split(key)
-        stored = Reservation(key=key, owner=str(owner), owner_uid=owner_uid)
-        self._compare(keys.key_of(stored), Condition.ABSENT)
-        self._put(keys.key_of(stored), stored)
+        stored, place = Reservation(key=key, owner=str(owner), owner_uid=owner_uid), keys.allocation_key(key)
+        self._compare(place, Condition.ABSENT)
+        # A value does not hold its key: an owner's reservations all have the same one.
+        holder = stored.owner, owner_uid
+        if holder not in self._held:
+            self._held[holder] = record_to_bytes(stored)
+        self._write(place, self._held[holder], stored=stored)
 
     def release(self, reservation: Reservation, hosts: Iterable[HostName]) -> None:
         """Give an identifier back; it stays taken until these hosts have confirmed (none: free at once)."""

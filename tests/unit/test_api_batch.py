@@ -23,6 +23,7 @@ from controller.store.txn import Limits
 from tests.support.api import AS, Api
 from tests.support.plans import SEED, Operations, alone, meant, of, random_world, references, refused, twin
 from tests.support.requests import NET, ip, make_world, network, port, subnet, update_port
+from tests.support.store_world import content
 
 ADMIN = ((AS, "tenant/acme/admin"),)
 OWN = "tenants/acme/securityGroups/own"
@@ -145,6 +146,11 @@ async def test_together_is_as_one_by_one(seed: int) -> None:
             joined.state.get(one.name) for one in left.at(revision) if one
         ]
     for each in (store, single, joined, scout):
+        # Who has written something takes it for what it has written; everybody else reads what etcd holds.
+        reader = MemoryStore(each.etcd)
+        await reader.start()
+        assert content(reader.state) == content(each.state)
+        await reader.stop()
         await each.stop()
 
 
