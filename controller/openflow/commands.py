@@ -7,6 +7,7 @@ barrier after them: some may have been carried out when another is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from controller.flows.meters import Meter, MeterDelta
@@ -101,6 +102,8 @@ def decode_meters(body: bytes) -> Iterator[tuple[int, Meter | None]]:
         at += length
 
 
+# Meters are read every few seconds, and are what they were.
+@lru_cache(maxsize=1 << 14)
 def _meter(number: int, flags: int, bands: bytes) -> Meter | None:
     if flags & wire.METER_FLAGS != wire.METER_PACKETS_BURST or len(bands) != wire.METER_BAND.size:
         return None

@@ -59,7 +59,7 @@ class HostMeters:
         """Learn what the switch has."""
         self._in_any = True
         self._installed = dict(await switch.read_meters())
-        self._altered = {n for n, meter in self._installed.items() if meter != self._meter(n)}
+        self._altered = {n for n, meter in self._installed.items() if not self._is_right(n, meter)}
 
     def differs(self, named: Set[int]) -> bool:
         """Tell whether the switch has other meters than those that flows name."""
@@ -111,6 +111,10 @@ class HostMeters:
         self._altered -= unused
         for number in unused:
             del self._installed[number]
+
+    def _is_right(self, number: int, meter: Meter | None) -> bool:
+        """As meter == self._meter(number): a host has thousands, and every few seconds all are looked at."""
+        return meter is not None and (meter.packets_per_s, meter.burst) == self._rate(number)
 
     def _meter(self, number: int) -> Meter:
         return Meter(number, *self._rate(number))

@@ -21,7 +21,9 @@ from controller.store.state import State
 _log = structlog.get_logger(__name__)
 
 SHARE_OF_CORE = 0.005
-"""What comparing may take: 100,000 ports are gone through within an hour."""
+"""What comparing may take at the most: 100,000 ports are gone through within an hour."""
+ROUND_S = 600.0
+"""Nor is all there is gone through much oftener than that: where there is little, little is spent on it."""
 SLICE_S = 0.001
 """Work in one go; nobody notices that much."""
 ROUND_INTERVAL_S = 10.0
@@ -50,16 +52,20 @@ class SelfCheck:
 
     async def run(self) -> None:
         """Compare for ever; ends by being cancelled."""
-        spent_s = 0.0
         while True:
+            spent_s, done = 0.0, 0
             for host, unit in self._everything():
                 began_s = perf_counter()
                 self._compare(host, unit)
-                spent_s += perf_counter() - began_s
+                spent_s, done = spent_s + perf_counter() - began_s, done + 1
                 if spent_s >= SLICE_S:
-                    await asyncio.sleep(spent_s / SHARE_OF_CORE)
-                    spent_s = 0.0
+                    await asyncio.sleep(pause_s(spent_s, done, self._count()))
+                    spent_s, done = 0.0, 0
             await asyncio.sleep(ROUND_INTERVAL_S)
+
+    def _count(self) -> int:
+        """Return how many units there are, as far as they have flows."""
+        return sum(len(actor.flows.units) for actor in self._hosts.values())
 
     def check_everything(self) -> int:
         """Compare all there is in one go; return how many units differed."""
@@ -100,6 +106,11 @@ class SelfCheck:
             revision=state.revision,
         )
         self._repair(host, unit)
+
+
+def pause_s(spent_s: float, done: int, units: int) -> float:
+    """Return how long to rest after this many units, of all there are, have taken so long; in seconds."""
+    return max(spent_s / SHARE_OF_CORE, ROUND_S * done / max(units, done))
 
 
 def units_of(state: State, host: HostName) -> set[Unit]:

@@ -76,3 +76,12 @@ async def test_it_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         h1 = MemoryHost(made.reconciler, 1)
         await h1.connect()
         await eventually(lambda: made.reconciler.self_check.compared >= 1, "compared")
+
+
+def test_it_takes_no_more_of_a_core_than_its_share_and_no_less_time_for_a_round_than_it_need() -> None:
+    # Much to do: the share decides. Little to do: the round, however often it rests in it.
+    assert selfcheck.pause_s(0.001, 5, 1_000_000) == pytest.approx(0.001 / selfcheck.SHARE_OF_CORE)
+    few = [selfcheck.pause_s(0.001, 5, 1_000) for _ in range(0, 1_000, 5)]
+    assert sum(few) == pytest.approx(selfcheck.ROUND_S)
+    # Units that went meanwhile do not make it wait for ever.
+    assert selfcheck.pause_s(0.001, 5, 0) == pytest.approx(selfcheck.ROUND_S)
