@@ -7,6 +7,7 @@ what changes in it is worked out once, and looked up for all other hosts.
 from __future__ import annotations
 
 from collections import OrderedDict
+from operator import is_
 from typing import NamedTuple
 
 from controller.flows import Flow
@@ -49,16 +50,29 @@ def between(before: Flows, after: Flows) -> Exchange:
 
 
 def _compared(before: Flows, after: Flows) -> Exchange:
-    old, new = set(before), set(after)
-    if len(new) < len(after):
+    """Flows that are the same objects in both, as most are, are not looked into."""
+    had, has = set(map(id, before)), set(map(id, after))
+    old = {f for f in before if id(f) not in has}
+    come = [f for f in after if id(f) not in had]
+    new = set(come)
+    if len(has) < len(after) or len(new) < len(come) or _in_common(come, after, had):
         # One flow twice: whoever puts these in must see it.
         return Exchange(before, after)
-    return Exchange(tuple([f for f in before if f not in new]), tuple([f for f in after if f not in old]))
+    gone = tuple([f for f in before if f in old and f not in new])
+    return Exchange(gone, tuple([f for f in come if f not in old]))
+
+
+def _in_common(come: list[Flow], after: Flows, had: set[int]) -> bool:
+    """Tell whether a flow that comes is one that stays, though another object."""
+    matches, values = {flow.match for flow in come}, set(come)
+    stays = (flow for flow in after if id(flow) in had)
+    return bool(come) and any(flow.match in matches and flow in values for flow in stays)
 
 
 def renewed(before: Flows, after: Flows) -> Flows:
     """Return after, of the same objects as before wherever flows are equal; before itself if all are."""
-    known = {flow: flow for flow in before}
-    made = tuple([known.get(flow, flow) for flow in after])
-    same = len(made) == len(before) and all(a is b for a, b in zip(made, before, strict=True))
+    had, has = set(map(id, before)), set(map(id, after))
+    known = {flow: flow for flow in before if id(flow) not in has}
+    made = tuple([flow if id(flow) in had else known.get(flow, flow) for flow in after])
+    same = len(made) == len(before) and all(map(is_, made, before))
     return before if same else made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from random import Random
 
 import pytest
@@ -23,6 +24,10 @@ def flow(key: int, cookie: int = 0, goto: int = 1) -> Flow:
     return Flow(table=0, priority=1, match=match(in_port=key), goto=goto, cookie=cookie)
 
 
+# The same object each time, as the compiler's are where nothing has changed.
+one_flow = cache(flow)
+
+
 def state_of(flows: FlowSet) -> tuple[object, ...]:
     owners = {key: flows.owner(key) for key in flows.desired}
     units = {unit: set(flows.flows_of(unit)) for unit in flows.units}
@@ -42,7 +47,9 @@ def test_one_by_one_is_as_all_anew(seed: int) -> None:
             if rng.random() < 0.2:
                 keys.append(rng.randrange(30))
             cookie = units.index(unit) + rng.choice((0, 0, 10))
-            changed[unit] = tuple(flow(key, cookie, rng.choice((1, 1, 2))) for key in keys)
+            changed[unit] = tuple(
+                rng.choice((flow, one_flow))(key, cookie, rng.choice((1, 1, 2))) for key in keys
+            )
         conflicts = [(c.unit, c.other, c.key) for c in quick.set_units(changed)]
         assert conflicts == [(c.unit, c.other, c.key) for c in plain.set_units(changed)]
         assert state_of(quick) == state_of(plain)
@@ -65,6 +72,29 @@ def test_a_difference_is_of_the_flows_asked_about(size: int) -> None:
             assert between(before, after) == ((flow(changed),), (flow(changed, goto=2),))
             assert between(after, before) == ((flow(changed, goto=2),), (flow(changed),))
     assert between(before, tuple(flow(n) for n in range(size))) == ((), ())
+
+
+@pytest.mark.parametrize("seed", range(examples(80)))
+def test_whether_flows_are_the_same_objects_changes_no_difference(seed: int) -> None:
+    rng = Random(seed)
+
+    def some() -> tuple[Flow, ...]:
+        keys = rng.sample(range(LARGE), rng.randint(1, LARGE))
+        return tuple(rng.choice((flow, one_flow))(n, 0, rng.choice((1, 2))) for n in keys)
+
+    for _ in range(20):
+        before, after = some(), some()
+        gone, come = between(before, after)
+        assert gone == tuple(f for f in before if f not in after)
+        assert come == tuple(f for f in after if f not in before)
+        assert renewed(before, after) == after
+        twice = (*after, rng.choice((flow, one_flow))(*_said(rng.choice(after))))
+        assert between(before, twice) == (before, twice)
+
+
+def _said(made: Flow) -> tuple[int, int, int]:
+    assert made.goto is not None
+    return made.match[0].value, made.cookie, made.goto
 
 
 def test_what_is_equal_is_made_the_same() -> None:

@@ -13,12 +13,12 @@ Egress of group web, tcp 22 to 23, to group db; web is in profile 16, db in 17 a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import NamedTuple
 
 from cloison.addresses import IpNetwork
 from cloison.model import AddressGroup, Direction, EtherType, SecurityGroupRule
-from cloison.names import AddressGroupName, SecurityGroupName
 from controller.compiler.headers import ETH_IPV4, ETH_IPV6, LATER_FRAGMENT, prefix
 from controller.compiler.policy.ports import PORT_MAX, masked
 from controller.compiler.registers import INITIATOR, RESPONDER, Register
@@ -58,38 +58,52 @@ class Dimensions(NamedTuple):
 
 def dimensions(
     rule: SecurityGroupRule,
-    group: SecurityGroupName,
-    profiles: Mapping[SecurityGroupName, Iterable[int]],
-    address_groups: Mapping[AddressGroupName, AddressGroup],
+    subjects: tuple[int, ...],
+    remotes: tuple[int, ...],
+    addresses: AddressGroup | None,
 ) -> Dimensions:
-    """Return the dimensions of a rule of a group.
+    """Return the dimensions of a rule.
 
-    profiles: the numbers of the profiles that have a group; unique among all tenants.
+    subjects, remotes: the numbers, unique among all tenants, of the profiles that have the rule's own group,
+    and the group that it names; addresses: the address group that it names, None if there is none.
     """
-    side = SIDES[rule.direction]
-    families = FAMILIES[rule.ether_type]
-    subject = tuple(side.subject.equals(n) for n in profiles.get(group, ()))
-    ranges = _ranges(rule, address_groups)
-    if ranges is not None:
-        by_family = {f: ranges[f] for f in families if ranges[f]}
-        remote = tuple(_addresses(by_family, side.addresses))
-        return Dimensions(subject, remote, _traffic(rule, tuple(by_family), told_by_remote=True))
-    remote = ANYTHING
-    if rule.remote_group is not None:
-        remote = tuple(side.remote.equals(n) for n in profiles.get(rule.remote_group, ()))
-    return Dimensions(subject, remote, _traffic(rule, families, told_by_remote=False))
+    side, (remote, traffic) = SIDES[rule.direction], _besides(rule, addresses)
+    if remote is None:
+        remote = _profiles(side.remote, remotes) if rule.remote_group is not None else ANYTHING
+    return Dimensions(_profiles(side.subject, subjects), remote, traffic)
 
 
-def _ranges(
-    rule: SecurityGroupRule, address_groups: Mapping[AddressGroupName, AddressGroup]
-) -> dict[int, list[IpNetwork]] | None:
+def _profiles(register: Register, numbers: tuple[int, ...]) -> tuple[Terms, ...]:
+    return tuple([_profile(register, number) for number in numbers])
+
+
+@lru_cache(maxsize=1 << 14)
+def _profile(register: Register, number: int) -> Terms:
+    return register.equals(number)
+
+
+# Profiles come and go; what a rule says besides stays.
+@lru_cache(maxsize=1 << 12)
+def _besides(
+    rule: SecurityGroupRule, addresses: AddressGroup | None
+) -> tuple[tuple[Terms, ...] | None, tuple[Terms, ...]]:
+    """Return the remote, None if no addresses say who that is, and the traffic."""
+    side, families = SIDES[rule.direction], FAMILIES[rule.ether_type]
+    ranges = _ranges(rule, addresses)
+    if ranges is None:
+        return None, _traffic(rule, families, told_by_remote=False)
+    by_family = {f: ranges[f] for f in families if ranges[f]}
+    remote = tuple(_addresses(by_family, side.addresses))
+    return remote, _traffic(rule, tuple(by_family), told_by_remote=True)
+
+
+def _ranges(rule: SecurityGroupRule, addresses: AddressGroup | None) -> dict[int, list[IpNetwork]] | None:
     """The fewest ranges of the remote addresses by family; None if the rule does not say any."""
     named: Iterable[IpNetwork]
     if rule.remote_prefix is not None:
         named = (rule.remote_prefix,)
     elif rule.remote_address_group is not None:
-        known = address_groups.get(rule.remote_address_group)
-        named = known.prefixes if known is not None else ()
+        named = addresses.prefixes if addresses is not None else ()
     else:
         return None
     return {

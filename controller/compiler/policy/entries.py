@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from itertools import product
+from operator import attrgetter
 from typing import NamedTuple
 
 from cloison.model import AddressGroup, Direction, SecurityGroup, SecurityGroupRule
@@ -30,6 +30,7 @@ CONJUNCTIVE = 100
 
 _RULE_BITS = 12
 _INDEX_BITS = 20
+_PLACE = attrgetter("id", "clause")
 
 
 class Entry(NamedTuple):
@@ -84,10 +85,7 @@ def _made(
     tenant_number: int,
 ) -> _Made:
     """Return what a rule makes for these profiles."""
-    own, other = SecurityGroupName("", "own"), SecurityGroupName("", "other")
-    asked = replace(rule, remote_group=other) if rule.remote_group is not None else rule
-    known = {addresses.name: addresses} if addresses is not None else {}
-    made = dimensions(asked, own, {own: subjects, other: remotes}, known)
+    made = dimensions(rule, subjects, remotes, addresses)
     if not all(made):
         return _Made()
     if _is_direct(made):
@@ -132,13 +130,17 @@ def _profiles(policy: PolicyView) -> dict[SecurityGroupName, tuple[int, ...]]:
 
 def _is_direct(made: Dimensions) -> bool:
     """Tell whether in each family at most one dimension has several alternatives."""
-    return all(
-        sum(_count(alternatives, family) > 1 for alternatives in made) <= 1 for family in (ETH_IPV4, ETH_IPV6)
-    )
+    counts = [_counts(alternatives) for alternatives in made]
+    return all(sum(count > 1 for count in family) <= 1 for family in zip(*counts, strict=True))
 
 
-def _count(alternatives: Iterable[Terms], family: int) -> int:
-    return sum(terms.get("eth_type", family) == family for terms in alternatives)
+def _counts(alternatives: tuple[Terms, ...]) -> tuple[int, int]:
+    """How many are of each family."""
+    if len(alternatives) == 1:
+        return 1, 1
+    four = sum(terms.get("eth_type") == ETH_IPV4 for terms in alternatives)
+    six = sum(terms.get("eth_type") == ETH_IPV6 for terms in alternatives)
+    return len(alternatives) - six, len(alternatives) - four
 
 
 def _products(made: Dimensions) -> Iterator[Match]:
@@ -152,9 +154,13 @@ def _clauses(made: Dimensions, number: int, tenant_number: int) -> Iterator[tupl
     """Each alternative of the dimensions that matter, as clause of the conjunction of that number."""
     mattering = [alternatives for alternatives in made if alternatives != ANYTHING]
     for clause, alternatives in enumerate(mattering, 1):
+        conjunction = _conjunction(number, clause, len(mattering))
         for terms in alternatives:
-            bound = tuple(_bound(terms, tenant_number).items())
-            yield _matched(bound), Conjunction(number, clause, len(mattering))
+            yield _matched(tuple(_bound(terms, tenant_number).items())), conjunction
+
+
+# The same object each time: equal ones need not be compared then.
+_conjunction = lru_cache(maxsize=1 << 14)(Conjunction)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -175,4 +181,4 @@ def _joined(chosen: Iterable[Terms]) -> dict[str, int | tuple[int, int]]:
 
 
 def _in_order(conjunctions: Iterable[Conjunction]) -> tuple[Conjunction, ...]:
-    return tuple(sorted(conjunctions, key=lambda c: (c.id, c.clause)))
+    return tuple(sorted(conjunctions, key=_PLACE))

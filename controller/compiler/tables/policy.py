@@ -11,11 +11,12 @@ Profile 16 may be reached by ssh: in INGRESS RESPONDER=16, tcp, ct_tp_dst=22 -> 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from cloison.model import PROFILE_OPEN, Direction
 from controller.compiler.cookies import STATIC
 from controller.compiler.pipeline import COMMIT, EGRESS, INGRESS, Table
-from controller.compiler.policy import entries
+from controller.compiler.policy import Entry, entries
 from controller.compiler.registers import INITIATOR, RESPONDER
 from controller.compiler.view import PolicyView
 from controller.flows import Flow, match
@@ -38,7 +39,15 @@ def static_flows() -> Iterator[Flow]:
 def policy_flows(policy: PolicyView) -> Iterator[Flow]:
     """The rules of a tenant."""
     cookie = policy.cookie
-    for direction, (table, allowed) in _JUDGES.items():
+    for direction in _JUDGES:
         for entry in entries(policy, direction):
-            goto = None if entry.conjunctions else allowed
-            yield table.flow(entry.priority, entry.match, *entry.conjunctions, goto=goto, cookie=cookie)
+            yield _flow(direction, entry, cookie)
+
+
+# What changes a policy leaves most of its flows as they were: those are the very same objects then, which is
+# seen without looking into them.
+@lru_cache(maxsize=1 << 14)
+def _flow(direction: Direction, entry: Entry, cookie: int) -> Flow:
+    table, allowed = _JUDGES[direction]
+    goto = None if entry.conjunctions else allowed
+    return table.flow(entry.priority, entry.match, *entry.conjunctions, goto=goto, cookie=cookie)
