@@ -273,12 +273,21 @@ class HostActor:
 
     async def run(self) -> None:
         """Close the gap for ever. Ends only by being cancelled."""
+        audit = asyncio.create_task(self._audit_meters(), name=f"meters-{self.name.host}")
+        try:
+            await self._close_gaps()
+        finally:
+            audit.cancel()
+
+    async def _audit_meters(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(METER_AUDIT_INTERVAL_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._must_read_meters = True
+            await asyncio.sleep(METER_AUDIT_INTERVAL_S)
+            self._must_read_meters = True
+            self._wake.set()
+
+    async def _close_gaps(self) -> None:
+        while True:
+            await self._wake.wait()
             self._wake.clear()
             try:
                 await self._settle()
@@ -301,7 +310,7 @@ class HostActor:
         if switch is None:
             return
         if self._must_read:
-            self._must_read = False
+            self._must_read = self._must_read_meters = False
             if not self._read_before:
                 await self._read_ports(switch)
             # (Another session may have begun: then nothing of this one counts any more.)
