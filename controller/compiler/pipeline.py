@@ -8,6 +8,7 @@ checked against this module.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as attribute
 
 from controller.compiler.registers import (
     ABROAD,
@@ -73,6 +74,14 @@ class Table:
     conjoins: bool = False
     ages: bool = False
     copies: bool = False
+    # What follows from the declaration, for each flow that is made.
+    _readable: frozenset[str] = attribute(init=False, repr=False, compare=False)
+    _writable: frozenset[Field] = attribute(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Derive what every flow is held against."""
+        object.__setattr__(self, "_readable", self.matches | {r.field.name for r in self.reads})
+        object.__setattr__(self, "_writable", frozenset(r.field for r in self.writes))
 
     def flow(
         self,
@@ -119,9 +128,8 @@ class Table:
         return self.zone, 0, 16
 
     def _check_match(self, match: Match) -> None:
-        readable = {r.field.name for r in self.reads}
         for term in match:
-            if term.field.name not in self.matches and term.field.name not in readable:
+            if term.field.name not in self._readable:
                 raise ValueError(f"{self.name} did not declare that it matches {term.field.name}")
 
     def _allows(self, action: Action) -> bool:
@@ -132,7 +140,7 @@ class Table:
                 return OutputField in self.sends and action.field in {r.field for r in self.reads}
             case Load() | Move() | SetField():
                 target = action.dst if isinstance(action, Move) else action.field
-                return target.name in self.rewrites or target in {r.field for r in self.writes}
+                return target in self._writable or target.name in self.rewrites
             case CheckPacketLarger():
                 return (action.field, action.bit) in {(r.field, r.start) for r in self.writes}
             case Ct():

@@ -227,6 +227,12 @@ class SecurityGroupRule:
     remote_address_group: AddressGroupName | None = None
     description: str = ""
 
+    def __hash__(self) -> int:
+        """Of what tells rules apart: enums and descriptions seldom do, and take longer than the rest."""
+        start = int(self.remote_prefix.network_address) if self.remote_prefix is not None else None
+        others = self.remote_group, self.remote_address_group, start
+        return hash((self.id, self.number, self.protocol, self.port_min, self.port_max, others))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityGroup:

@@ -138,9 +138,8 @@ def _counts(alternatives: tuple[Terms, ...]) -> tuple[int, int]:
     """How many are of each family."""
     if len(alternatives) == 1:
         return 1, 1
-    four = sum(terms.get("eth_type") == ETH_IPV4 for terms in alternatives)
-    six = sum(terms.get("eth_type") == ETH_IPV6 for terms in alternatives)
-    return len(alternatives) - six, len(alternatives) - four
+    families = [terms.get("eth_type") for terms in alternatives]
+    return len(families) - families.count(ETH_IPV6), len(families) - families.count(ETH_IPV4)
 
 
 def _products(made: Dimensions) -> Iterator[Match]:
