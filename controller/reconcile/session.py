@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Set
 from ipaddress import IPv4Address
 
 from cloison.addresses import IpAddress
@@ -146,12 +146,13 @@ class AgentSession:
 
     def send_plan(self, revision: int, plan: PlanChange) -> None:
         """Queue the change of plan of one revision."""
-        for delta in plan_messages(revision, plan):
+        for delta in _said.messages(revision, plan):
             self.send(host_sync_pb2.ControllerMessage(delta=delta))
 
     def send_snapshot(self, revision: int, plan: PlanChange) -> None:
         """Queue the whole plan and its end mark."""
-        self.send_plan(revision, plan)
+        for delta in plan_messages(revision, plan):
+            self.send(host_sync_pb2.ControllerMessage(delta=delta))
         complete = host_sync_pb2.SnapshotComplete(revision=revision)
         self.send(host_sync_pb2.ControllerMessage(snapshot_complete=complete))
 
@@ -186,6 +187,40 @@ class AgentSession:
             if message is self._last:
                 self._last = None
             yield message
+
+
+class _Said:
+    """What was put into messages for one revision, by the changes it is made of: most hosts of a network, and
+    of a tenant, are told the very same.
+    """
+
+    def __init__(self) -> None:
+        self._revision = -1
+        # (With the changes, so that no others can have their identity.)
+        self._known: dict[Hashable, tuple[list[object], tuple[host_sync_pb2.PlanDelta, ...]]] = {}
+
+    def messages(self, revision: int, plan: PlanChange) -> tuple[host_sync_pb2.PlanDelta, ...]:
+        """As plan_messages; nobody may change them."""
+        services = plan.services
+        if (
+            plan.removed_vnis
+            or services.ports
+            or services.removed_ports
+            or services.removed_zones
+            or plan.edges
+        ):
+            return tuple(plan_messages(revision, plan))
+        if revision != self._revision:
+            self._revision, self._known = revision, {}
+        changes: list[object] = [*plan.networks.values(), *services.zones.values()]
+        key = tuple(plan.networks), tuple(services.zones), tuple(map(id, changes))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = changes, tuple(plan_messages(revision, plan))
+        return found[1]
+
+
+_said = _Said()
 
 
 def plan_messages(revision: int, plan: PlanChange) -> Iterable[host_sync_pb2.PlanDelta]:
