@@ -72,6 +72,8 @@ def host_unit_flows(host: HostUnitView) -> tuple[Flow, ...]:
     )
 
 
+# With each port that comes its network is asked for; most often it is the same, and then so are the flows.
+@lru_cache(maxsize=1 << 12)
 def network_flows(network: NetworkView) -> tuple[Flow, ...]:
     """Flows of a network that is present on the host.
 
