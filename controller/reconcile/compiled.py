@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cloison.names import HostName
+from cloison.names import HostName, RouterName
 from controller.reconcile.edges import EdgePlans
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact, whole_in_pieces
@@ -36,8 +36,8 @@ class Compiled:
             plans.setdefault(host, PlanChange()).edges = edges
         return units, plans
 
-    def load(self, state: State) -> Work[tuple[UnitFlows, Impact]]:
-        """Begin with a state, in pieces; return the flows of all there is, and what that is.
+    def load(self, state: State) -> Work[tuple[UnitFlows, set[RouterName]]]:
+        """Begin with a state, in pieces; return the flows of all there is, and the routers with edges.
 
         The state may not change before the end. For the plans of hosts ask plan_of.
         """
@@ -47,7 +47,7 @@ class Compiled:
         impact = yield from whole_in_pieces(state)
         impact.network_units |= carried
         units = yield from self.units.compiling(state, impact)
-        return units, impact
+        return units, impact.edges
 
     def plan_of(self, host: HostName) -> PlanChange:
         """Return the whole plan of a host, as the change from nothing."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 
+from controller.reconcile.gate import Gate
+from controller.reconcile.host import HostActor
 from controller.store.changes import Event, RevisionChanges
 from controller.store.keys import stored_key
 from controller.store.state import State
 from controller.store.store import Subscription
+from controller.turns import Work
 
 # How many revisions are one round, after everything.
 REVISIONS_AT_ONCE = 10
@@ -39,3 +42,11 @@ class Loading:
             events = (Event(stored_key(change.stored), change.new) for change in of_revision.changes)
             self.state.apply(of_revision.revision, events)
         return revisions
+
+
+def let_go(actors: list[HostActor | None], gate: Gate) -> Work[None]:
+    """Free what was worked out before, host by host: all at once that would hold the loop for seconds."""
+    while actors:
+        actors.pop()
+        yield
+    yield from gate.let_go()

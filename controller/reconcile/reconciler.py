@@ -34,7 +34,7 @@ from controller.reconcile.handover import Handover
 from controller.reconcile.host import HostActor, Ports
 from controller.reconcile.impact import Impact, impact_of
 from controller.reconcile.keeper import EdgeChanges, Keeper
-from controller.reconcile.loading import Loading
+from controller.reconcile.loading import Loading, let_go
 from controller.reconcile.meant import intent_delta, intent_in_parts
 from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.profiles import ProfileWorker
@@ -133,10 +133,7 @@ class Reconciler:
     # --- life ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Compile the state as it is now, then follow it. The store must have been started.
-
-        The loop goes on with other work meanwhile. Raises what the first compilation of everything raises.
-        """
+        """Compile the state as it is now, then follow it; raises what goes wrong. The store has been started."""
         subscription = await self._follower.begin()
         self._spawn(self._follower.run(subscription), "follow")
         self._spawn(self._release.run(), "release")
@@ -173,12 +170,13 @@ class Reconciler:
         """
         self._loaded = False
         loading = self._loading = Loading(self._store.state, subscription)
-        for name in list(self._hosts):
-            self._drop(name, "the controller begins anew")
+        dropped = [self._drop(name, "the controller begins anew") for name in list(self._hosts)]
+        before = let_go(dropped, self._gate)
         self._gate, self._compiled = Gate(self._gate.mode), Compiled(self._hosts)
         self._revision = loading.state.revision
         self.tracker.restart(self.epoch if epoch is None else epoch)
         self._release.load(loading.state)
+        await in_turns(before, loading.collect)
         await in_turns(self._load(loading.state), loading.collect)
         self._profiles.load(loading.state)
         while revisions := loading.advance():
@@ -197,14 +195,15 @@ class Reconciler:
         for host in state.hosts:
             self._actor(host)
             yield
-        units, impact = yield from self._compiled.load(state)
+        units, edges = yield from self._compiled.load(state)
         made = self._compiled.units
         meant = intent_in_parts(state, made.has_port, made.service_ofport)
         verdict = yield from self._gate.load(meant, units, self.plan_of, self._revision)
         for host in state.hosts:
             self._hand_out(host, units.get(host, {}), self.plan_of(host) or None, verdict, self._revision)
+            units.pop(host, None)
             yield
-        self._keeper.follow(impact.edges)
+        self._keeper.follow(edges)
         yield from self.tracker.load(state, self._revision)
 
     def _process(self, revisions: Sequence[RevisionChanges]) -> None:

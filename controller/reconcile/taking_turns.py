@@ -22,7 +22,7 @@ FREEZE_INTERVAL_S = 1.0
 
 async def in_turns(work: Work[T], between: Callable[[], None] = lambda: None) -> T:
     """Do all of it, and return what it returns; between: called after each slice."""
-    frozen_s = perf_counter()
+    started_s = frozen_s = perf_counter()
     while True:
         begun_s = perf_counter()
         try:
@@ -30,6 +30,8 @@ async def in_turns(work: Work[T], between: Callable[[], None] = lambda: None) ->
             while (now_s := perf_counter()) - begun_s < SLICE_S:
                 next(work)
         except StopIteration as end:
+            if perf_counter() - started_s >= FREEZE_INTERVAL_S:
+                gc.freeze()
             result: T = end.value
             return result
         if now_s - frozen_s >= FREEZE_INTERVAL_S:

@@ -231,10 +231,10 @@ async def test_what_is_wrong_in_a_state_is_found_in_turns_too(monkeypatch: pytes
     right = reconciler_module.Compiled.load
 
     def load(self: Any, state: Any) -> Any:
-        units, impact = yield from right(self, state)
+        units, edges = yield from right(self, state)
         h1, h2 = HostName("h1"), HostName("h2")
         units[h1]["port", p1] = units[h2]["port", p2]
-        return units, impact
+        return units, edges
 
     monkeypatch.setattr(reconciler_module.Compiled, "load", load)
     async with controller(etcd) as second:
