@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from time import perf_counter
 
 from cloison.model import Port, PortBinding
 from cloison.names import (
@@ -43,6 +44,8 @@ LEFT_PORTS_MAX = 10_000
 # As the revision that is compiled, while everything is worked out.
 NOTHING = -1
 PORTS_AT_ONCE = 500
+# How long looking at ports may keep everything else waiting.
+SLICE_S = 0.005
 
 PortState = tuple[int, tuple[Condition, ...], HostName | None]
 
@@ -64,6 +67,9 @@ class RealizedTracker:
         # Hosts that ports left lately (moved, unplugged, deleted): they must have let go of them.
         self._left: dict[PortName, set[HostName]] = {}
         self._feeds: list[StatusFeed] = []
+        # Looking at those ports, as far as it has come; and whether to do so once more.
+        self._judging: Iterator[None] | None = None
+        self._judge_again = False
         self._pulse = Pulse()
         # Nothing is compiled as yet.
         self._revision = NOTHING
@@ -122,12 +128,37 @@ class RealizedTracker:
         self._pulse.beat(self._publish)
 
     def _publish(self) -> None:
-        """Tell the subscribers; only ports that were touched or still wait for a receipt can have changed."""
-        if not self._feeds:
+        """Tell the subscribers; only ports that were touched or still wait for a receipt can have changed.
+
+        Where there are many, with a turn for others now and then; what comes meanwhile is looked at after it.
+        """
+        if not self._feeds or self._revision == NOTHING:
             return
+        if self._judging is None:
+            self._judging = self._judge_unsettled()
+            self._go_on()
+        else:
+            self._judge_again = True
+
+    def _go_on(self) -> None:
+        """Judge some of the ports that are left."""
+        begun_s = perf_counter()
+        judging, self._judging = self._judging, None
+        for _ in judging or ():
+            if perf_counter() - begun_s >= SLICE_S:
+                self._judging = judging
+                asyncio.get_running_loop().call_soon(self._go_on)
+                return
+        if self._judge_again:
+            self._judge_again = False
+            self._publish()
+
+    def _judge_unsettled(self) -> Iterator[None]:
         state = self._state()
-        for name, before in list(self._unsettled.items()):
-            if before is not None and before.lasts():
+        for name in list(self._unsettled):
+            yield
+            before = self._unsettled.get(name)
+            if name not in self._unsettled or (before is not None and before.lasts()):
                 continue
             port = state.ports.get(name)
             now, lacks, _ = (
@@ -357,7 +388,7 @@ class RealizedTracker:
         state = self._state()
         if not self._feeds:
             ports: Mapping[PortName, Port] = state.ports
-            self._last = {name: self.port_state(port)[0] for name, port in ports.items()}
+            self._last = {name: self._judged(port, most=1)[0] for name, port in ports.items()}
         feed = StatusFeed(self._feeds.remove)
         self._feeds.append(feed)
         return feed

@@ -133,7 +133,7 @@ class Reconciler:
     # --- life ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Compile the state as it is now, then follow it; raises what goes wrong. The store has been started."""
+        """Compile the state as it is now, then follow it; raises what goes wrong. The store has started."""
         subscription = await self._follower.begin()
         self._spawn(self._follower.run(subscription), "follow")
         self._spawn(self._release.run(), "release")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
-from cloison.model import Revision
+import pytest
+
+from cloison.model import Port, Revision
 from cloison.v1 import port_pb2
+from controller.reconcile import realized
 from controller.reconcile.progress import Progress
 from controller.store.state import State
 from controller.store.txn import Txn
@@ -122,3 +126,33 @@ async def test_a_status_that_is_lost_again_is_told() -> None:
             assert await anext(feed) in made.store.state.ports
         feed.close()
         assert made.status(p1) == port_pb2.Port.BUILDING
+
+
+async def test_watchers_of_many_ports_leave_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be another for many ports is looked at port by port, and told."""
+    monkeypatch.setattr(realized, "SLICE_S", 0.0)
+    async with controller() as made:
+        await with_base(made)
+        host = MemoryHost(made.reconciler, 1)
+        await host.connect(*(f"if{number}" for number in range(1, 10)))
+        names = {await made.create_port(number, "h1") for number in range(1, 10)}
+        for name in names:
+            await made.active(name)
+        await settled(made)
+        tracker, turns, seen = made.reconciler.tracker, 0, dict[object, int]()
+        feed, judged = tracker.status_changes(), tracker._judged
+
+        def noted(port: Port, most: int | None = None) -> Any:
+            seen[port.name] = turns
+            return judged(port, most)
+
+        monkeypatch.setattr(tracker, "_judged", noted)
+        host.mute = True
+        made.reconciler.hosts[host.name].plan_progress.reset()
+        tracker.unsettle(host.name)
+        while len(seen) < len(names):
+            turns += 1
+            await asyncio.sleep(0)
+        assert len(set(seen.values())) == len(names), "each in a turn of its own"
+        assert {await anext(feed) for _ in names} == names
+        feed.close()
