@@ -11,6 +11,7 @@ Flows that depend on the host alone serve no object either: they are static.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -30,8 +31,9 @@ class Cookie(NamedTuple):
     tenant: int
     object: int
 
+    @lru_cache(maxsize=1 << 10)  # noqa: B019 - of values, and few of them
     def pack(self) -> int:
-        """Return the 64-bit number."""
+        """Return the 64-bit number; the flows of an object, made together, share it."""
         return self.kind << 60 | self.tenant << 40 | self.object << 8
 
 

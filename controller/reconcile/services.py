@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cloison.addresses import IpAddress
 from cloison.model import FixedIp, Network, Port, Vni
@@ -48,14 +49,23 @@ class ServiceChange:
         return bool(self.ports or self.removed_ports or self.zones or self.removed_zones)
 
 
+class _Kept(NamedTuple):
+    """What a host was told of a port."""
+
+    host: HostName
+    number: int
+    message: bytes
+
+
 class ServicePlans:
     """The plans of all hosts' services, followed revision by revision."""
 
     def __init__(self, has_port: HasPort = believe) -> None:
         """has_port: nobody is served at an interface that its bridge does not have under the number bound."""
         self._has_port = has_port
-        self._ports: dict[PortName, tuple[HostName, host_sync_pb2.ServicePort]] = {}
-        self._on_host: dict[HostName, dict[int, host_sync_pb2.ServicePort]] = {}
+        # As bytes: a message in memory takes ten times as much.
+        self._ports: dict[PortName, _Kept] = {}
+        self._on_host: dict[HostName, dict[int, bytes]] = {}
         self._mtu: dict[NetworkName, int] = {}
         self._zones: dict[NetworkName, ZoneNames] = {}
         self._zones_of: dict[TenantName, set[NetworkName]] = {}
@@ -93,7 +103,10 @@ class ServicePlans:
 
     def snapshot(self, host: HostName) -> ServiceChange:
         """Return the whole plan of a host's services, as the change from nothing."""
-        plan = ServiceChange(ports=dict(self._on_host.get(host, {})))
+        here = self._on_host.get(host, {})
+        plan = ServiceChange(
+            ports={number: host_sync_pb2.ServicePort.FromString(kept) for number, kept in here.items()}
+        )
         for tenant, hosts in self._tenant_hosts.items():
             if host in hosts:
                 for name, vni in self._vnis_of(tenant).items():
@@ -119,20 +132,19 @@ class ServicePlans:
     def _update_port(
         self, state: State, told: Told, name: PortName, changes: dict[HostName, ServiceChange]
     ) -> None:
-        before, after = self._ports.pop(name, None), self._service_port(state, told, name)
-        if after is not None:
-            self._ports[name] = after
+        before, made = self._ports.pop(name, None), self._service_port(state, told, name)
+        after = None
+        if made is not None:
+            after = self._ports[name] = _Kept(made[0], made[1].number, _kept(made[1]))
         if before == after:
             return
         if before is not None:
-            host, old = before
-            del self._on_host[host][old.number]
-            if after is None or (after[0], after[1].number) != (host, old.number):
-                changes.setdefault(host, ServiceChange()).removed_ports.add(old.number)
-        if after is not None:
-            host, new = after
-            self._on_host.setdefault(host, {})[new.number] = new
-            changes.setdefault(host, ServiceChange()).ports[new.number] = new
+            del self._on_host[before.host][before.number]
+            if after is None or after[:2] != before[:2]:
+                changes.setdefault(before.host, ServiceChange()).removed_ports.add(before.number)
+        if made is not None and after is not None:
+            self._on_host.setdefault(after.host, {})[after.number] = after.message
+            changes.setdefault(after.host, ServiceChange()).ports[after.number] = made[1]
 
     def _service_port(
         self, state: State, told: Told, name: PortName
@@ -208,6 +220,11 @@ class ServicePlans:
             else:
                 change.removed.add(touched)
         return change if new or renamed or change.upserted or change.removed else None
+
+
+def _kept(message: host_sync_pb2.ServicePort) -> bytes:
+    """Return a message as bytes: for equal messages the same."""
+    return message.SerializeToString(deterministic=True)
 
 
 def guest_mtu(state: State, network: Network) -> int:

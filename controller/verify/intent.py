@@ -121,8 +121,10 @@ class PortIntent:
         object.__setattr__(self, "addresses4", all4)
         object.__setattr__(self, "addresses6", all6)
         real = {self.mac} if self.by_mac else set()
-        object.__setattr__(self, "frame_macs", frozenset(wires4 | wires6 | real))
-        object.__setattr__(self, "answer_macs", frozenset(wires4 | real))
+        answer_macs = frozenset(wires4 | real)
+        frame_macs = answer_macs | wires6 if wires6 else answer_macs
+        object.__setattr__(self, "frame_macs", frame_macs)
+        object.__setattr__(self, "answer_macs", answer_macs)
         for name, version, own, bits in (("claims4", 4, own4, 32), ("claims6", 6, own6, 128)):
             claims = [(self.mac, address, (1 << bits) - 1) for address in own]
             for pair in self.pairs:

@@ -17,6 +17,7 @@ The ARP request for 10.0.0.6: eth_dst ff:ff:ff:ff:ff:ff becomes 0a:f0:0a:00:00:0
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
@@ -138,6 +139,7 @@ def _everyone(network: NetworkView) -> Iterator[dict[str, Any]]:
         yield {"eth_type": ETH_IPV4, "ipv4_dst": address}
 
 
+@lru_cache(maxsize=8)
 def _to_wire(address: str, wire_prefix: int) -> tuple[Action, ...]:
     """Copy the low 32 bits of an address field into the destination MAC, under the prefix of its family."""
     return (Move(field(address), 0, _ETH_DST, 0, 32), Load(_ETH_DST, 32, 16, wire_prefix))
