@@ -156,12 +156,17 @@ class Gate:
                 devices.setdefault(host, {}).update(change.devices)
             found += self._verifier.load(delta, {})
             yield
-        # (All of these flows live as long as units does.)
+        # Of policies, which hosts have in common. (All of these flows live as long as units does.)
         known: dict[int, Rule] = {}
         for host in units.keys() | self._verifier.world.hosts.keys() | devices.keys():
-            change = self._change(None, units.get(host, {}), plan_of(host))
-            for part in _parts(change, devices.get(host, {})):
-                found += self._verifier.load(IntentDelta(), {host: part}, known)
+            here = units.get(host, {})
+            common = {id(flow) for unit, flows in here.items() if unit[0] == "policy" for flow in flows}
+            change = self._change(None, here, plan_of(host))
+            for flows in batches((f for f in change.added if id(f) in common), FLOWS_AT_ONCE):
+                found += self._verifier.load(IntentDelta(), {host: HostChange(added=flows)}, known)
+                yield
+            for part in _parts(change, common, devices.get(host, {})):
+                found += self._verifier.load(IntentDelta(), {host: part})
                 yield
         found += yield from self._verifier.everything()
         if not found:
@@ -278,9 +283,9 @@ def _with_devices(
     return changes
 
 
-def _parts(change: HostChange, devices: Mapping[int, int | None]) -> Iterator[HostChange]:
-    """Yield what a host that holds nothing yet comes to hold, in pieces."""
-    for flows in batches(change.added, FLOWS_AT_ONCE):
+def _parts(change: HostChange, done: Set[int], devices: Mapping[int, int | None]) -> Iterator[HostChange]:
+    """Yield what a host comes to hold, in pieces, but for flows that are done (by their identity)."""
+    for flows in batches((flow for flow in change.added if id(flow) not in done), FLOWS_AT_ONCE):
         yield HostChange(added=flows)
     for vni, fdb in change.fdb.items():
         yield HostChange(fdb={vni: fdb})

@@ -45,6 +45,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 
 from cloison.addresses import TO_ALL_MAC, format_mac
 from cloison.model import OFPORT_MAX
@@ -134,8 +135,10 @@ class Verifier:
         findings = Findings(self.world, self.hosts, Budget(self.steps))
         found = list(self._clashes())
         hosts = self.hosts.keys() | self.world.hosts.keys()
-        held = {(host, ofport) for host in hosts for ofport in self.hosts[host].devices}
-        for devices in batches(self.world.by_tunnel.keys() | held, DEVICES_AT_ONCE):
+        known = self.world.by_tunnel
+        held = ((host, ofport) for host in hosts for ofport in self.hosts[host].devices)
+        more = (device for device in held if device not in known)
+        for devices in batches(chain(known, more), DEVICES_AT_ONCE):
             found += self._devices(devices)
             yield
         yield from self._fdb_everywhere(found)

@@ -98,6 +98,7 @@ def _start(ports: int) -> list[Row]:
         Row(f"{what}: longest wait for a read", "ms"),
         Row(f"{what}: longest wait for a write", "ms"),
         Row(f"{what}: longest pause of the loop", "ms"),
+        Row(f"{what}: longest hold of the loop, by its CPU", "ms"),
         Row(f"{what}: memory a port, the state", "KiB"),
         Row(f"{what}: memory a port, with all that hosts should hold", "KiB"),
     ]

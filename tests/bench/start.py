@@ -62,6 +62,7 @@ def measure(rows: Rows, ports: int) -> None:
     rows.fill(f"{what}: longest wait for a read", ours=full["read_ms"])
     rows.fill(f"{what}: longest wait for a write", ours=full["write_ms"])
     rows.fill(f"{what}: longest pause of the loop", ours=full["pauses_ms"][0][0])
+    rows.fill(f"{what}: longest hold of the loop, by its CPU", ours=full["held_ms"][0][1])
     for key, of in (("served", "the state"), ("ready", "with all that hosts should hold")):
         each_kib = (full[f"{key}_mib"] - bare[f"{key}_mib"]) * 1024 / ports
         rows.fill(f"{what}: memory a port, {of}", ours=each_kib)
@@ -83,7 +84,7 @@ def _start(size: Size) -> dict[str, Any]:
                 process.send_signal(signal.SIGTERM)
                 process.wait(ANSWER_S)
         pauses = json.loads((directory / PAUSES_FILE).read_text(encoding="ascii"))
-    return noticed | {"pauses_ms": pauses}
+    return noticed | pauses
 
 
 async def fill(etcd: EtcdCluster, size: Size) -> None:
@@ -169,24 +170,27 @@ def _answer(call: Any) -> grpc.StatusCode | None:
 
 
 async def _run(options: Options, directory: Path) -> None:
-    stop, pauses = asyncio.Event(), list[tuple[float, float]]()
+    stop, pauses = asyncio.Event(), list[tuple[float, float, float]]()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     begun_s = loop.time()
 
     async def beat() -> None:
         while True:
-            asleep_s = loop.time()
+            asleep_s, used_s = loop.time(), time.thread_time()
             await asyncio.sleep(BEAT_S)
-            late_s = loop.time() - asleep_s - BEAT_S
-            pauses.append((round(late_s * 1e3, 1), round(asleep_s - begun_s, 1)))
+            late_s, cpu_s = loop.time() - asleep_s - BEAT_S, time.thread_time() - used_s
+            pauses.append((round(late_s * 1e3, 1), round(cpu_s * 1e3, 1), round(asleep_s - begun_s, 1)))
 
     heart = asyncio.create_task(beat())
     await serve(options, stop)
     heart.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await heart
-    longest = sorted(pauses, reverse=True)[:20]
+    longest = {
+        "pauses_ms": sorted(pauses, reverse=True)[:20],
+        "held_ms": sorted(pauses, key=lambda pause: pause[1], reverse=True)[:20],
+    }
     (directory / PAUSES_FILE).write_text(json.dumps(longest), encoding="ascii")
 
 
