@@ -50,7 +50,10 @@ class Layer(MutableMapping[K, V]):
 
     def values(self) -> ValuesView[V]:
         """See dict; not to be kept across a change."""
-        return super().values() if self._top else self._below.values()
+        if not self._top:
+            return self._below.values()
+        both: dict[K, V | _Gone] = {**self._below, **self._top}
+        return {key: value for key, value in both.items() if not isinstance(value, _Gone)}.values()
 
     def __setitem__(self, key: K, value: V) -> None:
         self._len += key not in self
