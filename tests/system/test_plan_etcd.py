@@ -176,6 +176,53 @@ async def test_a_call_of_several_operations_is_one_transaction(
     assert {key.rpartition("/")[2] for key in await leftovers(etcd, "networks/web/ports/")} == there
 
 
+def adds(names: list[str]) -> plan_pb2.PlanRequest:
+    """For each name a group with a rule, and a port in it."""
+    requests: list[Any] = []
+    for name in names:
+        group = security_group_pb2.CreateSecurityGroupRequest(parent="tenants/acme", security_group_id=name)
+        direction = security_group_pb2.SecurityGroupRule.INGRESS
+        group.security_group.rules.add(direction=direction, protocol="tcp", port_min=80, port_max=80)
+        port = port_pb2.CreatePortRequest(parent=str(WEB), port_id=name)
+        port.port.security_groups.append(f"tenants/acme/securityGroups/{name}")
+        requests += [group, port]
+    return of(*requests)
+
+
+async def test_full_calls_of_two_controllers_are_all_or_nothing(
+    stores: tuple[EtcdStore, EtcdStore], etcd: EtcdCluster
+) -> None:
+    """Eight calls of a hundred operations at one moment; of each two, one on either side, one wins."""
+    store, other = stores
+    await apply(store, tenant())
+    await apply(store, base())
+    await eventually(lambda: other.state.revision >= store.state.revision)
+
+    def commit(number: int) -> Awaitable[tuple[int, Left]]:
+        at = stores[number % 2]
+        own = [f"c{number}-{n}" for n in range(several.OPERATIONS_MAX // 2 - 1)]
+        steps = steps_of(at.state, adds([*own, f"pair{number // 2}"]))
+        stamps = [SEED.stamp(b"%d" % number, step.identity, operator=True) for step in steps]
+        given = [Circumstances(stamp, ()) for stamp in stamps]
+        return at.transact(lambda state: several.carry_out(state, steps, given))
+
+    done = await asyncio.gather(*map(commit, range(8)), return_exceptions=True)
+    won = [number for number, outcome in enumerate(done) if not isinstance(outcome, BaseException)]
+    assert [number // 2 for number in won] == [0, 1, 2, 3], done
+    for outcome in done:
+        if isinstance(outcome, BaseException):
+            assert isinstance(outcome, AlreadyExists)
+            assert outcome.place == "operations[98].create_security_group"
+    reached = max(store.state.revision, other.state.revision)
+    await eventually(lambda: min(store.state.revision, other.state.revision) >= reached)
+    assert meant(store.state) == meant(other.state)
+    ports = store.state.ports.values()
+    assert len(ports) == 4 * several.OPERATIONS_MAX // 2
+    assert len({port.number for port in ports}) == len({port.fixed_ips[0].address for port in ports}) == 200
+    kept = {key.split("-")[0].rpartition("/")[2] for key in await leftovers(etcd, "web/c")}
+    assert kept == {f"c{number}" for number in won}, "nothing of who lost"
+
+
 async def test_etcd_agrees_about_the_default_limits() -> None:
     """128 pass and 129 do not, of this etcd as it comes: what we refuse is what it would refuse."""
     with EtcdCluster() as cluster:
