@@ -75,7 +75,7 @@ def memory(rows: Rows, stage: Stage) -> None:
 
 
 def burst(rows: Rows, stage: Stage, count: int) -> None:
-    """`count` adds asked for as fast as they are taken, then one wait for all; then so, many a call."""
+    """`count` adds asked for as fast as they are taken, then one wait for all; then several in each call."""
     at = f"at {stage.ports:,} ports"
     _burst(rows, stage, f"burst: adds realized, {at}", count, 1)
     _burst(rows, stage, f"burst in calls of {TOGETHER}: adds realized, {at}", count, TOGETHER)
