@@ -79,7 +79,7 @@ class Follower:
                     # to a state is no state that anybody asked for.
                     begun_s = loop.time()
                     self._process([first, *subscription.pending()])
-                    await rest(subscription, loop.time() - begun_s)
+                    await rest(self._store, subscription, loop.time() - begun_s)
                 if self._failure is None:
                     return
                 failure, self._failure = self._failure, None
@@ -124,15 +124,18 @@ class Follower:
 
 
 async def rest(
-    subscription: Subscription, spent_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    store: Store,
+    subscription: Subscription,
+    spent_s: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Leave as long again as a round took (spent_s) to everybody else, and longer in a burst.
 
     What comes meanwhile is then one round, which costs each host as much as one change does, and this process
     little more. Where nothing else comes nobody waits for it; and who makes one change after the other, each
-    as soon as the one before is stored, never has two of them waiting.
+    as soon as the one before is stored, never has one waiting and another on its way.
     """
     pause_s = min(spent_s, PAUSE_MAX_S)
     await sleep(pause_s)
-    if subscription.waiting > 1:
+    if subscription.waiting > 1 or (subscription.waiting and store.busy):
         await sleep(min(BURST_PAUSES * spent_s, PAUSE_MAX_S) - pause_s)

@@ -71,6 +71,11 @@ class BaseStore(ABC):
         return self._healthy
 
     @property
+    def busy(self) -> bool:
+        """See Store."""
+        return bool(self._flights)
+
+    @property
     def quarantine(self) -> Mapping[str, str]:
         """See Store."""
         return self._mirror.quarantine

@@ -56,6 +56,11 @@ class Store(Protocol):
         ...
 
     @property
+    def busy(self) -> bool:
+        """Whether changes of this process are on their way: more revisions are about to come."""
+        ...
+
+    @property
     def quarantine(self) -> Mapping[str, str]:
         """Keys whose value cannot be used -> why. The last good value, if any, is still in state."""
         ...

@@ -4,13 +4,14 @@ come late. Nothing is said to be enforced that is not, and nobody waits for ever
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from cloison.addresses import Mac
-from cloison.model import FixedIp, Meta, Network, Port, Revision, Tenant
+from cloison.model import FixedIp, Meta, Network, Port, Tenant
 from cloison.names import HostName, PortName, SubnetName, TenantName
 from cloison.v1 import port_pb2
 from controller.compiler.view import PortView
@@ -19,9 +20,11 @@ from controller.reconcile import reconciler as module
 from controller.reconcile import units as units_module
 from controller.reconcile.following import BURST_PAUSES, PAUSE_MAX_S, rest
 from controller.reconcile.reconciler import Reconciler
-from controller.store.changes import RevisionChanges
+from controller.store import keys
+from controller.store.base import Outcome
 from controller.store.memory import MemoryStore
-from controller.store.store import Subscription
+from controller.store.state import State
+from controller.store.txn import Txn
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.reconciling import (
     H2,
@@ -207,30 +210,71 @@ async def test_a_network_whose_record_comes_late_is_served() -> None:
         assert wire_of(2) in h1.fdb[VNI]
 
 
+class Slow(MemoryStore):
+    """An etcd that answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def _commit(self, txn: Txn) -> Outcome:
+        self.begun.set()
+        await self.answer.wait()
+        return await super()._commit(txn)
+
+
+def acme(_: State) -> tuple[Txn, None]:
+    """Make a tenant."""
+    txn = Txn()
+    txn.create(Tenant(name=TenantName("acme"), meta=Meta(uid="uid"), number=1))
+    return txn, None
+
+
 @pytest.mark.parametrize(
-    ("spent_s", "come", "pauses"),
+    ("spent_s", "come", "busy", "pauses"),
     [
-        (0.01, 0, [0.01]),
-        (0.01, 1, [0.01]),
-        (0.01, 2, [0.01, (BURST_PAUSES - 1) * 0.01]),
-        (0.1, 9, [0.1, PAUSE_MAX_S - 0.1]),
-        (3.0, 9, [PAUSE_MAX_S, 0]),
+        (0.01, 0, False, [0.01]),
+        (0.01, 0, True, [0.01]),
+        (0.01, 1, False, [0.01]),
+        (0.01, 1, True, [0.01, (BURST_PAUSES - 1) * 0.01]),
+        (0.01, 2, False, [0.01, (BURST_PAUSES - 1) * 0.01]),
+        (0.1, 9, True, [0.1, PAUSE_MAX_S - 0.1]),
+        (3.0, 9, True, [PAUSE_MAX_S, 0]),
     ],
-    ids=["nothing comes", "one change after the other", "a burst", "a large round", "a very large one"],
+    ids=[
+        "nothing comes",
+        "about to come",
+        "one by one",
+        "more to come",
+        "several",
+        "a large round",
+        "larger",
+    ],
 )
-async def test_a_burst_is_few_rounds(spent_s: float, come: int, pauses: list[float]) -> None:
-    """The pause after a round is longer where several changes came in it, and never longer than the limit."""
-    subscription, had = Subscription(lambda _: None, 100), []
+async def test_a_burst_is_few_rounds(spent_s: float, come: int, busy: bool, pauses: list[float]) -> None:
+    """The pause after a round is longer where several changes come, and never longer than the limit."""
+    store, had = Slow(), []
+    await store.start()
+    subscription = store.subscribe()
 
     async def sleep(pause_s: float) -> None:
         had.append(pause_s)
         if len(had) == 1:
-            for revision in range(come):
-                subscription.publish(RevisionChanges(Revision(revision), ()))
+            for number in range(come):
+                store.etcd.put(f"{keys.PREFIX}stranger{number}", b"")
+            await eventually(lambda: subscription.waiting == come, "the mirror follows")
 
-    await rest(subscription, spent_s, sleep)
+    changing = asyncio.create_task(store.transact(acme)) if busy else None
+    if changing is not None:
+        await store.begun.wait()
+    await rest(store, subscription, spent_s, sleep)
     assert had == pytest.approx(pauses)
     assert len(subscription.pending()) == come, "all are left for the next round"
+    store.answer.set()
+    if changing is not None:
+        await changing
+        assert not store.busy, "it has come"
+    await store.stop()
 
 
 async def orphan(made: Controller, number: int, host: str) -> PortName:
