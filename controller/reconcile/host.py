@@ -115,8 +115,14 @@ class HostActor:
             self._revalidate |= plan.takes_away
             self.plan_held |= hold_plan
             if not self.plan_held and self.agent is not None and self.agent.ready:
-                self.agent.send_plan(self._latest(), plan)
+                self.agent.send_plan(self._latest(), plan, wait=plan.can_wait and self._flows_are_due)
         self.send_barrier()
+
+    @property
+    def _flows_are_due(self) -> bool:
+        """Tell whether the switch is told of other flows now, so that a receipt is asked for after it."""
+        due = self.flows_progress.outstanding is not None
+        return due and self.switch is not None and not self._must_read and self._pause is None
 
     @property
     def obeys(self) -> bool:
@@ -255,6 +261,7 @@ class HostActor:
             self.switch = None
             self._know_ports(None)
             self._stop_drift_watch()
+            self._send_waiting()
             self._log.warning("switch disconnected")
             self._on_progress(self)
 
@@ -300,6 +307,13 @@ class HostActor:
                 self._log.exception("reconciling failed, will retry")
                 self._must_read = True
                 asyncio.get_running_loop().call_later(RETRY_DELAY_S, self._wake.set)
+            finally:
+                self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """The flows that the plan has waited for are in force, or will not be soon."""
+        if self.agent is not None:
+            self.agent.send_waiting()
 
     async def _settle(self) -> None:
         """Read if need be, then send what differs until nothing does."""
@@ -322,6 +336,7 @@ class HostActor:
         while self.switch is switch:
             revision = self._latest()
             if not await self._take_step(switch, revision) or self.flows.dirty:
+                self._send_waiting()
                 continue
             self.flows_progress.confirm(revision)
             self.send_barrier()

@@ -48,6 +48,12 @@ class ServiceChange:
     def __bool__(self) -> bool:
         return bool(self.ports or self.removed_ports or self.zones or self.removed_zones)
 
+    @property
+    def is_urgent(self) -> bool:
+        """Tell whether there is more than names that come."""
+        names_go = any(zone.removed for zone in self.zones.values())
+        return bool(self.ports or self.removed_ports or self.removed_zones or names_go)
+
 
 class _Kept(NamedTuple):
     """What a host was told of a port."""

@@ -40,6 +40,8 @@ class AgentSession:
         self._owners: dict[int, set[str | Vni]] = {}
         self._shared: set[int] = set()
         self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | Pause | None] = asyncio.Queue()
+        # Not queued yet: what may wait for a receipt that is asked for soon.
+        self._waiting: list[host_sync_pb2.ControllerMessage] = []
         # What was queued last, until it is on its way.
         self._last: host_sync_pb2.ControllerMessage | None = None
         self.closed_because: str | None = None
@@ -130,6 +132,7 @@ class AgentSession:
 
     def send(self, message: host_sync_pb2.ControllerMessage) -> None:
         """Queue a message; a reader that has stopped reading loses its session."""
+        self.send_waiting()
         if self.closed_because is not None:
             return
         if self._queue.qsize() >= QUEUE_MESSAGES_MAX:
@@ -140,14 +143,28 @@ class AgentSession:
 
     def pause(self, until: Pause) -> None:
         """Let what is queued from now on wait for something (that must come)."""
+        self.send_waiting()
         if self.closed_because is None:
             self._queue.put_nowait(until)
             self._last = None
 
-    def send_plan(self, revision: int, plan: PlanChange) -> None:
-        """Queue the change of plan of one revision."""
-        for delta in _said.messages(revision, plan):
-            self.send(host_sync_pb2.ControllerMessage(delta=delta))
+    def send_plan(self, revision: int, plan: PlanChange, *, wait: bool = False) -> None:
+        """Queue the change of plan of one revision; with wait as late as `send_waiting`, or what follows it.
+
+        An agent that gets it together with what asks for its receipt has one round of work, not two.
+        """
+        messages = [host_sync_pb2.ControllerMessage(delta=d) for d in _said.messages(revision, plan)]
+        if wait:
+            self._waiting += messages
+            return
+        for message in messages:
+            self.send(message)
+
+    def send_waiting(self) -> None:
+        """Queue what has waited."""
+        waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            self.send(message)
 
     def send_snapshot(self, revision: int, plan: PlanChange) -> None:
         """Queue the whole plan and its end mark."""
@@ -158,6 +175,7 @@ class AgentSession:
 
     def send_barrier(self, revision: int, *, revalidate: bool, flows_changed: bool) -> None:
         """Ask for a receipt of everything sent before."""
+        self.send_waiting()
         barrier = host_sync_pb2.Barrier(revision=revision, revalidate=revalidate, flows_changed=flows_changed)
         if self._last is not None and not self._last.HasField("then"):
             self._last.then.CopyFrom(barrier)
@@ -172,6 +190,7 @@ class AgentSession:
 
     def close(self, reason: str) -> None:
         """End the stream; what is queued already is still sent."""
+        self.send_waiting()
         if self.closed_because is None:
             self.closed_because = reason
             self.ready = False

@@ -31,12 +31,14 @@ class NetworkChange:
     """What changes in one network's forwarding database on one host.
 
     senders: VTEPs of other hosts that send into it and where no port of it lives; None: the same as before.
+    only_more: whether the host has the network, and comes to hold some entries more, and that is all.
     """
 
     mtu: int
     upserted: dict[Mac, IpAddress] = field(default_factory=dict)
     removed: set[Mac] = field(default_factory=set)
     senders: frozenset[IpAddress] | None = None
+    only_more: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +58,15 @@ class PlanChange:
     def takes_away(self) -> bool:
         """Tell whether a path that worked before must stop working."""
         return bool(self.removed_vnis or any(n.removed for n in self.networks.values()))
+
+    @property
+    def can_wait(self) -> bool:
+        """Tell whether nothing but entries and names come, of ports elsewhere: nobody here relies on them
+        before what comes is said to be in force.
+        """
+        return not (self.removed_vnis or self.edges or self.services.is_urgent) and all(
+            network.only_more for network in self.networks.values()
+        )
 
 
 @dataclass(slots=True)
@@ -178,6 +189,7 @@ class TunnelPlans:
                 change = _change_on(host, segment.mtu, gone, come) if own else common
                 if resent:
                     change.senders = _other_senders(segment, host)
+                change.only_more = not (gone or resent or resized)
                 if change.upserted or change.removed or resized or resent:
                     plans.setdefault(host, PlanChange()).networks[segment.vni] = change
         if network is None:

@@ -95,6 +95,7 @@ class MemoryHost:
         self.edges: dict[int, host_sync_pb2.Edge] = {}
         self.physical_networks: tuple[str, ...] = ()
         self.barriers: list[host_sync_pb2.Barrier] = []
+        self.heard: list[host_sync_pb2.ControllerMessage] = []
         self.mute = False
         self._reconciler = reconciler
         self._number = number
@@ -160,6 +161,7 @@ class MemoryHost:
 
     async def _obey(self) -> None:
         async for message in self.session.outgoing():
+            self.heard.append(message)
             match message.WhichOneof("kind"):
                 case "delta":
                     self._apply(message.delta)
