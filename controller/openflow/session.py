@@ -52,8 +52,8 @@ _OS_KEN_XID = 1 << 31
 class Limits:
     """Deadlines and caps of sessions.
 
-    A switch that does not answer echo requests is given up after at most echoes_unanswered_max + 1 intervals.
-    answer_s is for small exchanges; large ones have more.
+    A switch that does not answer echo requests is given up after at most echoes_unanswered_max + 1 intervals;
+    an exchange that it answered stands for an echo. answer_s is for small exchanges; large ones have more.
     """
 
     handshake_s: float = 5.0
@@ -371,6 +371,8 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
             self.set_state(MAIN_DISPATCHER)
         if self._job is not None and self._job.exchange.done:
             job, self._job = self._job, None
+            # That says as much as an echo, and each message costs the switch a look at all of its ports.
+            self._next_echo = monotonic() + self._limits.echo_interval_s
             job.finished(job.exchange.failure())
         self._start_next()
 

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.system
 
 FLOW = Flow(table=0, priority=1, match=match(in_port=1), goto=10, cookie=5)
 DPID = 0xD1
+ECHO_INTERVAL_S = 0.3
 
 
 def hosts_own_datapath(host_id: str | None, dpid: int) -> bool:
@@ -46,7 +47,7 @@ def hosts_own_datapath(host_id: str | None, dpid: int) -> bool:
 
 @pytest.fixture
 async def site(pki: Pki) -> AsyncIterator[Site]:
-    limits = Limits(handshake_s=1.0, echo_interval_s=0.3, write_stall_s=2.0, answer_s=1.0)
+    limits = Limits(handshake_s=1.0, echo_interval_s=ECHO_INTERVAL_S, write_stall_s=2.0, answer_s=1.0)
     async with Site(pki.controller, authorize=hosts_own_datapath, limits=limits) as site:
         yield site
 
@@ -54,7 +55,7 @@ async def site(pki: Pki) -> AsyncIterator[Site]:
 @pytest.fixture
 async def plain() -> AsyncIterator[Site]:
     """Without TLS: what a peer can do that need not show a certificate."""
-    limits = Limits(handshake_s=1.0, echo_interval_s=0.3)
+    limits = Limits(handshake_s=1.0, echo_interval_s=ECHO_INTERVAL_S)
     async with Site(None, authorize=lambda host_id, dpid: True, limits=limits) as site:
         yield site
 
@@ -357,6 +358,35 @@ async def test_a_lost_answer_is_no_hang(silent_at: int, site: Site, pki: Pki) ->
     assert await asyncio.wait_for(site.down.get(), DEADLINE_S) == DPID
     await asyncio.gather(losing, return_exceptions=True)
     peer.close()
+
+
+async def test_who_has_answered_is_not_asked_whether_it_is_there(site: Site, pki: Pki) -> None:
+    peer = await joined(site, pki.context("host/h1"))
+    clock, answered_at, after = asyncio.get_running_loop().time, 0.0, list[float]()
+
+    async def note() -> None:
+        nonlocal answered_at
+        while True:
+            kind, xid, body = await peer.receive()
+            if kind == ECHO_REQUEST:
+                after.append(clock() - answered_at)
+                await peer.send(ECHO_REPLY, body, xid)
+            elif kind == wire.BARRIER_REQUEST:
+                answered_at = clock()
+                await peer.send(wire.BARRIER_REPLY, b"", xid)
+            elif kind == wire.GET_CONFIG_REQUEST:
+                await peer.send(wire.GET_CONFIG_REPLY, wire.CONFIG.pack(wire.FRAGMENTS_NX_MATCH, 0), xid)
+
+    noting = asyncio.create_task(note())
+    switch = await site.switch()
+    until = clock() + 4 * ECHO_INTERVAL_S
+    while clock() < until:
+        await switch.ping()
+    await poll(lambda: bool(after))
+    # One may cross an answer that comes late; of those that come every interval there would be four.
+    assert sum(gap < ECHO_INTERVAL_S for gap in after) <= 1
+    peer.close()
+    await asyncio.gather(noting, return_exceptions=True)
 
 
 async def test_a_frozen_switch_is_late_alone(pki: Pki, site: Site) -> None:
