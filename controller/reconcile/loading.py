@@ -43,6 +43,13 @@ class Loading:
             self.state.apply(of_revision.revision, events)
         return revisions
 
+    def let_go(self) -> Work[None]:
+        """Free the copy table by table, when nobody needs it any more."""
+        for table in vars(self.state).values():
+            if isinstance(table, dict):
+                table.clear()
+                yield
+
 
 def let_go(actors: list[HostActor | None], gate: Gate) -> Work[None]:
     """Free what was worked out before, host by host: all at once that would hold the loop for seconds."""

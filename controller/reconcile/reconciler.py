@@ -187,6 +187,7 @@ class Reconciler:
         for name in self._store.state.hosts:
             self._attach(name)
         self._retrial.refused(())
+        self._spawn(in_turns(loading.let_go()), "freeing")
 
     # --- from state to hosts ------------------------------------------------------------------------
 
