@@ -15,7 +15,7 @@ from tests.bench.pace import Pace
 from tests.bench.procs import cpu_s
 from tests.bench.stage import Side, Stage
 from tests.bench.stats import median, percentile
-from tests.bench.watch import Deletions
+from tests.bench.watch import DELETED, TableChanges
 
 SETTLE_S = 0.3
 """After each sample: what a change leaves to be done (a port reported up) is no part of the next one."""
@@ -51,7 +51,7 @@ def take_away(stage: Stage, verb: str, guests: list[Guest]) -> dict[str, Taken]:
     taken = {name: Taken() for name in stage.sides}
     for count, guest in enumerate(DELETIONS.over(guests)):
         for name, side in stage.sides.items():
-            with Deletions(side.bridges) as seen:
+            with TableChanges(side.bridges, DELETED) as seen:
                 start = take(side, getattr(side, verb), guest, taken[name])
             assert seen.last_s > start, f"{verb} of {guest.id}: no flow was deleted on {name}"
             taken[name].gone_ms.append((seen.last_s - start) * 1e3)

@@ -1,4 +1,4 @@
-"""When flows leave the tables of switches, seen from outside: a flow monitor on every bridge."""
+"""When the tables of switches change, seen from outside: a flow monitor on every bridge."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from typing import IO, Self
 
 from topologies.wait import wait_until
 
-DELETED = b"event=DELETED"
+DELETED, ANY = b"event=DELETED", b"event="
 READY = b"FLOW_MONITOR"
 START_S = 10.0
 
 
-class Deletions:
-    """Watches bridges (paths of their management sockets); a context manager."""
+class TableChanges:
+    """Watches bridges (paths of their management sockets); a context manager.
 
-    def __init__(self, bridges: Iterable[Path]) -> None:
-        """Starts nothing yet."""
-        self._bridges = list(bridges)
+    last_s: when one of them changed last.
+    """
+
+    def __init__(self, bridges: Iterable[Path], kind: bytes = ANY) -> None:
+        """Starts nothing yet. kind: which changes count."""
+        self._bridges, self._kind = list(bridges), kind
         self._monitors: list[subprocess.Popen[bytes]] = []
         self._readers: list[threading.Thread] = []
         self._ready = 0
@@ -46,7 +49,7 @@ class Deletions:
     def _read(self, lines: IO[bytes]) -> None:
         answered = False
         for line in lines:
-            if DELETED in line:
+            if self._kind in line:
                 self.last_s = max(self.last_s, time.perf_counter())
             elif READY in line and not answered:
                 answered, self._ready = True, self._ready + 1
