@@ -16,14 +16,11 @@ from cloison.addresses import IpAddress, Mac, host_mac
 from cloison.model import Vni
 from cloison.names import HostName, NetworkName, PortName
 from controller.reconcile.edges import EdgeChange
-from controller.reconcile.impact import Impact
+from controller.reconcile.impact import OBJECTS_AT_ONCE, Impact
 from controller.reconcile.services import ServiceChange
 from controller.reconcile.views import HasPort, Location, believe, location, overlay_mtu
 from controller.store.state import State
 from controller.turns import Work, batches
-
-# How many ports of a network are taken in in one piece of work.
-PORTS_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -134,7 +131,7 @@ class TunnelPlans:
         carried = set[tuple[HostName, NetworkName]]()
         for name in state.networks:
             names = (port.name for port in state.ports_of(name))
-            for ports in chain(batches(names, PORTS_AT_ONCE), [[]]):
+            for ports in chain(batches(names, OBJECTS_AT_ONCE), [[]]):
                 self._update_network(state, name, ports, {})
                 yield
             carried.update((host, name) for host in self.hosts_of(name))

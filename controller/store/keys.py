@@ -132,7 +132,7 @@ def range_end(prefix: str) -> str:
 # -- keys of objects -------------------------------------------------------------------------------
 
 
-_KINDS: dict[type, str] = {
+_KINDS: dict[type[ResourceName], str] = {
     TenantName: "tenants",
     NetworkName: "networks",
     SubnetName: "subnets",
@@ -145,6 +145,7 @@ _KINDS: dict[type, str] = {
     FloatingIpName: "floatingips",
     PeeringName: "peerings",
 }
+_NAMED = {kind: name for name, kind in _KINDS.items()}
 
 
 def resource_key(name: ResourceName) -> str:
@@ -281,35 +282,17 @@ def parse(key: str) -> StoredKey:
         reservation_key = key[len(_ALLOC) :]
         ids.split(reservation_key)
         return reservation_key
-    match key[len(PREFIX) :].split("/"):
-        case ["ports", tenant, network, port]:
-            return PortName.parse(f"tenants/{tenant}/networks/{network}/ports/{port}", "key")
-        case ["subnets", tenant, network, subnet]:
-            return SubnetName.parse(f"tenants/{tenant}/networks/{network}/subnets/{subnet}", "key")
-        case ["networks", tenant, network]:
-            return NetworkName.parse(f"tenants/{tenant}/networks/{network}", "key")
-        case ["tenants", tenant]:
-            return TenantName.parse(f"tenants/{tenant}", "key")
-        case ["hosts", host]:
-            return HostName.parse(f"hosts/{host}", "key")
+    kind, *ids_of_it = parts = key[len(PREFIX) :].split("/")
+    named = _NAMED.get(kind)
+    if named is not None and len(ids_of_it) == len(named._fields):
+        return named.parse(str(named._make(ids_of_it)), "key")
+    match parts:
         case ["bindings", tenant, network, port, host]:
             name = PortName.parse(f"tenants/{tenant}/networks/{network}/ports/{port}", "key")
             return BindingKey(name, HostName.parse(f"hosts/{host}", "key"))
-        case ["securitygroups", tenant, group]:
-            return SecurityGroupName.parse(f"tenants/{tenant}/securityGroups/{group}", "key")
-        case ["addressgroups", tenant, group]:
-            return AddressGroupName.parse(f"tenants/{tenant}/addressGroups/{group}", "key")
-        case ["routers", tenant, router]:
-            return RouterName.parse(f"tenants/{tenant}/routers/{router}", "key")
-        case ["externalnetworks", network]:
-            return ExternalNetworkName.parse(f"externalNetworks/{network}", "key")
-        case ["floatingips", tenant, floating_ip]:
-            return FloatingIpName.parse(f"tenants/{tenant}/floatingIps/{floating_ip}", "key")
         case ["edges", tenant, router, place]:
             on = None if place == _ON_GATEWAY_HOSTS else HostName.parse(f"hosts/{place}", "key")
             return EdgeKey(RouterName.parse(f"tenants/{tenant}/routers/{router}", "key"), on)
-        case ["peerings", tenant, peering]:
-            return PeeringName.parse(f"tenants/{tenant}/peerings/{peering}", "key")
         case ["profiles", tenant, number] if number.isdecimal() and str(int(number)) == number:
             return ProfileKey(TenantName.parse(f"tenants/{tenant}", "key"), int(number))
         case ["tunnelports", host, number] if number.isdecimal() and str(int(number)) == number:

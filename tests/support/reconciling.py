@@ -280,6 +280,14 @@ class SlowSwitch(FakeSwitch):
         await super().apply(delta)
 
 
+async def with_slow(made: Controller) -> tuple[SlowSwitch, MemoryHost]:
+    """The base, and h1 with a switch that reads at once and applies at once until it is told to wait."""
+    await with_base(made)
+    slow = SlowSwitch(1, "h1")
+    slow.may_read.set()
+    return slow, MemoryHost(made.reconciler, 1, slow)
+
+
 async def delete_host(made: Controller, name: HostName) -> None:
     def fill(txn: Txn, state: State) -> None:
         host = state.hosts[name]

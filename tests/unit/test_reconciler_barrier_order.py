@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from controller.reconcile.tunnels import NetworkChange, PlanChange
-from tests.support.hosts import MemoryHost, eventually
-from tests.support.reconciling import VNI, SlowSwitch, controller, port_flows_of, settled, with_base
+from tests.support.hosts import eventually
+from tests.support.reconciling import VNI, controller, port_flows_of, settled, with_slow
 
 
 async def test_a_barrier_for_older_changes_does_not_stand_for_a_bundle_on_its_way() -> None:
     async with controller() as made:
-        await with_base(made)
-        slow = SlowSwitch(1, "h1")
-        slow.may_read.set()
-        h1 = MemoryHost(made.reconciler, 1, slow)
+        slow, h1 = await with_slow(made)
         await h1.connect("if1")
         port = await made.create_port(1, "h1")
         await made.active(port)

@@ -17,22 +17,20 @@ from controller.store.txn import Txn
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.reconciling import (
     H2,
-    SlowSwitch,
     ack,
     controller,
     pair,
     port_flows_of,
     settled,
     with_base,
+    with_slow,
 )
 
 
 async def test_a_port_that_moved_is_active_when_its_old_host_has_let_go() -> None:
     async with controller() as made:
-        await with_base(made)
-        slow = SlowSwitch(1, "h1")
-        slow.may_read.set()
-        h1, h2 = MemoryHost(made.reconciler, 1, slow), MemoryHost(made.reconciler, 2)
+        slow, h1 = await with_slow(made)
+        h2 = MemoryHost(made.reconciler, 2)
         await h1.connect("if1")
         await h2.connect("if1")
         port = await made.create_port(1, "h1")

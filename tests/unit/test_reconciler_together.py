@@ -25,7 +25,7 @@ from controller.reconcile.services import ServiceChange, ZoneChange
 from controller.reconcile.session import AgentSession
 from controller.reconcile.tunnels import NetworkChange, PlanChange
 from tests.support.hosts import MemoryHost, eventually
-from tests.support.reconciling import VNI, Controller, SlowSwitch, controller, settled, wire_of, with_base
+from tests.support.reconciling import VNI, Controller, SlowSwitch, controller, settled, wire_of, with_slow
 
 WEB = SecurityGroupRule(id="r1", number=1, direction=Direction.INGRESS, protocol=6, port_min=80, port_max=80)
 VTEP = IPv4Address("192.0.2.2")
@@ -65,10 +65,8 @@ class Scene:
 @asynccontextmanager
 async def scene() -> AsyncIterator[Scene]:
     async with controller() as made:
-        await with_base(made)
-        slow = SlowSwitch(1, "h1")
-        slow.may_read.set()
-        h1, h2 = MemoryHost(made.reconciler, 1, slow), MemoryHost(made.reconciler, 2)
+        slow, h1 = await with_slow(made)
+        h2 = MemoryHost(made.reconciler, 2)
         await h1.connect("if1")
         await h2.connect("if2", "if3")
         for number, host in ((1, "h1"), (2, "h2")):
