@@ -6,7 +6,7 @@ agent.services.packets, which is stricter.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import dpkt
 
@@ -67,8 +67,9 @@ def _summed(payload: bytes, protocol: int, source: IpAddress, target: IpAddress)
         return payload
     pseudo = b"" if protocol == IP_ICMP else _pseudo(source, target, protocol, len(payload))
     total: int = dpkt.dpkt.in_cksum(pseudo + payload)
-    # RFC 768: a sum of 0 is sent as all ones, for 0 says that there is none.
-    if protocol == IP_UDP and total == 0:
+    # RFC 8200, section 8.1: over IPv6 a sum of 0 is sent as all ones. Over IPv4 the 0 stands, which says that
+    # there is no sum (RFC 768): BusyBox's DHCP client throws away the one datagram in 65,536 that has all ones.
+    if protocol == IP_UDP and total == 0 and isinstance(source, IPv6Address):
         total = 0xFFFF
     return payload[:at] + total.to_bytes(2, "big") + payload[at + 2 :]
 

@@ -78,4 +78,7 @@ def assert_sums(frame: Packet) -> None:
             if name in layer.fields and isinstance(layer, (IP, IPv6, UDP, ICMP)) | (name == "cksum"):
                 del layer.fields[name]
         layer = layer.payload
-    assert bytes(fresh) == bytes(frame)
+    expected = Ether(bytes(fresh))
+    if isinstance(expected.payload, IP) and UDP in expected and expected[UDP].chksum == 0xFFFF:
+        expected[UDP].chksum = 0  # "no sum": BusyBox's DHCP client takes no other over IPv4
+    assert bytes(expected) == bytes(frame)

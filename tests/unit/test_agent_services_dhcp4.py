@@ -185,3 +185,13 @@ def test_without_dhcp_there_is_silence() -> None:
     ):
         guest = Guest(port(*addresses, subnets=subnets))
         assert guest.sends(request(guest, "discover")) == []
+
+
+def test_a_sum_of_zero_is_none_at_all() -> None:
+    """One transaction in 65,536 comes to it; all ones, which RFC 768 asks for, are not taken by BusyBox."""
+    asked = {xid: request(Guest(port()), "discover", xid=xid) for xid in (0, 0xFFFF)}
+    sums = {xid: Guest(port()).sends(asked[xid])[0][UDP].chksum for xid in asked}
+    # The sum of the other words is the same: with this number there it comes to 0xFFFF, its complement to 0.
+    missing = sums[0]
+    (offer,) = Guest(port()).sends(request(Guest(port()), "discover", xid=missing))
+    assert (offer[BOOTP].xid, offer[UDP].chksum) == (missing, 0)
