@@ -130,6 +130,10 @@ agree: root deps  ## Do meaning, symbolic switch, concrete switch and Open vSwit
 probe: root deps  ## Send crafted frames of many kinds from a hostile guest: OUT=FILE writes JSON
 	$(PYTHON) -m tests.probe $(if $(OUT),--out $(OUT))
 
+.PHONY: soak
+soak: root deps  ## Random changes and faults at once in a lab, for MINUTES= (10), SEED=; ARGS=--no-kills: how processes age; OUT=FILE writes JSON
+	$(PYTHON) -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
+
 .PHONY: bench
 bench: root deps bench-apt  ## Speed, beside OVN in the same run: BENCH=long for all sizes, OUT=FILE writes JSON
 	$(PYTHON) -m tests.bench $(if $(filter long,$(BENCH)),--long) $(if $(OUT),--out $(OUT)) $(ARGS)

@@ -7,7 +7,7 @@ Owns the desired flows and the receipts of its host. Never decides what the flow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -20,6 +20,7 @@ from controller.openflow.switch import Change, Switch
 from controller.reconcile.barriers import Barriers
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.meters import CONNECTIONS_PER_S, HostMeters
+from controller.reconcile.naming import Naming
 from controller.reconcile.progress import Progress
 from controller.reconcile.session import AgentSession, Pause
 from controller.reconcile.tracker import Condition
@@ -31,9 +32,6 @@ RETRY_DELAY_S = 1.0
 # How often meters are read: a switch tells who changed its flows, but not who changed its meters.
 METER_AUDIT_INTERVAL_S = 10.0
 
-# The ports of a bridge, by number; None where the switch was not asked yet.
-Ports = Mapping[int, str] | None
-
 
 class HostActor:
     """Desired state and receipts of one host, with the sessions of its switch and its agent."""
@@ -43,12 +41,12 @@ class HostActor:
         name: HostName,
         latest: Callable[[], int],
         on_progress: Callable[[HostActor], None],
-        on_ports: Callable[[HostActor, Ports], None],
+        on_named: Callable[[HostActor, Naming], None],
         on_left_out: Callable[[HostActor, Sequence[Flow]], None],
         snapshot: Callable[[HostName], PlanChange],
         connections_per_s: int = CONNECTIONS_PER_S,
     ) -> None:
-        """on_ports: the bridge named its ports otherwise (before); on_left_out: it does not take these flows.
+        """on_named: the bridge named its ports otherwise (before); on_left_out: it does not take these flows.
 
         snapshot: the whole plan as it is now; connections_per_s: how many a port may open.
         """
@@ -58,11 +56,8 @@ class HostActor:
         self.flows_progress = Progress()
         self.plan_progress = Progress()
         self.switch: Switch | None = None
-        # Ports of the bridge as the switch itself names them; None until it was asked.
-        self._ports: Ports = None
-        # The port of the local services as the switch last named it, and whether that was news just now.
-        self.service_ofport: int | None = None
-        self.service_moved = False
+        # As the switch itself names its ports.
+        self.naming = Naming()
         self.agent: AgentSession | None = None
         self.drift_count = 0
         # Units that do not have the flows they should, and why.
@@ -71,7 +66,7 @@ class HostActor:
         self.agent_errors: tuple[str, ...] = ()
         self._latest = latest
         self._on_progress = on_progress
-        self._on_ports = on_ports
+        self._on_named = on_named
         self._on_left_out = on_left_out
         self._snapshot = snapshot
         # What the agent's next receipt must cover: flows of any kind, or something taken away.
@@ -172,16 +167,8 @@ class HostActor:
         self._log.error("flows withheld", unit=_unit_text(unit), reason=reason, error=message)
 
     def has_port(self, ofport: int, name: str) -> bool:
-        """Tell whether the bridge has this interface under this number. Unknown (no session yet) is yes:
-        nothing can be sent then, and it is asked before anything is.
-        """
-        return self._ports is None or self._ports.get(ofport) == name
-
-    def renamed(self, before: Ports) -> Set[int] | None:
-        """Return the numbers that the bridge calls otherwise than before; None: any may be."""
-        if before is None or self._ports is None:
-            return None
-        return {ofport for ofport, _ in before.items() ^ self._ports.items()}
+        """Tell whether the bridge has this interface under this number; see Naming."""
+        return self.naming.has(ofport, name)
 
     # --- agent --------------------------------------------------------------------------------------
 
@@ -380,15 +367,14 @@ class HostActor:
         if self.switch is switch:
             self._know_ports(dict(switch.ports))
 
-    def _know_ports(self, ports: Ports) -> None:
+    def _know_ports(self, ports: Mapping[int, str] | None) -> None:
         """The bridge names its ports like that from now on (None: it cannot be asked, and is believed)."""
-        before, self._ports = self._ports, ports
-        known, self.service_moved = self.service_ofport, False
+        before, services = self.naming, self.naming.service_ofport
         if ports is not None:
-            self.service_ofport = next((n for n, name in ports.items() if name == SERVICE_LINK), None)
-            self.service_moved = self.service_ofport != known
-        if before != ports:
-            self._on_ports(self, before)
+            services = next((n for n, name in ports.items() if name == SERVICE_LINK), None)
+        self.naming = Naming(ports, services)
+        if before != self.naming:
+            self._on_named(self, before)
 
     async def _read(self, switch: Switch) -> None:
         """Compare the whole table with what it should be; what differs is sent next."""

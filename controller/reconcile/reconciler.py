@@ -31,12 +31,13 @@ from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
 from controller.reconcile.handover import Handover
-from controller.reconcile.host import HostActor, Ports
+from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact, impact_of
 from controller.reconcile.keeper import EdgeChanges, Keeper
 from controller.reconcile.loading import Loading, let_go
 from controller.reconcile.meant import intent_delta, intent_in_parts
 from controller.reconcile.meters import CONNECTIONS_PER_S
+from controller.reconcile.naming import Naming
 from controller.reconcile.profiles import ProfileWorker
 from controller.reconcile.realized import NOTHING, RealizedTracker
 from controller.reconcile.registration import Registration
@@ -336,7 +337,7 @@ class Reconciler:
         self._handovers = [h for h in self._handovers if not h.over] + made
         return made
 
-    def _ports_changed(self, actor: HostActor, before: Ports) -> None:
+    def _renamed(self, actor: HostActor, before: Naming) -> None:
         """The bridge gave numbers to other interfaces than before: work out again what relies on them.
 
         What is stored and was not followed yet comes first: what is compiled here is compiled from the newest
@@ -347,7 +348,7 @@ class Reconciler:
         if self._hosts.get(actor.name) is not actor:
             return
 
-        impact = renumbered(self._state, actor, before)
+        impact = renumbered(self._state, actor.name, before, actor.naming)
         if impact.port_units or impact.network_units or impact.host_units:
             self._change(impact, set(), self._revision)
 
@@ -360,7 +361,7 @@ class Reconciler:
                 name,
                 lambda: self._revision,
                 self._progressed,
-                self._ports_changed,
+                self._renamed,
                 lambda actor, flows: self._gate.withheld(actor.name, flows),
                 self.plan_of,
                 self._connections_per_s,

@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from itertools import chain
 
 from cloison.model import PortBinding, TunnelPort
-from controller.reconcile.host import HostActor, Ports
+from cloison.names import HostName
 from controller.reconcile.impact import Impact, add_everyone, add_next_hops
+from controller.reconcile.naming import Naming
 from controller.reconcile.views import vxlan_device
 from controller.store.state import State
 
 
-def renumbered(state: State, actor: HostActor, before: Ports) -> Impact:
+def renumbered(state: State, host: HostName, before: Naming, now: Naming) -> Impact:
     """Return what is touched by a host's bridge naming its ports otherwise than before."""
-    impact, host, numbers = Impact(), actor.name, actor.renamed(before)
+    impact, numbers = Impact(), now.renamed(before)
 
     def is_other(ofport: int, interface: str) -> bool:
-        had = before is None or before.get(ofport) == interface
-        return had != actor.has_port(ofport, interface)
+        return before.has(ofport, interface) != now.has(ofport, interface)
 
-    if actor.service_moved:
+    if before.service_ofport != now.service_ofport:
         impact.host_units.add(host)
     bindings: Iterable[PortBinding] = state.bindings_on(host)
     tunnels: Iterable[TunnelPort] = state.tunnel_ports_on(host)

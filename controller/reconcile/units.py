@@ -125,7 +125,7 @@ class Units:
     def service_ofport(self, host: HostName) -> int | None:
         """Return the OpenFlow port of a host's local services, as far as its switch has said so."""
         actor = self._hosts.get(host)
-        return actor.service_ofport if actor is not None else None
+        return actor.naming.service_ofport if actor is not None else None
 
     def _flows_of(self, host: HostName, unit: Unit) -> tuple[Flow, ...]:
         actor = self._hosts.get(host)

@@ -165,6 +165,28 @@ async def test_the_services_are_where_the_switch_says_their_device_is() -> None:
         assert made.status(p1)
 
 
+async def test_a_number_that_was_the_services_may_be_a_guests_when_the_switch_starts_anew() -> None:
+    """The agent may say so first: until the switch is asked, two would have the number."""
+    async with controller() as made:
+        h1, _, p1, _ = await pair(made)
+        (binding,) = made.store.state.bindings_of(p1)
+        made.reconciler.switch_gone(h1.switch.dpid)
+        said = host_sync_pb2.Interface(name="tap-if1", iface_id="if1", ofport=SERVICE_OFPORT)
+        made.reconciler.inventory(h1.session, host_sync_pb2.Inventory(interfaces=[said]))
+        await eventually(
+            lambda: [b.ofport for b in made.store.state.bindings_of(p1)] == [SERVICE_OFPORT],
+            "told by the agent",
+        )
+        await eventually(lambda: made.reconciler.revision == made.store.state.revision, "followed")
+        assert made.reconciler.tracker.gate_figures().refused == 0
+        h1.switch.set_port(SERVICE_OFPORT, binding.interface)
+        h1.switch.set_port(binding.ofport, "cl-services")
+        made.reconciler.switch_connected(h1.switch.dpid, h1.switch)
+        await made.active(p1)
+        assert outputs(h1) == {binding.ofport}, "where the services are now"
+        assert made.reconciler.tracker.gate_figures().refused == 0
+
+
 async def test_nobody_is_served_at_a_number_that_is_another_interfaces() -> None:
     async with controller() as made:
         h1, _, p1, _ = await pair(made)

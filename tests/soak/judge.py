@@ -1,0 +1,171 @@
+"""Who may reach whom, who does, and what processes take. Asks the API what is wanted, and packets what is."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from cloison.v1 import port_pb2
+from tests.lab.spine import Site, cloison
+from tests.soak.changes import SLOTS, TENANTS, wanted
+from topologies import frames
+from topologies.capture import Capture, settle
+from topologies.client import CALL_S
+from topologies.daemon import Daemon
+from topologies.nodes import NodeError
+from topologies.wait import wait_until
+from topologies.workload import Workload
+
+BACK_S = 60.0
+TAGS_PORT = 4242
+_TAG = re.compile(rb"soak of (\w+)")
+_PROBES_AT_ONCE = 8
+
+
+def settled(site: Site) -> None:
+    """Return when every agent and switch is connected and all is in force. Raises WaitTimeoutError."""
+    site.lab.wait_connected(BACK_S)
+
+    def confirmed() -> bool:
+        assert all(site.host_status(host).switch_connected for host in site.lab.hosts)
+        answer = site.client.wait_realized(timeout_s=5)
+        assert answer.realized, answer.missing
+        return True
+
+    wait_until(confirmed, BACK_S, "all in force")
+
+
+def admitted(site: Site) -> dict[tuple[str, str], bool]:
+    """By pair of plugged guests: does the intent, as the API tells it, let one ping the other?"""
+    expected: dict[tuple[str, str], bool] = {}
+    for tenant in TENANTS:
+        asked = wanted(site, tenant)
+        plugged = {short: port for short, port in asked.ports.items() if short in site.guests}
+        for (a, one), (b, other) in itertools.permutations(plugged.items(), 2):
+            enabled = not one.disabled and not other.disabled
+            groups = [{name.rpartition("/")[2] for name in port.security_groups} for port in (one, other)]
+            fellows = all("default" in group for group in groups)
+            connected = asked.joined or one.name.partition("/ports/")[0] == other.name.partition("/ports/")[0]
+            expected[a, b] = enabled and connected and (fellows or (asked.opened and "open" in groups[1]))
+    return expected
+
+
+def wrong(site: Site, expected: dict[tuple[str, str], bool]) -> list[str]:
+    """Who reaches somebody it should not, or does not reach whom it should."""
+
+    def probe(pair: tuple[str, str]) -> bool:
+        source, target = (site.guests[name] for name in pair)
+        # The first packet of a pair may be lost while the guests ask for each other's addresses.
+        return source.ping(target.address(4), count=3, interval_s=0.1, timeout_s=1).received > 0
+
+    with ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
+        reached = dict(zip(expected, pool.map(probe, expected), strict=True))
+    return [
+        f"{a} -> {b}: {'reached' if reached[a, b] else 'not reached'}"
+        for a, b in expected
+        if reached[a, b] != expected[a, b]
+    ]
+
+
+def unproved(site: Site) -> list[str]:
+    """What `cloison verify --live` objects to, empty if isolation holds.
+
+    A host that was cut off may lose its session only afterwards, when the answer to an echo is overdue: it is
+    asked again until all hosts can be read. Raises WaitTimeoutError.
+    """
+
+    answers: list[subprocess.CompletedProcess[str]] = []
+
+    def read() -> bool:
+        answers.append(cloison(site.lab, "verify", "--live"))
+        return "NOT READ" not in answers[-1].stdout
+
+    wait_until(read, BACK_S, "every host read")
+    done = answers[-1]
+    return [] if done.returncode == 0 else [f"verify: {done.stdout}{done.stderr}"]
+
+
+def unfinished(site: Site) -> list[str]:
+    """Ports that are plugged, enabled and not ACTIVE."""
+    return [
+        f"{port.name}: {port_pb2.Port.State.Name(port.state)} {[c.reason for c in port.conditions]}"
+        for tenant in TENANTS
+        for short, port in wanted(site, tenant).ports.items()
+        if short in site.guests and not port.disabled and port.state != port_pb2.Port.ACTIVE
+    ]
+
+
+@contextmanager
+def tagged(site: Site, dice: random.Random) -> Iterator[list[str]]:
+    """All the while guests send frames that name their tenant to every address and MAC they can think of.
+
+    What the other tenant's guests got of that is in the list afterwards. Guests that come meanwhile only hear
+    from the next time on.
+    """
+    leaks: list[str] = []
+    over = threading.Event()
+    sender = threading.Thread(target=_send, args=(site, dice, over), name="soak-tags")
+    with ExitStack() as stack:
+        listening = {short: stack.enter_context(_hears(guest)) for short, guest in list(site.guests.items())}
+        sender.start()
+        try:
+            yield leaks
+        finally:
+            over.set()
+            sender.join(CALL_S)
+            settle(list(listening.values()))
+    for short, capture in listening.items():
+        tags = {match[1].decode() for f in capture.frames if (match := _TAG.search(f.data))}
+        leaks += [f"{short} got a frame of {tenant}" for tenant in tags - {short.partition("/")[0]}]
+
+
+def _hears(guest: Workload) -> Capture:
+    return guest.capture(f"udp port {TAGS_PORT}")
+
+
+def _send(site: Site, dice: random.Random, over: threading.Event) -> None:
+    targets = [(f"52:54:00:00:00:1{n}", f"0a:f0:0a:00:00:{10 + n:02x}", f"10.0.0.1{n}") for n in SLOTS]
+    while not over.is_set():
+        guests = list(site.guests.items())
+        if guests:
+            short, guest = dice.choice(guests)
+            payload = b"soak of " + short.partition("/")[0].encode()
+            said = [
+                frames.udp(guest.plug.mac, mac, guest.address(4), target, payload, TAGS_PORT)
+                for real, wire, target in targets
+                for mac in (real, wire, "ff:ff:ff:ff:ff:ff")
+            ]
+            # A guest may go at any moment.
+            with contextlib.suppress(OSError, NodeError):
+                guest.send(said)
+        over.wait(0.05)
+
+
+def taken(daemon: Daemon) -> dict[str, int]:
+    """The memory (KiB), threads and open files of a process, and its pid."""
+    place = Path("/proc", str(daemon.pid))
+    status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines())
+    return {
+        "pid": daemon.pid,
+        "rss_kib": int(status["VmRSS"].split()[0]),
+        "threads": int(status["Threads"]),
+        "files": len(list((place / "fd").iterdir())),
+    }
+
+
+def tracebacks(site: Site) -> list[str]:
+    """Lines of logs of controller and agents that tell of a defect."""
+    logs = [site.lab.controller.log, *(h.agent.log for h in site.lab.hosts.values() if h.agent)]
+    found = []
+    for log in logs:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        found += [f"{log.parent.name}/{log.name}: {line}" for line in lines if "Traceback" in line]
+    return found
