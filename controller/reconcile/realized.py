@@ -29,6 +29,7 @@ from cloison.names import (
 )
 from cloison.v1 import port_pb2
 from controller.reconcile.binding import Verdict
+from controller.reconcile.flowset import Unit
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
 from controller.reconcile.plugged import edge_host, live_binding
@@ -346,11 +347,20 @@ class RealizedTracker:
             if port is not None and not port.disabled:
                 verdict, lacks, _ = self._judged(port)
                 return [] if verdict == port_pb2.Port.ACTIVE else lacks
-        return [
+        concerned = self._concerned(state, name)
+        pending = [
             self._pending(host, "HOST_PENDING", f"state of revision {revision}")
-            for host in self._concerned(state, name)
+            for host in concerned
             if not self._holds(host, revision)
         ]
+        return pending + [Lack(condition) for host in concerned for condition in self._withheld(host, name)]
+
+    def _withheld(self, host: HostName, name: ResourceName | None) -> Iterator[Condition]:
+        """Yield why a host has not all that a resource is: it has confirmed what it was given, no more."""
+        actor = self.hosts.get(host)
+        for unit, condition in actor.blocked.items() if actor is not None else ():
+            if _is_part(unit, name):
+                yield replace(condition, subjects=tuple(map(str, _subjects(unit))))
 
     def _concerned(self, state: State, name: ResourceName | None) -> list[HostName]:
         """The hosts that a resource concerns: its span, or all for everything; of a port that is gone, the
@@ -416,6 +426,22 @@ def _concerned_by(state: State, name: PeeringName) -> list[HostName]:
     return sorted(
         {host for r in routers if r for network in r.networks for host in state.bound_hosts(network)}
     )
+
+
+def _is_part(unit: Unit, name: ResourceName | None) -> bool:
+    """Tell whether a resource (None: everything) is not in force where this unit is withheld."""
+    if name is None or isinstance(name, HostName):
+        return True
+    if isinstance(name, SecurityGroupName | AddressGroupName):
+        return unit == ("policy", name.parent)
+    owner = unit[-1]
+    if isinstance(name, NetworkName):
+        return name in (owner, getattr(owner, "parent", None))
+    if not isinstance(name, TenantName):
+        return False
+    while owner != name and hasattr(owner, "parent"):
+        owner = owner.parent
+    return bool(owner == name)
 
 
 def _subjects(unit: object) -> tuple[object, ...]:

@@ -121,8 +121,18 @@ async def test_who_shares_a_moment_with_a_wrong_flow_does_not_share_its_fate(
         await made.active(good.name)
         await eventually(lambda: made.status(bad.name) == port_pb2.Port.ERROR, "refused")
         assert not port_flows_of(h1, 12)
+        tracker, network = made.reconciler.tracker, bad.name.parent
+        for name in (None, HostName("h1"), network.parent, network):
+            realized, _, missing = await tracker.wait_realized(name, 0, 0.0)
+            assert not realized
+            reasons = {(c.reason, c.subjects) for c in missing}
+            assert reasons == {("REFUSED_BY_GATE", (str(bad.name),))}, name
+        assert (await tracker.wait_realized(good.name, 0, 0.0))[0]
+        assert (await tracker.wait_realized(HostName("h2"), 0, 0.0))[0]
+        waiting = asyncio.create_task(tracker.wait_realized(None, 0, 10.0))
         bugs.clear()
         await made.active(bad.name)
+        assert (await waiting)[0], "who waits is told when it is over"
 
 
 async def test_two_interfaces_of_one_number_bind_nothing_and_hold_up_nobody() -> None:
