@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.lab.spine import Site
 from tests.soak.run import soak
+from topologies import outside
 from topologies.lab import Lab
 from topologies.spec import load
 
@@ -29,7 +30,7 @@ def main() -> int:
     chosen = parser.parse_args()
     run_dir = Path(tempfile.mkdtemp(prefix="clz-", dir="/tmp")) / "lab"
     print(f"seed {chosen.seed}, {run_dir}", flush=True)
-    with Lab(load("overlap"), run_dir) as lab:
+    with Lab(load("overlap"), run_dir, outside=outside.DEFAULT) as lab:
         site = Site(lab, lab.spec)
         site.fill()
         outcome = soak(

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import grpc
 
+from cloison.v1 import floating_ip_pb2 as floating_pb
 from cloison.v1 import network_pb2, port_pb2, router_pb2, security_group_pb2, subnet_pb2
 from tests.lab.policies import Policies, both
 from tests.lab.spine import Site
+from tests.lab.ways_out import EXTERNAL, add_external, drop_floating, move_floating
 from topologies.client import CALL_S, PAGE_MAX
 from topologies.lab import LabError
 from topologies.nodes import NodeError
@@ -47,6 +49,7 @@ class Changes:
         self._site, self._dice = site, dice
         self.done: dict[str, int] = {}
         self.failed: dict[str, int] = {}
+        add_external(site, *sorted(site.lab.hosts)[:2], tenants=TENANTS)
         for guest in site.guests.values():
             _route_all(guest, NETWORKS["web"][0])
         for tenant in TENANTS:
@@ -67,6 +70,8 @@ class Changes:
             self._toggle,
             self._open,
             self._join,
+            self._float,
+            self._float,
         ]
         action = self._dice.choice(actions)
         tenant, port = self._dice.choice(TENANTS), f"p{self._dice.choice(SLOTS)}"
@@ -120,17 +125,38 @@ class Changes:
             policies.remove("open", *OPENING)
 
     def _join(self, tenant: str, _: str) -> None:
-        """A router between the two networks comes or goes."""
+        """A router between the two networks comes, most often with a way out, or goes."""
         routers = self._site.client.routers
         if self._dice.random() < 0.6:
             subnets = [f"tenants/{tenant}/networks/{n}/subnets/v4" for n in NETWORKS]
             body = router_pb2.Router(interfaces=[router_pb2.RouterInterface(subnet=name) for name in subnets])
+            if self._dice.random() < 0.8:
+                body.gateway.external_network = EXTERNAL
+                body.gateway.distributed_snat = self._dice.random() < 0.3
             request = router_pb2.CreateRouterRequest(parent=f"tenants/{tenant}", router_id="r1", router=body)
             routers.CreateRouter(request, timeout=CALL_S)
         else:
             routers.DeleteRouter(
                 router_pb2.DeleteRouterRequest(name=f"tenants/{tenant}/routers/r1"), timeout=CALL_S
             )
+
+    def _float(self, tenant: str, port: str) -> None:
+        """A floating IP comes, moves to another port, or goes."""
+        floating_ips, name = self._site.client.floating_ips, f"tenants/{tenant}/floatingIps/f{port[1:]}"
+        choice = self._dice.random()
+        if choice < 0.5:
+            body = floating_pb.FloatingIp(
+                external_network=EXTERNAL, port=port_name(tenant, port), distributed=self._dice.random() < 0.5
+            )
+            request = floating_pb.CreateFloatingIpRequest(
+                parent=f"tenants/{tenant}", floating_ip_id=f"f{port[1:]}", floating_ip=body
+            )
+            floating_ips.CreateFloatingIp(request, timeout=CALL_S)
+        elif choice < 0.75:
+            other = f"{tenant}/p{self._dice.choice(SLOTS)}"
+            move_floating(self._site, name, other)
+        else:
+            drop_floating(self._site, name)
 
 
 def _route_all(guest: Workload, prefix: str) -> None:
@@ -155,11 +181,15 @@ def _add_to_db(site: Site, tenant: str, subnet: str, cidr: str) -> None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the API says of a tenant: its ports by short name; is `open` open; is there a router."""
+    """What the API says of a tenant: its ports by short name; is `open` open; is there a router; has it a way
+    out; the ports' full names by floating IP.
+    """
 
     ports: dict[str, port_pb2.Port]
     opened: bool
     joined: bool
+    leads_out: bool
+    floating: dict[str, str]
 
 
 def wanted(site: Site, tenant: str) -> Wanted:
@@ -170,9 +200,14 @@ def wanted(site: Site, tenant: str) -> Wanted:
         ports += site.client.ports.ListPorts(listing, timeout=CALL_S).ports
     asked = security_group_pb2.GetSecurityGroupRequest(name=Policies(site, tenant).name("open"))
     group = site.client.security_groups.GetSecurityGroup(asked, timeout=CALL_S)
-    routers = router_pb2.ListRoutersRequest(parent=f"tenants/{tenant}", page_size=PAGE_MAX)
+    asked_routers = router_pb2.ListRoutersRequest(parent=f"tenants/{tenant}", page_size=PAGE_MAX)
+    routers = site.client.routers.ListRouters(asked_routers, timeout=CALL_S).routers
+    asked_ips = floating_pb.ListFloatingIpsRequest(parent=f"tenants/{tenant}", page_size=PAGE_MAX)
+    floating = site.client.floating_ips.ListFloatingIps(asked_ips, timeout=CALL_S).floating_ips
     return Wanted(
         ports={f"{tenant}/{port.name.rpartition('/')[2]}": port for port in ports},
         opened=any(rule.id in OPENING for rule in group.rules),
-        joined=bool(site.client.routers.ListRouters(routers, timeout=CALL_S).routers),
+        joined=bool(routers),
+        leads_out=any(router.HasField("gateway") for router in routers),
+        floating={one.ip_address: one.port for one in floating if one.port},
     )
