@@ -8,11 +8,11 @@ out there: one with a distributed floating IP, or any of a router that translate
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
-from cloison.model import ExternalNetwork, Router, RouterEdge
-from cloison.names import HostName, RouterName
+from cloison.model import ExternalNetwork, Port, Router, RouterEdge
+from cloison.names import FloatingIpName, HostName, ResourceName, RouterName, TenantName
 from controller.reconcile.plugged import edge_host, is_plugged, live_binding, standby_bindings
 from controller.store.keys import EdgeKey
 from controller.store.state import State
@@ -52,6 +52,34 @@ def failovers(state: State, lost: Set[HostName], obeying: Set[HostName]) -> Iter
             successor = next((other for other in port.requested_hosts if other in ready), None)
             if successor is not None:
                 yield Failover(edge.router, port.number, host, successor)
+
+
+def due(state: State, name: ResourceName | None) -> Iterator[tuple[RouterName, HostName | None, Port | None]]:
+    """Yield what a resource (None: everything) needs of edges: each as its router, and the host where it is
+    not made yet, or its port, which has to be plugged and in force.
+    """
+    for router in _leading_out(state, name):
+        todo = wanted(state, router)
+        yield from ((router, host, None) for host in todo.missing)
+        for edge in state.edges_of(router):
+            port = state.ports.get(edge.port)
+            if port is not None and port.requested_hosts and edge not in todo.idle:
+                yield router, None, port
+
+
+def _leading_out(state: State, name: ResourceName | None) -> Iterable[RouterName]:
+    """The routers whose edges a resource needs."""
+    match name:
+        case None:
+            return list(state.routers)
+        case RouterName():
+            return (name,)
+        case TenantName():
+            return [router.name for router in state.routers_of(name)]
+        case FloatingIpName():
+            by = (r.name for r in state.routers_of(name.parent))
+            return [r for r in by if any(one.name == name for one in state.floating_ips_by(r))]
+    return ()
 
 
 def lives_on(state: State, router: RouterName) -> HostName | None:

@@ -32,6 +32,7 @@ from controller.reconcile.binding import Verdict
 from controller.reconcile.flowset import Unit
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
+from controller.reconcile.out import due
 from controller.reconcile.plugged import edge_host, live_binding
 from controller.reconcile.progress import Progress
 from controller.reconcile.refusals import Refusals
@@ -353,7 +354,17 @@ class RealizedTracker:
             for host in concerned
             if not self._holds(host, revision)
         ]
-        return pending + [Lack(condition) for host in concerned for condition in self._withheld(host, name)]
+        pending += [Lack(condition) for host in concerned for condition in self._withheld(host, name)]
+        return pending or list(self._edges_lack(state, name))
+
+    def _edges_lack(self, state: State, name: ResourceName | None) -> Iterator[Lack]:
+        """Yield what is missing of edges: we make and plug them ourselves, in revisions of their own."""
+        for router, host, port in due(state, name):
+            if host is not None:
+                text = f"the edge of {router} on {host} is not made yet"
+                yield Lack(Condition("EDGE_PENDING", text, (str(host),)))
+            elif port is not None:
+                yield from self._judged(port)[1]
 
     def _withheld(self, host: HostName, name: ResourceName | None) -> Iterator[Condition]:
         """Yield why a host has not all that a resource is: it has confirmed what it was given, no more."""

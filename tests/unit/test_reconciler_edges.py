@@ -9,7 +9,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from cloison.model import PROFILE_OPEN, RouterRoute
-from cloison.names import HostName, PortName
+from cloison.names import HostName, PortName, ResourceName
+from cloison.v1 import port_pb2
 from controller.compiler.pipeline import ROUTE
 from controller.compiler.tables.route import DEFAULT, EXIT
 from controller.flows import Flow, Load, SetField
@@ -186,6 +187,33 @@ async def test_a_distributed_floating_ip_goes_out_on_its_ports_host() -> None:
         assert not routed(h2, EXIT + 1)
         assert set(h2.edges) == {GATEWAY_NUMBER}
         assert not made.reconciler.tracker.gate_figures().refused
+
+
+@pytest.mark.parametrize("name", [None, R1, R1.parent, floating_ip("f1", "192.0.2.20", None, None).name])
+async def test_who_waits_for_a_way_out_waits_for_its_edges(name: ResourceName | None) -> None:
+    """They are made, and plugged, in revisions after the one that is waited for."""
+    async with controller(edge_changes=Edges()) as made:
+        h1, _, p1, _ = await hosts_with_outside(made)
+        await with_gateway(made)
+        await plugged(made, H1, H2)
+        await distributed(made, p1, "10.0.0.1")
+        tracker = made.reconciler.tracker
+        realized, _, missing = await tracker.wait_realized(name, made.store.state.revision, 0.0)
+        assert not realized
+        realized, _, missing = await tracker.wait_realized(name, made.store.state.revision, 10.0)
+        assert realized, missing
+        assert made.status(edge_port(H1)) == port_pb2.Port.ACTIVE
+        assert answers(h1, GATEWAY_NUMBER + 1) == [("192.0.2.20", "10.0.0.1")]
+
+
+async def test_what_no_host_is_to_plug_is_not_waited_for() -> None:
+    """A gateway without gateway hosts leads nowhere; that is what was asked for."""
+    async with controller(edge_changes=Edges()) as made:
+        await hosts_with_outside(made)
+        await with_gateway(made)
+        await made.change(INET, gateway_hosts=())
+        await eventually(lambda: not made.store.state.ports[edge_port(None)].requested_hosts, "followed")
+        await settled(made)
 
 
 async def test_without_its_own_edge_a_distributed_floating_ip_goes_by_the_gateway() -> None:
