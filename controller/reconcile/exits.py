@@ -3,8 +3,9 @@
 A router with a gateway has a default route, to its edge on the gateway hosts, in each family of which its
 external network has a subnet and it has no default route of its own. A port has a way out of its own where
 its host has an edge of the router that is plugged: for what it sends from an address with a distributed
-floating IP, or for all of it if the router's source translation is distributed. Where the router has a
-default route of its own, there is neither.
+floating IP, or for all of it if the router's source translation is distributed; but for an address with a
+floating IP that is not, for which the gateway hosts answer. Where the router has a default route of its own,
+there is neither.
 """
 
 from __future__ import annotations
@@ -51,8 +52,15 @@ def _exits(state: State, port: Port, router: Router, host: HostName, has_port: H
         if way is None or lives is None or lives.host != host:
             continue
         mac = way.port.mac if has_port(host, lives.ofport, lives.interface) else None
-        for source in _sources(state, port, router, way.edge, version):
+        sources = _sources(state, port, router, way.edge, version)
+        for source in sources:
             yield ExitView(router.mac, version, way.network.vni, mac, source)
+        gateway = _way(state, router, None, version)
+        if None in sources and gateway is not None:
+            there = seen_binding(state, gateway.port, has_port)
+            for source in _floating(state, port, router, version, distributed=False):
+                mac = gateway.port.mac if there is not None else None
+                yield ExitView(router.mac, version, gateway.network.vni, mac, source)
 
 
 def _sources(
@@ -62,7 +70,18 @@ def _sources(
     distributed = router.gateway is not None and router.gateway.distributed_snat
     if distributed and any(address.version == version for address in edge.addresses):
         return (None,)
-    floating = (f for f in state.floating_ips_at(port.name) if f.router == router.name and f.distributed)
+    return _floating(state, port, router, version, distributed=True)
+
+
+def _floating(
+    state: State, port: Port, router: Router, version: int, *, distributed: bool
+) -> tuple[IpAddress, ...]:
+    """The addresses of a port that have a floating IP by this router."""
+    floating = (
+        f
+        for f in state.floating_ips_at(port.name)
+        if f.router == router.name and f.distributed == distributed
+    )
     fixed = {f.fixed for f in floating if f.fixed is not None and f.fixed.version == version}
     return tuple(sorted(fixed, key=int))
 

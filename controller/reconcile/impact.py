@@ -196,6 +196,7 @@ def _add(impact: Impact, value: Stored, state: State) -> None:
                 _leaving(impact, value.router.parent, value.host, state)
             elif known is not None:
                 _senders(impact, known.networks, state)
+                _central(impact, value.router, state)
         case FloatingIp():
             _floating(impact, value, state)
         case ExternalNetwork():
@@ -281,6 +282,13 @@ def _floating(impact: Impact, floating_ip: FloatingIp, state: State) -> None:
         impact.port_units.update((b.host, b.port) for b in state.bindings_of(floating_ip.port))
 
 
+def _central(impact: Impact, router: RouterName, state: State) -> None:
+    """Ports with floating IPs may go out by the gateway hosts otherwise, where others go out by their own."""
+    for floating_ip in state.floating_ips_by(router):
+        if not floating_ip.distributed:
+            _floating(impact, floating_ip, state)
+
+
 def _router(impact: Impact, router: Router, state: State) -> None:
     """Everybody in its networks may reach more or less, and by other ways."""
     networks = router.networks
@@ -319,6 +327,8 @@ def add_next_hops(impact: Impact, state: State) -> None:
         edge = state.edge_at(name)
         if edge is not None and edge.host is not None:
             _leaving(impact, edge.router.parent, edge.host, state)
+        elif edge is not None:
+            _central(impact, edge.router, state)
         for router in state.routers_on(name.parent):
             hop = router.routes and _may_be_hop(state.ports.get(name), router)
             if hop or (edge is not None and edge.host is None):

@@ -2,11 +2,13 @@
 
 By the user's words: what a router has no route for leaves by its gateway, if it has one; a port whose host
 has an edge of that router leaves by that, from addresses with a distributed floating IP, or from all if the
-router translates on every host. A default route that the user gave a router overrules both.
+router translates on every host. An address with a floating IP that is not distributed leaves by the gateway
+also then. A default route that the user gave a router overrules all of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 
 from cloison.addresses import IpAddress, IpNetwork
@@ -63,4 +65,15 @@ def exit_intents(state: State, port: Port, host: HostName) -> tuple[ExitIntent, 
                 sources = [None] if everything else sources
             kept = {source for source in sources if source is None or source.version == version}
             found += [ExitIntent(router.mac, route, source) for source in kept]
+            if None in kept:
+                found += _by_the_gateway(state, port, router, route.prefix)
     return tuple(sorted(found, key=str))
+
+
+def _by_the_gateway(state: State, port: Port, router: Router, every: IpNetwork) -> Iterator[ExitIntent]:
+    """What leaves by the gateway hosts all the same: they answer for its floating IPs."""
+    for route in ways_out(state, router, None):
+        for floating in state.floating_ips_at(port.name) if route.prefix == every else ():
+            central = floating.router == router.name and not floating.distributed
+            if central and floating.fixed is not None and floating.fixed.version == every.version:
+                yield ExitIntent(router.mac, route, floating.fixed)

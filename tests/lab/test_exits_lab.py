@@ -214,5 +214,21 @@ def test_with_distributed_translation_each_host_goes_out_under_an_address_of_its
         until(lambda v=version: seen_from(cloud, "blue/p3", v) in own, "the router's again", 10)
 
 
+def test_a_floating_ip_of_the_gateway_hosts_works_with_distributed_translation(cloud: Site) -> None:
+    """What its guest answers must leave by them, whatever else goes out by the guest's own host."""
+    made = {short: add_floating(cloud, short) for short in ("blue/p1", "blue/p2", "blue/p3")}
+    try:
+        change_gateway(cloud, "blue", distributed_snat=True)
+        for short, floating in made.items():
+            node, address = cloud.lab.outside.node, floating.ip_address
+            until(lambda n=node, a=address: reached(n, a), f"{short} from outside", 10)
+            assert seen_from(cloud, short, 4) == ip_address(address)
+    finally:
+        change_gateway(cloud, "blue", distributed_snat=False)
+        for floating in made.values():
+            drop_floating(cloud, floating.name)
+        enforced(cloud)
+
+
 def test_the_proof_holds_and_nothing_was_refused(cloud: Site) -> None:
     assert not [line for line in cloud.log("", "controller").splitlines() if "GATE" in line]

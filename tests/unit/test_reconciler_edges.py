@@ -393,6 +393,34 @@ async def test_distributed_translation_sends_all_of_a_host_out_there() -> None:
         assert not made.reconciler.tracker.gate_figures().refused
 
 
+async def test_what_the_gateway_hosts_answer_for_goes_out_by_them_where_all_else_does_not() -> None:
+    """An answer that left by the port's own host would have the address of that host's edge."""
+    async with controller(edge_changes=Edges(addressed=True)) as made:
+        h1, h2, p1, _ = await hosts_with_outside(made)
+        await with_gateway(made, distributed_snat=True)
+        await plugged(made, H1, H2)
+        assert not routed(h1, EXIT + 1)
+        one = floating_ip("f1", "192.0.2.20", p1, "10.0.0.1")
+        await made.commit(lambda t, s: t.create(one))
+        await settled(made)
+        (out,) = routed(h1, EXIT + 1)
+        assert next_macs([out]) == [made.store.state.ports[edge_port(None)].mac]
+        assert any((t.field.name, t.value) == ("ipv4_src", 0x0A000001) for t in out.match)
+        assert not routed(h2, EXIT + 1)
+        for host in (h1, h2):
+            host.unplug(f"edge{GATEWAY_NUMBER}")
+        await eventually(lambda: [next_macs([f]) for f in routed(h1, EXIT + 1)] == [[]], "nobody answers")
+        for host in (h1, h2):
+            host.plug(f"edge{GATEWAY_NUMBER}")
+        await eventually(
+            lambda: all(map(next_macs, ([f] for f in routed(h1, EXIT + 1)))), "the gateway is back"
+        )
+        await made.change(one.name, distributed=True)
+        await settled(made)
+        assert not routed(h1, EXIT + 1), "all of it by its own host's edge"
+        assert not made.reconciler.tracker.gate_figures().refused
+
+
 @pytest.mark.slow
 async def test_a_host_where_the_edge_but_stands_by_may_send_to_where_it_lives() -> None:
     async with controller() as made:
