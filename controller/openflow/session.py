@@ -25,7 +25,7 @@ import os_ken.base.app_manager  # noqa: F401  # first: os_ken.controller cannot 
 import structlog
 from os_ken.controller import ofp_event
 from os_ken.controller.controller import Datapath
-from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER
+from os_ken.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER, MAIN_DISPATCHER
 from os_ken.ofproto import ofproto_parser
 
 from cloison.errors import Unavailable
@@ -330,7 +330,10 @@ class Session(Datapath):  # type: ignore[misc]  # os_ken is untyped
     # Messages
 
     def _receive(self, message: Message) -> None:
-        if message.type in (wire.ECHO_REQUEST, wire.ECHO_REPLY) or self.state != MAIN_DISPATCHER:
+        if self.state == CONFIG_DISPATCHER and message.type in wire.UNASKED:
+            # It may speak as soon as the versions have met; what matters of this is asked for again.
+            self._owner.count(f"ignored_type_{message.type}")
+        elif message.type in (wire.ECHO_REQUEST, wire.ECHO_REPLY) or self.state != MAIN_DISPATCHER:
             self._dispatch_to_os_ken(message)
         elif message.type == wire.MULTIPART_REPLY and self._is_update(message):
             keys, complete = changes_of(decode_updates(message.body[wire.MULTIPART.size :]))

@@ -29,6 +29,8 @@ BARRIER_REPLY = 21
 METER_MOD = 29
 BUNDLE_CONTROL = 33
 BUNDLE_ADD_MESSAGE = 34
+# What a switch says unasked: packets, flows and ports that change, roles, tables, requests of others (7.4).
+UNASKED = frozenset((10, 11, PORT_STATUS, 30, 31, 32))
 
 # How fragments are handled (7.3.2); NX_MATCH is Open vSwitch's (nicira-ext.h, OFPC_FRAG_NX_MATCH)
 FRAGMENTS_MASK = 3

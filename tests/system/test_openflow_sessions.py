@@ -25,6 +25,7 @@ from controller.openflow.server import Limits, SwitchServer
 from tests.support.openflow_peer import (
     ECHO_REPLY,
     ECHO_REQUEST,
+    FEATURES_REPLY,
     FEATURES_REQUEST,
     HEADER,
     HELLO,
@@ -101,6 +102,23 @@ async def test_the_host_of_the_certificate_is_the_switch(site: Site, pki: Pki) -
     await switch.apply(FlowDelta(add=(FLOW,)))
     peer.close()
     assert await asyncio.wait_for(site.down.get(), DEADLINE_S) == DPID
+    await answering
+
+
+async def test_what_a_switch_says_before_it_is_admitted_ends_nothing(site: Site, pki: Pki) -> None:
+    """A port that is plugged just then, or a packet: it speaks as soon as the versions have met."""
+    peer = await Peer.connect(site.server.address, pki.context("host/h1"))
+    await peer.send(HELLO, struct.pack(">HHI", 1, 8, 1 << 5))
+    xid, _ = await peer.until(FEATURES_REQUEST)
+    unasked = b"".join(message(kind, bytes(72)) for kind in sorted(wire.UNASKED))
+    features = message(FEATURES_REPLY, struct.pack(">QIBB2xII", DPID, 0, 254, 0, 0, 0), xid)
+    peer.writer.write(unasked + features + unasked)
+    answering = asyncio.create_task(answer(peer))
+    switch = await site.switch()
+    await switch.apply(FlowDelta(add=(FLOW,)))
+    assert site.server.counters["malformed"] == 0
+    assert site.server.counters[f"ignored_type_{wire.PORT_STATUS}"] == 2
+    peer.close()
     await answering
 
 
