@@ -9,7 +9,7 @@ from typing import Self
 
 HEADER = struct.Struct(">BBHI")
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1, 2, 3, 5, 6
-DEADLINE_S = 5.0
+DEADLINE_S = 15.0
 
 
 def message(kind: int, body: bytes = b"", xid: int = 1) -> bytes:

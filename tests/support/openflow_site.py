@@ -61,7 +61,7 @@ class Site:
             lambda dpid, switch: self.up.put_nowait(switch),
             self.down.put_nowait,
             insecure=tls is None,
-            limits=limits or Limits(echo_interval_s=1.0),
+            limits=limits or Limits(),
         )
 
     @property

@@ -15,8 +15,6 @@ from controller.openflow.switch import Drift, Switch
 from tests.support.openflow_site import DEADLINE_S
 from tests.support.ovs import Ovs
 
-DRIFT_DEADLINE_S = 1.0
-
 
 class Backdoor(Protocol):
     """What others do to the switch."""
@@ -107,4 +105,4 @@ async def until(condition: Callable[[InstalledFlows], bool], switch: Switch) -> 
 
 
 async def drift_of(watch: AsyncIterator[Drift]) -> Drift:
-    return await asyncio.wait_for(anext(watch), DRIFT_DEADLINE_S)
+    return await asyncio.wait_for(anext(watch), DEADLINE_S)

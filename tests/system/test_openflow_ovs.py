@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -223,24 +224,24 @@ async def test_a_wiped_table_is_drift_of_everything(real: SessionSwitch, ovs: Ov
 
 
 async def test_the_loop_goes_on_while_a_large_table_is_written_and_read(real: SessionSwitch) -> None:
+    """By the time of our processor: what others do with theirs is no matter of the session's."""
     flows = many_flows(30_000)
     gc.freeze()  # what other tests left behind is not to be collected on this one's time
-    loop = asyncio.get_running_loop()
     longest_s = 0.0
 
     async def tick() -> None:
         nonlocal longest_s
         while True:
-            began = loop.time()
+            began_s = time.process_time()
             await asyncio.sleep(0.001)
-            longest_s = max(longest_s, loop.time() - began)
+            longest_s = max(longest_s, time.process_time() - began_s)
 
     ticking = asyncio.create_task(tick())
     await asyncio.sleep(0.01)
-    began = loop.time()
+    began_s = time.process_time()
     await real.apply(FlowDelta(add=flows))
     assert len((await real.read_flows()).flows) == len(flows)
-    took_s = loop.time() - began
+    took_s = time.process_time() - began_s
     ticking.cancel()
     gc.unfreeze()
     assert longest_s < max(0.25, took_s / 3)
