@@ -20,6 +20,7 @@ from controller.reconcile.units import STATIC_UNIT, Units
 from controller.reconcile.views import host_unit_view, network_view, policy_view, port_view
 from controller.reconcile.zone_names import Addresses
 from controller.store.changes import RevisionChanges
+from controller.store.peerings import peered_networks
 from controller.store.state import State
 from tests.support.intents import World
 
@@ -186,7 +187,14 @@ def test_no_host_carries_a_network_it_has_no_port_of(seed: int) -> None:
     for host in state.hosts:
         routers = state.routers.values()
         sends = {n for n in state.networks if host in state.bound_hosts(n)}
+        crossed = {
+            there
+            for router in routers
+            for own in sends.intersection(router.networks)
+            for there in peered_networks(state, router, own)
+        }
         sends |= {n for router in routers if sends.intersection(router.networks) for n in router.networks}
+        sends |= crossed
         present = {state.networks[n].vni for n in sends}
         assert set(full_plans(state).snapshot(host).networks) == present
         loaded = {
