@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +28,7 @@ from controller.store.etcd import Tls
 
 START_DEADLINE_S = 30
 STOP_DEADLINE_S = 10
+PORTS_FIRST = 20_000
 
 
 class EtcdCluster:
@@ -40,7 +43,7 @@ class EtcdCluster:
         self._controller = issue(ca, Identity.parse("controller/c1"), ["127.0.0.1"])
         self.stranger: Issued = issue(ca, Identity.parse("host/h1"))
         self._ca = ca / "ca.crt"
-        ports = _free_ports(2 * members)
+        ports = free_ports(2 * members)
         self.endpoints = [f"https://127.0.0.1:{port}" for port in ports[:members]]
         self._peers = [f"https://127.0.0.1:{port}" for port in ports[members:]]
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * members
@@ -98,21 +101,24 @@ class EtcdCluster:
     def wait_healthy(self, member: int = 0) -> None:
         """Wait until a member answers linearizably."""
         deadline = time.monotonic() + START_DEADLINE_S
-        while self.ctl("get", "x", member=member, check=False).returncode != 0:
+        while self.ctl("get", "x", member=member, check=False, timeout_s=3).returncode != 0:
             process = self._processes[member]
             log = self.directory / f"e{member}.log"
             assert process is not None
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
 
-    def ctl(self, *command: str, member: int = 0, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def ctl(
+        self, *command: str, member: int = 0, check: bool = True, timeout_s: int = START_DEADLINE_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run etcdctl as a controller."""
         tls = self.tls
         return subprocess.run(
             [
                 "etcdctl",
                 f"--endpoints={self.endpoints[member]}",
-                "--command-timeout=3s",
+                f"--dial-timeout={timeout_s}s",
+                f"--command-timeout={timeout_s}s",
                 f"--cacert={tls.ca}",
                 f"--cert={tls.cert}",
                 f"--key={tls.key}",
@@ -227,9 +233,18 @@ class Proxy:
             writer.transport.abort()
 
 
-def _free_ports(number: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [int(listener.getsockname()[1]) for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+def free_ports(number: int) -> list[int]:
+    """Ports that are free, of those that the kernel gives nobody who asks for any port.
+
+    Else somebody who listens or dials could get one before its server does, or while that is down.
+    """
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    ports: list[int] = []
+    with ExitStack() as held:
+        for port in random.sample(range(PORTS_FIRST, first_given), first_given - PORTS_FIRST):
+            with suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+            if len(ports) == number:
+                return ports
+    raise AssertionError("no port is free")

@@ -14,10 +14,12 @@ import pytest
 
 from cloison.identity import Identity
 from controller.cli.pki import Issued, init_ca, issue
+from tests.support.etcd import free_ports
 
 pytestmark = pytest.mark.system
 
 DEADLINE_S = 20
+REFUSED_S = 2
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,13 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki(ca, issue(ca, member, ["127.0.0.1"]), issue(ca, controller, ["127.0.0.1"]), issue(ca, host))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def etcdctl(endpoint: str, pki: Pki, who: Issued | None, *command: str) -> subprocess.CompletedProcess[str]:
+def etcdctl(
+    endpoint: str, pki: Pki, who: Issued | None, *command: str, timeout_s: int = DEADLINE_S
+) -> subprocess.CompletedProcess[str]:
     tls = ["--cacert", str(pki.ca / "ca.crt")]
     if who:
         tls += ["--cert", str(who.cert), "--key", str(who.key)]
-    arguments = ["etcdctl", "--endpoints", endpoint, "--command-timeout=2s", *tls, *command]
+    arguments = ["etcdctl", "--endpoints", endpoint, f"--command-timeout={timeout_s}s", *tls, *command]
     environment = {"ETCDCTL_API": "3", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
 
@@ -55,7 +54,7 @@ def etcd(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if shutil.which("etcd") is None:
         pytest.fail("etcd is not installed: run make deps")
     data = tmp_path_factory.mktemp("etcd")
-    endpoint, peer = (f"https://127.0.0.1:{free_port()}" for _ in "cp")
+    endpoint, peer = (f"https://127.0.0.1:{port}" for port in free_ports(2))
     tls = [f"--cert-file={pki.etcd.cert}", f"--key-file={pki.etcd.key}", f"--trusted-ca-file={pki.etcd.ca}"]
     peer_tls = [f"--peer-{option.removeprefix('--')}" for option in tls]
     only = [
@@ -76,7 +75,7 @@ def etcd(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process = subprocess.Popen([*command, *peer_tls, *only], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + DEADLINE_S
-        while etcdctl(endpoint, pki, pki.controller, "get", "x").returncode != 0:
+        while etcdctl(endpoint, pki, pki.controller, "get", "x", timeout_s=REFUSED_S).returncode != 0:
             assert process.poll() is None, (data / "log").read_text()
             assert time.monotonic() < deadline, (data / "log").read_text()
         yield endpoint
@@ -91,7 +90,7 @@ def test_etcd_serves_controllers(etcd: str, pki: Pki) -> None:
 
 def test_etcd_refuses_hosts_members_as_clients_and_strangers(etcd: str, pki: Pki) -> None:
     for who in (pki.host, pki.etcd, None):
-        assert etcdctl(etcd, pki, who, "get", "", "--prefix").returncode != 0
+        assert etcdctl(etcd, pki, who, "get", "", "--prefix", timeout_s=REFUSED_S).returncode != 0
     assert etcdctl(etcd, pki, pki.controller, "get", "", "--prefix").returncode == 0
 
 
