@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from topologies.nodes import within
+from topologies.wait import LOOK_S, looks
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263
@@ -149,13 +150,12 @@ class Capture:
 
 def settle(captures: Sequence[Capture], quiet_s: float = 0.2, timeout_s: float = 5.0) -> None:
     """Wait until no frame came to any of the captures for `quiet_s` seconds, or `timeout_s` is over."""
-    deadline = time.monotonic() + timeout_s
-    seen, since = -1, time.monotonic()
-    while time.monotonic() < deadline and time.monotonic() - since < quiet_s:
+    seen, quiet = -1, 0
+    for _ in looks(timeout_s):
         count = sum(len(c.frames) for c in captures)
-        if count != seen:
-            seen, since = count, time.monotonic()
-        time.sleep(0.01)
+        seen, quiet = count, quiet + 1 if count == seen else 0
+        if quiet * LOOK_S >= quiet_s:
+            return
 
 
 def send(pid: int, interface: str, frames: Iterable[bytes], interval_s: float = 0.0) -> int:

@@ -40,7 +40,7 @@ OPERATOR = "lab"
 CONTEXT_FILE = "config.yaml"
 LOCALHOST = "127.0.0.1"
 CERTIFICATE_DAYS = 30
-PROBE_S = 1.0
+PROBE_S, COMMAND_S = 5.0, 20
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ class Etcd(Daemon):
         """`etcdctl` (API 3) with the controller's certificate. Raises NodeError if it fails and `check`."""
         tls = self._tls
         files = [f"--cacert={tls.ca}", f"--cert={tls.cert}", f"--key={tls.key}"]
-        argv = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints={self.endpoint}", *files, *args]
+        patience = [f"--dial-timeout={COMMAND_S}s", f"--command-timeout={COMMAND_S}s"]
+        argv = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints={self.endpoint}", *patience, *files, *args]
         return self.node.run(argv, check=check)
 
     def keys(self, prefix: str = "") -> list[str]:

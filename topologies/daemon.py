@@ -60,7 +60,7 @@ class Daemon:
         """Whether it runs."""
         return self._popen is not None and self._popen.poll() is None
 
-    def start(self, wait: bool = True, timeout_s: float = 20.0) -> None:
+    def start(self, wait: bool = True, timeout_s: float = 60.0) -> None:
         """Start the program; with `wait`, return when it serves. Raises DaemonError."""
         if self.alive:
             raise DaemonError(f"{self.key} runs already, as process {self.pid}")
@@ -77,7 +77,7 @@ class Daemon:
         if wait:
             self.wait_ready(timeout_s)
 
-    def wait_ready(self, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Return when the program serves. Raises DaemonError with the end of its log."""
         if self._ready is None:
             return

@@ -47,7 +47,7 @@ class LabNode(Node):  # type: ignore[misc]
         return subprocess.Popen(cmd, env={**env, MARK: self.mark}, **params)
 
     def run(
-        self, argv: Sequence[str], timeout_s: float = 10.0, stdin: str | None = None, check: bool = False
+        self, argv: Sequence[str], timeout_s: float = 30.0, stdin: str | None = None, check: bool = False
     ) -> Completed:
         """Run a program in the namespace and collect what it says.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 POLL_INTERVAL_S = 0.02
+LOOK_S = 0.01
 
 
 class WaitTimeoutError(TimeoutError):
@@ -33,3 +34,14 @@ def wait_until(probe: Callable[[], T], timeout_s: float, what: str) -> T:
         if time.monotonic() >= deadline:
             raise WaitTimeoutError(f"{what}: not within {timeout_s:g} s; last seen: {last}") from cause
         time.sleep(POLL_INTERVAL_S)
+
+
+def looks(timeout_s: float) -> Iterator[None]:
+    """Give as many turns as fit into that time, LOOK_S seconds apart.
+
+    For what must *not* come, or has little time to come: while the whole machine stands still nobody can do
+    anything, and that is one turn however long it takes.
+    """
+    for _ in range(max(1, round(timeout_s / LOOK_S))):
+        yield
+        time.sleep(LOOK_S)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -18,11 +20,13 @@ from mininet.link import Link
 from topologies import capture
 from topologies.nodes import LabNode, PlainIntf
 from topologies.switch import BRIDGE, Switch
+from topologies.wait import looks
 
 GUEST_INTERFACE = "eth0"
 Address = IPv4Interface | IPv6Interface
 SERVICES = {4: "169.254.169.252/30", 6: "fd00:ec2::/64"}
 """Where the services of every host are, resolver and metadata: on the link, as a lease says."""
+_START_S, _PATIENCE_S = 0.2, 30.0
 _RTT = re.compile(r"time=([0-9.]+) ms")
 _COUNTS = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
@@ -101,17 +105,22 @@ class Workload(LabNode):
             "-i",
             f"{interval_s:g}",
             "-W",
-            f"{timeout_s:g}",
+            f"{_PATIENCE_S:g}",
             "-s",
             str(size_bytes),
             *(["-p", pattern] if pattern else []),
             target,
         ]
-        done = self.run(argv, timeout_s=count * interval_s + timeout_s + 5)
-        counts = _COUNTS.search(done.stdout)
+        process = self.popen(argv, stdin=subprocess.DEVNULL, text=True)
+        for _ in looks(_START_S + (count - 1) * interval_s + timeout_s):
+            if process.poll() is not None:
+                break
+        else:
+            process.send_signal(signal.SIGINT)  # it says what it has counted
+        out, err = process.communicate(timeout=_PATIENCE_S)
+        counts = _COUNTS.search(out)
         sent, received = (int(counts[1]), int(counts[2])) if counts else (0, 0)
-        rtts = tuple(float(t) for t in _RTT.findall(done.stdout))
-        return PingResult(sent, received, rtts, done.stdout + done.stderr)
+        return PingResult(sent, received, tuple(float(t) for t in _RTT.findall(out)), out + err)
 
     def capture(self, expression: str = "", outgoing: bool = False) -> capture.Capture:
         """Capture on eth0 what arrives (and, with `outgoing`, what leaves); a context manager."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from topologies.nodes import LabNode
-from topologies.wait import wait_until
+from topologies.wait import looks, wait_until
 from topologies.workload import Workload
 
-CONNECT_S = 1
-START_S = 5.0
+CONNECT_S, PATIENCE_S = 1.0, 30
+START_S = 20.0
 STOP_S = 5.0
 IPERF_PORT = 5201
 _QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -56,23 +57,39 @@ def _listening(guest: Workload) -> set[str]:
     return {f"{line.split()[0]} {line.split()[4].rpartition(':')[2]}" for line in lines}
 
 
-def tcp(source: Workload, target: Workload, port: int, version: int = 4, wait_s: int = CONNECT_S) -> bool:
-    """Whether `nc` gets a connection."""
-    argv = ["nc", "-z", "-n", "-w", str(wait_s), target.address(version), str(port)]
-    return source.run(argv).returncode == 0
+def answered(asking: Sequence[subprocess.Popen[str]], wait_s: float) -> list[bool]:
+    """Which of these programs end well within that time (by looks at them); the others are ended."""
+    for _ in looks(wait_s):
+        if all(process.poll() is not None for process in asking):
+            break
+    return [process.poll() == 0 for process in asking]
 
 
-def open_ports(source: Workload, target: Workload, ports: Sequence[int], version: int = 4) -> set[int]:
+def open_ports(
+    source: Workload, target: Workload, ports: Sequence[int], version: int = 4, wait_s: float = CONNECT_S
+) -> set[int]:
     """The ports to which `nc` gets a connection, all tried at once."""
-    argv = ["nc", "-z", "-n", "-w", str(CONNECT_S), target.address(version)]
-    asked = {port: source.popen([*argv, str(port)], **_QUIET) for port in ports}
-    return {port for port, process in asked.items() if process.wait(CONNECT_S + 5) == 0}
+    argv = ["nc", "-z", "-n", "-w", str(PATIENCE_S), target.address(version)]
+    with contextlib.ExitStack() as stack:
+        asking = [stack.enter_context(running(source, [*argv, str(port)])) for port in ports]
+        return {port for port, is_open in zip(ports, answered(asking, wait_s), strict=True) if is_open}
+
+
+def tcp(source: Workload, target: Workload, port: int, version: int = 4, wait_s: float = CONNECT_S) -> bool:
+    """Whether `nc` gets a connection."""
+    return open_ports(source, target, [port], version, wait_s) == {port}
 
 
 def udp(source: Workload, target: Workload, port: int, version: int = 4) -> bool:
-    """Whether an echo server answers `nc`."""
-    argv = ["nc", "-u", "-n", "-w", str(CONNECT_S), target.address(version), str(port)]
-    return source.run(argv, stdin="hello\n").stdout == "hello\n"
+    """Whether an echo server answers a datagram."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with source.within(lambda: socket.socket(family, socket.SOCK_DGRAM)) as asking:
+        asking.connect((target.address(version), port))
+        asking.send(b"hello")
+        for _ in looks(CONNECT_S):
+            with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
+                return asking.recv(64, socket.MSG_DONTWAIT) == b"hello"
+    return False
 
 
 def ping(source: Workload, target: Workload, version: int = 4) -> bool:
@@ -147,7 +164,7 @@ send host-name = gethostname();
 request subnet-mask, broadcast-address, routers, rfc3442-classless-static-routes, interface-mtu,
   domain-name, domain-name-servers, host-name, ntp-servers,
   dhcp6.name-servers, dhcp6.domain-search;
-timeout 10;
+timeout 20;
 initial-interval 1;
 """
 # Never the machine's own script: that writes the machine's /etc/resolv.conf.
@@ -165,7 +182,7 @@ mv "{out}.part" "{out}"
 """
 
 
-def dhclient(guest: Workload, directory: Path, version: int = 4, timeout_s: float = 15) -> Lease:
+def dhclient(guest: Workload, directory: Path, version: int = 4, timeout_s: float = 25) -> Lease:
     """Get a lease with ISC's client and configure eth0 with it. Raises AssertionError without one."""
     base = directory / f"{guest.name}-{version}"
     conf, script, out = (base.with_suffix(s) for s in (".conf", ".sh", ".env"))
@@ -197,7 +214,7 @@ def dhclient(guest: Workload, directory: Path, version: int = 4, timeout_s: floa
 
 def dig(guest: Workload, server: str, *question: str) -> list[str]:
     """The answers to a question, short."""
-    argv = ["dig", f"@{server}", "+short", "+time=2", "+tries=2", *question]
+    argv = ["dig", f"@{server}", "+short", "+time=5", "+tries=2", *question]
     done = guest.run(argv, timeout_s=15)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split()
@@ -205,6 +222,6 @@ def dig(guest: Workload, server: str, *question: str) -> list[str]:
 
 def dig_status(guest: Workload, server: str, *question: str) -> str:
     """The status of an answer: NOERROR, NXDOMAIN, REFUSED..."""
-    argv = ["dig", f"@{server}", "+time=2", "+tries=2", *question]
+    argv = ["dig", f"@{server}", "+time=5", "+tries=2", *question]
     text = guest.run(argv, timeout_s=15).stdout
     return text.partition("status: ")[2].partition(",")[0]

@@ -20,7 +20,7 @@ from topologies.nodes import within
 from topologies.workload import GUEST_INTERFACE
 
 TCP_PORT = 7000
-ANSWER_S = 1.0
+ANSWER_S = 3.0
 KINDS = ("ping4", "ping6", "arping", "tcp4", "tcp6", "forged")
 FORGED = KINDS.index("forged")
 
