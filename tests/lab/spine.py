@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from cloison.v1 import host_pb2, network_pb2, port_pb2, subnet_pb2, tenant_pb2, watch_pb2
+from cloison.v1 import host_pb2, network_pb2, port_pb2, subnet_pb2, tenant_pb2
 from topologies.client import CALL_S, PAGE_MAX, Client
 from topologies.host import Host
 from topologies.lab import Lab
@@ -236,8 +236,10 @@ def status_code(call: Callable[[], object]) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def missing_names(answer: watch_pb2.WaitRealizedResponse) -> set[str]:
-    """The resources that WaitRealized says are missing."""
+def unconfirmed(cloud: Site, name: str = "") -> set[str]:
+    """The resources that WaitRealized says are missing after a second, of one that is named or of all."""
+    answer = cloud.client.wait_realized(name, timeout_s=1)
+    assert answer.realized != bool(answer.missing)
     return {subject for condition in answer.missing for subject in condition.subjects}
 
 

@@ -23,7 +23,7 @@ SECONDS, RATE_PPS = 10, 50_000
 GROWTH_MAX_BYTES = 64 << 20
 DNS4 = "169.254.169.253"
 PORT = 22
-RETRIES_S = 5
+LEASE_S, RETRIES_S = 10, 5
 """A client sends its first packet again after 1 and 3 seconds (RFC 6298)."""
 
 
@@ -80,7 +80,9 @@ def still_served(cloud: Site, directory: Path, until: float) -> dict[str, int]:
     failed = {"lease": 0, "name": 0, "near": 0, "far": 0, "other tenant": 0}
     rounds = 0
     while time.monotonic() < until or not rounds:
-        failed["lease"] += not _succeeds(lambda: dhclient(cloud.guests["red/fresh"], directory, timeout_s=5))
+        failed["lease"] += not _succeeds(
+            lambda: dhclient(cloud.guests["red/fresh"], directory, timeout_s=LEASE_S)
+        )
         failed["name"] += not _succeeds(
             lambda: dig(cloud.guests["red/near"], DNS4, "p2.web.red.cloison.internal")
         )

@@ -33,7 +33,7 @@ def test_metadata_says_who_a_guest_is(cloud: Site, version: int) -> None:
     for short in ("red/p1", "blue/p3"):
         guest, port = cloud.guests[short], cloud.port(cloud.ports[short].name)
         base = f"http://{METADATA[version]}/latest/meta-data"
-        argv = ["curl", "-sS", "-g", "-f", "-m", "5"]
+        argv = ["curl", "-sS", "-g", "-f", "-m", "9"]
         assert guest.run([*argv, f"{base}/instance-id"], check=True).stdout.strip() == port.device_id
         seen = guest.run([*argv, f"{base}/local-ipv4"], check=True).stdout.strip()
         assert ip_address(seen) == ip_address(guest.address(version))

@@ -40,13 +40,13 @@ def test_an_oversize_packet_is_answered_and_the_next_one_fits(
 ) -> None:
     overlay_mtu, target = cloud.lab.underlay.mtu - 50, cloud.guests["red/p2"].address(version)
     size = str(cloud.lab.underlay.mtu - HEADERS_BYTES[version])
-    argv = ["ping", "-n", "-c", "3", "-i", "0.3", "-W", "1", "-M", "do", "-s", size, target]
+    argv = ["ping", "-n", "-c", "3", "-i", "0.3", "-W", "9", "-M", "do", "-s", size, target]
     said = large.run(argv)
     assert re.search(rf"mtu ?= ?{overlay_mtu}\b", said.stdout + said.stderr), said.stdout + said.stderr
     route = large.run(["ip", "route", "get", target]).stdout
     assert f"mtu {overlay_mtu}" in route
     # Its kernel cuts now by itself.
-    argv = ["ping", "-n", "-c", "1", "-W", "1", "-M", "dont", "-s", size, target]
+    argv = ["ping", "-n", "-c", "1", "-W", "9", "-M", "dont", "-s", size, target]
     assert large.run(argv).returncode == 0
 
 
@@ -67,6 +67,6 @@ def test_on_one_host_nothing_is_too_large_for_the_overlay(cloud: Site, large: Wo
         near.ip([f"link set eth0 mtu {cloud.lab.underlay.mtu}"])
         cloud.host("h1").node.ip([f"link set {near.plug.tap} mtu {cloud.lab.underlay.mtu}"])
         size = str(cloud.lab.underlay.mtu - HEADERS_BYTES[4])
-        assert large.run(["ping", "-n", "-c1", "-W1", "-M", "do", "-s", size, "10.0.0.51"]).returncode == 0
+        assert large.run(["ping", "-n", "-c1", "-W9", "-M", "do", "-s", size, "10.0.0.51"]).returncode == 0
     finally:
         cloud.drop("red/near")

@@ -23,7 +23,7 @@ from topologies.workload import Workload
 TENANTS, FAMILIES = ("red", "blue"), (4, 6)
 GATEWAYS = {4: "10.0.0.1", 6: "fd00:10::1"}
 DB_GATEWAYS = {4: "10.1.0.1", 6: "fd00:11::1"}
-CHANGE_S = 3.0
+CHANGE_S = 10.0
 
 
 def router_name(tenant: str) -> str:
@@ -90,7 +90,7 @@ def cloud(module_run_dir: Path) -> Iterator[Site]:
 
 def hop(guest: Workload, target: str, ttl: int, *options: str) -> str:
     """What ping says of one packet with so many hops to go."""
-    return guest.run(["ping", "-n", "-c", "1", "-W", "1", "-t", str(ttl), *options, target]).stdout
+    return guest.run(["ping", "-n", "-c", "1", "-W", "9", "-t", str(ttl), *options, target]).stdout
 
 
 def test_guests_of_two_networks_reach_each_other(cloud: Site) -> None:
@@ -139,7 +139,7 @@ def test_what_is_too_long_for_the_overlay_is_said_to_be(cloud: Site) -> None:
     try:
         for version, headers_bytes in ((4, 28), (6, 48)):
             size = str(whole - headers_bytes)
-            argv = ["ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", size, peer.address(version)]
+            argv = ["ping", "-n", "-c", "2", "-W", "8", "-M", "do", "-s", size, peer.address(version)]
             said = guest.run(argv)
             assert re.search(rf"mtu ?= ?{usual}\b", said.stdout + said.stderr), said.stdout + said.stderr
     finally:
@@ -244,7 +244,7 @@ def saying(cloud: Site, port: port_pb2.Port) -> Iterator[None]:
 
 def sayings(guest: Workload, version: int = 4) -> dict[int, str]:
     """Who answers, by the port that a connection comes from."""
-    argv = ["nc", "-w", "2", "-p"]
+    argv = ["nc", "-w", "9", "-p"]
     found = {}
     for port in SOURCE_PORTS:
         said = guest.run([*argv, str(port), BEHIND[version], str(SAYING_PORT)]).stdout

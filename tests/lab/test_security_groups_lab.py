@@ -13,7 +13,7 @@ from tests.lab.spine import Site, site
 from topologies.wait import wait_until
 from topologies.workload import Workload
 
-CHANGE_S = 5.0
+CHANGE_S = 10.0
 TCP_PORTS, UDP_PORTS = (22, 80, 81, 82, 5432), (4000, 9)
 FAMILIES = (4, 6)
 

@@ -19,7 +19,7 @@ from tests.lab.provider import (
     metadata_server,
     resolver,
 )
-from tests.lab.spine import Site, site
+from tests.lab.spine import SETTLE_S, Site, site
 from topologies.spec import load
 from topologies.wait import wait_until
 from topologies.workload import Workload
@@ -109,9 +109,9 @@ def test_a_new_port_has_its_name_soon_and_a_deleted_one_has_none(cloud: Site) ->
     port = cloud.create_port("tenants/red/networks/web", "db", "h3", addresses=["10.0.0.41"])
     cloud.adopt(port, cloud.lab.plug_port(port))
     guest, name = cloud.guests["red/p1"], f"db.{DOMAIN}"
-    wait_until(lambda: dig(guest, DNS[4], name) == ["10.0.0.41"], 10, f"{name} known")
+    wait_until(lambda: dig(guest, DNS[4], name) == ["10.0.0.41"], SETTLE_S, f"{name} known")
     cloud.drop("red/db")
-    wait_until(lambda: dig_status(guest, DNS[4], name) == "NXDOMAIN", 10, f"{name} unknown")
+    wait_until(lambda: dig_status(guest, DNS[4], name) == "NXDOMAIN", SETTLE_S, f"{name} unknown")
 
 
 def test_other_names_are_asked_of_the_resolver(cloud: Site) -> None:
@@ -123,7 +123,7 @@ def test_other_names_are_asked_of_the_resolver(cloud: Site) -> None:
 
 def curl(guest: Workload, version: int, path: str, *more: str) -> str:
     there = METADATA[4] if version == 4 else f"[{METADATA[6]}]"
-    argv = ["curl", "-sS", "-g", "-m", "5", *more, f"http://{there}{path}"]
+    argv = ["curl", "-sS", "-g", "-m", "9", *more, f"http://{there}{path}"]
     return guest.run(argv, timeout_s=10, check=True).stdout
 
 
@@ -145,7 +145,7 @@ def test_curl_gets_metadata_and_the_iaas_learns_who_asks(cloud: Site, version: i
 
 def test_every_guest_gets_its_own_metadata_at_once(cloud: Site) -> None:
     with metadata_server(cloud.lab) as heard, contextlib.ExitStack() as stack:
-        argv = ["curl", "-sS", "-m", "5", "-o", "/dev/null", f"http://{METADATA[4]}/who"]
+        argv = ["curl", "-sS", "-m", "9", "-o", "/dev/null", f"http://{METADATA[4]}/who"]
         asking = [stack.enter_context(g.popen(argv)) for g in cloud.guests.values() if g.addresses]
         assert [process.wait(10) for process in asking] == [0] * len(asking)
     assert len({headers["x-instance-id"] for _, headers in heard.requests}) == len(asking)

@@ -28,7 +28,7 @@ from topologies.control import CONTROLLER_NAME, METADATA_PORT, OPENFLOW_PORT, Tl
 from topologies.daemon import Daemon
 from topologies.wait import wait_until
 
-LISTEN_S = 2.0
+LISTEN_S, SERVED_S = 15.0, 4.0
 FREE_VTEP, FREE_DPID = "100.64.64.77", 0x77
 Code = grpc.StatusCode
 
@@ -105,13 +105,15 @@ def nothing_plugged() -> pb.AgentMessage:
     return pb.AgentMessage(inventory=pb.Inventory(complete=True))
 
 
-def call(cloud: Site, connection: grpc.Channel, messages: Sequence[pb.AgentMessage]) -> Answer:
+def call(
+    cloud: Site, connection: grpc.Channel, messages: Sequence[pb.AgentMessage], listen_s: float = LISTEN_S
+) -> Answer:
     """Say it over a stream, and listen until it ends or nothing new is due any more."""
     outgoing: queue.Queue[pb.AgentMessage | None] = queue.Queue()
     for message in messages:
         outgoing.put(message)
     stub = host_sync_pb2_grpc.HostSyncStub(connection)
-    stream = stub.Sync(iter(outgoing.get, None), timeout=LISTEN_S)
+    stream = stub.Sync(iter(outgoing.get, None), timeout=listen_s)
     answer = Answer(Code.OK)
     try:
         for message in stream:
@@ -123,10 +125,10 @@ def call(cloud: Site, connection: grpc.Channel, messages: Sequence[pb.AgentMessa
     return answer
 
 
-def speak(cloud: Site, tls: Tls, *messages: pb.AgentMessage) -> Answer:
+def speak(cloud: Site, tls: Tls, *messages: pb.AgentMessage, listen_s: float = LISTEN_S) -> Answer:
     """As `call`, with a certificate."""
     with channel(f"unix:{cloud.lab.controller.socket}", tls) as connection:
-        return call(cloud, connection, messages)
+        return call(cloud, connection, messages, listen_s)
 
 
 def test_an_agent_with_another_hosts_certificate_is_refused(cloud: Site) -> None:
@@ -232,7 +234,7 @@ def test_a_host_that_claims_all_there_is_learns_and_changes_nothing(lab_site: Si
     ]
     lies = pb.AgentMessage(inventory=pb.Inventory(complete=True, interfaces=claims, tunnel_ports=tunnels))
     ack = pb.AgentMessage(ack=pb.Ack(revision=1 << 40))
-    answer = speak(cloud, certificate(cloud, "host/h9"), hello(cloud, "h9"), lies, ack)
+    answer = speak(cloud, certificate(cloud, "host/h9"), hello(cloud, "h9"), lies, ack, listen_s=SERVED_S)
     verdicts = [v for m in answer.heard for v in m.verdicts.verdicts]
     assert {v.iface_id for v in verdicts} == {port.iface_id for port in cloud.ports.values()}
     assert not any(v.bound for v in verdicts)

@@ -216,7 +216,7 @@ def test_the_largest_packet_passes_whole_and_a_larger_one_is_not_cut(cloud: Site
     headers = {4: 28, 6: 48}[version]
 
     def whole(size: int) -> bool:
-        argv = ["ping", "-n", "-c1", "-W1", "-M", "do", "-s", str(size - headers), target.address(version)]
+        argv = ["ping", "-n", "-c1", "-W9", "-M", "do", "-s", str(size - headers), target.address(version)]
         return source.run(argv).returncode == 0
 
     with uplinks(cloud.lab, "") as wire:

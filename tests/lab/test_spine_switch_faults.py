@@ -16,7 +16,7 @@ import pytest
 
 from cloison.v1 import port_pb2
 from tests.lab.observe import reinstalled, table, tables
-from tests.lab.spine import ACTIVE, SETTLE_S, Site, missing_names, site
+from tests.lab.spine import ACTIVE, SETTLE_S, Site, site, unconfirmed
 from tests.lab.traffic import Pings, reaches, wait_reaches
 from topologies.capture import settle
 from topologies.daemon import Daemon
@@ -188,7 +188,7 @@ def test_ports_that_come_back_under_other_numbers_stay_apart(cloud: Site) -> Non
         for guest, number in ((blue, former[red.name]), (red, former[blue.name])):
             replug(host, guest)
             host.switch.vsctl("set", "Interface", guest.plug.tap, f"ofport_request={number}")
-        wait_until(lambda: _ofport(host, blue) == former[red.name], 5, "the numbers swapped")
+        wait_until(lambda: _ofport(host, blue) == former[red.name], SETTLE_S, "the numbers swapped")
         agent(host).start()
         cloud.wait_active(timeout_s=BACK_S)
         for tenant in ("red", "blue"):
@@ -210,7 +210,7 @@ def test_a_switch_that_comes_back_without_its_agent_lets_nobody_in_by_a_stale_nu
         for guest, number in ((blue, former[red.name]), (red, former[blue.name])):
             replug(host, guest)
             host.switch.vsctl("set", "Interface", guest.plug.tap, f"ofport_request={number}")
-        wait_until(lambda: _ofport(host, blue) == former[red.name], 5, "the numbers swapped")
+        wait_until(lambda: _ofport(host, blue) == former[red.name], SETTLE_S, "the numbers swapped")
         # Long enough for a stale flow to be used by the flood.
         for _ in range(3):
             reaches(cloud.guests["red/p1"], cloud.guests["red/p3"], timeout_s=0.3)
@@ -235,11 +235,9 @@ def test_a_dead_host_is_named_and_the_others_go_on(cloud: Site) -> None:
         port = cloud.create_port("tenants/blue/networks/web", "p8", "h1")
         guest = cloud.plug_as(port, "h1", "blue-p8")
         cloud.guests["blue/p8"] = guest
-        answer = cloud.client.wait_realized(port.name, timeout_s=2)
-        assert (answer.realized, missing_names(answer)) == (False, {"hosts/h3"})
+        wait_until(lambda: unconfirmed(cloud, port.name) == {"hosts/h3"}, SETTLE_S, "h3 alone is missing")
         wait_reaches(guest, cloud.guests["blue/p2"])
-        whole = cloud.client.wait_realized(timeout_s=1)
-        assert (whole.realized, missing_names(whole)) == (False, {"hosts/h3"})
+        wait_until(lambda: unconfirmed(cloud) == {"hosts/h3"}, SETTLE_S, "h3 alone is missing of all")
         # The network of a tenant that is not on that host is nobody's worry.
         pings.wait_more(30)
     assert pings.lost == []
