@@ -68,7 +68,7 @@ def _summed(payload: bytes, protocol: int, source: IpAddress, target: IpAddress)
     pseudo = b"" if protocol == IP_ICMP else _pseudo(source, target, protocol, len(payload))
     total: int = dpkt.dpkt.in_cksum(pseudo + payload)
     # RFC 8200, section 8.1: over IPv6 a sum of 0 is sent as all ones. Over IPv4 the 0 stands, which says that
-    # there is no sum (RFC 768): BusyBox's DHCP client throws away the one datagram in 65,536 that has all ones.
+    # there is no sum (RFC 768): BusyBox's DHCP client throws away what has all ones, one datagram in 65,536.
     if protocol == IP_UDP and total == 0 and isinstance(source, IPv6Address):
         total = 0xFFFF
     return payload[:at] + total.to_bytes(2, "big") + payload[at + 2 :]
