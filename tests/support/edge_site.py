@@ -7,6 +7,7 @@ back.
 from __future__ import annotations
 
 import asyncio
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.support.netns import network_namespace, sh
 from tests.support.ovs import Ovs
 from tests.support.sync_peer import PeerSession, SyncPeer
 
+ANSWER_S, SILENCE_S = 15.0, 2.0
 PHYSNET, BRIDGE = "physnet1", "br-ex"
 TARGET = "tcp:127.0.0.1:6653"
 ROUTER_MAC, OUTSIDE_MAC = 0x0AF300000002, 0x525400000001
@@ -48,8 +50,8 @@ while True:
 TALK = """
 import socket, sys
 source, at, port, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-c = socket.create_connection((at, port), 3, (source, 0))
-c.settimeout(3)
+c = socket.create_connection((at, port), 15, (source, 0))
+c.settimeout(15)
 lines = c.makefile("rb")
 print(lines.readline().decode().strip(), flush=True)
 for word in sys.stdin if size == 0 else ["x" * size]:
@@ -209,15 +211,29 @@ class Talk:
         self.peer = process.stdout.readline().strip()
 
     def works(self) -> bool:
-        """Whether something said is heard and answered; after once not, it is over."""
+        """Whether something said is heard and answered."""
+        return self._says() and self._hears(ANSWER_S)
+
+    def is_cut(self) -> bool:
+        """Whether nothing said is answered any more; then it is over."""
+        if self._says() and self._hears(SILENCE_S):
+            return False
+        self._process.kill()
+        return True
+
+    def _says(self) -> bool:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write("hello\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             return False
-        return self._process.stdout.readline().strip() == "6"
+        return True
+
+    def _hears(self, within_s: float) -> bool:
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], within_s)
+        return bool(ready) and self._process.stdout.readline().strip() == "6"
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -98,7 +98,8 @@ class GuestNamespace:
 
     def udhcpc(self) -> dict[str, str]:
         """Get a lease with BusyBox's udhcpc; return what it was told."""
-        options = "-n -q -f -t 5 -T 1 -O mtu -O staticroutes -O search -O ntpsrv"
+        # (Of its requests it sends three, so far apart.)
+        options = "-n -q -f -t 10 -T 3 -O mtu -O staticroutes -O search -O ntpsrv"
         self.run(f"udhcpc -i eth0 {options} -s {self.script}")
         return self.told("bound")
 

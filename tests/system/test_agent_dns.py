@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from agent.services import dns_forward
 from agent.services.dns_forward import parse_resolver
 from agent.services.runtime import ServiceSettings
 from tests.support.netns import network_namespace
@@ -142,7 +143,8 @@ async def test_other_names_are_asked_of_the_resolvers() -> None:
             assert await short(one, "web.net1.t1.cloison.internal") == ["10.0.0.9"]
 
 
-async def test_a_silent_resolver_costs_its_own_askers_only() -> None:
+async def test_a_silent_resolver_costs_its_own_askers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns_forward, "TRY_TIMEOUT_S", 3.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", RESOLVER_PORT))
         async with site(f"127.0.0.1:{RESOLVER_PORT}") as (made, one, two):
@@ -152,12 +154,11 @@ async def test_a_silent_resolver_costs_its_own_askers_only() -> None:
                     check=False,
                 )
             )
-            names = [one.run(f"dig +tries=1 +time=6 name{i}.example {DNS4}", check=False) for i in range(60)]
+            names = [one.run(f"dig +tries=1 +time=15 name{i}.example {DNS4}", check=False) for i in range(60)]
             many = asyncio.gather(*names)
-            started = time.monotonic()
             assert await short(two, "web.net1.t2.cloison.internal") == ["10.0.0.7"]
             assert await short(one, "web.net1.t1.cloison.internal") == ["10.0.0.9"]
-            assert time.monotonic() - started < 5
+            assert not many.done(), "those who ask the silent one are still waiting"
             answers = await many
             assert all("status: SERVFAIL" in answer or "timed out" in answer for answer in answers)
             assert any("status: SERVFAIL" in answer for answer in answers)

@@ -151,7 +151,7 @@ async def test_what_is_too_large_makes_a_guest_learn_the_mtu(
     guest.run("ip -6 addr add fd01::5/64 dev eth0")
     for peer_address in ("10.0.0.9", "fd01::9"):
         guest.run(f"ip neigh add {peer_address} lladdr fa:16:3e:00:00:09 dev eth0")
-        said = guest.run(f"ping -c 1 -W 2 -s 1440 -M do {peer_address}", check=False)
+        said = guest.run(f"ping -c 1 -W 15 -s 1440 -M do {peer_address}", check=False)
         assert f"mtu = {MTU}" in said or f"mtu={MTU}" in said, said
         assert f"mtu {MTU}" in guest.run(f"ip route get {peer_address}")
 
