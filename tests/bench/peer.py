@@ -18,7 +18,8 @@ from typing import Self
 from tests.bench.chassis import BRIDGE, PROBE_MS, Chassis
 from tests.bench.control import Control
 from tests.bench.fill import at_once
-from tests.bench.layout import NETWORKS, PORTS_PER_NETWORK, TCP_OPEN, Guest, Layout
+from tests.bench.layout import NETWORKS, PORTS_PER_NETWORK, Guest, Layout
+from tests.bench.northbound import joined, own_match, port_commands, tenant_commands
 from tests.bench.procs import Sandbox
 from topologies.wait import wait_until
 
@@ -145,7 +146,7 @@ class Peer:
         tenants = list(range(self.layout.tenants))
         for first in range(0, len(tenants), TENANTS_AT_ONCE):
             several = tenants[first : first + TENANTS_AT_ONCE]
-            self.nb(*_joined(part for tenant in several for part in self._tenant(tenant)))
+            self.nb(*joined(part for tenant in several for part in self._tenant(tenant)))
         self._progress("OVN: plugging")
         self.plug(self.layout.background)
         self._progress("OVN: logical flows")
@@ -167,46 +168,13 @@ class Peer:
         return not down
 
     def _tenant(self, tenant: int) -> Iterator[list[str]]:
-        router, group = f"r{tenant}", f"pg{tenant}"
-        yield ["lr-add", router]
-        for network in range(NETWORKS):
-            switch, gateway = f"t{tenant}n{network}", f"10.{tenant & 255}.{network}.1/24"
-            mac = f"0a:ff:{tenant >> 8:02x}:{tenant & 255:02x}:{network:02x}:01"
-            yield ["ls-add", switch]
-            yield ["lrp-add", router, f"{router}-{switch}", mac, gateway]
-            yield ["lsp-add", switch, f"{switch}-r"]
-            yield ["lsp-set-type", f"{switch}-r", "router"]
-            yield ["lsp-set-addresses", f"{switch}-r", "router"]
-            yield ["lsp-set-options", f"{switch}-r", f"router-port={router}-{switch}"]
-        for guest in self._of_tenant(tenant):
-            yield from self._port(guest)
-            self._members[tenant].append(guest.id)
-        yield ["pg-add", group, *self._members[tenant]]
-        ports = ", ".join(map(str, TCP_OPEN))
-        for direction, priority, match, action in (
-            ("to-lport", 1002, f"outport == @{group} && ip4 && ip4.src == ${group}_ip4", "allow-related"),
-            (
-                "to-lport",
-                1002,
-                f"outport == @{group} && ip4 && tcp && tcp.dst == {{{ports}}}",
-                "allow-related",
-            ),
-            ("from-lport", 1002, f"inport == @{group} && ip4", "allow-related"),
-            ("to-lport", 1001, f"outport == @{group} && ip", "drop"),
-            ("from-lport", 1001, f"inport == @{group} && ip", "drop"),
-        ):
-            yield ["--type=port-group", "acl-add", group, direction, str(priority), match, action]
+        guests = self._of_tenant(tenant)
+        self._members[tenant] += [guest.id for guest in guests]
+        return tenant_commands(tenant, guests)
 
     def _of_tenant(self, tenant: int) -> list[Guest]:
         first = tenant * NETWORKS * PORTS_PER_NETWORK
         return self.layout.background[first : first + NETWORKS * PORTS_PER_NETWORK]
-
-    @staticmethod
-    def _port(guest: Guest) -> Iterator[list[str]]:
-        where = f"{guest.mac} {guest.address}"
-        yield ["lsp-add", f"t{guest.tenant}n{guest.network}", guest.id]
-        yield ["lsp-set-addresses", guest.id, where]
-        yield ["lsp-set-port-security", guest.id, where]
 
     def plug(self, guests: Iterable[Guest]) -> None:
         """Put their interfaces into the bridges; the switches have taken them when this returns."""
@@ -227,7 +195,7 @@ class Peer:
         """As `send`, without a rule of its own."""
         members = self._members[guest.tenant]
         members.append(guest.id)
-        self.nb(*_joined([*self._port(guest), ["pg-set-ports", f"pg{guest.tenant}", *members]]))
+        self.nb(*joined([*port_commands(guest), ["pg-set-ports", f"pg{guest.tenant}", *members]]))
 
     def cold_start(self, host: int) -> float:
         """A new ovn-controller on an empty table, until it reports the newest configuration; in s."""
@@ -249,13 +217,13 @@ class Peer:
         parts = [part for guest in guests for part in self._addition(guest)]
         groups = {guest.tenant: f"pg{guest.tenant}" for guest in guests}
         parts += [["pg-set-ports", group, *self._members[tenant]] for tenant, group in groups.items()]
-        self.nb(f"--timeout={SYNC_S}", *options, *_joined(parts))
+        self.nb(f"--timeout={SYNC_S}", *options, *joined(parts))
 
     def _addition(self, guest: Guest) -> Iterator[list[str]]:
         """A port and its rule; it is in its tenant's group when that is set."""
         self._members[guest.tenant].append(guest.id)
-        yield from self._port(guest)
-        match, switch = _own_match(guest), f"t{guest.tenant}n{guest.network}"
+        yield from port_commands(guest)
+        match, switch = own_match(guest), f"t{guest.tenant}n{guest.network}"
         yield ["acl-add", switch, "to-lport", "1003", match, "allow-related"]
 
     def delete(self, guest: Guest) -> None:
@@ -266,21 +234,9 @@ class Peer:
     def revoke(self, guest: Guest) -> None:
         """Delete the rule of a guest's own; returns as `delete`."""
         switch = f"t{guest.tenant}n{guest.network}"
-        self.nb(f"--timeout={SYNC_S}", "--wait=hv", "acl-del", switch, "to-lport", "1003", _own_match(guest))
+        self.nb(f"--timeout={SYNC_S}", "--wait=hv", "acl-del", switch, "to-lport", "1003", own_match(guest))
 
     def flows(self, host: int) -> int:
         """How many flows a chassis' bridge has."""
         said = self.chassis[host].ofctl("dump-aggregate")
         return int(said.partition("flow_count=")[2].split()[0])
-
-
-def _own_match(guest: Guest) -> str:
-    return f'outport == "{guest.id}" && ip4 && ip4.src == {guest.tenant_range} && tcp.dst == {guest.rule}'
-
-
-def _joined(commands: Iterable[list[str]]) -> list[str]:
-    """Several commands as one transaction."""
-    words: list[str] = []
-    for command in commands:
-        words += ["--", *command] if words else command
-    return words

@@ -16,6 +16,7 @@ from tests.bench import report
 from tests.bench.catalogue import HOST_COUNTS, LEAKS, MANY_HOSTS_PORTS, SIZES, SPREAD, Rows, catalogue
 from tests.bench.crowd import Member, Spec
 from tests.bench.layout import PORTS_PER_TENANT, Layout
+from tests.bench.northbound import joined, tenant_commands
 from tests.bench.ovsdb import operations
 from tests.bench.pace import Pace
 from tests.bench.plots import plot, write
@@ -197,6 +198,16 @@ def test_all_interfaces_are_one_transaction() -> None:
     assert interface["external_ids"] == ["map", [["iface-id", "tap2"]]]
     assert port["interfaces"] == ["named-uuid", done[2]["uuid-name"]]
     assert done[4]["mutations"][0][2] == ["set", [["named-uuid", done[n]["uuid-name"]] for n in (1, 3)]]
+
+
+def test_a_tenant_of_ovns_is_one_transaction_with_a_group_of_all_its_ports() -> None:
+    guests = Layout(PORTS_PER_TENANT, hosts=4).background
+    commands = list(tenant_commands(0, guests))
+    assert sum(command[0] == "lsp-set-port-security" for command in commands) == PORTS_PER_TENANT
+    assert [c[1:] for c in commands if c[0] == "pg-add"] == [["pg0", *(guest.id for guest in guests)]]
+    words = joined(commands)
+    assert words.count("--") == len(commands) - 1
+    assert [word for word in words if word != "--"] == [word for command in commands for word in command]
 
 
 def test_plots_of_hosts_say_so(tmp_path: Path) -> None:
