@@ -1,7 +1,7 @@
 """Command line of `make bench`: which parts to run, where the result goes.
 
 python -m tests.bench                    the short form, under five minutes on two quiet cores
-python -m tests.bench --long             every size, and many hosts; 40 minutes there
+python -m tests.bench --long             every size, and many hosts; 45 minutes there
 python -m tests.bench --long --sizes 5000 --out b.json     one size of it
 python -m tests.bench --only adds --sizes 1000 --samples 40
 python -m tests.bench --merge a.json b.json                one table of several runs
@@ -39,6 +39,7 @@ from tests.bench import (
 )
 from tests.bench.catalogue import FULL, HOST_COUNTS, SIZES, SPREAD, STARTS, Rows
 from tests.bench.facts import calibrate, facts
+from tests.bench.layout import Layout
 from tests.bench.peer import installed
 from tests.bench.stage import Progress, Stage
 
@@ -154,11 +155,12 @@ class Bench:
 
     def _hosts(self, hosts: int) -> None:
         real = max(SPREAD, min(self.given.agents, hosts))
-        many.measure(self.rows, hosts, real, self.given.samples, self.progress)
+        many.measure(self.rows, hosts, real, self.given.samples, self.progress, not self.given.no_peer)
 
     def _stage(self, ports: int) -> None:
         long, samples, rows = self.given.long, self.given.samples, self.rows
-        with Stage(ports, self.given.hosts, self.progress, not self.given.no_peer) as stage:
+        layout = Layout(ports, self.given.hosts)
+        with Stage(layout, self.progress, not self.given.no_peer) as stage:
             parts: dict[str, Callable[[], None]] = {
                 "adds": lambda: adds.measure(rows, stage, samples),
                 "flows": lambda: standing.flows(rows, stage),

@@ -61,9 +61,12 @@ def _hosts(count: int) -> list[Row]:
     return [
         Row(f"add a port, p50, {at}", "ms"),
         Row(f"add a port, p95, {at}", "ms"),
-        Row(f"CPU an add, controller, {at}", "ms"),
+        Row(f"add a port: last change of their flow tables, p50, {at}", "ms"),
+        Row(f"CPU an add, controllers, {at}", "ms"),
+        Row(f"CPU an add, controllers and those hosts, {at}", "ms"),
         Row(f"flows of a host, of {count} hosts", "flows"),
-        Row(f"memory of the controller, of {count} hosts", "MiB"),
+        Row(f"memory of the controllers, of {count} hosts", "MiB"),
+        Row(f"memory of an agent, of {count} hosts", "MiB"),
     ]
 
 

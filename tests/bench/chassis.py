@@ -19,11 +19,15 @@ class Chassis:
     """One hypervisor of the peer."""
 
     def __init__(self, sandbox: Sandbox, number: int, southbound: str) -> None:
-        """Starts its switch and its controller."""
-        self._sandbox, self.number = sandbox, number
+        """Starts nothing yet."""
+        self._sandbox, self.number, self._southbound = sandbox, number, southbound
         self.dir = sandbox.dir / f"h{number}"
-        self.dir.mkdir()
         self.db = f"unix:{self.dir}/db.sock"
+
+    def start_switch(self) -> None:
+        """Start its switch, with an empty bridge."""
+        sandbox, number = self._sandbox, self.number
+        self.dir.mkdir()
         sandbox.run(self.dir, ["ovsdb-tool", "create", f"{self.dir}/conf.db", str(OVS_SCHEMA)])
         server = [
             "ovsdb-server",
@@ -43,14 +47,13 @@ class Chassis:
         self.vswitchd = sandbox.start(self.dir, "ovs-vswitchd", self.db, *options)
         Control(self.dir / "switch.ctl")
         ids = {
-            "system-id": f"hv{number}", "ovn-remote": southbound, "ovn-encap-type": "geneve",
+            "system-id": f"hv{number}", "ovn-remote": self._southbound, "ovn-encap-type": "geneve",
             "ovn-encap-ip": f"192.0.2.{number + 1}", "ovn-remote-probe-interval": str(PROBE_MS),
             "ovn-openflow-probe-interval": str(PROBE_MS // 1000),
         }  # fmt: skip
         self.vsctl("set", "Open_vSwitch", ".", *(f"external_ids:{k}={v}" for k, v in ids.items()))
         made = ("fail-mode=secure", "other-config:disable-in-band=true")
         self.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, *made)
-        self.start_controller()
 
     def start_controller(self) -> None:
         """Start ovn-controller (again)."""

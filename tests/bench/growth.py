@@ -77,6 +77,8 @@ def draw(rows: Rows, directory: Path) -> None:
         series = {NAMES[side]: curve for side, curve in curves(rows, cost).items()}
         plots.write(directory, name, title, unit, series)
     for name, (cost, title, unit) in PLOTS_OF_HOSTS.items():
-        figures = {hosts: rows[cost.format(hosts)].ours for hosts in HOST_COUNTS}
-        curve = {hosts: figure for hosts, figure in figures.items() if figure}
-        plots.write(directory, name, title, unit, {NAMES["ours"]: curve} if curve else {}, across="hosts")
+        series: dict[str, dict[int, float]] = {}
+        for side, known in NAMES.items():
+            figures = {hosts: getattr(rows[cost.format(hosts)], side) for hosts in HOST_COUNTS}
+            series[known] = {hosts: figure for hosts, figure in figures.items() if figure}
+        plots.write(directory, name, title, unit, series, across="hosts")

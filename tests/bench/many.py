@@ -1,9 +1,10 @@
 """Rows about many hosts: what an add costs that concerns ten of them, beside ninety others.
 
-The hosts that the measured ports are on are real: a namespace, a switch and an agent each. Every other one
+Our hosts that the measured ports are on are real: a namespace, a switch and an agent each. Every other one
 has a real switch (ovsdb-server and ovs-vswitchd of its own, its own certificate and OpenFlow session) and a
 stream of `crowd.py` for an agent. Not several bridges in one ovs-vswitchd: that has one certificate, and
-the controller asks for each host's own; and a name (`vx00001f`) can be there only once.
+the controller asks for each host's own; and a name (`vx00001f`) can be there only once. OVN's hosts are all
+real: a switch and an ovn-controller each.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import json
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,15 +22,17 @@ from typing import Any, Self
 from cloison.service_link import SERVICE_LINK
 from cloison.v1 import host_pb2
 from tests.bench import crowd
-from tests.bench.adds import WARM_UP, Taken, take
+from tests.bench.adds import WARM_UP, Taken, add_all, add_watched, cpu_means, enter, idle, plug
 from tests.bench.catalogue import MANY_HOSTS_PORTS, SPREAD, Rows
 from tests.bench.fill import at_once
+from tests.bench.growth import NAMES
 from tests.bench.layout import Guest, Layout
 from tests.bench.ours import CALL_S, Ours
 from tests.bench.pace import Pace
-from tests.bench.procs import rss_mib
-from tests.bench.stage import Progress
-from tests.bench.stats import percentile
+from tests.bench.procs import OTHERS
+from tests.bench.stage import Progress, Stage
+from tests.bench.standing import memory
+from tests.bench.stats import median
 from topologies.control import CONTROLLER_NAME, OPENFLOW_PORT, ControlPlane
 from topologies.daemon import Daemon
 from topologies.host import Host
@@ -39,7 +41,13 @@ from topologies.switch import BRIDGE, Switch
 from topologies.underlay import CONTROLLER
 from topologies.wait import wait_until
 
-ADDS = Pace(60.0, least=10)
+ADDS, WATCHED = Pace(60.0, least=10), Pace(20.0)
+"""What the adds of one number of hosts may take, both sides together; of those whose tables are watched."""
+WATCHED_MAX = 10
+SHARED = "whose work shares this machine's processors with that of the ten: CPU compares better"
+PATIENCE_S = 120
+"""OVN with 100 hosts is filled in 30 s on a quiet machine."""
+Figures = dict[str, dict[str, float]]
 PAGE_MAX = 1_000
 STARTING_AT_ONCE = 4
 UP_S = 120.0
@@ -109,7 +117,7 @@ class Many(Ours):
     @property
     def pids(self) -> dict[str, list[int]]:
         """Also of the crowd."""
-        return super().pids | ({"crowd": [self._crowd.pid]} if self._crowd else {})
+        return super().pids | ({f"crowd{OTHERS}": [self._crowd.pid]} if self._crowd else {})
 
     def _join(self) -> None:
         """Start the switches and streams of the hosts that are not real; all are connected on return."""
@@ -183,35 +191,53 @@ class Many(Ours):
         self._line({"host": self.hosts[host].name, "interfaces": interfaces})
 
 
-def measure(rows: Rows, hosts: int, real: int, samples: int, progress: Progress) -> None:
-    """Fill the rows of this module for one number of hosts, `real` of them with an agent."""
+def measure(rows: Rows, hosts: int, real: int, samples: int, progress: Progress, with_peer: bool) -> None:
+    """Fill the rows of this module for one number of hosts, `real` of them of ours with an agent."""
     layout = Layout(MANY_HOSTS_PORTS, hosts, SPREAD)
-    with Many(layout, progress, real) as ours:
-        start = time.perf_counter()
-        ours.populate()
-        progress(f"filled in {time.perf_counter() - start:.1f} s")
-        flows, memory = ours.flows(0), rss_mib(ours.lab.controller.pid)
-        guests = layout.new(samples + WARM_UP, first_hosts=True)
-        ours.plug(guests)
-        time.sleep(2)  # agents report: none of it is an add
-        ours.settle()
-        taken = _adds(ours, guests, progress)
-        progress(f"ending {hosts} hosts")
-    rest = hosts - real
-    note = f"{rest} hosts have a switch, but a mere stream for an agent; OVN: not run" if rest else ""
-    at = f"on {SPREAD} of {hosts} hosts"
-    times = {"ours": [round(ms, 3) for ms in taken.ms]}
-    rows.fill(f"add a port, p50, {at}", ours=percentile(taken.ms, 50), samples=times, note=note)
-    rows.fill(f"add a port, p95, {at}", ours=percentile(taken.ms, 95), samples=times)
-    cpu = {kind: sum(ms) / len(ms) for kind, ms in taken.cpu_ms.items()}
-    rows.fill(f"CPU an add, controller, {at}", ours=cpu["controller"], samples={"ours": cpu})
-    rows.fill(f"flows of a host, of {hosts} hosts", ours=flows)
-    rows.fill(f"memory of the controller, of {hosts} hosts", ours=memory)
+    with Stage(layout, progress, with_peer, Many(layout, progress, real), PATIENCE_S) as stage:
+        of, at = f"of {hosts} hosts", f"on {SPREAD} of {hosts} hosts"
+        rows.fill_sides(f"flows of a host, {of}", {name: s.flows(0) for name, s in stage.sides.items()})
+        memory(rows, stage, of)
+        watched = min(samples, WATCHED_MAX)
+        guests = layout.new(WARM_UP + samples + watched, first_hosts=True)
+        plug(stage, guests)
+        resting = {name: idle(side) for name, side in stage.sides.items()}
+        added, _ = add_all(stage, guests[:-watched], ADDS)
+        seen = add_watched(stage, guests[-watched:], SPREAD, WATCHED)
+        _enter(rows, stage, at, added, seen)
+        _enter_cpu(rows, stage, at, cpu_means(added), resting, hosts - real)
 
 
-def _adds(ours: Ours, guests: list[Guest], progress: Progress) -> Taken:
-    taken = Taken()
-    for count, guest in enumerate(ADDS.over(guests)):
-        take(ours, ours.add, guest, taken if count >= WARM_UP else Taken())
-        progress(f"add {count + 1}/{len(guests)}", passing=True)
-    return taken
+def _enter(rows: Rows, stage: Stage, at: str, added: dict[str, Taken], seen: dict[str, Taken]) -> None:
+    others = stage.layout.hosts - SPREAD
+    note = f"OVN waits for {others} more hosts, {SHARED}" if others and stage.peer else stage.missing
+    enter(rows, f"add a port, p50, {at}", added, 50, note)
+    enter(rows, f"add a port, p95, {at}", added, 95)
+    tables = {name: median(taken.table_ms) for name, taken in seen.items()}
+    samples = {name: {"until the change": t.table_ms, "until it returned": t.ms} for name, t in seen.items()}
+    rows.fill_sides(f"add a port: last change of their flow tables, p50, {at}", tables, samples)
+
+
+def _enter_cpu(rows: Rows, stage: Stage, at: str, means: Figures, resting: Figures, streams: int) -> None:
+    parts = {name: shares(kinds, stage.sides[name].of_hosts) for name, kinds in means.items()}
+    samples = {**means, "idle, ms a second": resting}
+    central = {name: part["controllers"] for name, part in parts.items()}
+    rows.fill_sides(f"CPU an add, controllers, {at}", central, samples)
+    both = {name: central[name] + part["those hosts"] for name, part in parts.items()}
+    others = ", ".join(f"{NAMES[name]} {part['other hosts']:.0f} ms" for name, part in parts.items())
+    note = f"on the other hosts besides: {others}"
+    if streams:
+        note += f"; {streams} of ours have a switch, but a mere stream for an agent"
+    row = f"CPU an add, controllers and those hosts, {at}"
+    rows.fill_sides(row, both, samples, note if stage.layout.hosts > SPREAD else "")
+
+
+def shares(kinds: dict[str, float], of_hosts: Collection[str]) -> dict[str, float]:
+    """Sums of figures by kind of process (as `procs.apart` names them): centre, these hosts, the others."""
+    parts = {"controllers": 0.0, "those hosts": 0.0, "other hosts": 0.0}
+    for kind, figure in kinds.items():
+        if kind.endswith(OTHERS):
+            parts["other hosts"] += figure
+        else:
+            parts["those hosts" if kind in of_hosts else "controllers"] += figure
+    return parts

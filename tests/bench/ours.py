@@ -22,7 +22,7 @@ from cloison.v1 import batch_pb2, host_pb2, plan_pb2, port_pb2, security_group_p
 from tests.bench.fill import at_once
 from tests.bench.layout import Guest, Layout
 from tests.bench.ovsdb import plug
-from tests.bench.procs import RUN_ROOT, fresh
+from tests.bench.procs import RUN_ROOT, apart, fresh
 from tests.bench.requests import GROUP, group_request, own_rule, port_name, port_request, tenant_operations
 from topologies.daemon import Daemon
 from topologies.host import Host
@@ -65,6 +65,8 @@ class Profiled:
 class Ours:
     """The running system and the requests the rows are made of; a context manager."""
 
+    of_hosts = ("agent", "ovsdb", "vswitchd")
+
     def __init__(
         self, layout: Layout, progress: Callable[[str], None] = lambda _: None, real: int | None = None
     ) -> None:
@@ -92,13 +94,14 @@ class Ours:
     @property
     def pids(self) -> dict[str, list[int]]:
         """All processes of ours, by kind."""
-        return {
+        everything = {
             "etcd": [self.lab.etcd.pid],
             "controller": [self.lab.controller.pid],
             "agent": [h.agent.pid for h in self.hosts if h.agent],
             "ovsdb": [h.ovsdb.pid for h in self.hosts],
             "vswitchd": [h.vswitchd.pid for h in self.hosts],
         }
+        return apart(everything, self.of_hosts, self.layout.spread)
 
     @property
     def bridges(self) -> list[Path]:

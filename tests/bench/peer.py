@@ -1,7 +1,7 @@
 """The peer: Debian's OVN, run privately.
 
-Own northbound and southbound databases, ovn-northd, and four chassis, each with its own ovsdb-server,
-ovs-vswitchd (dummy datapath) and ovn-controller; Unix sockets only, no TLS.
+Own northbound and southbound databases, ovn-northd, and as many chassis as there are hosts, each with its own
+ovsdb-server, ovs-vswitchd (dummy datapath) and ovn-controller; Unix sockets only, no TLS.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from tests.bench.control import Control
 from tests.bench.fill import at_once
 from tests.bench.layout import NETWORKS, PORTS_PER_NETWORK, Guest, Layout
 from tests.bench.northbound import joined, own_match, port_commands, tenant_commands
-from tests.bench.procs import Sandbox
-from topologies.wait import wait_until
+from tests.bench.procs import Sandbox, apart
+from topologies.wait import WaitTimeoutError, wait_until
 
 OVN_SCHEMAS = Path("/usr/share/ovn")
+START_S = 180
 SYNC_S = 900
 COMMAND_S = 30
+EXPIRED = "timeout expired"
+"""As ovn-nbctl says it."""
 TENANTS_AT_ONCE = 20
 """In one transaction, when the cloud is filled: each costs as much as there is already."""
-PLUGGING_AT_ONCE = 4
+PLUGGING_AT_ONCE = STARTING_AT_ONCE = 4
 PROGRAMS = ("ovn-northd", "ovn-controller", "ovn-nbctl", "ovs-vswitchd", "ovsdb-server")
 
 
@@ -40,9 +43,13 @@ def installed() -> bool:
 class Peer:
     """The running system and the same requests as ours; a context manager."""
 
-    def __init__(self, layout: Layout, progress: Callable[[str], None] = lambda _: None) -> None:
-        """`layout`: background, which `populate` makes."""
-        self.layout, self._progress = layout, progress
+    of_hosts = ("controller", "ovsdb", "vswitchd")
+
+    def __init__(
+        self, layout: Layout, progress: Callable[[str], None] = lambda _: None, patience_s: int = SYNC_S
+    ) -> None:
+        """`layout`: background, which `populate` makes; `patience_s`: how long it may wait for one thing."""
+        self.layout, self._progress, self._patience_s = layout, progress, patience_s
         self._members: dict[int, list[str]] = defaultdict(list)
 
     def __enter__(self) -> Self:
@@ -58,6 +65,10 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it; more than once if need be."""
         self._sandbox.close()
 
     def _start(self) -> None:
@@ -89,6 +100,22 @@ class Peer:
         self.nb("set", "NB_Global", ".", f"options:northd_probe_interval={PROBE_MS}")
         self.southbound = south
         self.chassis = [Chassis(self._sandbox, n, south) for n in range(self.layout.hosts)]
+        at_once(Chassis.start_switch, self.chassis, STARTING_AT_ONCE)
+        # Only now: each that comes gives all that are there a tunnel more.
+        at_once(Chassis.start_controller, self.chassis, STARTING_AT_ONCE)
+        # `--wait=hv` waits for those that have registered.
+        wait_until(lambda: self._registered() == len(self.chassis), START_S, "every chassis registered")
+
+    def _registered(self) -> int:
+        listed = [
+            "ovn-sbctl",
+            f"--db={self.southbound}",
+            "--bare",
+            "--columns=name",
+            "list",
+            "Chassis_Private",
+        ]
+        return len(self._sandbox.run(self._sandbox.dir, listed).split())
 
     def _database(self, here: Path, name: str) -> subprocess.Popen[bytes]:
         self._sandbox.run(
@@ -107,7 +134,7 @@ class Peer:
     @property
     def pids(self) -> dict[str, list[int]]:
         """All processes of the peer, by kind."""
-        return {
+        everything = {
             "nbctl": [self.client_pid],
             "databases": [p.pid for p in self.databases],
             "northd": [self.northd.pid],
@@ -115,6 +142,7 @@ class Peer:
             "ovsdb": [c.ovsdb.pid for c in self.chassis],
             "vswitchd": [c.vswitchd.pid for c in self.chassis],
         }
+        return apart(everything, self.of_hosts, self.layout.spread)
 
     @property
     def bridges(self) -> list[Path]:
@@ -130,14 +158,25 @@ class Peer:
         self.sync()
 
     def sync(self) -> None:
-        """Return when every chassis reports that it has what is in the northbound database."""
-        self.nb(f"--timeout={SYNC_S}", "--wait=hv", "sync")
+        """Return when every chassis reports that it has what is in the northbound database.
+
+        Raises WaitTimeoutError.
+        """
+        self._sync("hv")
+
+    def _sync(self, who: str) -> None:
+        try:
+            self.nb(f"--timeout={self._patience_s}", f"--wait={who}", "sync")
+        except RuntimeError as error:
+            if EXPIRED not in str(error):
+                raise
+            raise WaitTimeoutError(f"--wait={who} took longer than {self._patience_s} s") from error
 
     def populate(self) -> None:
         """Make the background and wait until every chassis has it.
 
         northd and the controllers of the chassis pause meanwhile: they would work out everything anew at each
-        step, and none of that is measured. So each does so but a few times.
+        step, and none of that is measured. So each does so but a few times. Raises WaitTimeoutError.
         """
         self._progress(f"OVN: creating {len(self.layout.background)} ports")
         self._northd("pause")
@@ -151,13 +190,13 @@ class Peer:
         self.plug(self.layout.background)
         self._progress("OVN: logical flows")
         self._northd("resume")
-        self.nb(f"--timeout={SYNC_S}", "--wait=sb", "sync")
+        self._sync("sb")
         self._progress("OVN: carrying out")
         for chassis in self.chassis:
             chassis.control("debug/resume")
         self.sync()
         self._progress("OVN: waiting until ports are up")
-        wait_until(self._all_up, SYNC_S, "every port up")
+        wait_until(self._all_up, self._patience_s, "every port up")
         self.sync()
 
     def _all_up(self) -> bool:
@@ -203,7 +242,7 @@ class Peer:
         chassis.control("exit", "--restart")
         chassis.controller.wait(COMMAND_S)
         chassis.ofctl("del-flows")
-        self.nb(f"--timeout={SYNC_S}", "--wait=sb", "sync")
+        self._sync("sb")
         wanted = self.nb("get", "NB_Global", ".", "nb_cfg").strip()
         start = time.perf_counter()
         chassis.start_controller()

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +16,8 @@ from topologies.state import MARK, LabState, Process, clean, end, marked
 
 RUN_ROOT = Path("/var/tmp/cloison-bench")
 """On a disk, not in memory: etcd's commit has to mean something. Short, for the sockets below it."""
+OTHERS = ", other hosts"
+"""What kinds of processes end in that are on hosts which the measured tenants are not on."""
 
 
 def cpu_s(pids: Iterable[int]) -> float:
@@ -31,6 +33,17 @@ def _cpu_ns(pid: int) -> int:
         except OSError:
             continue  # the thread ended while we looked
     return total
+
+
+def apart(pids: Mapping[str, list[int]], of_hosts: Collection[str], first: int) -> dict[str, list[int]]:
+    """Processes by kind; of the kinds `of_hosts`, those beyond the `first` hosts are kinds of their own."""
+    found: dict[str, list[int]] = {}
+    for kind, those in pids.items():
+        here = first if kind in of_hosts else len(those)
+        found[kind] = those[:here]
+        if those[here:]:
+            found[kind + OTHERS] = those[here:]
+    return found
 
 
 def rss_mib(pid: int) -> float:

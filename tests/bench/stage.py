@@ -12,15 +12,19 @@ from typing import Protocol, Self
 
 from tests.bench.layout import Guest, Layout
 from tests.bench.ours import Ours
-from tests.bench.peer import Peer, installed
+from tests.bench.peer import SYNC_S, Peer, installed
+from topologies.wait import WaitTimeoutError
 
 
 class Side(Protocol):
     """What both sides can do, in the same words."""
 
+    of_hosts: tuple[str, ...]
+    """Kinds of processes of which each host has its own."""
+
     @property
     def pids(self) -> dict[str, list[int]]:
-        """All processes, by kind."""
+        """All processes, by kind; apart those of hosts that the measured tenants are not on."""
 
     @property
     def bridges(self) -> list[Path]:
@@ -79,34 +83,62 @@ class Progress:
 
 
 class Stage:
-    """Both sides with `ports` in the background; a context manager. Without OVN there is only ours."""
+    """Both sides with the background of `layout`; a context manager. Without OVN there is only ours."""
 
-    def __init__(self, ports: int, hosts: int, progress: Progress, with_peer: bool = True) -> None:
-        """Starts nothing yet."""
-        self.ports, self.layout, self.progress = ports, Layout(ports, hosts), progress
+    def __init__(
+        self,
+        layout: Layout,
+        progress: Progress,
+        with_peer: bool = True,
+        ours: Ours | None = None,
+        patience_s: int | None = None,
+    ) -> None:
+        """Starts nothing yet. `ours`: our side, if it is of a kind of its own.
+
+        `patience_s`: OVN is left out (`missing` says so) if filling it waits longer than that for one thing.
+        """
+        self.ports, self.layout, self.progress = len(layout.background), layout, progress
+        self.ours = ours or Ours(layout, progress)
         self._with_peer = with_peer and installed()
         self._stack = contextlib.ExitStack()
         self.sides: dict[str, Side] = {}
+        self._patience_s = patience_s
+        self.missing = "" if self._with_peer else "OVN: not run"
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.ours = stack.enter_context(Ours(self.layout, self.progress))
-            self.sides["ours"] = self.ours
+            self.sides["ours"] = stack.enter_context(self.ours)
             self.peer: Peer | None = None
             if self._with_peer:
-                self.peer = stack.enter_context(Peer(self.layout, self.progress))
-                self.sides["peer"] = self.peer
-            for side in self.sides.values():
-                start = time.perf_counter()
-                side.populate()
-                self.progress(f"filled in {time.perf_counter() - start:.1f} s")
+                self.peer = Peer(self.layout, self.progress, self._patience_s or SYNC_S)
+                self.sides["peer"] = stack.enter_context(self.peer)
+            self._fill(self.ours)
+            if self.peer:
+                self._fill_peer(self.peer)
             self._stack = stack.pop_all()
         return self
+
+    def _fill(self, side: Side) -> None:
+        start = time.perf_counter()
+        side.populate()
+        self.progress(f"filled in {time.perf_counter() - start:.1f} s")
+
+    def _fill_peer(self, peer: Peer) -> None:
+        try:
+            self._fill(peer)
+        except WaitTimeoutError as error:
+            if self._patience_s is None:
+                raise
+            self.missing = f"OVN: not run ({error})"
+            self.progress(self.missing)
+            peer.close()
+            self.peer = None
+            del self.sides["peer"]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress(f"ending the stage of {self.ports:,} ports")
+        self.progress(f"ending the stage of {self.ports:,} ports on {self.layout.hosts} hosts")
         self._stack.close()
 
     def tick(self, text: str) -> None:

@@ -62,9 +62,12 @@ def wait_quiet(side: Side) -> None:
         time.sleep(QUIET_S)
 
 
-def memory(rows: Rows, stage: Stage) -> None:
-    """Resident memory. Ours: controller and etcd, as the peer's are northd and two databases."""
-    at = f"at {stage.ports:,} ports"
+def memory(rows: Rows, stage: Stage, at: str = "") -> None:
+    """Resident memory. Ours: controller and etcd, as the peer's are northd and two databases.
+
+    `at`: how the rows' names end, if not by the number of ports.
+    """
+    at = at or f"at {stage.ports:,} ports"
     pids = {name: side.pids for name, side in stage.sides.items()}
     kinds = {"ours": ("controller", "etcd"), "peer": ("northd", "databases")}
     central = {name: {k: sum(map(rss_mib, pids[name][k])) for k in kinds[name]} for name in pids}

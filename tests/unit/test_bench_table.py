@@ -16,11 +16,13 @@ from tests.bench import report
 from tests.bench.catalogue import HOST_COUNTS, LEAKS, MANY_HOSTS_PORTS, SIZES, SPREAD, Rows, catalogue
 from tests.bench.crowd import Member, Spec
 from tests.bench.layout import PORTS_PER_TENANT, Layout
+from tests.bench.many import shares
 from tests.bench.northbound import joined, tenant_commands
 from tests.bench.ovsdb import operations
 from tests.bench.pace import Pace
 from tests.bench.plots import plot, write
 from tests.bench.probes import Packet, packets, sent_to, trace_text
+from tests.bench.procs import apart
 from tests.bench.rows import NOT_RUN, Goal, Row, table
 from tests.bench.standing import listed
 from tests.bench.stats import growth, median, percentile
@@ -210,13 +212,34 @@ def test_a_tenant_of_ovns_is_one_transaction_with_a_group_of_all_its_ports() -> 
     assert [word for word in words if word != "--"] == [word for command in commands for word in command]
 
 
+def test_processes_of_hosts_beyond_the_measured_ones_are_told_apart() -> None:
+    pids = {"northd": [1], "controller": [2, 3, 4], "vswitchd": [5, 6, 7], "databases": [8, 9]}
+    of_hosts = ("controller", "vswitchd")
+    assert apart(pids, of_hosts, 3) == pids, "all of them are measured"
+    assert apart(pids, of_hosts, 2) == {
+        "northd": [1], "controller": [2, 3], "controller, other hosts": [4],
+        "vswitchd": [5, 6], "vswitchd, other hosts": [7], "databases": [8, 9],
+    }  # fmt: skip
+
+
+def test_what_an_add_costs_is_shared_out_and_nothing_is_lost() -> None:
+    kinds = {"northd": 100.0, "databases": 7.0, "controller": 20.0, "vswitchd": 3.0}
+    kinds |= {"controller, other hosts": 400.0, "crowd, other hosts": 1.0}
+    parts = shares(kinds, ("controller", "ovsdb", "vswitchd"))
+    assert parts == {"controllers": 107.0, "those hosts": 23.0, "other hosts": 401.0}
+    assert sum(parts.values()) == sum(kinds.values())
+
+
 def test_plots_of_hosts_say_so(tmp_path: Path) -> None:
     rows = Rows()
     for hosts in HOST_COUNTS:
-        rows.fill(f"flows of a host, of {hosts} hosts", ours=10_000 / hosts)
+        rows.fill(f"flows of a host, of {hosts} hosts", ours=10_000 / hosts, peer=200_000 / hosts)
+        rows.fill(f"add a port, p50, on {SPREAD} of {hosts} hosts", ours=50.0)
     growing.draw(rows, tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["flows-by-hosts.svg"]
-    assert ">hosts<" in (tmp_path / "flows-by-hosts.svg").read_text()
+    assert {file.name for file in tmp_path.iterdir()} == {"flows-by-hosts.svg", "add-port-by-hosts.svg"}
+    both, alone = ((tmp_path / f"{name}-by-hosts.svg").read_text() for name in ("flows", "add-port"))
+    assert ">hosts<" in both
+    assert (both.count("<polyline"), alone.count("<polyline")) == (2, 1), "OVN's where there is one"
     write(tmp_path, "none", "", "", {})
     assert not (tmp_path / "none.svg").exists()
 
