@@ -21,7 +21,6 @@ import structlog
 
 from agent.edges import Edges
 from agent.inspect import Inspector
-from agent.lean import share_memory
 from agent.netlink import EdgeKernel, LinuxKernel, kernel_datapath_works
 from agent.outbox import Outbox
 from agent.ovsdb import OvsBridge, TlsFiles
@@ -35,6 +34,7 @@ from agent.session import Session
 from agent.state import PlanLog, StateDirectory
 from agent.stream import Dial, Identity, Stream
 from cloison.errors import CloisonError
+from cloison.lean import share_memory
 from cloison.names import ID_PATTERN, check_id
 
 _log = structlog.get_logger("agent")

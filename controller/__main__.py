@@ -6,6 +6,9 @@ compiled and proved before any host has a session.
 
 from __future__ import annotations
 
+import controller.libraries  # noqa: F401  # before anything imports one
+
+# isort: split
 import asyncio
 import gc
 import signal

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from agent.lean import as_if_absent
 from agent.ovsdb import rows
 from agent.ovsdb.fit import Fit
 from agent.ovsdb.ports import PortRows
 from agent.ovsdb.view import BridgeView
 from cloison.errors import Unavailable
+from cloison.lean import as_if_absent
 
 # Where eventlet is installed ovs.poller imports it, with copies of dnspython's modules in place of those
 # that the local services use (exceptions of the one are not those of the other).

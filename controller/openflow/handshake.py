@@ -14,7 +14,11 @@ from os_ken.base.app_manager import AppManager
 from os_ken.controller import ofp_event
 from os_ken.controller.handler import CONFIG_DISPATCHER, set_ev_handler
 from os_ken.controller.ofp_handler import OFPHandler
-from os_ken.ofproto import ofproto_v1_4
+from os_ken.ofproto import ofproto_parser, ofproto_v1_4, ofproto_v1_4_parser
+
+# A Hello is the same in all versions, and nothing else of another version is ever read (framing.py).
+for _version in range(1, 256):
+    ofproto_parser.register_msg_parser(_version)(ofproto_v1_4_parser.msg_parser)
 
 
 class Handshake(OFPHandler):  # type: ignore[misc]  # os_ken is untyped

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
-import os_ken.base.app_manager  # noqa: F401  # first: os_ken.controller cannot be imported before it
 import structlog
 from os_ken.controller import ofp_event
 from os_ken.controller.controller import Datapath

@@ -202,6 +202,31 @@ async def test_plain_text_needs_to_be_asked_for() -> None:
         SwitchServer(("127.0.0.1", 0), None, hosts_own_datapath, lambda dpid, switch: None, lambda dpid: None)
 
 
+def hello(version: int, *versions: int) -> bytes:
+    """A Hello of a switch whose highest version is `version`; `versions`: what it says it has, if it does."""
+    bitmap = struct.pack(">HHI", 1, 8, sum(1 << n for n in versions)) if versions else b""
+    return HEADER.pack(version, HELLO, HEADER.size + len(bitmap), 1) + bitmap
+
+
+@pytest.mark.parametrize("said", [hello(6, 1, 4, 5, 6), hello(6), hello(9, 5, 9), hello(5), hello(1, 1, 5)])
+async def test_a_switch_with_other_versions_besides_is_asked_in_ours(said: bytes, plain: Site) -> None:
+    peer = await Peer.connect(plain.server.address)
+    peer.writer.write(said)
+    kinds = [(await peer.receive())[0] for _ in range(2)]
+    assert kinds == [HELLO, FEATURES_REQUEST]
+    peer.close()
+
+
+@pytest.mark.parametrize("said", [hello(1), hello(4, 1, 4), hello(4), hello(6, 4, 6)])
+async def test_a_switch_without_our_version_is_told_so(said: bytes, plain: Site) -> None:
+    peer = await Peer.connect(plain.server.address)
+    peer.writer.write(said)
+    kinds = [(await peer.receive())[0] for _ in range(2)]
+    assert kinds == [HELLO, wire.ERROR]
+    await peer.until_closed()
+    assert plain.up.empty()
+
+
 # Hostile peers
 
 ZERO_LENGTH_ELEMENT = message(HELLO, struct.pack(">HHI", 0, 0, 0))
