@@ -21,6 +21,7 @@ import click
 import structlog
 
 from cloison.errors import CloisonError, InvalidIntent
+from cloison.lean import share_memory
 from controller.api.edge_changes import ApiEdgeChanges
 from controller.api.host_sync import HostSyncServicer
 from controller.api.loading import LoadingServer
@@ -228,6 +229,7 @@ def main(
     log_format: str,
 ) -> None:
     """Run the Cloison controller."""
+    share_memory()
     configure(log_level, log_format)
     try:
         options = Options(
