@@ -27,7 +27,6 @@ from controller.verify.holding import Held
 from controller.verify.intent import PortIntent
 from controller.verify.packet import (
     HEADER_MASK,
-    OFFSETS,
     cube,
 )
 from controller.verify.path import HOPS_MAX, Fdb
@@ -397,7 +396,7 @@ def _reenter(frame: Frame, in_port: int | None) -> Frame:
     """The frame as it enters a bridge: another in_port, registers 0, the header as it is now."""
     clean = entering(frame.region, in_port)
     written = frame.written & HEADER_MASK
-    slices = tuple(s for s in frame.slices if s[0] < OFFSETS["in_port"])
+    slices = tuple(s for s in frame.slices if HEADER_MASK >> s[0] & 1)
     const = frame.const_mask & written
     return Frame(
         frame.region, clean.written | written, clean.const_value | frame.const_value & const,

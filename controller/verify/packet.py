@@ -162,15 +162,17 @@ def _width(name: str) -> int:
 
 
 def _offsets() -> dict[str, int]:
+    """What most flows match comes first, what is of IPv6 alone last: a number ends with its highest bit."""
     offsets, at = {}, 0
-    for name in (*HEADER_FIELDS, "in_port", *STATE_FIELDS, *CONTEXT_FIELDS):
+    names = ("in_port", *STATE_FIELDS[:4], *HEADER_FIELDS, *STATE_FIELDS[4:], *CONTEXT_FIELDS)
+    for name in sorted(names, key=lambda name: "ipv6" in name):
         offsets[name] = at
         at += _width(name)
     return offsets
 
 
 OFFSETS: dict[str, int] = _offsets()
-"""Where each field begins, in bits from the low end: header, in_port, what a bridge keeps, context."""
+"""Where each field begins, in bits from the low end; of what order they are nothing depends on."""
 
 WIDTHS: dict[str, int] = {name: _width(name) for name in OFFSETS}
 FIELD_MASKS: dict[str, int] = {name: ((1 << WIDTHS[name]) - 1) << OFFSETS[name] for name in OFFSETS}
