@@ -51,7 +51,6 @@ class FlowSet:
         self._desired = ZonedFlows()
         self._installed = ZonedFlows()
         self._units: dict[Unit, tuple[Flow, ...]] = {}
-        self._owner: dict[FlowKey, Unit] = {}
         # All flows of a port have one cookie, of which no other unit's flows are.
         self._by_cookie: dict[int, tuple[Unit, ...]] = {}
         self._dirty: set[FlowKey] = set()
@@ -92,9 +91,9 @@ class FlowSet:
         conflicts = []
         for unit, flows in changed.items():
             twice = next((key for key, n in Counter(f.key for f in flows).items() if n > 1), None)
-            taken = next((f.key for f in flows if f.key in self._owner), twice)
+            taken = next((f.key for f in flows if f.key in self.desired), twice)
             if taken is not None:
-                conflicts.append(FlowConflict(unit, self._owner.get(taken, unit), taken))
+                conflicts.append(FlowConflict(unit, self.owners({taken}).get(taken, unit), taken))
                 continue
             self._add(unit, flows)
         return conflicts
@@ -126,11 +125,11 @@ class FlowSet:
         """
         differences = {u: between(self._units.get(u, ()), flows) for u, flows in changed.items()}
         freed = {flow.key for difference in differences.values() for flow in difference.gone}
-        claimed: set[FlowKey] = set()
+        claimed, held = set[FlowKey](), self._desired.flows
         for difference in differences.values():
             for flow in difference.come:
                 key = flow.key
-                if key in claimed or (key in self._owner and key not in freed):
+                if key in claimed or (key in held and key not in freed):
                     return False
                 claimed.add(key)
         for difference in differences.values():
@@ -139,7 +138,7 @@ class FlowSet:
         for unit, difference in differences.items():
             self._note(unit, changed[unit])
             for flow in difference.come:
-                self._put(unit, flow)
+                self._put(flow)
         return True
 
     def _note(self, unit: Unit, flows: tuple[Flow, ...]) -> None:
@@ -155,21 +154,19 @@ class FlowSet:
             self._units[unit] = flows
             self._by_cookie[cookie] = (*self._by_cookie.get(cookie, ()), unit)
 
-    def _put(self, unit: Unit, flow: Flow) -> None:
+    def _put(self, flow: Flow) -> None:
         key = flow.key
         self._desired.put(key, flow)
-        self._owner[key] = unit
         self._dirty.add(key)
 
     def _put_away(self, key: FlowKey) -> None:
         self._desired.drop(key)
-        del self._owner[key]
         self._dirty.add(key)
 
     def _add(self, unit: Unit, flows: tuple[Flow, ...]) -> None:
         self._note(unit, flows)
         for flow in flows:
-            self._put(unit, flow)
+            self._put(flow)
 
     def _remove(self, unit: Unit) -> None:
         flows = self._units.get(unit, ())
@@ -177,9 +174,10 @@ class FlowSet:
         for flow in flows:
             self._put_away(flow.key)
 
-    def owner(self, key: FlowKey) -> Unit | None:
-        """Return the unit a flow serves."""
-        return self._owner.get(key)
+    def owners(self, keys: Set[FlowKey]) -> dict[FlowKey, Unit]:
+        """Return which units the desired flows of these keys serve. All are looked at: that is seldom asked."""
+        flows = ((flow.key, unit) for unit, flows in self._units.items() for flow in flows)
+        return {key: unit for key, unit in flows if key in keys}
 
     @property
     def dirty(self) -> bool:

@@ -440,8 +440,10 @@ class HostActor:
     def _leave_out(self, refused: SwitchRefused) -> None:
         """A unit whose flow the switch refuses gets none at all; everybody else goes on."""
         units: dict[Unit, tuple[Flow, ...]] = {}
-        for error in refused.errors:
-            unit = self.flows.owner(error.change.key) if isinstance(error.change, Flow) else None
+        named = [(error.change.key, error) for error in refused.errors if isinstance(error.change, Flow)]
+        owners = self.flows.owners({key for key, _ in named})
+        for key, error in named:
+            unit = owners.get(key)
             if unit is not None:
                 units[unit] = ()
                 self.block(unit, "REFUSED_BY_SWITCH", error.text)

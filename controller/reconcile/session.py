@@ -35,9 +35,9 @@ class AgentSession:
         self.interfaces: dict[str, Interface] = {}
         self.tunnel_ports: dict[Vni, int] = {}
         self.inspections = Inspections(self.send)
-        # The same by iface-id (and then by name), and who has which number: (name) or (VNI).
-        self._by_iface: dict[str, dict[str, Interface]] = {}
-        self._owners: dict[int, set[str | Vni]] = {}
+        # The same by iface-id, and who has which number: (name) or (VNI).
+        self._by_iface: dict[str, tuple[Interface, ...]] = {}
+        self._owners: dict[int, tuple[str | Vni, ...]] = {}
         self._shared: set[int] = set()
         self._queue: asyncio.Queue[host_sync_pb2.ControllerMessage | Pause | None] = asyncio.Queue()
         # Not queued yet: what may wait for a receipt that is asked for soon.
@@ -54,7 +54,7 @@ class AgentSession:
 
     def plugged(self, iface_id: str) -> Iterable[Interface]:
         """Return the interfaces that carry an iface-id; most often one."""
-        return self._by_iface.get(iface_id, {}).values()
+        return self._by_iface.get(iface_id, ())
 
     @property
     def shared_numbers(self) -> Set[int]:
@@ -80,7 +80,7 @@ class AgentSession:
             touched |= self._unplug(item.name)
             touched.add(item.iface_id)
             interface = self.interfaces[item.name] = Interface(item.name, item.iface_id, item.ofport)
-            self._by_iface.setdefault(item.iface_id, {})[item.name] = interface
+            self._by_iface[item.iface_id] = (*self._by_iface.get(item.iface_id, ()), interface)
             self._own(item.ofport, item.name)
         for vni in inventory.removed_tunnel_ports:
             self._set_tunnel(Vni(vni), None)
@@ -99,10 +99,9 @@ class AgentSession:
         gone = self.interfaces.pop(name, None)
         if gone is None:
             return set()
-        same = self._by_iface[gone.iface_id]
-        del same[name]
-        if not same:
-            del self._by_iface[gone.iface_id]
+        others = tuple([other for other in self._by_iface.pop(gone.iface_id) if other.name != name])
+        if others:
+            self._by_iface[gone.iface_id] = others
         self._disown(gone.ofport, name)
         return {gone.iface_id}
 
@@ -115,18 +114,16 @@ class AgentSession:
             self._own(number, vni)
 
     def _own(self, number: int, owner: str | Vni) -> None:
-        owners = self._owners.setdefault(number, set())
-        owners.add(owner)
+        owners = self._owners[number] = (*self._owners.get(number, ()), owner)
         if len(owners) > 1:
             self._shared.add(number)
 
     def _disown(self, number: int, owner: str | Vni) -> None:
-        owners = self._owners[number]
-        owners.discard(owner)
-        if len(owners) < 2:
+        others = tuple([other for other in self._owners.pop(number) if other != owner])
+        if others:
+            self._owners[number] = others
+        if len(others) < 2:
             self._shared.discard(number)
-        if not owners:
-            del self._owners[number]
 
     # --- out ----------------------------------------------------------------------------------------
 

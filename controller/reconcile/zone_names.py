@@ -19,7 +19,7 @@ class ZoneNames:
         self.vni, self.domain = vni, domain
         self.addresses: dict[str, Addresses] = {}
         self._of_port: dict[PortName, tuple[str, Addresses]] = {}
-        self._ports: dict[str, set[PortName]] = {}
+        self._ports: dict[str, tuple[PortName, ...]] = {}
 
     def follow(self, state: State, ports: Iterable[PortName]) -> set[str]:
         """Give ports the names and addresses they have now; return the names about which that is news."""
@@ -32,10 +32,10 @@ class ZoneNames:
             if before == after:
                 continue
             if before is not None:
-                self._ports[before[0]].discard(name)
+                self._ports[before[0]] = tuple([port for port in self._ports[before[0]] if port != name])
                 touched.add(before[0])
             if after is not None:
-                self._ports.setdefault(after[0], set()).add(name)
+                self._ports[after[0]] = (*self._ports.get(after[0], ()), name)
                 touched.add(after[0])
         for host_name in touched:
             self._settle(host_name)

@@ -80,7 +80,7 @@ class ZonedFlows:
         # Meters that flows have begun to name, or name no more; who has seen to that takes them out.
         self.moved_meters: set[int] = set()
         self.cookies: Counter[int] = Counter()
-        self._by_zone: dict[int, set[FlowKey]] = {}
+        self._by_zone: dict[int, tuple[Flow, ...]] = {}
         for key, flow in (flows or {}).items():
             self.put(key, flow)
 
@@ -89,7 +89,7 @@ class ZonedFlows:
         # (A key takes long to hash: it is looked up as seldom as can be.)
         before = self.flows.get(key)
         if before is not None:
-            self._unlink(key, before)
+            self._unlink(before)
         self.flows[key] = flow
         self.cookies[flow.cookie] += 1
         if flow.meter is not None:
@@ -98,15 +98,15 @@ class ZonedFlows:
                 self.moved_meters.add(flow.meter)
         zone = zone_of(flow)
         if zone is not None:
-            self._by_zone.setdefault(zone, set()).add(key)
+            self._by_zone[zone] = (*self._by_zone.get(zone, ()), flow)
 
     def drop(self, key: FlowKey) -> None:
         """Take a flow out; nothing happens if it is not there."""
         flow = self.flows.pop(key, None)
         if flow is not None:
-            self._unlink(key, flow)
+            self._unlink(flow)
 
-    def _unlink(self, key: FlowKey, flow: Flow) -> None:
+    def _unlink(self, flow: Flow) -> None:
         self.cookies[flow.cookie] -= 1
         if not self.cookies[flow.cookie]:
             del self.cookies[flow.cookie]
@@ -117,10 +117,10 @@ class ZonedFlows:
                 self.moved_meters.add(flow.meter)
         zone = zone_of(flow)
         if zone is not None:
-            self._by_zone[zone].discard(key)
-            if not self._by_zone[zone]:
-                del self._by_zone[zone]
+            others = tuple([other for other in self._by_zone.pop(zone) if other is not flow])
+            if others:
+                self._by_zone[zone] = others
 
     def owner(self, zone: int) -> Owner:
         """Return the owner of a zone, NOBODY if none is known."""
-        return owner_of(self.flows[key] for key in self._by_zone.get(zone, ()))
+        return owner_of(self._by_zone.get(zone, ()))

@@ -29,7 +29,8 @@ one_flow = cache(flow)
 
 
 def state_of(flows: FlowSet) -> tuple[object, ...]:
-    owners = {key: flows.owner(key) for key in flows.desired}
+    owners = flows.owners(flows.desired.keys())
+    assert owners.keys() == flows.desired.keys()
     units = {unit: set(flows.flows_of(unit)) for unit in flows.units}
     return dict(flows.desired), owners, units, flows._by_cookie
 
