@@ -60,7 +60,7 @@ class Register:
         return {self.field.name: (value << self.start, mask << self.start)}
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _load(register: Register, value: int) -> Load:
     """See Register.load; the flows of a port share theirs."""
     if value >> register.bits:

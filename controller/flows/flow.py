@@ -56,7 +56,7 @@ def match(**terms: int | tuple[int, int]) -> Match:
     return tuple(term for term in made if term.mask)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _term(name: str, term: int | tuple[int, int]) -> MatchTerm:
     """Return a term; the flows of a port share theirs, which saves checking them and most of their memory."""
     field = FIELDS[name]

@@ -186,7 +186,7 @@ def shared(mask: int) -> int:
     return mask
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _read(action: Action) -> tuple[Step, Blank]:
     return _step(action), _one(_blank(action))
 
