@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -111,8 +111,13 @@ class Flow:
     goto: int | None = None
     cookie: int = 0
     meter: int | None = None
+    _key: FlowKey | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def key(self) -> FlowKey:
-        """What OpenFlow tells it apart by."""
-        return FlowKey(self.table, self.priority, self.match)
+        """What OpenFlow tells it apart by: one object, under which a flow is found in several places."""
+        key = self._key
+        if key is None:
+            key = FlowKey(self.table, self.priority, self.match)
+            object.__setattr__(self, "_key", key)
+        return key

@@ -11,7 +11,7 @@ A zone that no flow uses is flushed before the bundle.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from controller.flows import Flow, FlowKey
@@ -175,7 +175,7 @@ class FlowSet:
             self._put_away(flow.key)
 
     def owners(self, keys: Set[FlowKey]) -> dict[FlowKey, Unit]:
-        """Return which units the desired flows of these keys serve. All are looked at: that is seldom asked."""
+        """Return which units desired flows of these keys serve. All are looked at: it is seldom asked."""
         flows = ((flow.key, unit) for unit, flows in self._units.items() for flow in flows)
         return {key: unit for key, unit in flows if key in keys}
 
@@ -259,9 +259,18 @@ class FlowSet:
 
     def observed(self, read: InstalledFlows) -> FlowDelta:
         """The whole table was read: return how it differs from desired, and settle exactly that next."""
-        self._installed = ZonedFlows({key: entry.flow for key, entry in read.flows.items()})
+        self._installed = ZonedFlows(dict(self._as_known(read)))
         self._empty.clear()
         delta = flow_delta(self.desired, read)
         self._dirty = {f.key for f in (*delta.add, *delta.modify)} | set(delta.delete)
         self._foreign = delta.purge
         return delta
+
+    def _as_known(self, read: InstalledFlows) -> Iterator[tuple[FlowKey, Flow]]:
+        """Yield what was read; what is as desired is the same object from now on, and so kept once."""
+        for key, entry in read.flows.items():
+            wanted = self._desired.flows.get(key)
+            if wanted is not None and wanted == entry.flow:
+                yield wanted.key, wanted
+            else:
+                yield key, entry.flow

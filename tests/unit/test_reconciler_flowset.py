@@ -331,3 +331,18 @@ def test_whatever_happens_no_connection_is_inherited(seed: int) -> None:
         flows.applied(step.delta)
         flows.flushed(step.zones)
     assert set(memory.held.values()) == {f for us in units.values() for f in us}
+
+
+def test_what_a_switch_has_as_it_should_be_is_kept_once_and_the_rest_as_it_was_read() -> None:
+    wanted = port_flows(PORT)
+    flows, altered = FlowSet(), replace(wanted[1], cookie=wanted[1].cookie + 1)
+    flows.set_units({unit(PORT): wanted})
+    held = [replace(flow) for flow in (wanted[0], altered, *wanted[2:])]
+    flows.observed(InstalledFlows({flow.key: InstalledFlow(flow, 0, 0) for flow in held}))
+    for key, installed in flows.installed.items():
+        assert installed in held
+        as_wanted = installed != altered
+        assert (installed is flows.desired[key]) == as_wanted
+        assert (key is flows.desired[key].key) == as_wanted
+    settle(flows)
+    assert flows.installed == flows.desired
