@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from cloison.model import (
     AddressGroup,
@@ -60,6 +60,11 @@ class Impact:
     def networks(self) -> set[NetworkName]:
         """Networks for which the tunnel plan of some host may change."""
         return self.spans | {port.parent for port in self.moved}
+
+    def add(self, other: Impact) -> None:
+        """Touch what the other one does as well."""
+        for each in fields(self):
+            getattr(self, each.name).update(getattr(other, each.name))
 
 
 def with_routed(networks: Iterable[NetworkName], *states: State) -> set[NetworkName]:

@@ -42,7 +42,7 @@ from controller.reconcile.profiles import ProfileWorker
 from controller.reconcile.realized import NOTHING, RealizedTracker
 from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
-from controller.reconcile.renumbered import renumbered
+from controller.reconcile.renumbered import Renamings
 from controller.reconcile.retrial import HostUnit, Retrial
 from controller.reconcile.selfcheck import SelfCheck
 from controller.reconcile.session import AgentSession
@@ -87,6 +87,7 @@ class Reconciler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
         self._handovers: list[Handover] = []
+        self._renamings = Renamings(self._hosts)
         self.tracker = RealizedTracker(controller_id, epoch, lambda: store.state)
         self.tracker.hosts = self._hosts
         self.tracker.gate = self._figures
@@ -223,6 +224,7 @@ class Reconciler:
         state, since = self._state, min(self._revision + 1, newest)
         changes = [change for revision in revisions for change in revision.changes]
         impact = impact_of(changes, state)
+        impact.add(self._renamings.take(state))
         self._revision = revisions[-1].revision
         hosts = {c.stored.name for c in changes if isinstance(c.stored, Host)}
         for host in hosts & state.hosts.keys():
@@ -340,16 +342,13 @@ class Reconciler:
     def _renamed(self, actor: HostActor, before: Naming) -> None:
         """The bridge gave numbers to other interfaces than before: work out again what relies on them.
 
-        What is stored and was not followed yet comes first: what is compiled here is compiled from the newest
-        state, and must not be held against a meaning from before it.
+        Together with what was not followed yet: neither is held against a meaning from before the other.
         """
+        self._renamings.note(actor, before)
         if self._settled() is None:
             self._follower.catch_up()
-        if self._hosts.get(actor.name) is not actor:
-            return
-
-        impact = renumbered(self._state, actor.name, before, actor.naming)
-        if impact.port_units or impact.network_units or impact.host_units:
+        impact = self._renamings.take(self._state)
+        if self._loaded and (impact.port_units or impact.network_units or impact.host_units):
             self._change(impact, set(), self._revision)
 
     # --- hosts --------------------------------------------------------------------------------------
@@ -440,9 +439,9 @@ class Reconciler:
             self._attach(host.name)
 
     def switch_gone(self, dpid: int) -> None:
-        """The session of a bridge ended."""
+        """The session of a bridge ended. (What waits may be followed for that, and bring other hosts.)"""
         self._switches.pop(dpid, None)
-        for actor in self._hosts.values():
+        for actor in list(self._hosts.values()):
             actor.switch_gone(dpid)
         self._keeper.sessions_changed()
 

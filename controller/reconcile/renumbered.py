@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from cloison.model import PortBinding, TunnelPort
 from cloison.names import HostName
+from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact, add_everyone, add_next_hops
 from controller.reconcile.naming import Naming
 from controller.reconcile.views import vxlan_device
 from controller.store.state import State
+
+
+class Renamings:
+    """Bridges that name their ports otherwise than before, as long as nothing was made of that."""
+
+    def __init__(self, hosts: Mapping[HostName, HostActor]) -> None:
+        """hosts: the actors there are."""
+        self._hosts = hosts
+        self._before: list[tuple[HostActor, Naming]] = []
+
+    def note(self, actor: HostActor, before: Naming) -> None:
+        """A host's bridge does, since just now."""
+        self._before.append((actor, before))
+
+    def take(self, state: State) -> Impact:
+        """Return what that touches, and count it as done."""
+        renamed, self._before, impact = self._before, [], Impact()
+        for actor, before in renamed:
+            if self._hosts.get(actor.name) is actor:
+                impact.add(renumbered(state, actor.name, before, actor.naming))
+        return impact
 
 
 def renumbered(state: State, host: HostName, before: Naming, now: Naming) -> Impact:

@@ -9,20 +9,17 @@ from typing import Any
 
 import pytest
 
-from cloison.codec import record_to_bytes
 from cloison.errors import Unavailable
 from cloison.names import HostName, PortName, TenantName
 from controller.reconcile import reconciler as reconciler_module
 from controller.reconcile import taking_turns
 from controller.reconcile.realized import NOTHING
 from controller.reconcile.reconciler import Reconciler
-from controller.store import keys
-from controller.store.changes import RevisionChanges
 from controller.store.memory import MemoryEtcd, MemoryStore
-from controller.store.txn import Write
 from tests.support.hosts import MemoryHost, eventually
 from tests.support.intents import World
 from tests.support.loaded import meant
+from tests.support.meddling import write
 from tests.support.reconciling import (
     Controller,
     beyond_static,
@@ -36,16 +33,6 @@ from tests.support.reconciling import (
 @pytest.fixture(autouse=True)
 def _every_piece_is_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taking_turns, "SLICE_S", 0.0)
-
-
-def write(etcd: MemoryEtcd, revision: RevisionChanges) -> None:
-    """Commit what a revision of a world changed, as one transaction."""
-    etcd.write(
-        [
-            Write(keys.key_of(c.stored), record_to_bytes(c.new) if c.new is not None else None)
-            for c in revision.changes
-        ]
-    )
 
 
 class Turns:
