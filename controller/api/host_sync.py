@@ -95,6 +95,8 @@ class HostSyncServicer(host_sync_pb2_grpc.HostSyncServicer):
                 match message.WhichOneof("kind"):
                     case "inventory":
                         _check_inventory(session, message.inventory)
+                        if not session.ready:
+                            await self._reconciler.quiet()
                         self._reconciler.inventory(session, message.inventory)
                     case "ack":
                         self._reconciler.acked(session, message.ack)

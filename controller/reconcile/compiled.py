@@ -25,12 +25,16 @@ class Compiled:
         self._services = ServicePlans(self.units.has_port)
         self._edges = EdgePlans()
 
-    def update(self, state: State, impact: Impact) -> tuple[UnitFlows, dict[HostName, PlanChange]]:
-        """Follow one revision; return the flows of what is touched, and how plans change. Adds to impact."""
+    def updating(self, state: State, impact: Impact) -> Work[tuple[UnitFlows, dict[HostName, PlanChange]]]:
+        """Follow one revision, in pieces; return the flows of what is touched, and how plans change.
+
+        Adds to impact. The state may not change before the end, and plan_of says nothing until then.
+        """
         # Plans first: they know which networks come to a host, or go.
-        plans = self.tunnels.update(state, impact)
-        units = self.units.compile(state, impact)
-        for host, change in self._services.update(state, impact).items():
+        plans = yield from self.tunnels.updating(state, impact)
+        units = yield from self.units.compiling(state, impact)
+        services = yield from self._services.updating(state, impact)
+        for host, change in services.items():
             plans.setdefault(host, PlanChange()).services = change
         for host, edges in self._edges.update(state, impact).items():
             plans.setdefault(host, PlanChange()).edges = edges

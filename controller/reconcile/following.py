@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from controller.reconcile.rounds import Rounds
 from controller.store.changes import RevisionChanges
 from controller.store.store import Store, Subscription, SubscriptionOverrun
+from controller.turns import Work, at_once
 
 _log = structlog.get_logger(__name__)
 
@@ -27,20 +29,21 @@ class WentBack(Exception):
 
 
 class Follower:
-    """Drives a reconciler: process() a few revisions, or begin() with everything."""
+    """Drives a reconciler: follow() a few revisions, or begin() with everything."""
 
     def __init__(
         self,
         store: Store,
         controller_id: str,
-        process: Callable[[Sequence[RevisionChanges]], None],
+        follow: Callable[[Sequence[RevisionChanges]], Work[None]],
         begin: Callable[[int | None, Subscription], Awaitable[None]],
+        rounds: Rounds,
     ) -> None:
         """Both may raise WentBack. begin takes a new epoch, or None to keep the one it has, and what comes
         after the state as it is when begin is called: it may follow some of that.
         """
         self._store, self._controller_id = store, controller_id
-        self._process, self._begin = process, begin
+        self._follow, self._begin, self._rounds = follow, begin, rounds
         self._subscription: Subscription | None = None
         # Why what was caught up with could not be worked out.
         self._failure: Exception | None = None
@@ -57,12 +60,12 @@ class Follower:
             return await self._restart(went_back=True)
 
     def catch_up(self) -> None:
-        """Work out at once what is waiting; never raises. Not to be called by what process calls."""
+        """Work out at once what is waiting; never raises. Not to be called in a round."""
         revisions = self._subscription.pending() if self._subscription is not None else []
         if not revisions:
             return
         try:
-            self._process(revisions)
+            at_once(self._follow(revisions))
         except Exception as error:  # noqa: BLE001 - run() sees to it
             self._failure = error
             self._close()
@@ -78,7 +81,7 @@ class Follower:
                     # All that is waiting together: the mirror is at the last of them, and half of the way
                     # to a state is no state that anybody asked for.
                     begun_s = loop.time()
-                    self._process([first, *subscription.pending()])
+                    await self._rounds.run(self._follow([first, *subscription.pending()]))
                     await rest(self._store, subscription, loop.time() - begun_s)
                 if self._failure is None:
                     return

@@ -20,7 +20,7 @@ from cloison.names import HostName
 from controller.flows import Flow
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.tunnels import PlanChange
-from controller.turns import Work, batches
+from controller.turns import Work, at_once, batches
 from controller.verify.budget import CHANGE_STEPS
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import IntentDelta
@@ -82,31 +82,40 @@ class Gate:
         revision: int,
         withheld: Set[str] = frozenset(),
     ) -> Verdict:
-        """Judge one change. flows: what each host is told to hold so far.
+        """As examining, at once."""
+        return at_once(self.examining(delta, units, plans, flows, revision, withheld))
 
-        withheld: objects that are known not to have their flows; that nothing gets to them, or to what is in
-        them, is no news.
+    def examining(
+        self,
+        delta: IntentDelta,
+        units: Units,
+        plans: Mapping[HostName, PlanChange],
+        flows: Mapping[HostName, FlowSet],
+        revision: int,
+        withheld: Set[str] = frozenset(),
+    ) -> Work[Verdict]:
+        """Judge one change, in pieces; until the end nobody may ask anything else, nor may flows change.
+
+        flows: what each host is told to hold so far; withheld: objects known not to have their flows. That
+        nothing gets to them, or to what is in them, is no news.
         """
         if self.mode is GateMode.OFF:
             return Verdict(units)
         self.checked += 1
-        changes = {
-            host: self._change(flows.get(host), units.get(host, {}), plans.get(host))
-            for host in units.keys() | plans.keys()
-        }
+        changes: dict[HostName, HostChange] = {}
+        for host in units.keys() | plans.keys():
+            changes[host] = self._change(flows.get(host), units.get(host, {}), plans.get(host))
+            yield
         changes = _with_devices(changes, delta, self._verifier)
-        found = tuple(
-            v
-            for v in self._verifier.check(delta, changes)
-            if v.kind not in _HARMLESS or withheld.isdisjoint(_concerned(v))
-        )
+        wrong = yield from self._verifier.checking(delta, changes)
+        found = tuple(v for v in wrong if v.kind not in _HARMLESS or withheld.isdisjoint(_concerned(v)))
         if not found:
             return Verdict(units)
         self._report(found, revision)
         if self.mode is GateMode.WARN:
             return Verdict(units)
         self.refused += 1
-        return self._retreat(units, changes, flows, found)
+        return (yield from self._retreat(units, changes, flows, found))
 
     def _retreat(
         self,
@@ -114,7 +123,7 @@ class Gate:
         changes: Mapping[HostName, HostChange],
         flows: Mapping[HostName, FlowSet],
         found: tuple[Violation, ...],
-    ) -> Verdict:
+    ) -> Work[Verdict]:
         """Take the new flows back; if even the old ones break isolation now, leave none of these units."""
         back = {}
         for host, change in changes.items():
@@ -124,7 +133,8 @@ class Gate:
             added = tuple(f for f in change.added if f.key not in others)
             back[host] = HostChange(removed=added, added=restored)
         held = _of_plans(found)
-        harmful = [v for v in self._verifier.check(None, back) if v.kind not in _HARMLESS]
+        wrong = yield from self._verifier.checking(None, back)
+        harmful = [v for v in wrong if v.kind not in _HARMLESS]
         kept = {h: {u: flows[h].flows_of(u) if h in flows else () for u in us} for h, us in units.items()}
         if not harmful:
             return Verdict(kept, found, held)
@@ -132,7 +142,7 @@ class Gate:
             host: HostChange(removed=tuple(flow for old in us.values() for flow in old))
             for host, us in kept.items()
         }
-        self._verifier.check(None, away)
+        yield from self._verifier.checking(None, away)
         return Verdict({h: dict.fromkeys(us, ()) for h, us in units.items()}, found, held)
 
     def load(

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from cloison.names import HostName, PortName
+from controller.flows import Flow
+from controller.reconcile.flowset import Unit
 from controller.reconcile.progress import Progress
+from controller.reconcile.session import Pause
 
 PATIENCE_S = 0.3
 """Longer than a switch takes for a bundle, and less than anybody would notice of a revocation."""
@@ -27,6 +31,12 @@ class Place(Protocol):
     @property
     def obeys(self) -> bool:
         """Tell whether its switch and its agent are there to obey."""
+
+    def pause_plan(self, until: Pause) -> None:
+        """Let the changes of plan from now on wait."""
+
+    def pause_flows(self, until: Pause) -> None:
+        """Let the changes of flows from now on wait."""
 
 
 class Handover:
@@ -64,3 +74,28 @@ class Handover:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._until_s):
                 await event.wait()
+
+
+def handovers(
+    revision: int,
+    moves: Mapping[PortName, tuple[HostName, HostName]],
+    places: Mapping[HostName, Place],
+    units: Mapping[HostName, Mapping[Unit, tuple[Flow, ...]]],
+) -> list[Handover]:
+    """Begin what ports that move (from, to) need; the hosts that are told (places) wait for each other.
+
+    units: the flows that they are to have: a port that keeps some where it was stands by there.
+    """
+    ways = {port: way for port, way in moves.items() if way[1] in places}
+    arrivals, made = {to for _, to in ways.values()}, []
+    staying = {host: place for host, place in places.items() if host not in arrivals}
+    others = tuple(staying.values())
+    for to in arrivals:
+        handover = Handover(revision, places[to], others)
+        made.append(handover)
+        for place in others:
+            place.pause_plan(handover.ready)
+        for port, (old, new) in ways.items():
+            if new == to and old in staying and units.get(old, {}).get(("port", port)):
+                staying[old].pause_flows(handover.followed)
+    return made

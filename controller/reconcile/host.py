@@ -22,6 +22,7 @@ from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.meters import CONNECTIONS_PER_S, HostMeters
 from controller.reconcile.naming import Naming
 from controller.reconcile.progress import Progress
+from controller.reconcile.rounds import Rounds
 from controller.reconcile.session import AgentSession, Pause
 from controller.reconcile.tracker import Condition
 from controller.reconcile.tunnels import PlanChange
@@ -44,11 +45,13 @@ class HostActor:
         on_named: Callable[[HostActor, Naming], None],
         on_left_out: Callable[[HostActor, Sequence[Flow]], None],
         snapshot: Callable[[HostName], PlanChange],
+        rounds: Rounds,
         connections_per_s: int = CONNECTIONS_PER_S,
     ) -> None:
         """on_named: the bridge named its ports otherwise (before); on_left_out: it does not take these flows.
 
-        snapshot: the whole plan as it is now; connections_per_s: how many a port may open.
+        Neither comes while one of rounds is under way. snapshot: the whole plan as it is now;
+        connections_per_s: how many a port may open.
         """
         self.name = name
         self.flows = FlowSet()
@@ -69,6 +72,7 @@ class HostActor:
         self._on_named = on_named
         self._on_left_out = on_left_out
         self._snapshot = snapshot
+        self._rounds = rounds
         # What the agent's next receipt must cover: flows of any kind, or something taken away.
         self._flows_changed = self._revalidate = False
         self.plan_held = False
@@ -231,7 +235,7 @@ class HostActor:
 
     def switch_connected(self, switch: Switch) -> None:
         """The bridge dialled in: read it before anything is sent."""
-        self._know_ports(None)
+        self._rounds.soon(lambda: self._know_ports(None))
         self.switch = switch
         self._must_read = True
         self._read_before = False
@@ -246,7 +250,7 @@ class HostActor:
         if self.switch is not None and self.switch.dpid == dpid:
             self.switch.on_port_changed = None
             self.switch = None
-            self._know_ports(None)
+            self._rounds.soon(lambda: self._know_ports(None))
             self._stop_drift_watch()
             self._send_waiting()
             self._log.warning("switch disconnected")
@@ -356,11 +360,12 @@ class HostActor:
         # What changes before the answer is taken in is in it or newer: it counts.
         switch.on_port_changed = lambda ofport: late.update({ofport: switch.ports.get(ofport)})
         await switch.read_ports()
+        await self._rounds.quiet()
         if self.switch is not switch:
             return
         ports = {**switch.ports, **late}
         switch.ports = {ofport: name for ofport, name in ports.items() if name is not None}
-        switch.on_port_changed = lambda ofport: self._port_changed(switch)
+        switch.on_port_changed = lambda ofport: self._rounds.soon(lambda: self._port_changed(switch))
         self._know_ports(dict(switch.ports))
 
     def _port_changed(self, switch: Switch) -> None:
@@ -410,6 +415,7 @@ class HostActor:
             refused_meters = await switch.carry_out(change)
         except SwitchRefused as refused:
             self.flows.failed(delta)
+            await self._rounds.quiet()
             self._leave_out(refused)
             if change.meters:
                 # They may be there all the same.

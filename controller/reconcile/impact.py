@@ -102,8 +102,14 @@ def whole_in_pieces(state: State) -> Work[Impact]:
 
 def impact_of(changes: Iterable[Change], state: State) -> Impact:
     """Return what the changes of one revision touch; state is the one after them."""
+    return at_once(impact_in_pieces(changes, state))
+
+
+def impact_in_pieces(changes: Iterable[Change], state: State) -> Work[Impact]:
+    """As impact_of; the state may not change before the end."""
     impact = Impact()
     for change in changes:
+        yield
         old, new = change.old, change.new
         if isinstance(old, Port) and isinstance(new, Port) and _stays(old, new):
             _altered(impact, new, state)

@@ -20,7 +20,7 @@ from controller.reconcile.plugged import live_binding, standby_bindings
 from controller.reconcile.views import HasPort, used_groups, vxlan_device
 from controller.reconcile.views import believe as believe
 from controller.store.state import State
-from controller.turns import batches
+from controller.turns import Work, at_once, batches
 from controller.verify.intent import (
     HostIntent,
     Intent,
@@ -76,12 +76,29 @@ def intent_delta(
     service: ServiceOfport = nowhere,
 ) -> IntentDelta:
     """Return the new value of everything that a revision touches."""
-    ports = impact.moved | {port for _, port in impact.port_units}
-    networks = impact.spans | {network for _, network in impact.network_units}
+    return at_once(delta_in_pieces(state, impact, hosts, has_port, service))
+
+
+def delta_in_pieces(
+    state: State,
+    impact: Impact,
+    hosts: set[HostName],
+    has_port: HasPort = believe,
+    service: ServiceOfport = nowhere,
+) -> Work[IntentDelta]:
+    """As intent_delta; neither the state nor what bridges call their ports may change before the end."""
+    ports: dict[PortName, PortIntent | None] = {}
+    for port in impact.moved | {port for _, port in impact.port_units}:
+        ports[port] = port_intent(state, port, has_port)
+        yield
+    networks: dict[NetworkName, NetworkIntent | None] = {}
+    for network in impact.spans | {network for _, network in impact.network_units}:
+        networks[network] = network_intent(state, network, has_port)
+        yield
     return IntentDelta(
         hosts={name: host_intent(state, name, service) for name in hosts | impact.host_units},
-        networks={name: network_intent(state, name, has_port) for name in networks},
-        ports={name: port_intent(state, name, has_port) for name in ports},
+        networks=networks,
+        ports=ports,
         policies={name.tenant: policy_intent(state, name) for name in impact.policies},
     )
 

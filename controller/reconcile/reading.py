@@ -79,6 +79,7 @@ class Observer:
         raise Unavailable("the controller is still working out the newest revision")
 
     async def _picture(self, *, in_one_go: bool) -> Picture | None:
+        await self._reconciler.quiet()
         state, revision = self._store.state, self._reconciler.revision
         if state.revision != revision:
             return None

@@ -1,7 +1,8 @@
 """The loop: each revision of the store becomes flows and plans for the hosts it touches.
 
-One revision is worked out in one go, without awaiting anything, so that no host ever gets half of a
-transaction. Sending is each host's own business (host.py): one slow host delays no other.
+One revision is worked out and proved as a whole before any host is told anything, so that none ever gets half
+of a transaction; where that takes long, in turns with whatever else there is to do, while nothing it relies
+on may change (rounds.py). Sending is each host's own business (host.py): one slow host delays no other.
 
 Everything, after a start or where the store could not be followed, is worked out in turns with whatever else
 there is to do (loading.py). Until that is done, and what has changed meanwhile is followed, no host has a
@@ -30,12 +31,12 @@ from controller.reconcile.compiled import Compiled
 from controller.reconcile.flowset import Unit
 from controller.reconcile.following import Follower, WentBack
 from controller.reconcile.gate import Gate, GateMode, Verdict
-from controller.reconcile.handover import Handover
+from controller.reconcile.handover import Handover, handovers
 from controller.reconcile.host import HostActor
-from controller.reconcile.impact import Impact, impact_of
+from controller.reconcile.impact import Impact, impact_in_pieces
 from controller.reconcile.keeper import EdgeChanges, Keeper
 from controller.reconcile.loading import Loading, let_go
-from controller.reconcile.meant import intent_delta, intent_in_parts
+from controller.reconcile.meant import delta_in_pieces, intent_in_parts
 from controller.reconcile.meters import CONNECTIONS_PER_S
 from controller.reconcile.naming import Naming
 from controller.reconcile.profiles import ProfileWorker
@@ -44,6 +45,7 @@ from controller.reconcile.registration import Registration
 from controller.reconcile.release import ReleaseWorker
 from controller.reconcile.renumbered import Renamings
 from controller.reconcile.retrial import HostUnit, Retrial
+from controller.reconcile.rounds import Rounds
 from controller.reconcile.selfcheck import SelfCheck
 from controller.reconcile.session import AgentSession
 from controller.reconcile.taking_turns import give_way, in_turns
@@ -53,7 +55,7 @@ from controller.reconcile.units import STATIC_UNIT, UnitFlows, impact_on
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
 from controller.store.store import Store, Subscription
-from controller.turns import Work
+from controller.turns import Work, at_once
 from controller.verify.intent import IntentDelta
 
 _log = structlog.get_logger(__name__)
@@ -82,7 +84,9 @@ class Reconciler:
         self._loading: Loading | None = None
         self._switches: dict[int, Switch] = {}
         self._revision = 0
-        self._retrial = Retrial(self._hosts, self._judge_again, self._unsound_plans)
+        self._rounds = Rounds(store)
+        self.quiet = self._rounds.quiet
+        self._retrial = Retrial(self._hosts, self._judge_again, self._unsound_plans, self._rounds.quiet)
         self.self_check = SelfCheck(self._hosts, self._settled, self._fresh, self._repair)
         self._tasks: set[asyncio.Task[None]] = set()
         self._host_tasks: dict[HostName, asyncio.Task[None]] = {}
@@ -95,7 +99,7 @@ class Reconciler:
         self._release = ReleaseWorker(store, self._host_holds)
         self._profiles = ProfileWorker(store)
         self._keeper = Keeper(store, self._hosts, edge_changes)
-        self._follower = Follower(store, controller_id, self._process, self._begin)
+        self._follower = Follower(store, controller_id, self._follow, self._begin, self._rounds)
 
     @property
     def revision(self) -> int:
@@ -125,9 +129,9 @@ class Reconciler:
         return GateFigures(gate.mode.value, gate.checked, gate.refused, check.compared, check.repaired)
 
     def _settled(self) -> State | None:
-        """Return the state, as long as no change of it waits to be followed."""
+        """Return the state, as long as no change of it waits to be followed, or is being followed."""
         state = self._store.state
-        return state if state.revision == self.revision else None
+        return state if state.revision == self.revision and not self._rounds.busy else None
 
     def _fresh(self, state: State, host: HostName, unit: Unit) -> tuple[Flow, ...]:
         return self._compiled.units.fresh(state, host, unit)
@@ -182,7 +186,7 @@ class Reconciler:
         await in_turns(self._load(loading.state), loading.collect)
         self._profiles.load(loading.state)
         while revisions := loading.advance():
-            self._process(revisions)
+            await in_turns(self._follow(revisions), loading.collect)
             await give_way()
         # From here on the state is the store's own: nothing is waiting, and nobody had a turn since.
         self._loaded, self._loading = True, None
@@ -209,8 +213,8 @@ class Reconciler:
         self._keeper.follow(edges)
         yield from self.tracker.load(state, self._revision)
 
-    def _process(self, revisions: Sequence[RevisionChanges]) -> None:
-        """Follow transactions, up to the revision that the mirror is at.
+    def _follow(self, revisions: Sequence[RevisionChanges]) -> Work[None]:
+        """Follow transactions, up to the revision that the state is at, in pieces; a round by itself.
 
         Raises WentBack if that is an older one than before.
         """
@@ -223,16 +227,16 @@ class Reconciler:
         # be of the very revision that was followed last).
         state, since = self._state, min(self._revision + 1, newest)
         changes = [change for revision in revisions for change in revision.changes]
-        impact = impact_of(changes, state)
-        impact.add(self._renamings.take(state))
-        self._revision = revisions[-1].revision
         hosts = {c.stored.name for c in changes if isinstance(c.stored, Host)}
         for host in hosts & state.hosts.keys():
             self._actor(host)
+        impact = yield from impact_in_pieces(changes, state)
+        impact.add(self._renamings.take(state))
         self._keeper.follow(impact.edges)
-        self._change(impact, hosts, since)
+        yield from self._change(impact, hosts, since, revisions[-1].revision)
         for host in hosts - state.hosts.keys():
             self._forget(host)
+            yield
         for host in hosts & state.hosts.keys():
             self._attach(host)
         self._agents.follow(changes)
@@ -241,25 +245,30 @@ class Reconciler:
         for of_revision in revisions:
             address_log.follow(of_revision.changes, of_revision.revision)
 
-    def _change(self, impact: Impact, hosts: set[HostName], since: int) -> None:
-        """Compile what is touched from revision since on, have it judged, and hand it to the hosts.
+    def _change(self, impact: Impact, hosts: set[HostName], since: int, revision: int) -> Work[None]:
+        """Compile what is touched from revision since on, have it judged, and hand it to the hosts, which are
+        at revision then.
 
         What is refused together is judged again apart: only who is at fault is held up.
         """
         refused = self._gate.refused
-        units = self._work_out(impact, hosts, since)
+        units = yield from self._work_out(impact, hosts, since, revision)
         if units or self._gate.refused > refused:
             self._retrial.refused(units)
 
-    def _work_out(self, impact: Impact, hosts: set[HostName], since: int) -> set[HostUnit]:
+    def _work_out(
+        self, impact: Impact, hosts: set[HostName], since: int, revision: int
+    ) -> Work[set[HostUnit]]:
         """As _change; return the units that are withheld."""
-        units, plans = self._compiled.update(self._state, impact)
+        units, plans = yield from self._compiled.updating(self._state, impact)
         made = self._compiled.units
-        delta = intent_delta(self._state, impact, hosts, made.has_port, made.service_ofport)
+        delta = yield from delta_in_pieces(self._state, impact, hosts, made.has_port, made.service_ofport)
         flows = {host: self._actor(host).flows for host in units}
         judged = {(host, unit) for host, us in units.items() for unit in us}
         known = {str(unit[-1]) for _, unit in self._retrial.withheld() - judged}
-        verdict = self._gate.examine(delta, units, plans, flows, self._revision, known)
+        verdict = yield from self._gate.examining(delta, units, plans, flows, revision, known)
+        # All hosts in one go: who is told what comes of a revision is told by the same one.
+        self._revision = revision
         self._carry_out(impact, units, plans, verdict, since)
         return judged & self._retrial.withheld()
 
@@ -270,7 +279,7 @@ class Reconciler:
         if unit == STATIC_UNIT:
             self._give_static(host)
             return
-        self._work_out(impact_on(host, unit), set(), self._revision)
+        at_once(self._work_out(impact_on(host, unit), set(), self._revision, self._revision))
 
     def _repair(self, host: HostName, unit: Unit) -> None:
         """Work out a unit anew, with whatever was kept to make it."""
@@ -278,7 +287,7 @@ class Reconciler:
             case ("policy", tenant):
                 hosts = self._state.tenant_hosts(tenant) | {host}
                 impact = Impact(policies={tenant}, policy_units={(name, tenant) for name in hosts})
-                self._change(impact, set(), self._revision)
+                at_once(self._change(impact, set(), self._revision, self._revision))
             case _:
                 self._judge_again(host, unit)
 
@@ -296,11 +305,12 @@ class Reconciler:
     ) -> None:
         known = self._hosts.keys() | self._state.hosts.keys()
         left = []
-        concerned = (compiled.keys() | plans.keys()) & known
-        handovers = self._hand_over(concerned, verdict)
+        concerned = {host: self._actor(host) for host in (compiled.keys() | plans.keys()) & known}
+        begun = handovers(self._revision, self._compiled.tunnels.moves, concerned, verdict.units)
+        self._handovers = [h for h in self._handovers if not h.over] + begun
         for host in concerned:
             left += self._hand_out(host, compiled.get(host, {}), plans.get(host), verdict, since)
-        for handover in handovers:
+        for handover in begun:
             handover.progressed()
         self.tracker.touched(impact, since, self._revision, left)
 
@@ -323,22 +333,6 @@ class Reconciler:
             actor.block(unit, "COMPILER_FAILED", "its flows could not be made; the log says why")
         return [(host, port) for port in had if not actor.flows.flows_of(("port", port))]
 
-    def _hand_over(self, concerned: set[HostName], verdict: Verdict) -> list[Handover]:
-        """Let all wait for the hosts to which ports move; the hosts where these stand by now, for all."""
-        moves = {port: way for port, way in self._compiled.tunnels.moves.items() if way[1] in concerned}
-        arrivals, made = {to for _, to in moves.values()}, []
-        others = [self._actor(host) for host in concerned - arrivals]
-        for to in arrivals:
-            handover = Handover(self._revision, self._actor(to), others)
-            made.append(handover)
-            for actor in others:
-                actor.pause_plan(handover.ready)
-            for port, (old, new) in moves.items():
-                if new == to and old not in arrivals and verdict.units.get(old, {}).get(("port", port)):
-                    self._actor(old).pause_flows(handover.followed)
-        self._handovers = [h for h in self._handovers if not h.over] + made
-        return made
-
     def _renamed(self, actor: HostActor, before: Naming) -> None:
         """The bridge gave numbers to other interfaces than before: work out again what relies on them.
 
@@ -349,7 +343,7 @@ class Reconciler:
             self._follower.catch_up()
         impact = self._renamings.take(self._state)
         if self._loaded and (impact.port_units or impact.network_units or impact.host_units):
-            self._change(impact, set(), self._revision)
+            at_once(self._change(impact, set(), self._revision, self._revision))
 
     # --- hosts --------------------------------------------------------------------------------------
 
@@ -363,6 +357,7 @@ class Reconciler:
                 self._renamed,
                 lambda actor, flows: self._gate.withheld(actor.name, flows),
                 self.plan_of,
+                self._rounds,
                 self._connections_per_s,
             )
             self._give_static(name)
@@ -458,8 +453,12 @@ class Reconciler:
         await self._agents.register(hello, agent_epoch)
 
     def inventory(self, session: AgentSession, message: host_sync_pb2.Inventory) -> None:
-        """See Agents. Raises Unavailable while everything is worked out."""
+        """See Agents. Raises Unavailable while everything is worked out, and to who has no session yet while
+        a round is under way: wait with that for `quiet`.
+        """
         self._require_loaded()
+        if not session.ready and self._rounds.busy:
+            raise Unavailable("this controller is working out a large change; try again")
         known = session.host in self._store.state.hosts
         self._agents.inventory(session, self._actor(session.host) if known else None, message)
         if message.complete:

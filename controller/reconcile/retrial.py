@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 
 import structlog
 
@@ -27,15 +27,19 @@ HostUnit = tuple[HostName, Unit]
 
 
 class Retrial:
-    """Follows what is withheld from hosts. judge: work out a unit anew; unsound: whose plans are wrong."""
+    """Follows what is withheld from hosts.
+
+    judge: work out a unit anew; unsound: whose plans are wrong; quiet: wait until either may be asked.
+    """
 
     def __init__(
         self,
         hosts: Mapping[HostName, HostActor],
         judge: Callable[[HostName, Unit], object],
         unsound: Callable[[], Set[HostName]],
+        quiet: Callable[[], Awaitable[None]],
     ) -> None:
-        self._hosts, self._judge, self._unsound = hosts, judge, unsound
+        self._hosts, self._judge, self._unsound, self._quiet = hosts, judge, unsound, quiet
         self._apart: set[HostUnit] = set()
         self._wake = asyncio.Event()
 
@@ -71,12 +75,14 @@ class Retrial:
                 if due_at is not None and loop.time() >= due_at:
                     delay_s, due_at = min(2 * delay_s, RETRY_MAX_S), None
                     await self._judge_apart(self.withheld(_RETRIED))
+                    await self._quiet()
                     self._release_plans()
             except Exception:  # noqa: BLE001 - what is refused stays refused, and is looked at again
                 _log.exception("could not judge again")
 
     async def _judge_apart(self, units: set[HostUnit]) -> None:
         for host, unit in sorted(units, key=lambda item: order(item[1])):
+            await self._quiet()
             if (host, unit) in self.withheld(_RETRIED):
                 self._judge(host, unit)
                 await asyncio.sleep(0)

@@ -20,7 +20,7 @@ from controller.reconcile.told import Told, gateway
 from controller.reconcile.views import HasPort, believe, live_binding, overlay_mtu
 from controller.reconcile.zone_names import Addresses, ZoneNames, host_name
 from controller.store.state import State
-from controller.turns import Work, batches
+from controller.turns import Work, at_once, batches
 
 # Who has no domain of its own gets one below this; ".internal" is reserved for private use (ICANN, 2024).
 DOMAIN_SUFFIX = "cloison.internal"
@@ -78,11 +78,16 @@ class ServicePlans:
         self._tenant_hosts: dict[TenantName, frozenset[HostName]] = {}
 
     def update(self, state: State, impact: Impact) -> dict[HostName, ServiceChange]:
-        """Follow one revision; return what changes on which host."""
+        """As updating, at once."""
+        return at_once(self.updating(state, impact))
+
+    def updating(self, state: State, impact: Impact) -> Work[dict[HostName, ServiceChange]]:
+        """Follow one revision, in pieces; return what changes on which host."""
         changes: dict[HostName, ServiceChange] = {}
         told = Told(state)
         for name in self._touched_ports(state, impact):
             self._update_port(state, told, name, changes)
+            yield
         named: dict[TenantName, dict[NetworkName, set[PortName]]] = {}
         for network in impact.services:
             named.setdefault(network.parent, {}).setdefault(network, set())
@@ -90,6 +95,7 @@ class ServicePlans:
             named.setdefault(port.parent.parent, {}).setdefault(port.parent, set()).add(port)
         for tenant in named.keys() | impact.policies | {tenant for _, tenant in impact.policy_units}:
             self._update_tenant(state, tenant, named.get(tenant, {}), changes)
+            yield
         return {host: change for host, change in changes.items() if change}
 
     def load(self, state: State) -> Work[None]:

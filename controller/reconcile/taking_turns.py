@@ -20,24 +20,36 @@ FREEZE_INTERVAL_S = 1.0
 """What is worked out stays: the garbage collector need not walk it again and again, while all wait."""
 
 
-async def in_turns(work: Work[T], between: Callable[[], None] = lambda: None) -> T:
-    """Do all of it, and return what it returns; between: called after each slice."""
+async def in_turns(
+    work: Work[T],
+    between: Callable[[], None] = lambda: None,
+    first_s: float | None = None,
+    *,
+    stays: bool = True,
+) -> T:
+    """Do all of it, and return what it returns.
+
+    between: called after each slice; first_s: how long the first slice is, None for as long as any; stays:
+    whether what is worked out is there for good.
+    """
     started_s = frozen_s = perf_counter()
+    slice_s = SLICE_S if first_s is None else first_s
     while True:
         begun_s = perf_counter()
         try:
             next(work)
-            while (now_s := perf_counter()) - begun_s < SLICE_S:
+            while (now_s := perf_counter()) - begun_s < slice_s:
                 next(work)
         except StopIteration as end:
-            if perf_counter() - started_s >= FREEZE_INTERVAL_S:
+            if stays and perf_counter() - started_s >= FREEZE_INTERVAL_S:
                 gc.freeze()
             result: T = end.value
             return result
-        if now_s - frozen_s >= FREEZE_INTERVAL_S:
+        if stays and now_s - frozen_s >= FREEZE_INTERVAL_S:
             gc.freeze()
             frozen_s = now_s
         between()
+        slice_s = SLICE_S
         await give_way()
 
 

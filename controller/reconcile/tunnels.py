@@ -20,7 +20,7 @@ from controller.reconcile.impact import OBJECTS_AT_ONCE, Impact
 from controller.reconcile.services import ServiceChange
 from controller.reconcile.views import HasPort, Location, believe, location, overlay_mtu
 from controller.store.state import State
-from controller.turns import Work, batches
+from controller.turns import Work, at_once, batches
 
 
 @dataclass(slots=True)
@@ -103,7 +103,11 @@ class TunnelPlans:
         self.moves: dict[PortName, tuple[HostName, HostName]] = {}
 
     def update(self, state: State, impact: Impact) -> dict[HostName, PlanChange]:
-        """Follow one revision; return what changes on which host.
+        """As updating, at once."""
+        return at_once(self.updating(state, impact))
+
+    def updating(self, state: State, impact: Impact) -> Work[dict[HostName, PlanChange]]:
+        """Follow one revision, in pieces; return what changes on which host.
 
         Adds to impact the networks whose span may be another since one that is routed with them has come to a
         host, or has gone; and the units of networks that a host comes to carry, or no longer carries.
@@ -121,6 +125,7 @@ class TunnelPlans:
             before = self.hosts_of(name)
             self._update_network(state, name, moved.get(name, ()), plans)
             impact.network_units.update((host, name) for host in before ^ self.hosts_of(name))
+            yield
         return plans
 
     def load(self, state: State) -> Work[set[tuple[HostName, NetworkName]]]:

@@ -10,6 +10,7 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import TypeVar
 
@@ -79,6 +80,10 @@ class BaseStore(ABC):
     def quarantine(self) -> Mapping[str, str]:
         """See Store."""
         return self._mirror.quarantine
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """See Store."""
+        return self._mirror.standing_still()
 
     def subscribe(self) -> Subscription:
         """See Store."""

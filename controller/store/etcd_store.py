@@ -323,6 +323,7 @@ class EtcdStore(BaseStore):
             events, fragment, header = await watch.next(self._settings.silence_max_s)
             self._header = header
             for applied, (revision, of_revision) in enumerate(revisions.feed(events, fragment=fragment)):
+                await self._mirror.moving()
                 self._mirror.apply(revision, of_revision)
                 if applied % 64 == 63:
                     await asyncio.sleep(0)

@@ -160,6 +160,7 @@ class MemoryStore(BaseStore):
         while True:
             await self._news.wait()
             await self._watching.wait()
+            await self._mirror.moving()
             self._news.clear()
             if self.etcd.compacted > self.state.revision or self.etcd.revision < self.state.revision:
                 await self._relist()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from types import MappingProxyType
@@ -77,6 +78,9 @@ class Mirror:
     _expected: dict[str, list[Expected]] = field(default_factory=dict)
     # What transactions on their way write, by key: of one process no two write the same.
     _own: dict[str, Write] = field(default_factory=dict)
+    # How many want the state to stand still, and the end of that.
+    _still: int = 0
+    _moves: asyncio.Event = field(default_factory=asyncio.Event)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -108,11 +112,34 @@ class Mirror:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (revision, next(self._order), future))
         try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            return False
+            while not future.done():
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        await asyncio.shield(future)
+                except TimeoutError:
+                    # (It is no wonder that nothing comes while the state stands still.)
+                    if not self._still:
+                        return False
+            future.result()
+        finally:
+            future.cancel()
         return True
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Keep the state as it is meanwhile: what the store brings waits."""
+        self._still += 1
+        try:
+            yield
+        finally:
+            self._still -= 1
+            self._moves.set()
+
+    async def moving(self) -> None:
+        """Wait until the state may change; it may until the next await."""
+        while self._still:
+            self._moves.clear()
+            await self._moves.wait()
 
     # -- what a transaction leaves behind ----------------------------------------------------------
 

@@ -115,6 +115,7 @@ class Relist:
             return None
         deleted = await self.deleted()
         await self._let_go()
+        await mirror.moving()
         events = chain(self._events, (Event(key, None) for key in deleted))
         changes = mirror.resync(revision, events, forget_history=not self._trust_revisions)
         mirror.settle_expected(self._expected.get)

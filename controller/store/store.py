@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from cloison.errors import CallerError, Unavailable
@@ -80,6 +81,12 @@ class Store(Protocol):
         errors go to the caller. An empty Txn commits nothing and gives the current revision. On return the
         mirror holds the revision. Raises Unavailable if etcd does not answer or others are always faster;
         the message says if the change may have been stored nevertheless.
+        """
+        ...
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """Keep state as it is while this lasts, for who looks at it across awaits: reads go on, what etcd
+        tells waits, and transact with it, as it waits for the mirror. For seconds, not minutes.
         """
         ...
 

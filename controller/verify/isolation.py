@@ -104,14 +104,22 @@ class Verifier:
 
         The change is kept even if something is wrong with it: who refuses it takes it back by another call.
         """
+        return at_once(self.checking(delta, changes))
+
+    def checking(
+        self, delta: IntentDelta | None = None, changes: Mapping[HostName, HostChange] | None = None
+    ) -> Work[list[Violation]]:
+        """As check, in pieces; nobody may ask or tell anything else before the end."""
         touched, self._suspects = self._suspects, Touched()
         if delta:
-            touched.before(self.world, delta)
-            self.world.apply(delta)
-            touched.after(self.world, delta)
-        found = self._take(changes or {}, touched)
-        wrong = (*self._clashes(), *self._numbers(touched.entries), *self._devices(touched.devices))
-        return [*found, *wrong, *self._fdb(touched), *self._flows(touched)]
+            yield from touched.before(self.world, delta)
+            yield from self.world.applying(delta)
+            yield from touched.after(self.world, delta)
+        found = yield from self._taking(changes or {}, touched)
+        found += (*self._clashes(), *self._numbers(touched.entries), *self._devices(touched.devices))
+        yield from self._fdb(touched, found)
+        yield from self._flows(touched, found)
+        return found
 
     def load(
         self,
@@ -124,7 +132,7 @@ class Verifier:
         known: rules made of flows, by the flows' identity, for all calls with flows that live as long.
         """
         self.world.apply(delta)
-        return self._take(changes, None, known)
+        return at_once(self._taking(changes, None, known))
 
     def check_everything(self) -> list[Violation]:
         """Return what is wrong in all that is held."""
@@ -151,12 +159,12 @@ class Verifier:
                 table.forget_met()
         return [*found, *findings.violations()]
 
-    def _take(
+    def _taking(
         self,
         changes: Mapping[HostName, HostChange],
         touched: Touched | None,
         known: dict[int, Rule] | None = None,
-    ) -> list[Violation]:
+    ) -> Work[list[Violation]]:
         """Take over changes of hosts. Most are of forwarding databases alone, on every host of a network."""
         found: list[Violation] = []
         hosts, rules, cubes = self.hosts, known if known is not None else {}, Matches()
@@ -176,6 +184,7 @@ class Verifier:
                     touched.devices.update((host, ofport) for ofport in change.devices)
             if held.irregular and touched is not None:
                 touched.host(self.world, host)
+            yield
         return found
 
     def _take_flows(
@@ -222,7 +231,8 @@ class Verifier:
 
     # --- forwarding databases -----------------------------------------------------------------------
 
-    def _fdb(self, touched: Touched) -> Iterator[Violation]:
+    def _fdb(self, touched: Touched, found: list[Violation]) -> Work[None]:
+        """Add what is wrong with forwarding databases where they are touched."""
         for name, macs in touched.fdb_everywhere.items():
             network = self.world.networks.get(name)
             if network is None:
@@ -231,12 +241,14 @@ class Verifier:
             for host in self._fdb_hosts(name) - touched.fdb_right(network):
                 held = self.hosts[host].fdb.get(network.vni)
                 if held is None or not right(held, host, where):
-                    yield from wrong_entries(self.world, network, host, held, where)
+                    found += wrong_entries(self.world, network, host, held, where)
+                yield
         for (host, vni), changed in touched.fdb_here.items():
             network = self.world.by_vni.get(vni)
             done = touched.fdb_everywhere.get(network.name) if network is not None else None
             if changed is None or done is None or not changed <= done:
-                yield from self._fdb_at(host, vni, changed)
+                found += self._fdb_at(host, vni, changed)
+            yield
 
     def _fdb_at(self, host: HostName, vni: int, macs: Iterable[int] | None) -> Iterator[Violation]:
         network, held = self.world.by_vni.get(vni), self.hosts[host].fdb.get(vni)
@@ -274,11 +286,13 @@ class Verifier:
 
     # --- flows --------------------------------------------------------------------------------------
 
-    def _flows(self, touched: Touched) -> Iterator[Violation]:
+    def _flows(self, touched: Touched, found: list[Violation]) -> Work[None]:
         """Check the contracts; where one does not hold, have the judge say whether a packet is mistreated."""
         findings = Findings(self.world, self.hosts, Budget(self.steps))
-        at_once(self._look(touched, findings))
-        yield from findings.violations()
+        yield from self._look(touched, findings)
+        for violation in findings.violations():
+            found.append(violation)
+            yield
 
     def _look(self, touched: Touched, findings: Findings) -> Work[None]:
         """Check the contracts, and note what is in question."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from cloison.addresses import TO_ALL_MAC, IpAddress, host_mac
 from cloison.names import HostName, NetworkName
+from controller.turns import Work
 from controller.verify.fdb import whereabouts
 from controller.verify.holding import FdbChange
 from controller.verify.intent import IntentDelta, NetworkIntent, PortIntent
@@ -232,8 +233,8 @@ class Touched:
         for name in world.on_host.get(host, ()):
             self._senders(world, host, name)
 
-    def before(self, world: World, delta: IntentDelta) -> None:
-        """Add what the objects that change touch as they are; world has not changed yet."""
+    def before(self, world: World, delta: IntentDelta) -> Work[None]:
+        """Add what the objects that change touch as they are, in pieces; world has not changed yet."""
         for network_name, new in delta.networks.items():
             old = world.networks.get(network_name)
             if old is None or new is None or _alike(old) != _alike(new):
@@ -250,17 +251,18 @@ class Touched:
                 # Who leads into its networks says the number.
                 self._routed.update(name for name in world.networks if name.tenant == tenant)
         self._turning.update(_turning(world, delta))
-        self._objects(world, delta)
+        yield from self._objects(world, delta)
 
-    def after(self, world: World, delta: IntentDelta) -> None:
-        """Add what they touch as they are now; world has changed."""
-        self._objects(world, delta)
+    def after(self, world: World, delta: IntentDelta) -> Work[None]:
+        """Add what they touch as they are now, in pieces; world has changed."""
+        yield from self._objects(world, delta)
 
-    def _objects(self, world: World, delta: IntentDelta) -> None:
+    def _objects(self, world: World, delta: IntentDelta) -> Work[None]:
         for port_name in delta.ports:
             port = world.ports.get(port_name)
             if port is not None:
                 self._port(world, port)
+                yield
         for name in self._networks:
             network = world.networks.get(name)
             if network is None:
@@ -268,6 +270,7 @@ class Touched:
             for host in {*network.tunnels, *world.members_of(name).by_host}:
                 self.network(world, host, name)
                 self.fdb_here[host, network.vni] = None
+                yield
         for host, name in self._tunnels:
             network = world.networks.get(name)
             self.forwarding[host, name] = None
@@ -283,6 +286,7 @@ class Touched:
                 for port in world.ports_on(host_name, name).values():
                     self.fdb_everywhere.setdefault(name, set()).update(port.frame_macs)
                 self._span(world, host_name, name, moves=True)
+            yield
 
     def _routing(self, world: World, name: NetworkName) -> None:
         """Add what is sent into a network by routers, and what its own ports send into others."""

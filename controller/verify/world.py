@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from cloison.addresses import IpAddress, host_mac
 from cloison.names import HostName, NetworkName, PortName
+from controller.turns import Work, at_once
 from controller.verify.intent import (
     HostIntent,
     Intent,
@@ -218,10 +219,15 @@ class World:
 
     def apply(self, delta: IntentDelta) -> None:
         """Become what delta says. Objects may come in any order."""
+        at_once(self.applying(delta))
+
+    def applying(self, delta: IntentDelta) -> Work[None]:
+        """As apply, in pieces; nobody may look before the end."""
         for port_name in delta.ports:
             old_port = self.ports.pop(port_name, None)
             if old_port is not None:
                 self._drop_port(old_port)
+                yield
         for tenant, policy in delta.policies.items():
             self._set_policy(tenant, policy)
         for network_name, network in delta.networks.items():
@@ -231,6 +237,7 @@ class World:
         for port in delta.ports.values():
             if port is not None:
                 self._add_port(port)
+                yield
 
     def _set_policy(self, tenant: str, new: PolicyIntent | None) -> None:
         old = self.policies.pop(tenant, None)

@@ -29,6 +29,7 @@ from controller.logs import configure
 from controller.openflow.fake import FakeSwitch
 from controller.store.changes import RevisionChanges
 from controller.store.txn import Limits
+from controller.turns import Work
 from tests.bench.layout import Guest, Layout
 from tests.bench.requests import GROUP, group_request, own_rule, port_name, port_request, tenant_operations
 from tests.bench.stats import median
@@ -46,11 +47,11 @@ class Cloud:
         self.made, self.rounds_ms = made, list[float]()
         made.store._limits = Limits(1_000_000, 1 << 30)
         follower = made.reconciler._follower
-        self._process, follower._process = follower._process, self._timed
+        self._follow, follower._follow = follower._follow, self._timed
 
-    def _timed(self, revisions: Sequence[RevisionChanges]) -> None:
+    def _timed(self, revisions: Sequence[RevisionChanges]) -> Work[None]:
         began_s = time.process_time()
-        self._process(revisions)
+        yield from self._follow(revisions)
         self.rounds_ms.append((time.process_time() - began_s) * 1e3)
 
     async def fill(self, background: Iterable[Guest], others: Iterable[Guest]) -> None:

@@ -128,6 +128,7 @@ class MemoryHost:
         await self.register()
         self._task = asyncio.create_task(self._obey())
         inventory = host_sync_pb2.Inventory(complete=True, interfaces=[self._interface(i) for i in iface_ids])
+        await self._reconciler.quiet()
         self._reconciler.inventory(self.session, inventory)
         self.switch.set_port(SERVICE_OFPORT, SERVICE_LINK)
         self._reconciler.switch_connected(self.switch.dpid, self.switch)

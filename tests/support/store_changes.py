@@ -46,6 +46,23 @@ class Changes:
         later = await backend.new_store()
         assert content(later.state) == content(store.state)
 
+    @pytest.mark.parametrize("lists", [False, True], ids=["watched", "listed anew"])
+    async def test_a_state_that_stands_still(self, backend: Backend, store: Store, lists: bool) -> None:
+        other, before = await backend.new_store(), store.state.revision
+        with store.standing_still(), store.standing_still():
+            writing = asyncio.create_task(store.transact(creating(tenant())))
+            await eventually(lambda: other.state.get(ACME))
+            if lists:
+                backend.cut(store)
+                await other.transact(relabelling(ACME, "again"))
+                await backend.compact()
+                backend.mend(store)
+            assert await store.transact(lambda state: (Txn(), None)) == (before, None)
+            assert store.state.revision == before
+            assert not writing.done()
+        await writing
+        await eventually(lambda: content(store.state) == content(other.state))
+
     async def test_one_transaction_is_one_revision(self, base: Store) -> None:
         replica = Replica(base)
         objects = [port(f"p{n}", number=n) for n in (1, 2, 3)]

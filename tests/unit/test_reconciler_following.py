@@ -80,14 +80,14 @@ async def test_a_revision_that_cannot_be_worked_out_is_not_the_last_one(
 ) -> None:
     async with controller() as made:
         h1, h2, p1, _ = await pair(made)
-        right, failures = module.impact_of, [RuntimeError("a bug")]
+        right, failures = module.impact_in_pieces, [RuntimeError("a bug")]
 
-        def impact_of(*args: Any) -> Any:
+        def impact_in_pieces(*args: Any) -> Any:
             if failures:
                 raise failures.pop()
             return right(*args)
 
-        monkeypatch.setattr(module, "impact_of", impact_of)
+        monkeypatch.setattr(module, "impact_in_pieces", impact_in_pieces)
         apply = made.store._mirror.apply
 
         def applied(*what: Any) -> Any:
