@@ -11,9 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from agent.netlink.route import AsyncIPRoute, NetlinkError
 from agent.netlink.wire import VXLAN_PORT
 from agent.plan import LinkSpec, Vtep, link_name, link_vni
 from cloison.errors import Unavailable

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.ethtool.ioctl import IoctlEthtool
-from pyroute2.netlink.exceptions import NetlinkError
-
 from agent.netlink.links import hush
+from agent.netlink.route import AsyncIPRoute, IoctlEthtool, NetlinkError
 from agent.plan import SERVICE_AGENT_LINK, ServiceLink
 from cloison.errors import Unavailable
 from cloison.service_link import SERVICE_LINK

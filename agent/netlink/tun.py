@@ -17,10 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from agent.netlink.namespaces import apart, unshare
+from agent.netlink.route import AsyncIPRoute, NetlinkError
 from cloison.addresses import IpAddress, IpNetwork
 from cloison.errors import Unavailable
 

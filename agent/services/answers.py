@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-import dpkt
-
+from agent.services.formats import dpkt
 from agent.services.seams import ETH_IPV4, ETH_IPV6, IP_ICMP, IP_ICMP6, IP_TCP, IP_UDP, ServicePort
 from cloison.addresses import IpAddress, wire_mac
 from cloison.service_link import FROM_AGENT

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-import dpkt
-
 from agent.services.answers import ethernet
+from agent.services.formats import dpkt
 from agent.services.seams import ETH_ARP, Packet, ServicePort
 from cloison.service_link import DNS4, METADATA4, SERVICE_MAC
 

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-import dpkt
-
 from agent.services.answers import udp
+from agent.services.formats import dpkt
 from agent.services.options import (
     LEASE_S,
     REBIND_S,
@@ -99,7 +98,7 @@ def _read(port: ServicePort, data: bytes) -> _Asked | None:
     """Return the request of this port's guest; of anybody else, or of a relay, None."""
     try:
         message = dpkt.dhcp.DHCP(data[:MESSAGE_BYTES_MAX])
-    except (dpkt.Error, IndexError):
+    except (dpkt.dpkt.Error, IndexError):
         return None
     options = options4(message.opts)
     kind = options.get(TYPE, b"")

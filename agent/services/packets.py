@@ -10,8 +10,7 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address, IPv6Address
 
-from dpkt.dpkt import in_cksum
-
+from agent.services.formats import dpkt
 from agent.services.seams import ETH_ARP, ETH_IPV4, ETH_IPV6, IP_ICMP, IP_ICMP6, IP_TCP, IP_UDP, Packet
 from cloison.addresses import Mac
 from cloison.service_link import TO_AGENT
@@ -61,7 +60,7 @@ def _ip4(frame: bytes, eth_src: Mac) -> Packet | None:
     if version >> 4 != 4 or not IP4_BYTES <= header <= length <= len(frame) - ETHERNET_BYTES:
         return None
     network = frame[ETHERNET_BYTES : ETHERNET_BYTES + length]
-    if in_cksum(network[:header]):
+    if dpkt.dpkt.in_cksum(network[:header]):
         return None
     packet = Packet(
         frame=frame, eth_src=eth_src, eth_type=ETH_IPV4, network=network, source=IPv4Address(source),
