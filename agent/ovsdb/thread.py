@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from agent.ovsdb import rows
+from agent.ovsdb import messages, rows
 from agent.ovsdb.fit import Fit
 from agent.ovsdb.ports import PortRows
 from agent.ovsdb.view import BridgeView
@@ -25,9 +25,13 @@ from cloison.lean import as_if_absent
 # that the local services use (exceptions of the one are not those of the other).
 with as_if_absent("eventlet", "gevent"):
     import ovs.db.idl
+    import ovs.json
     import ovs.jsonrpc
     import ovs.poller
     import ovs.stream
+
+if ovs.json.PARSER == ovs.json.PARSER_PY:
+    ovs.json.Parser = messages.Parser
 
 T = TypeVar("T")
 PROBE_INTERVAL_MS = 5000
