@@ -76,7 +76,7 @@ def flow_delta(
         foreign = (*actual.foreign, *foreign)
     add, modify = [], []
     for key, flow in desired.items():
-        found = there.get(key)
+        found = there.get(key) if there else None
         old = found.flow if isinstance(found, InstalledFlow) else found
         if old is None:
             add.append(flow)

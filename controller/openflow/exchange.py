@@ -147,13 +147,10 @@ class ReadExchange(Multipart):
         self._foreign: list[ForeignFlow] = []
         self._seen: dict[bytes, Flow] = {}
 
-    def start(self, xid: int) -> Iterator[bytes]:
-        """The request. While the switch works on it: encode what is expected, if nothing is known yet."""
-        yield from super().start(xid)
-        if not self._known.flows:
-            self._known.flows = {identity(flow, encode_flow(flow)): flow for flow in self._expected}
-
     def _take(self, body: bytes) -> None:
+        if body and not self._known.flows:
+            # (Not before: a switch that is new holds nothing, and waits to be told.)
+            self._known.flows = {identity(flow, encode_flow(flow)): flow for flow in self._expected}
         known, flows, seen = self._known.flows, self._flows, self._seen
         for name, packets, octets in iter_flow_stats(body):
             flow = known.get(name) or decode_identity(name)

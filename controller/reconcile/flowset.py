@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from itertools import chain
 from typing import Any, NamedTuple
 
 from controller.flows import Flow, FlowKey
@@ -191,36 +192,37 @@ class FlowSet:
         """
         keys, self._dirty = self._dirty, set()
         foreign, self._foreign = self._foreign, ()
-        zones = self._to_flush(keys)
-        free = set() if foreign or self._replaces(keys) else set(filter(self._is_free, zones))
+        # (A key takes long to hash: it is looked up as seldom as can be, and a new switch lacks all of them.)
+        desired, installed = _those_of(self.desired, keys), _those_of(self.installed, keys)
+        zones = self._to_flush(chain(desired.values(), installed.values()))
+        free = set() if foreign or self._replaces(installed) else set(filter(self._is_free, zones))
         zones -= free
         later: set[FlowKey] = set()
         for cookie in self._cookies_in(zones):
             # (What is there of theirs and not wanted differs anyway.)
             for unit in self._by_cookie.get(cookie, ()):
                 later.update(flow.key for flow in self._units[unit])
-        keys |= later
-        desired = {k: self.desired[k] for k in keys - later if k in self.desired}
-        installed = {k: self.installed[k] for k in keys if k in self.installed}
-        self._dirty |= later
+        if later:
+            desired = {key: flow for key, flow in desired.items() if key not in later}
+            installed |= _those_of(self.installed, later - keys)
+            self._dirty |= later
         return Step(flow_delta(desired, installed, foreign), tuple(sorted(zones)), tuple(sorted(free)))
 
-    def _replaces(self, keys: Iterable[FlowKey]) -> bool:
-        """Tell whether anything that is installed under these keys, and may lead to a zone, goes or is to be
-        another. (The policy of a tenant does not: a port that comes with rules of its own is one bundle.)
+    def _replaces(self, installed: Mapping[FlowKey, Flow]) -> bool:
+        """Tell whether any of these, which are installed, may lead to a zone and goes or is to be another.
+
+        (The policy of a tenant does not: a port that comes with rules of its own is one bundle.)
         """
-        had = ((key, self.installed.get(key)) for key in keys if leads_to_zones(key))
-        return any(flow is not None and self.desired.get(key) != flow for key, flow in had)
+        return any(leads_to_zones(key) and self.desired.get(key) != flow for key, flow in installed.items())
 
     def _is_free(self, zone: int) -> bool:
         """Tell whether nothing that is installed can use a zone: of nobody, nor of who is to have it."""
         wanted = cookies_of(self._desired.owner(zone))
         return not self._installed.owner(zone) and wanted.isdisjoint(self._installed.cookies)
 
-    def _to_flush(self, keys: Iterable[FlowKey]) -> set[int]:
-        """Return the zones among those that flows of these keys use that must not be used as they are."""
-        flows = (side.flows.get(key) for key in keys for side in (self._desired, self._installed))
-        used = {zone for flow in flows if flow is not None and (zone := zone_of(flow)) is not None}
+    def _to_flush(self, flows: Iterable[Flow]) -> set[int]:
+        """Return the zones among those that these flows use that must not be used as they are."""
+        used = {zone for flow in flows if (zone := zone_of(flow)) is not None}
         return {zone for zone in used if not self._may_use(zone)}
 
     def _may_use(self, zone: int) -> bool:
@@ -274,3 +276,10 @@ class FlowSet:
                 yield wanted.key, wanted
             else:
                 yield key, entry.flow
+
+
+def _those_of(flows: Mapping[FlowKey, Flow], keys: Set[FlowKey]) -> dict[FlowKey, Flow]:
+    """Return those of the flows that have one of these keys."""
+    if not flows:
+        return {}
+    return {key: flow for key in keys if (flow := flows.get(key)) is not None}
