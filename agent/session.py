@@ -88,7 +88,8 @@ class Session:
 
     def _delta(self, delta: pb.PlanDelta) -> None:
         if self._gathered is not None:
-            self._gathered = self._gathered.apply(delta)
+            # Most often it is what is known: while both are there, they take the room of one.
+            self._gathered = self._gathered.apply(delta, self._reconciler.plan)
             return
         plan = self._reconciler.plan
         if plan is None:

@@ -108,8 +108,10 @@ class EdgeRecord:
     fault: str = ""
 
     @classmethod
-    def read(cls, message: pb.Edge) -> EdgeRecord:
-        """Read a record; one that is bad stops no other."""
+    def read(cls, message: pb.Edge, like: EdgeRecord | None = None) -> EdgeRecord:
+        """Read a record, or take the one that says the same; one that is bad stops no other."""
+        if like is not None and like.message == message:
+            return like
         kept = pb.Edge()
         kept.CopyFrom(message)
         try:

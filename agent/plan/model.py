@@ -20,6 +20,7 @@ from cloison.model import Revision, Vni
 from cloison.v1 import host_sync_pb2 as pb
 
 R = TypeVar("R")
+T = TypeVar("T")
 Vtep = NewType("Vtep", bytes)
 # Who may send frames of which network.
 Peer = tuple[Vni, Vtep]
@@ -94,26 +95,32 @@ class HostPlan:
             odd = frozenset(vni for vni, network in self.networks.items() if network.is_odd)
             object.__setattr__(self, "odd", odd)
 
-    def apply(self, delta: pb.PlanDelta) -> HostPlan:
+    def apply(self, delta: pb.PlanDelta, like: HostPlan | None = None) -> HostPlan:
         """Return the plan after one delta.
 
         Within a delta removals come first: networks, then MACs, then what is put; so it is for service ports,
         zones and edges. An MTU of 0 leaves the MTU as it is. Applying a delta a second time changes nothing.
+        like: another plan, whose values are taken where they are equal, so that they are there but once.
         """
+        like = like or EMPTY_PLAN
         revision = Revision(max(self.revision, delta.revision))
         plan = replace(
             self,
             revision=revision,
             service_ports=_recorded(
-                self.service_ports, delta.removed_service_ports, delta.service_ports, PortRecord.read
+                self.service_ports,
+                delta.removed_service_ports,
+                delta.service_ports,
+                PortRecord.read,
+                like.service_ports,
             ),
-            zones=_named(self.zones, delta),
-            edges=_recorded(self.edges, delta.removed_edges, delta.edges, EdgeRecord.read),
+            zones=_named(self.zones, delta, like.zones),
+            edges=_recorded(self.edges, delta.removed_edges, delta.edges, EdgeRecord.read, like.edges),
         )
-        return _networked(plan, delta) if delta.networks or delta.removed_vnis else plan
+        return _networked(plan, delta, like) if delta.networks or delta.removed_vnis else plan
 
 
-def _networked(plan: HostPlan, delta: pb.PlanDelta) -> HostPlan:
+def _networked(plan: HostPlan, delta: pb.PlanDelta, like: HostPlan) -> HostPlan:
     """Return the plan after the part of a delta that is about networks."""
     networks, uses, odd = dict(plan.networks), _Uses(plan.peer_uses), set(plan.odd)
     for vni in delta.removed_vnis:
@@ -124,7 +131,8 @@ def _networked(plan: HostPlan, delta: pb.PlanDelta) -> HostPlan:
                 uses.release((gone.vni, vtep))
     for change in delta.networks:
         known = networks.get(Vni(change.vni)) or NetworkPlan(Vni(change.vni), 0)
-        network = networks[known.vni] = _changed_network(known, change, uses)
+        network = _changed_network(known, change, uses)
+        network = networks[known.vni] = _either(network, like.networks.get(known.vni))
         odd -= {network.vni}
         odd |= {network.vni} if network.is_odd else set()
     return replace(
@@ -164,8 +172,17 @@ class _Uses:
 EMPTY_PLAN = HostPlan(Revision(0), MappingProxyType({}), MappingProxyType({}))
 
 
+def _either(made: T, like: T | None) -> T:
+    """Return what is like it if that is equal."""
+    return like if like is not None and like == made else made
+
+
 def _recorded(
-    known: Mapping[int, R], gone: Collection[int], put: Collection[Any], read: Callable[[Any], R]
+    known: Mapping[int, R],
+    gone: Collection[int],
+    put: Collection[Any],
+    read: Callable[[Any, R | None], R],
+    like: Mapping[int, R],
 ) -> Mapping[int, R]:
     """Return known without those gone, and with those put: the same object if there are none."""
     if not gone and not put:
@@ -174,18 +191,19 @@ def _recorded(
     for number in gone:
         records.pop(number, None)
     for message in put:
-        records[message.number] = read(message)
+        records[message.number] = read(message, like.get(message.number))
     return MappingProxyType(records)
 
 
-def _named(known: Mapping[Vni, Zone], delta: pb.PlanDelta) -> Mapping[Vni, Zone]:
+def _named(known: Mapping[Vni, Zone], delta: pb.PlanDelta, like: Mapping[Vni, Zone]) -> Mapping[Vni, Zone]:
     if not delta.zones and not delta.removed_zones:
         return known
     zones = dict(known)
     for vni in delta.removed_zones:
         zones.pop(Vni(vni), None)
     for change in delta.zones:
-        zones[Vni(change.vni)] = zones.get(Vni(change.vni), EMPTY_ZONE).apply(change)
+        vni = Vni(change.vni)
+        zones[vni] = _either(zones.get(vni, EMPTY_ZONE).apply(change), like.get(vni))
     return MappingProxyType(zones)
 
 
@@ -254,7 +272,8 @@ def full_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
 def _port_deltas(plan: HostPlan) -> Iterator[pb.PlanDelta]:
     numbers = sorted(plan.service_ports)
     for at in range(0, len(numbers), CHUNK_PORTS_MAX):
-        ports = [plan.service_ports[number].message for number in numbers[at : at + CHUNK_PORTS_MAX]]
+        part = numbers[at : at + CHUNK_PORTS_MAX]
+        ports = [pb.ServicePort.FromString(plan.service_ports[number].said) for number in part]
         yield pb.PlanDelta(revision=plan.revision, service_ports=ports)
 
 

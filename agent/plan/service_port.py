@@ -128,17 +128,21 @@ class ServicePort:
 class PortRecord:
     """A record of the plan as it came, and what it says; if it is of no use, port is None, fault says why."""
 
-    message: pb.ServicePort
+    # Serialized: a message keeps alive all of the message that it was a part of.
+    said: bytes
     port: ServicePort | None
     fault: str = ""
 
     @classmethod
-    def read(cls, message: pb.ServicePort) -> PortRecord:
-        """Read a record; one that is bad stops no other."""
+    def read(cls, message: pb.ServicePort, like: PortRecord | None = None) -> PortRecord:
+        """Read a record, or take the one that says the same; one that is bad stops no other."""
+        said = message.SerializeToString(deterministic=True)
+        if like is not None and like.said == said:
+            return like
         try:
-            return cls(message, read_service_port(message))
+            return cls(said, read_service_port(message))
         except ValueError as err:
-            return cls(message, None, str(err))
+            return cls(said, None, str(err))
 
 
 def read_service_port(message: pb.ServicePort) -> ServicePort:

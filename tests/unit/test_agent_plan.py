@@ -147,6 +147,40 @@ def test_a_whole_plan_survives_its_deltas(state: dict) -> None:
 
 
 @given(STATES, STATES)
+def test_a_plan_is_the_same_whatever_it_shares_values_with(known: dict, state: dict) -> None:
+    like, plan = plan_of(known), plan_of(state)
+    again = EMPTY_PLAN
+    for delta in full_deltas(plan):
+        again = again.apply(delta, like)
+    assert again == plan
+    assert content(again) == content(plan)
+    assert content(like) == content(plan_of(known))
+    for vni, network in again.networks.items():
+        if network == like.networks.get(vni):
+            assert network is like.networks[vni]
+
+
+def test_what_guests_are_told_is_there_but_once() -> None:
+    told = pb.PlanDelta(revision=1)
+    for number in range(1, 4):
+        told.service_ports.add(
+            number=number, vni=1, mac=number, port=f"tenants/t/networks/n/ports/p{number}", mtu=1400
+        )
+        told.zones.add(vni=number, network=f"tenants/t/networks/n{number}", domain="d").upserted.add(
+            name="a", addresses=[bytes([10, 0, 0, number])]
+        )
+    known = EMPTY_PLAN.apply(told)
+    told.service_ports[1].mtu = 1500
+    told.zones[1].upserted[0].addresses[:] = [bytes([10, 0, 0, 9])]
+    for message in (told, *full_deltas(EMPTY_PLAN.apply(told))):
+        again = EMPTY_PLAN.apply(message, known)
+        for number, record in again.service_ports.items():
+            assert (record is known.service_ports[number]) == (number != 2)
+        for vni, zone in again.zones.items():
+            assert (zone is known.zones[vni]) == (vni != 2)
+
+
+@given(STATES, STATES)
 def test_operations_lead_to_the_plan_and_then_there_is_nothing_to_do(first: dict, second: dict) -> None:
     actual = Actual()
     for state in (first, second):

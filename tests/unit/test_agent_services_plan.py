@@ -104,7 +104,9 @@ def test_ports_and_names_come_and_go() -> None:
         pb.PlanDelta(revision=2, removed_service_ports=[8], service_ports=[message(7, mtu=1300)])
     )
     assert set(after.service_ports) == {7}
-    assert after.service_ports[7].message.mtu == 1300
+    port = after.service_ports[7].port
+    assert port is not None
+    assert port.mtu == 1300
     assert after.zones is plan.zones, "what a delta does not touch is the same object"
     after = after.apply(pb.PlanDelta(revision=3, zones=[zone(0x1000, "c", removed=("a",))]))
     assert set(after.zones[Vni(0x1000)].hosts) == {"b", "c"}
