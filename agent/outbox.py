@@ -30,6 +30,7 @@ class Outbox:
         self._told_interfaces: dict[str, InterfaceView] = {}
         self._told_tunnels: dict[int, TunnelView] = {}
         self._filled = asyncio.Event()
+        self._bridged = asyncio.Event()
 
     def ack(self, ack: pb.Ack) -> None:
         """Tell what this host runs; replaces an acknowledgement that was not sent yet."""
@@ -63,6 +64,19 @@ class Outbox:
         """Tell what is on the bridge."""
         self._view = view
         self._filled.set()
+        if view.datapath_id:
+            self._bridged.set()
+        else:
+            self._bridged.clear()
+
+    @property
+    def bridged(self) -> bool:
+        """Whether there is a bridge, which ovs-vswitchd has made."""
+        return self._bridged.is_set()
+
+    async def wait_bridged(self) -> None:
+        """Wait until there is a bridge."""
+        await self._bridged.wait()
 
     async def wait(self) -> None:
         """Wait until there may be something to send."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from agent.ovsdb.view import BridgeSpec, BridgeView, Change, TlsFiles
@@ -91,6 +92,17 @@ class LocalServices(Protocol):
 
     def attach(self, link: ServiceLink) -> None:
         """Take frames from this device; raises Unavailable if that cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Where controllers are and how we prove who we are; files None means plain text."""
+
+    endpoints: tuple[str, ...]
+    server_name: str
+    key: Path | None = None
+    cert: Path | None = None
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,26 @@ import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import grpc
 import structlog
 
 from agent.outbox import Outbox
 from agent.ovsdb.view import BridgeView
 from agent.plan import Vtep
+from agent.seams import Dial
 from agent.session import Refused, Session
 from cloison.errors import Unavailable
+from cloison.lean import as_if_absent
 from cloison.v1 import host_sync_pb2 as pb
-from cloison.v1 import host_sync_pb2_grpc
+
+# Without the compiler of protobuf and services of servers.
+with as_if_absent("grpc_tools", "grpc_health", "grpc_reflection"):
+    import grpc
+    import grpc.aio
+
+    from cloison.v1 import host_sync_pb2_grpc
 
 _log = structlog.get_logger("agent.stream")
 
@@ -42,17 +48,6 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.use_local_subchannel_pool", 1),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """Where controllers are and how we prove who we are; files None means plain text."""
-
-    endpoints: tuple[str, ...]
-    server_name: str
-    key: Path | None = None
-    cert: Path | None = None
-    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +89,7 @@ class Stream:
         while True:
             endpoint = self._dial.endpoints[attempt % len(self._dial.endpoints)]
             attempt += 1
+            await self._until_bridged()
             session, revision = self._new_session()
             try:
                 await self._talk(endpoint, session, revision)
@@ -108,6 +104,12 @@ class Stream:
             # Jitter, so that a thousand hosts do not come back in the same instant.
             await asyncio.sleep(backoff_s * (0.5 + random.random()))
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _until_bridged(self) -> None:
+        """Without a bridge there is nothing to tell a controller; go on as soon as it is there."""
+        if not self._outbox.bridged:
+            self._log.info("no stream before the bridge is there")
+            await self._outbox.wait_bridged()
 
     async def _talk(self, endpoint: str, session: Session, revision: int) -> None:
         hello = await self._hello(session.fence.epoch, revision)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from agent.__main__ import _mappings
+from agent.command import _mappings
 from agent.edges import Edges
 from agent.netlink.announce import frames
 from agent.ovsdb.view import BridgeView
