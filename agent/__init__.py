@@ -2,6 +2,6 @@
 
 from cloison.lean import as_if_absent
 
-# Tracebacks in colour.
-with as_if_absent("rich", "better_exceptions"):
+# Tracebacks in colour; loggers for each greenlet.
+with as_if_absent("rich", "better_exceptions", "greenlet"):
     import structlog.dev  # noqa: F401

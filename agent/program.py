@@ -14,7 +14,7 @@ import structlog
 
 from agent.edges import Edges
 from agent.inspect import Inspector
-from agent.lean import resume_collections
+from agent.lean import give_back, resume_collections
 from agent.netlink import EdgeKernel, LinuxKernel, kernel_datapath_works
 from agent.opening import Opening, Options
 from agent.outbox import Outbox
@@ -28,6 +28,9 @@ from agent.state import PlanLog
 from agent.stream import Identity, Stream
 
 _log = structlog.get_logger("agent")
+
+START_S = 5.0
+"""After that what was needed for a start alone is no longer."""
 
 
 class Agent:
@@ -103,6 +106,7 @@ class Agent:
             resume_collections()
             parts = (self._reconciler, self._stream, self._inspector, self._services)
             tasks = [asyncio.create_task(part.run()) for part in parts]
+            asyncio.get_running_loop().call_later(START_S, give_back)
             _log.info("ready", host=self._options.settings.host)
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)

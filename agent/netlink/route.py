@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from agent.lean import in_parts
 
-in_parts("pyroute2", "pyroute2.ethtool", "pyroute2.iproute")
+# (Of unittest it imports the mocks.)
+in_parts("unittest", "pyroute2", "pyroute2.ethtool", "pyroute2.iproute")
 
 from pyroute2.ethtool.ioctl import IoctlEthtool  # noqa: E402
 from pyroute2.iproute.linux import AsyncIPRoute  # noqa: E402

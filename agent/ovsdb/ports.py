@@ -1,7 +1,7 @@
 """The ports of one bridge as the replica has them, each read again only when one of its rows has changed.
 
-Reading a column of a row is slow in the client (it makes a datum of every value), and a host has thousands of
-ports. Only for the database thread.
+Reading a column of a row is slow in the client, and a host has thousands of ports. Only for the database
+thread.
 """
 
 from __future__ import annotations
@@ -129,8 +129,11 @@ class PortRows:
 
 
 def _read(port: Any, interface: Any) -> PortRow:
-    name, kind, ids = interface.name, interface.type, interface.external_ids
-    ofport, error = max(0, _one(interface.ofport, 0)), _one(interface.error, "")
+    # What is committed, past the client's attributes: those look for changes of a transaction in each column.
+    data = interface._data
+    name, kind = _one(data["name"], ""), _one(data["type"], "")
+    ids = {key.value: value.value for key, value in data["external_ids"].values.items()}
+    ofport, error = max(0, _one(data["ofport"], 0)), _one(data["error"], "")
     device, trouble = kind in _DEVICE_TYPES, error
     if device and not _DEVICE_NAME.fullmatch(name):
         device, trouble = False, "the host cannot be kept from hearing a device of this name"
@@ -138,8 +141,8 @@ def _read(port: Any, interface: Any) -> PortRow:
     return PortRow(port, interface, name, kind, ofport, error, ids, view)
 
 
-def _one(values: list[Any], default: Any) -> Any:
-    return values[0] if values else default
+def _one(datum: Any, default: Any) -> Any:
+    return next((atom.value for atom in datum.values), default)
 
 
 def _number(text: str) -> int:
