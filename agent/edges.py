@@ -63,7 +63,10 @@ class Edges:
         # What is wrong with those that are not as planned, and those that an audit has not come to yet.
         self._failing: dict[int, Fault] = {}
         self._unaudited: set[int] = set()
-        self._is_confirmed = False
+        # How often a controller has said that the plan is the present one, and since when of these
+        # active edges were announced.
+        self._confirmations = 0
+        self._announced: dict[int, int] = {}
         self.held: dict[int, bytes] = {}
         """Digests of the records of those that the kernel holds as the plan says, by number."""
 
@@ -75,8 +78,11 @@ class Edges:
         return {name: port for ports in self._ports.values() for name, port in ports.items()}
 
     def confirm(self) -> None:
-        """A controller has said that the plan is the present one."""
-        self._is_confirmed = True
+        """A controller has said that the plan is the present one: active edges are announced (again).
+
+        Another host may have answered for their addresses while this one was not told of it.
+        """
+        self._confirmations += 1
 
     async def settle(self, plan: HostPlan, view: BridgeView, planned: Scope, *, look: bool) -> Settled:
         """Make the edges of planned what the plan says, but for what must go; look: begin to look at all."""
@@ -129,6 +135,7 @@ class Edges:
             if differing:
                 await self._make(wanted, actual)
             await self._note_ports(wanted)
+            await self._announce(wanted)
         except (Unavailable, OSError) as err:
             self._wanted[number] = wanted
             self._failing[number] = _fault("EDGE_FAILED", wanted.edge, str(err))
@@ -141,7 +148,7 @@ class Edges:
         The host may have been away for long, and another has taken its place.
         """
         is_up = OUTSIDE in actual.legs and actual.legs[OUTSIDE].up
-        if self._is_confirmed or is_up or not wanted.edge.active:
+        if self._confirmations or is_up or not wanted.edge.active:
             return wanted
         return replace(wanted, edge=replace(wanted.edge, active=False))
 
@@ -154,6 +161,15 @@ class Edges:
         if left:
             raise Unavailable(f"{_short(left)}{'; the kernel said ' if refused else ''}{_short(refused)}")
         _log.info("edge is as planned", edge=number, router=wanted.edge.router, active=wanted.edge.active)
+
+    async def _announce(self, wanted: WantedEdge) -> None:
+        """Tell the link outside, once for each confirmation, where the addresses of an active edge are."""
+        number = wanted.edge.number
+        if not wanted.edge.active:
+            self._announced.pop(number, None)
+        elif self._announced.get(number, 0) != self._confirmations:
+            await self._kernel.announce(wanted)
+            self._announced[number] = self._confirmations
 
     async def _note_ports(self, wanted: WantedEdge) -> None:
         edge = wanted.edge
@@ -187,6 +203,7 @@ class Edges:
     def _forget(self, number: int) -> None:
         self._wanted.pop(number, None)
         self._ports.pop(number, None)
+        self._announced.pop(number, None)
         self.held.pop(number, None)
 
 

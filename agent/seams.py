@@ -80,6 +80,9 @@ class EdgesKernel(Protocol):
     async def apply(self, wanted: WantedEdge, actual: EdgeState) -> tuple[EdgeState, list[str]]:
         """Make an edge what is wanted; return what is there then, and what was refused, in words."""
 
+    async def announce(self, wanted: WantedEdge) -> None:
+        """Tell the link outside where the addresses are that an active edge answers for."""
+
     async def remove(self, number: int) -> None:
         """Take away all there is of an edge."""
 

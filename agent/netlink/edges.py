@@ -6,7 +6,7 @@ were loaded is kept beside the namespace, so that a restarted agent knows whethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from agent.plan import (
     outside_link,
 )
 from agent.plan.edge_rules import SHAPE
+from cloison.addresses import IpAddress
 from cloison.errors import Unavailable
 
 _PORTS: dict[str, Callable[[int], str]] = {INSIDE: inside_link, OUTSIDE: outside_link}
@@ -95,6 +96,19 @@ class EdgeKernel:
             after = await self._read(number, room)
             await self._announce(wanted, actual, after, room)
         return after, refused
+
+    async def announce(self, wanted: WantedEdge) -> None:
+        """Tell the link outside where the addresses of an active edge are; raises Unavailable."""
+        netns = self._namespaces.open(wanted.edge.number)
+        if netns is None:
+            raise Unavailable("the namespace is gone")
+        async with Room(netns) as room:
+            await self._say(wanted, room, wanted.edge.answered)
+
+    async def _say(self, wanted: WantedEdge, room: Room, addresses: Iterable[IpAddress]) -> None:
+        said = frames(wanted.edge.outside_mac, addresses)
+        if said:
+            self._announcer.begin(wanted.edge.number, await room.socket_on(OUTSIDE), said)
 
     async def remove(self, number: int) -> None:
         """Take away all there is of an edge; raises Unavailable."""
@@ -206,9 +220,7 @@ class EdgeKernel:
         was_up = OUTSIDE in before.legs and before.legs[OUTSIDE].up
         known = {a.address for a in before.addresses if a.leg == OUTSIDE} if was_up else set()
         fresh = {a.address for a in after.addresses if a.leg == OUTSIDE} - known
-        if fresh:
-            said = frames(wanted.edge.outside_mac, (a for a in wanted.edge.answered if a in fresh))
-            self._announcer.begin(wanted.edge.number, await room.socket_on(OUTSIDE), said)
+        await self._say(wanted, room, [a for a in wanted.edge.answered if a in fresh])
 
     def _memory(self, number: int) -> Path:
         return self._directory / f"e{number}.rules"

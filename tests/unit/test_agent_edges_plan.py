@@ -259,10 +259,11 @@ def test_bridge_mappings_are_checked() -> None:
 
 
 class MemoryEdges:
-    """Holds states; `broken` numbers cannot be changed."""
+    """Holds states; `broken` numbers cannot be changed, `announced` are those that were."""
 
     def __init__(self) -> None:
         self.states: dict[int, EdgeState] = {}
+        self.announced: list[int] = []
         self.broken: set[int] = set()
 
     async def numbers(self) -> set[int]:
@@ -279,6 +280,9 @@ class MemoryEdges:
             raise Unavailable("no")
         self.states[wanted.edge.number] = wanted.state
         return wanted.state, []
+
+    async def announce(self, wanted: WantedEdge) -> None:
+        self.announced.append(wanted.edge.number)
 
     async def remove(self, number: int) -> None:
         del self.states[number]
@@ -355,6 +359,22 @@ async def test_the_disk_alone_makes_no_edge_active() -> None:
     settled = await edges.settle(plan, VIEW, Scope(edges={7, 8}), look=False)
     assert kernel.states[7].legs["outside"].up
     assert not settled.drifts
+
+
+async def test_each_confirmation_has_active_edges_announced_once() -> None:
+    """While nobody told this host of it, another may have answered for their addresses."""
+    kernel = MemoryEdges()
+    kernel.states = {number: wanted(edge(number)).state for number in (7, 8)}
+    edges = Edges(kernel, {PHYSNET: BRIDGE}, "br-int")
+    plan = plan_of(edge(7), edge(8), edge(9, active=False))
+    await edges.settle(plan, VIEW, Scope(everything=True), look=True)
+    assert kernel.announced == [], "the disk alone says nothing"
+    for _ in range(2):
+        edges.confirm()
+        for look in (False, True):
+            await edges.settle(plan, VIEW, Scope(edges={7, 8, 9}), look=look)
+        assert kernel.announced == [7, 8]
+        kernel.announced.clear()
 
 
 async def test_an_audit_takes_turns_and_what_fails_is_told_until_it_does_not() -> None:
