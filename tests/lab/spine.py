@@ -101,6 +101,18 @@ class Site:
         for name in list(names) or [port.name for port in self.ports.values()]:
             self.wait_state(name, ACTIVE, timeout_s=timeout_s)
 
+    def wait_settled(self, timeout_s: float = SETTLE_S) -> None:
+        """Return when every agent and switch is connected and all is in force."""
+        self.lab.wait_connected(timeout_s)
+
+        def confirmed() -> bool:
+            assert all(self.host_status(host).switch_connected for host in self.lab.hosts)
+            answer = self.client.wait_realized(timeout_s=5)
+            assert answer.realized, answer.missing
+            return True
+
+        wait_until(confirmed, timeout_s, "all in force")
+
     def drifts(self) -> dict[str, int]:
         """How often each host was found changed by other hands, as the API says."""
         listed = self.client.hosts.ListHosts(host_pb2.ListHostsRequest(page_size=PAGE_MAX), timeout=CALL_S)

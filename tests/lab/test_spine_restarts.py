@@ -82,15 +82,7 @@ def kernel(cloud: Site) -> dict[str, object]:
 
 def quiet(cloud: Site) -> None:
     """Every agent and switch connected, every port ACTIVE, everything confirmed."""
-    cloud.lab.wait_connected(BACK_S)
-
-    def confirmed() -> bool:
-        assert all(cloud.host_status(h).switch_connected for h in cloud.lab.hosts)
-        answer = cloud.client.wait_realized(timeout_s=5)
-        assert answer.realized, answer.missing
-        return True
-
-    wait_until(confirmed, BACK_S, "everything confirmed")
+    cloud.wait_settled(BACK_S)
     cloud.wait_active(timeout_s=BACK_S)
 
 

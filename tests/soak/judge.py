@@ -32,19 +32,6 @@ _TAG = re.compile(rb"soak of (\w+)")
 _PROBES_AT_ONCE = 8
 
 
-def settled(site: Site) -> None:
-    """Return when every agent and switch is connected and all is in force. Raises WaitTimeoutError."""
-    site.lab.wait_connected(BACK_S)
-
-    def confirmed() -> bool:
-        assert all(site.host_status(host).switch_connected for host in site.lab.hosts)
-        answer = site.client.wait_realized(timeout_s=5)
-        assert answer.realized, answer.missing
-        return True
-
-    wait_until(confirmed, BACK_S, "all in force")
-
-
 def admitted(site: Site) -> dict[tuple[str, str], bool]:
     """By sender and target: does the intent, as the API tells it, let one ping the other?
 

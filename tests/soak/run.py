@@ -72,7 +72,7 @@ def _round(site: Site, dice: random.Random, changes: Changes, faults: Faults, ou
         breaking.join()
         faults.mend()
         try:
-            judge.settled(site)
+            site.wait_settled(judge.BACK_S)
         except Exception as error:  # noqa: BLE001 -- whatever kept it from settling is the finding
             return [f"not settled: {error}"]
     expected = judge.admitted(site)
