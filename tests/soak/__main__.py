@@ -37,6 +37,8 @@ def main() -> int:
             site, seed=chosen.seed, duration_s=chosen.minutes * 60, kills=not chosen.no_kills, say=_say
         )
         lab.keep = bool(outcome.complaints)
+    if not outcome.complaints:
+        run_dir.parent.rmdir()
     if chosen.out is not None:
         chosen.out.write_text(json.dumps({"seed": chosen.seed, **vars(outcome)}, indent=1) + "\n")
     for complaint in outcome.complaints:
