@@ -4,23 +4,12 @@ not to fill the memory of every host, nor to take part in its start.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
-
-
-def give_back() -> None:
-    """Return to the system what is free between what stays (malloc_trim(3)); some milliseconds.
-
-    Nothing happens where the C library knows no such thing.
-    """
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(0)
 
 
 def hold_collections() -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from agent.edges import Edges
 from agent.inspect import Inspector
-from agent.lean import give_back, resume_collections
+from agent.lean import resume_collections
 from agent.netlink import EdgeKernel, LinuxKernel, kernel_datapath_works
 from agent.opening import Opening, Options
 from agent.outbox import Outbox
@@ -26,6 +26,7 @@ from agent.services.runtime import Services, ServiceSettings
 from agent.session import Session
 from agent.state import PlanLog
 from agent.stream import Identity, Stream
+from cloison.lean import give_back
 
 _log = structlog.get_logger("agent")
 

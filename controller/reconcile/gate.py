@@ -20,7 +20,7 @@ from cloison.names import HostName
 from controller.flows import Flow
 from controller.reconcile.flowset import FlowSet, Unit
 from controller.reconcile.tunnels import PlanChange
-from controller.turns import Work, at_once, batches
+from controller.turns import Work, batches
 from controller.verify.budget import CHANGE_STEPS
 from controller.verify.holding import FdbChange, HostChange
 from controller.verify.intent import IntentDelta
@@ -72,18 +72,6 @@ class Gate:
         self._verifier = Verifier(CHANGE_STEPS)
         if mode is not GateMode.ENFORCE:
             _log.warning("THE GATE DOES NOT ENFORCE: flows are pushed without proof", mode=mode.value)
-
-    def examine(
-        self,
-        delta: IntentDelta,
-        units: Units,
-        plans: Mapping[HostName, PlanChange],
-        flows: Mapping[HostName, FlowSet],
-        revision: int,
-        withheld: Set[str] = frozenset(),
-    ) -> Verdict:
-        """As examining, at once."""
-        return at_once(self.examining(delta, units, plans, flows, revision, withheld))
 
     def examining(
         self,

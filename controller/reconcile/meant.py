@@ -68,17 +68,6 @@ def intent_of(state: State, has_port: HasPort = believe, service: ServiceOfport 
     )
 
 
-def intent_delta(
-    state: State,
-    impact: Impact,
-    hosts: set[HostName],
-    has_port: HasPort = believe,
-    service: ServiceOfport = nowhere,
-) -> IntentDelta:
-    """Return the new value of everything that a revision touches."""
-    return at_once(delta_in_pieces(state, impact, hosts, has_port, service))
-
-
 def delta_in_pieces(
     state: State,
     impact: Impact,
@@ -86,7 +75,10 @@ def delta_in_pieces(
     has_port: HasPort = believe,
     service: ServiceOfport = nowhere,
 ) -> Work[IntentDelta]:
-    """As intent_delta; neither the state nor what bridges call their ports may change before the end."""
+    """Return the new value of everything that a revision touches.
+
+    Neither the state nor what bridges call their ports may change before the end.
+    """
     ports: dict[PortName, PortIntent | None] = {}
     for port in impact.moved | {port for _, port in impact.port_units}:
         ports[port] = port_intent(state, port, has_port)
@@ -109,7 +101,7 @@ def intent_in_parts(
     """Yield everything that is meant, in parts of bounded size; the state may not change before the end."""
 
     def part(impact: Impact, hosts: Iterable[HostName] = ()) -> IntentDelta:
-        return intent_delta(state, impact, set(hosts), has_port, service)
+        return at_once(delta_in_pieces(state, impact, set(hosts), has_port, service))
 
     for hosts in batches(state.hosts, OBJECTS_AT_ONCE):
         yield part(Impact(), hosts)

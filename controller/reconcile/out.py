@@ -8,7 +8,7 @@ out there: one with a distributed floating IP, or any of a router that translate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from cloison.model import ExternalNetwork, Port, Router, RouterEdge
@@ -54,21 +54,8 @@ def failovers(state: State, lost: Set[HostName], obeying: Set[HostName]) -> Iter
                 yield Failover(edge.router, port.number, host, successor)
 
 
-def due(state: State, name: ResourceName | None) -> Iterator[tuple[RouterName, HostName | None, Port | None]]:
-    """Yield what a resource (None: everything) needs of edges: each as its router, and the host where it is
-    not made yet, or its port, which has to be plugged and in force.
-    """
-    for router in _leading_out(state, name):
-        todo = wanted(state, router)
-        yield from ((router, host, None) for host in todo.missing)
-        for edge in state.edges_of(router):
-            port = state.ports.get(edge.port)
-            if port is not None and port.requested_hosts and edge not in todo.idle:
-                yield router, None, port
-
-
-def _leading_out(state: State, name: ResourceName | None) -> Iterable[RouterName]:
-    """The routers whose edges a resource needs."""
+def leading_out(state: State, name: ResourceName | None) -> Iterable[RouterName]:
+    """Return the routers whose edges a resource (None: everything) needs."""
     match name:
         case None:
             return list(state.routers)
@@ -77,9 +64,17 @@ def _leading_out(state: State, name: ResourceName | None) -> Iterable[RouterName
         case TenantName():
             return [router.name for router in state.routers_of(name)]
         case FloatingIpName():
-            by = (r.name for r in state.routers_of(name.parent))
-            return [r for r in by if any(one.name == name for one in state.floating_ips_by(r))]
+            floating_ip = state.floating_ips.get(name)
+            return (floating_ip.router,) if floating_ip is not None and floating_ip.router is not None else ()
     return ()
+
+
+def needed_ports(state: State, router: RouterName, idle: Collection[RouterEdge]) -> Iterator[Port]:
+    """Yield the ports of a router's edges that are to be plugged: of all that are scheduled and not idle."""
+    for edge in state.edges_of(router):
+        port = state.ports.get(edge.port)
+        if port is not None and port.requested_hosts and edge not in idle:
+            yield port
 
 
 def lives_on(state: State, router: RouterName) -> HostName | None:

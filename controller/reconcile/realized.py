@@ -32,7 +32,7 @@ from controller.reconcile.binding import Verdict
 from controller.reconcile.flowset import Unit
 from controller.reconcile.host import HostActor
 from controller.reconcile.impact import Impact
-from controller.reconcile.out import due
+from controller.reconcile.out import leading_out, needed_ports, wanted
 from controller.reconcile.plugged import edge_host, live_binding
 from controller.reconcile.progress import Progress
 from controller.reconcile.refusals import Refusals
@@ -359,11 +359,12 @@ class RealizedTracker:
 
     def _edges_lack(self, state: State, name: ResourceName | None) -> Iterator[Lack]:
         """Yield what is missing of edges: we make and plug them ourselves, in revisions of their own."""
-        for router, host, port in due(state, name):
-            if host is not None:
+        for router in leading_out(state, name):
+            todo = wanted(state, router)
+            for host in todo.missing:
                 text = f"the edge of {router} on {host} is not made yet"
                 yield Lack(Condition("EDGE_PENDING", text, (str(host),)))
-            elif port is not None:
+            for port in needed_ports(state, router, todo.idle):
                 yield from self._judged(port)[1]
 
     def _withheld(self, host: HostName, name: ResourceName | None) -> Iterator[Condition]:

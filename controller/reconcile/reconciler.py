@@ -367,7 +367,7 @@ class Reconciler:
     def _give_static(self, name: HostName) -> None:
         units: UnitFlows = {name: {STATIC_UNIT: static_flows()}}
         flows = {name: self._hosts[name].flows}
-        verdict = self._gate.examine(IntentDelta(), units, {}, flows, self._revision)
+        verdict = at_once(self._gate.examining(IntentDelta(), units, {}, flows, self._revision))
         self._hand_out(name, units[name], None, verdict, self._revision)
         self.tracker.progressed()
 

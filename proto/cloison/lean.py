@@ -15,13 +15,20 @@ _M_ARENA_MAX = -8
 
 
 def share_memory() -> None:
-    """Let all threads take memory from one place (mallopt(3)): one of its own each is megabytes a thread.
+    """Let all threads take memory from one place (mallopt(3)): one of its own each is megabytes a thread."""
+    _ask_the_c_library("mallopt", _M_ARENA_MAX, 1)
 
-    Nothing happens where the C library knows no such thing.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+
+def give_back() -> None:
+    """Return to the system what is free between what stays (malloc_trim(3)); some milliseconds."""
+    _ask_the_c_library("malloc_trim", 0)
+
+
+def _ask_the_c_library(name: str, *values: int) -> None:
+    """Nothing happens where it knows no such thing."""
+    function = getattr(ctypes.CDLL(None), name, None)
+    if function is not None:
+        function(*values)
 
 
 def as_if_absent(*modules: str) -> AbstractContextManager[None]:

@@ -12,11 +12,12 @@ from controller.compiler import static_flows
 from controller.reconcile.flowset import FlowSet
 from controller.reconcile.gate import Gate, GateMode
 from controller.reconcile.impact import impact_of
-from controller.reconcile.meant import intent_delta, intent_of
+from controller.reconcile.meant import delta_in_pieces, intent_of
 from controller.reconcile.tunnels import TunnelPlans
 from controller.reconcile.units import STATIC_UNIT, Units
 from controller.store.changes import RevisionChanges
 from controller.store.state import State
+from controller.turns import at_once
 from controller.verify.intent import IntentDelta
 from tests.support.intents import World
 
@@ -36,8 +37,8 @@ class Gated:
         impact = impact_of(revision.changes, state)
         plans = self.plans.update(state, impact)
         units = self.units.compile(state, impact)
-        delta = intent_delta(state, impact, hosts)
-        verdict = self.gate.examine(delta, units, plans, self.flows, revision.revision)
+        delta = at_once(delta_in_pieces(state, impact, hosts))
+        verdict = at_once(self.gate.examining(delta, units, plans, self.flows, revision.revision))
         assert verdict.refused == (), "\n".join(map(str, verdict.refused[:2]))
         for host, compiled in units.items():
             assert self.flows[host].set_units(compiled) == []
@@ -45,7 +46,7 @@ class Gated:
     def _begin(self, host: HostName) -> None:
         flows = self.flows[host] = FlowSet()
         static = {host: {STATIC_UNIT: static_flows()}}
-        assert self.gate.examine(IntentDelta(), static, {}, self.flows, 0).refused == ()
+        assert at_once(self.gate.examining(IntentDelta(), static, {}, self.flows, 0)).refused == ()
         flows.set_units(static[host])
 
 

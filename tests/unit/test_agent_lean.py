@@ -6,7 +6,8 @@ import gc
 import subprocess
 import sys
 
-from agent.lean import give_back, hold_collections, resume_collections
+from agent.lean import hold_collections, resume_collections
+from cloison.lean import give_back
 
 SEEN = """
 import sys
